@@ -1,0 +1,122 @@
+"""The failure report: why the model server is not serving, kept as `failure.json` in the run directory."""
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from drum_supervisor.contract.exits import ExitCode, of_signal
+from drum_supervisor.contract.masking import mask_secrets
+
+
+class Cause(str, Enum):
+    """Why there is a failure report at all; decides the exit code."""
+
+    INIT_FAILED = "init_failed"
+    STARTUP_TIMEOUT = "startup_timeout"
+    KEPT_DYING = "kept_dying"
+
+
+class ErrorDetail(str, Enum):
+    """How much of a failure a client may see."""
+
+    NONE = "none"
+    MESSAGE = "message"
+    FULL = "full"
+
+
+@dataclass(frozen=True)
+class FailureReport:
+    """Why initialization failed, or why the server is no longer restarted.
+
+    Attributes:
+        cause: what kind of failure.
+        stage: the last stage that was reached, `load_model` for example; empty when unknown.
+        type: name of the exception's class; empty when there was no exception.
+        message: the real error in one line or a few.
+        traceback: as Python printed it; may be empty.
+        worker: which worker, counted from 1.
+        pid: of the process that failed, 0 when it could not be started.
+        exit_status: its exit status, None when it did not exit by itself.
+        signal: the signal that killed it, None when none did.
+        attempt: which attempt to initialize, counted from 1.
+        started_at, failed_at: seconds since the epoch.
+        seconds: from start to failure.
+        peak_memory_bytes: largest resident memory of the process, None when unknown.
+        stderr_tail: the last lines it wrote to stderr.
+    """
+
+    cause: Cause
+    message: str
+    stage: str = ""
+    type: str = ""
+    traceback: str = ""
+    worker: int = 1
+    pid: int = 0
+    exit_status: int | None = None
+    signal: int | None = None
+    attempt: int = 1
+    started_at: float = 0.0
+    failed_at: float = 0.0
+    seconds: float = 0.0
+    peak_memory_bytes: int | None = None
+    stderr_tail: str = ""
+
+    @property
+    def error(self) -> str:
+        """The failure as clients, logs and the termination message say it: `ValueError: bad weights`."""
+        return f"{self.type}: {self.message}" if self.type and self.message else self.type or self.message
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a supervisor that gives up because of this failure."""
+        if self.cause is Cause.STARTUP_TIMEOUT:
+            return ExitCode.STARTUP_TIMEOUT
+        if self.cause is Cause.KEPT_DYING:
+            return ExitCode.KEPT_DYING
+        return ExitCode.INIT_FAILED if self.signal is None else of_signal(self.signal)
+
+    def masked(self) -> "FailureReport":
+        """Return the report without anything that looks like a secret."""
+        texts = {name: mask_secrets(getattr(self, name)) for name in ("message", "traceback", "stderr_tail")}
+        return FailureReport(**{**self._values(), **texts})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON-able values, with `error` for readers who want one line."""
+        return {"error": self.error, **asdict(self), "cause": self.cause.value}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> "FailureReport":
+        """Read what `to_json` wrote; unknown names are ignored.
+
+        Raises:
+            ValueError, TypeError: it is not such a record.
+        """
+        known = {field.name: record[field.name] for field in fields(cls) if field.name in record}
+        return cls(**{**known, "cause": Cause(record["cause"])})
+
+    def _values(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def write_failure(report: FailureReport, path: Path) -> None:
+    """Write `report` to `path`, mode 0600, in one step: a reader sees the old or the new one, never half of it."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp gives mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(report.to_json(), file, indent=2)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_failure(path: Path) -> FailureReport | None:
+    """Return the report in `path`, or None when there is none that can be read."""
+    try:
+        return FailureReport.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None

@@ -1,0 +1,172 @@
+"""The address that is served and the listening socket that the supervisor binds once and hands to its children."""
+
+import errno
+import os
+import socket
+import stat
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from drum_supervisor.contract.exits import AddressError, UsageError
+
+LISTENER_FD = 3
+DEFAULT_BACKLOG = 2048
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen: a host and a port, or the path of a unix socket.
+
+    `host` is without brackets; `port` 0 lets the kernel choose; with `path` both are unused.
+    """
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        if self.path:
+            return socket.AF_UNIX
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
+    @property
+    def client_host(self) -> str:
+        """The host a client on this machine connects to: a wildcard address becomes its loopback address."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    def url(self) -> str:
+        """Return the address as a URL that curl takes (a unix socket has none: its path comes back)."""
+        if self.path:
+            return f"unix:{self.path}"
+        return f"http://{replace(self, host=self.client_host)}"
+
+
+def parse_address(text: str) -> Address:
+    """Read `HOST:PORT`, `[IPv6]:PORT` or `unix:/path`.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text.startswith("unix:"):
+        path = text[len("unix:") :]
+        if not path.startswith("/") or len(os.fsencode(path)) > 107:
+            raise UsageError(f"Address {text!r}: give an absolute path of at most 107 bytes, like unix:/run/model.sock.")
+        return Address(path=path)
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    wrong = not colon or not host or (":" in host) != bracketed or "/" in host or any(c.isspace() for c in host)
+    if wrong or not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise UsageError(
+            f"Address {text!r} is not HOST:PORT: write for example 0.0.0.0:8080, [::1]:8080, "
+            "127.0.0.1:0 (any free port) or unix:/path/to/socket."
+        )
+    return Address(host=host, port=int(port))
+
+
+def bind(address: Address, backlog: int = DEFAULT_BACKLOG) -> socket.socket:
+    """Bind and listen; the socket is non-blocking and closed on exec.
+
+    Args:
+        address: where to listen.
+        backlog: connections the kernel keeps waiting while no child accepts (the kernel caps it at
+            `net.core.somaxconn`).
+
+    Raises:
+        AddressError: in use, not permitted, or not an address of this machine.
+    """
+    if address.path:
+        _remove_stale_socket(address)
+    listener: socket.socket | None = None
+    try:
+        family, target = _resolve(address)
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        if family != socket.AF_UNIX:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(target)
+        listener.listen(backlog)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise AddressError(_why_not_bound(address, error)) from error
+    # O_NONBLOCK belongs to the open file description, which all children share: set it once, for all of them.
+    listener.setblocking(False)
+    return listener
+
+
+def address_of(listener: socket.socket) -> Address:
+    """Return the address that the kernel gave to `listener`."""
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return Address(path=os.fsdecode(name))
+    return Address(host=name[0], port=name[1])
+
+
+def inherited() -> socket.socket | None:
+    """Return the listener that a supervisor handed to this process, or None when there is none.
+
+    It is announced as systemd does it: LISTEN_PID is this process, LISTEN_FDS at least 1, the socket is fd 3
+    (https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html).
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS", "0") == "0":
+        return None
+    if not stat.S_ISSOCK(os.fstat(LISTENER_FD).st_mode):
+        return None
+    listener = socket.socket(fileno=LISTENER_FD)
+    listener.setblocking(False)
+    os.set_inheritable(LISTENER_FD, False)
+    return listener
+
+
+def _resolve(address: Address) -> tuple[socket.AddressFamily, tuple[object, ...] | str]:
+    if address.path:
+        return socket.AF_UNIX, address.path
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, target = found[0]
+    return family, target
+
+
+def _remove_stale_socket(address: Address) -> None:
+    """Remove the socket file that a killed server left behind, unless somebody still listens on it."""
+    with suppress(OSError):
+        if not stat.S_ISSOCK(os.stat(address.path).st_mode):
+            return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(address.path)
+        except ConnectionRefusedError:
+            with suppress(OSError):
+                os.unlink(address.path)
+        except OSError:
+            return  # not there, or not ours to judge: bind() says what is wrong
+
+
+def _why_not_bound(address: Address, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Address {address} is in use by another process: stop it, or choose another --address."
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return (
+            f"No permission to bind {address}: ports below {_first_unprivileged_port()} need root or "
+            "CAP_NET_BIND_SERVICE, and a unix socket needs a writable directory. Choose another --address."
+        )
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return f"Address {address} is not an address of this machine ({error.strerror}). Check --address."
+    return f"Address {address} could not be bound: {error.strerror or error}."
+
+
+def _first_unprivileged_port() -> int:
+    try:
+        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 1024

@@ -1,0 +1,161 @@
+"""The report pipe: what a child tells the supervisor about its initialization, one JSON object a line.
+
+The pipe is fd 4; its number is in DRUM_SUPERVISOR_REPORT_FD. Any program may use it:
+`echo '{"kind": "ready"}' >&4`.
+"""
+
+import json
+import os
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+from drum_supervisor.contract.exits import DrumSupervisorError
+
+REPORT_FD = 4
+REPORT_FD_VARIABLE = "DRUM_SUPERVISOR_REPORT_FD"
+MAX_LINE = 32 * 1024
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The program answers requests."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The program has reached a stage of its initialization: importing, init, load_model, warming up ..."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class InitFailed:
+    """Initialization failed.
+
+    Attributes:
+        stage: where: the hook or step, `load_model` for example.
+        type: name of the exception's class; empty for a mistake of the user that needs no class to be understood.
+        message: the exception's text, or a sentence.
+        traceback: as Python prints it; may be empty.
+    """
+
+    stage: str
+    type: str
+    message: str
+    traceback: str = ""
+
+
+Message: TypeAlias = Ready | Stage | InitFailed
+
+
+class BadReportError(ValueError):
+    """A line on the report pipe that is no message; its text says why."""
+
+
+def encode(message: Message) -> bytes:
+    """Return the line for `message`, at most MAX_LINE bytes: a longer traceback loses its beginning."""
+    match message:
+        case Ready():
+            return b'{"kind": "ready"}\n'
+        case Stage(name):
+            return _line({"kind": "stage", "stage": name[:200]})
+        case InitFailed():
+            record = {"kind": "init_failed", **asdict(message)}
+            record["stage"], record["type"] = message.stage[:200], message.type[:200]
+            return _shortened(record)
+
+
+def decode(line: bytes) -> Message:
+    """Read one line of the report pipe.
+
+    Raises:
+        BadReportError: too long, no JSON object, or of an unknown kind.
+    """
+    if len(line) > MAX_LINE:
+        raise BadReportError(f"a line of {len(line)} bytes, more than {MAX_LINE}")
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadReportError(f"not JSON ({error})") from None
+    if not isinstance(record, dict):
+        raise BadReportError("not a JSON object")
+    kind = record.get("kind")
+    if kind == "ready":
+        return Ready()
+    if kind == "stage":
+        return Stage(_text(record, "stage"))
+    if kind == "init_failed":
+        return InitFailed(*(_text(record, name) for name in ("stage", "type", "message", "traceback")))
+    raise BadReportError(f"unknown kind {kind!r}")
+
+
+class Reporter:
+    """The child's end of the report pipe; without a supervisor it does nothing.
+
+    Safe to use after a fork: each message is one write.
+    """
+
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> "Reporter":
+        """Return the reporter for this process; the pipe is not passed on to its own children by exec."""
+        number = environ.get(REPORT_FD_VARIABLE, "")
+        if not number.isdigit():
+            return cls(None)
+        try:
+            os.set_inheritable(int(number), False)
+        except OSError:
+            return cls(None)
+        return cls(int(number))
+
+    @property
+    def connected(self) -> bool:
+        """Whether a supervisor listens."""
+        return self._fd is not None
+
+    def send(self, message: Message) -> None:
+        """Send `message`; a supervisor that is gone is no reason for the child to fail."""
+        if self._fd is None:
+            return
+        try:
+            os.write(self._fd, encode(message))
+        except OSError:
+            self._fd = None
+
+
+def init_failed(error: BaseException, stage: str) -> InitFailed:
+    """Describe `error`, raised in `stage`, for the supervisor."""
+    message = str(error)
+    if isinstance(error, SystemExit):
+        message = f"the model called sys.exit({error.code!r})"
+    if isinstance(error, DrumSupervisorError):
+        return InitFailed(stage, "", message)
+    return InitFailed(stage, type(error).__name__, message, "".join(traceback.format_exception(error)))
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    value = record.get(name)
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _line(record: Mapping[str, str]) -> bytes:
+    return json.dumps(record).encode("ascii") + b"\n"
+
+
+def _shortened(record: dict[str, str]) -> bytes:
+    """Cut the message's end, then the traceback's beginning, until the line fits: the last frames say the most."""
+    record["message"] = record["message"][:4000]
+    line = _line(record)
+    while len(line) > MAX_LINE:
+        excess = len(line) - MAX_LINE
+        name = "traceback" if record["traceback"] else "message"
+        kept = record[name][-(len(record[name]) - max(excess // 6, 1)) :] if len(record[name]) > 1 else ""
+        record[name] = kept
+        line = _line(record)
+    return line

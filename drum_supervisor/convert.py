@@ -1,0 +1,85 @@
+"""Reading values that people write: each function takes the text and raises ValueError with what is accepted."""
+
+import math
+import re
+from collections.abc import Callable
+
+YES = ("1", "true", "t", "yes", "y", "on")
+NO = ("0", "false", "f", "no", "n", "off")
+_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+
+
+def text(value: str) -> str:
+    return value
+
+
+def words(value: str) -> tuple[str, ...]:
+    """Split on white space, as DRUM reads class labels."""
+    return tuple(value.split())
+
+
+def switch(value: str) -> bool:
+    lowered = value.strip().lower()
+    if lowered not in YES + NO:
+        raise ValueError(f"write one of {', '.join(YES)} or one of {', '.join(NO)}")
+    return lowered in YES
+
+
+def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers from `lowest` to `highest`."""
+
+    def read(value: str) -> int:
+        # JSON writes a numeric runtime parameter as 2 or 2.0; both are two.
+        stripped = value.strip().removesuffix(".0")
+        if not re.fullmatch(r"-?[0-9]{1,18}", stripped) or not lowest <= int(stripped) <= highest:
+            raise ValueError(f"give a whole number from {lowest} to {highest}")
+        return int(stripped)
+
+    return read
+
+
+def seconds(value: str) -> float:
+    """Read a duration in seconds, not negative."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 10**9:  # false for NaN too
+        raise ValueError("give seconds, like 30 or 0.5")
+    return number
+
+
+def byte_size(value: str) -> int:
+    """Read a number of bytes: 1048576, 512K, 100M, 2GB, 1.5GiB (units are powers of 1024)."""
+    match = re.fullmatch(r"\s*([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([KMG]?)(?:iB|B)?\s*", value, re.IGNORECASE)
+    if not match:
+        raise ValueError("give a size like 100M, 512K or 2G")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def choice(*allowed: str, **aliases: str) -> Callable[[str], str]:
+    """Return a reader that takes one of `allowed`, or an alias of one, in upper or lower case."""
+
+    def read(value: str) -> str:
+        lowered = value.strip().lower()
+        found = aliases.get(lowered, lowered)
+        if found not in allowed:
+            raise ValueError(f"choose from {', '.join((*allowed, *aliases))}")
+        return found
+
+    return read
+
+
+def url_path(value: str) -> str:
+    """Read the path of a URL: it starts with a slash and has no white space."""
+    if not value.startswith("/") or any(c.isspace() for c in value):
+        raise ValueError("give a path like /ping")
+    return value
+
+
+def url_prefix(value: str) -> str:
+    """Read a prefix for all paths; `/`, `v1`, `/v1/` become ``, `/v1`, `/v1`."""
+    stripped = value.strip("/")
+    if any(c.isspace() or c in "?#%{}<>" for c in stripped):
+        raise ValueError("give a plain path like /v1/models/a")
+    return f"/{stripped}" if stripped else ""

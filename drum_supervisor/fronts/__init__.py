@@ -1,0 +1,1 @@
+"""HTTP framework bindings: each turns a service into an application of one framework, and nothing more."""

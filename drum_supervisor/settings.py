@@ -1,0 +1,352 @@
+"""Every setting, declared once, on its field of `Settings`: default, environment variables, help, how to read it.
+
+Command line options, environment, configuration file, arguments of child processes, documentation and tests
+derive from these declarations. Precedence: flag, environment, configuration file, profile, default.
+"""
+
+import configparser
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
+
+from drum_supervisor import convert
+from drum_supervisor.contract.exits import UsageError
+from drum_supervisor.contract.failure import ErrorDetail
+from drum_supervisor.contract.listener import DEFAULT_BACKLOG, Address, parse_address
+
+PREFIX = "DRUM_SUPERVISOR_"
+RUNTIME_PARAMETER = "MLOPS_RUNTIME_PARAM_"
+CONFIG_SECTION = "drum-supervise"
+
+TARGET_TYPES = tuple(
+    "binary regression anomaly unstructured multiclass transform textgeneration geopoint vectordatabase "
+    "agenticworkflow multilabel".split()
+)
+
+
+class Declaration(NamedTuple):
+    """How one setting is written and read; the text of `default` is what a user would write."""
+
+    name: str
+    default: str
+    read: Callable[[str], Any]
+    help: str
+    metavar: str
+    variables: tuple[str, ...]
+    off: str
+
+    @property
+    def option(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def all_variables(self) -> tuple[str, ...]:
+        return (PREFIX + self.name.upper(), *self.variables)
+
+
+class Value(NamedTuple):
+    """What was chosen for a setting, and where it comes from: a flag, a variable's name, a file, a profile."""
+
+    text: str
+    source: str
+
+
+def _setting(
+    default: str,
+    help: str,
+    read: Callable[[str], Any] = convert.text,
+    *,
+    metavar: str = "",
+    also: Sequence[str] = (),
+    off: str = "",
+) -> Any:
+    return field(metadata={"declaration": (default, read, help, metavar, tuple(also), off)})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The effective settings of one supervisor. Empty text and empty tuples mean: not set."""
+
+    address: Address = _setting(
+        "0.0.0.0:8080",
+        "Where to serve: HOST:PORT, [IPv6]:PORT, unix:/path; port 0 takes a free one and prints it.",
+        parse_address,
+        metavar="HOST:PORT",
+        also=["ADDRESS"],
+    )
+    code_dir: str = _setting(
+        "", "Model folder for the built-in model server.", metavar="DIR", also=["CODE_DIR"]
+    )
+    target_type: str = _setting(
+        "",
+        "What the model predicts; else read from model-metadata.yaml.",
+        convert.choice(*TARGET_TYPES),
+        metavar="TYPE",
+        also=["TARGET_TYPE"],
+    )
+    server_type: str = _setting(
+        "fastapi",
+        "Built-in model server: fastapi (uvicorn), flask, or gunicorn (Flask under gunicorn).",
+        convert.choice("fastapi", "flask", "gunicorn", uvicorn="fastapi"),
+        metavar="TYPE",
+        also=[RUNTIME_PARAMETER + "DRUM_SERVER_TYPE"],
+    )
+    positive_class_label: str = _setting(
+        "", "Binary: the label whose probability is predicted.", metavar="LABEL", also=["POSITIVE_CLASS_LABEL"]
+    )
+    negative_class_label: str = _setting(
+        "", "Binary: the other label.", metavar="LABEL", also=["NEGATIVE_CLASS_LABEL"]
+    )
+    class_labels: tuple[str, ...] = _setting(
+        "", "Multiclass: the labels, separated by spaces.", convert.words, metavar="LABELS", also=["CLASS_LABELS"]
+    )
+    class_labels_file: str = _setting(
+        "", "Multiclass: a file with one label a line.", metavar="FILE", also=["CLASS_LABELS_FILE"]
+    )
+    url_prefix: str = _setting(
+        "", "Prefix of every path that is served.", convert.url_prefix, metavar="PATH", also=["URL_PREFIX"]
+    )
+    workers: int = _setting(
+        "1",
+        "Number of model server processes on the address.",
+        convert.whole_number(1, 199),
+        metavar="N",
+        also=[RUNTIME_PARAMETER + "CUSTOM_MODEL_WORKERS", "MAX_WORKERS"],
+    )
+    max_body: int = _setting(
+        "128M", "Largest request body the built-in model server takes.", convert.byte_size, metavar="SIZE"
+    )
+    backlog: int = _setting(
+        str(DEFAULT_BACKLOG),
+        "Connections the kernel keeps waiting while nothing accepts them.",
+        convert.whole_number(1, 10000),
+        metavar="N",
+        also=[RUNTIME_PARAMETER + "DRUM_WEBSERVER_BACKLOG", "DRUM_WEBSERVER_BACKLOG"],
+    )
+    listener: str = _setting(
+        "auto",
+        "Whether the child inherits our socket or binds the port itself; auto: built-in servers and commands "
+        "with {fd} inherit.",
+        convert.choice("auto", "inherit", "bind"),
+        metavar="auto|inherit|bind",
+    )
+    ready: str = _setting(
+        "auto",
+        "How readiness is known: the report pipe, an HTTP answer, an open port, sd_notify; auto: report for the "
+        "built-in server, http for commands.",
+        convert.choice("auto", "report", "http", "port", "notify"),
+        metavar="auto|report|http|port|notify",
+    )
+    ready_path: str = _setting("/ping", "What --ready http asks for.", convert.url_path, metavar="PATH")
+    startup_timeout: float = _setting(
+        "600", "Seconds to become ready; not ready by then is a failure.", convert.seconds, metavar="S"
+    )
+    while_starting: str = _setting(
+        "hold",
+        "hold: requests wait until the model is ready; respond: a stand-in answers 503 meanwhile.",
+        convert.choice("hold", "respond"),
+        metavar="hold|respond",
+    )
+    with_error_server: bool = _setting(
+        "true",
+        "After a failure serve the reason on the address; without it exit with the cause's code.",
+        convert.switch,
+        also=["WITH_ERROR_SERVER"],
+        off="--no-error-server",
+    )
+    error_server_ttl: float = _setting(
+        "0", "Seconds to serve the error, then exit with the cause's code; 0: for ever.", convert.seconds, metavar="S"
+    )
+    failed_ping: int = _setting(
+        "200",
+        "Status of /, /ping and /health once failed.",
+        convert.whole_number(200, 599),
+        metavar="STATUS",
+    )
+    error_detail: ErrorDetail = _setting(
+        "message",
+        "How much of the failure clients see.",
+        lambda value: ErrorDetail(convert.choice("none", "message", "full")(value)),
+        metavar="none|message|full",
+    )
+    max_retries: int = _setting(
+        "0",
+        "Further attempts to initialize, behind the error server.",
+        convert.whole_number(0, 10**6),
+        metavar="N",
+    )
+    retry_interval: float = _setting(
+        "10", "Seconds before the first retry; doubled each time, capped, jittered.", convert.seconds, metavar="S"
+    )
+    max_restarts: int = _setting(
+        "5",
+        "Crashes after ready, within the window, that are answered by a restart.",
+        convert.whole_number(0, 10**6),
+        metavar="N",
+    )
+    restart_window: float = _setting("60", "Seconds in which crashes are counted.", convert.seconds, metavar="S")
+    stop_timeout: float = _setting(
+        "25", "Seconds between TERM and KILL when something is stopped.", convert.seconds, metavar="S"
+    )
+    run_dir: str = _setting(
+        "",
+        "Directory (mode 0700) of the control socket and the last failure; default: a private one under "
+        "$XDG_RUNTIME_DIR or the temporary directory.",
+        metavar="DIR",
+    )
+    profile: str = _setting(
+        "default",
+        "Named set of defaults: default, sagemaker, kubernetes.",
+        convert.choice("default", "sagemaker", "kubernetes"),
+        metavar="NAME",
+    )
+    log_format: str = _setting(
+        "text", "The supervisor's own lines on stderr.", convert.choice("text", "json"), metavar="text|json"
+    )
+    log_level: str = _setting(
+        "info",
+        "Least severe of the supervisor's own lines.",
+        convert.choice("debug", "info", "warning", "error"),
+        metavar="debug|info|warning|error",
+    )
+    config: str = _setting(
+        "", f"Configuration file with a [{CONFIG_SECTION}] section of these settings.", metavar="FILE"
+    )
+    termination_log: str = _setting(
+        "/dev/termination-log",
+        "Where the last words go for Kubernetes, if it exists and is writable.",
+        metavar="FILE",
+    )
+
+
+DECLARATIONS: Mapping[str, Declaration] = {
+    declared.name: Declaration(declared.name, *declared.metadata["declaration"]) for declared in fields(Settings)
+}
+
+PROFILES: Mapping[str, Mapping[str, str]] = {
+    "default": {},
+    "sagemaker": {"code_dir": "/opt/ml/model", "while_starting": "respond"},
+    "kubernetes": {"failed_ping": "503"},
+}
+
+
+def choose(flags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, Value]:
+    """Return the text and the source of every setting.
+
+    Args:
+        flags: what was given on the command line, by name.
+        environ: the environment; empty variables count as unset, as in DRUM.
+
+    Raises:
+        UsageError: the configuration file cannot be read, or there is no such profile.
+    """
+    given = {**_from_environment(environ), **{name: Value(text, "flag") for name, text in flags.items()}}
+    given = {**_from_file(given.get("config", Value("", "")).text), **given}
+    profile = _convert(DECLARATIONS["profile"], given.get("profile", Value("default", "default")))
+    chosen = {name: Value(declared.default, "default") for name, declared in DECLARATIONS.items()}
+    chosen.update(_from_profile(profile, environ))
+    return {**chosen, **given}
+
+
+def resolve(chosen: Mapping[str, Value]) -> Settings:
+    """Convert what was chosen.
+
+    Raises:
+        UsageError: a value cannot be read; the sentence names the setting, the value, its source and what is accepted.
+    """
+    return Settings(**{name: _convert(DECLARATIONS[name], value) for name, value in chosen.items()})
+
+
+def arguments(settings: Settings, names: Iterable[str]) -> list[str]:
+    """Return the arguments that hand the named settings to a child process; what is not set is left out."""
+    result = []
+    for name in names:
+        value = getattr(settings, name)
+        if isinstance(value, bool):
+            value = str(value).lower()
+        written = " ".join(value) if isinstance(value, tuple) else getattr(value, "value", value)
+        if written not in ("", ()):
+            result += [DECLARATIONS[name].option, str(written)]
+    return result
+
+
+def from_arguments(argv: Sequence[str]) -> tuple[Settings, dict[str, str]]:
+    """Read what `arguments` wrote, in a child process; options that are no setting come back by name.
+
+    Raises:
+        UsageError: not a list of `--option value` pairs, or a bad value.
+    """
+    options = list(argv[::2])
+    if len(argv) % 2 or not all(option.startswith("--") for option in options):
+        raise UsageError(f"Expected pairs of --option and value, got: {' '.join(argv)}")
+    given = {option[2:].replace("-", "_"): value for option, value in zip(options, argv[1::2], strict=True)}
+    flags = {name: text for name, text in given.items() if name in DECLARATIONS}
+    others = {name: text for name, text in given.items() if name not in DECLARATIONS}
+    return resolve(choose(flags, {})), others
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Value]:
+    found = {}
+    for name, declared in DECLARATIONS.items():
+        for variable in declared.all_variables:
+            text = environ.get(variable, "")
+            if variable.startswith(RUNTIME_PARAMETER):
+                text = runtime_parameter(text)
+            if text.strip():
+                found[name] = Value(text, f"${variable}")
+                break
+    return found
+
+
+def runtime_parameter(text: str) -> str:
+    """Return the payload of a DRUM runtime parameter: JSON with `type` and `payload`, or the plain text itself."""
+    try:
+        record = json.loads(text)
+    except ValueError:
+        return text
+    if isinstance(record, dict) and "payload" in record:
+        payload = record["payload"]
+        return "" if payload is None else str(payload)
+    return text
+
+
+def _from_file(path: str) -> dict[str, Value]:
+    if not path:
+        return {}
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";",), strict=True)
+    try:
+        with open(path, encoding="utf-8") as file:
+            parser.read_file(file)
+    except OSError as error:
+        raise UsageError(f"--config: cannot read {path!r}: {error.strerror}.") from error
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise UsageError(f"--config: {path!r} is no configuration file: {error}") from error
+    if not parser.has_section(CONFIG_SECTION):
+        raise UsageError(f"--config: {path!r} has no section [{CONFIG_SECTION}].")
+    found = {name.replace("-", "_"): text for name, text in parser.items(CONFIG_SECTION)}
+    unknown = sorted(set(found) - set(DECLARATIONS) | {"config"} & set(found))
+    if unknown:
+        raise UsageError(f"--config: {path!r} sets {unknown[0]!r}, which is not a setting that a file can have.")
+    return {name: Value(text, path) for name, text in found.items() if text}
+
+
+def _from_profile(profile: str, environ: Mapping[str, str]) -> dict[str, Value]:
+    values = {name: Value(text, f"profile {profile}") for name, text in PROFILES[profile].items()}
+    port = environ.get("SAGEMAKER_BIND_TO_PORT", "").strip()
+    if profile == "sagemaker" and port:
+        values["address"] = Value(f"0.0.0.0:{port}", "$SAGEMAKER_BIND_TO_PORT")
+    return values
+
+
+def _convert(declared: Declaration, value: Value) -> Any:
+    if not value.text and declared.default == "":
+        return declared.read("") if declared.read is convert.words else ""
+    try:
+        return declared.read(value.text)
+    except ValueError as error:
+        where = "" if value.source in ("flag", "default") else f" (from {value.source})"
+        raise UsageError(f"{declared.option}: {value.text!r}{where} is not accepted: {error}.") from error
+    except UsageError as error:
+        where = "" if value.source in ("flag", "default") else f" (from {value.source})"
+        raise UsageError(f"{declared.option}{where}: {error}") from error
