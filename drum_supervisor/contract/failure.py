@@ -13,11 +13,12 @@ from drum_supervisor.contract.masking import mask_secrets
 
 
 class Cause(str, Enum):
-    """Why there is a failure report at all; decides the exit code."""
+    """Why there is a failure report at all; decides the exit code. DIED: after it was ready, and no restart is allowed."""
 
     INIT_FAILED = "init_failed"
     STARTUP_TIMEOUT = "startup_timeout"
     KEPT_DYING = "kept_dying"
+    DIED = "died"
 
 
 class ErrorDetail(str, Enum):
@@ -77,7 +78,9 @@ class FailureReport:
             return ExitCode.STARTUP_TIMEOUT
         if self.cause is Cause.KEPT_DYING:
             return ExitCode.KEPT_DYING
-        return ExitCode.INIT_FAILED if self.signal is None else of_signal(self.signal)
+        if self.signal is not None:
+            return of_signal(self.signal)
+        return ExitCode.KEPT_DYING if self.cause is Cause.DIED else ExitCode.INIT_FAILED
 
     def masked(self) -> "FailureReport":
         """Return the report without anything that looks like a secret."""

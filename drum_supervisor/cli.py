@@ -1,0 +1,153 @@
+"""The command line, `drum-supervise`. Every error of a user ends here as one sentence and an exit code.
+
+What a command needs is imported when it runs: `--help` and completion must not wait for supervisord's modules.
+"""
+
+import json
+import os
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from drum_supervisor import __version__
+from drum_supervisor.cli_operations import OPERATIONS
+from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode
+from drum_supervisor.settings import DECLARATIONS, Declaration, Settings, Value, choose, resolve
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+EXAMPLES = """\b
+Examples:
+  drum-supervise start --code-dir model --target-type regression
+  drum-supervise start --address 127.0.0.1:8080 -- uvicorn app:app --fd {fd}
+  drum-supervise start -- gunicorn -b fd://{fd} app:app
+  drum-supervise start --address 127.0.0.1:8080 -- flask run --host {host} --port {port}
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="drum-supervise")
+def cli() -> None:
+    """Run a model server so that it always answers: with predictions, or with the reason why it cannot.
+
+    When the model cannot be initialized, an error server takes the same port: probes get 200, everything else
+    gets 513 and the real error.
+    """
+
+
+def settings_options(function: Function) -> Function:
+    """Add an option for each setting."""
+    for declared in reversed(DECLARATIONS.values()):
+        names = [f"{declared.option}/{declared.off}" if declared.off else declared.option]
+        option = click.option(
+            *names,
+            declared.name,
+            default=None,
+            type=bool if declared.off else str,
+            metavar=None if declared.off else declared.metavar,
+            help=_help(declared),
+        )
+        function = option(function)
+    return function
+
+
+def _help(declared: Declaration) -> str:
+    facts = [f"default: {declared.default}"] if declared.default else []
+    if declared.variables:
+        facts.append(f"also from: {', '.join(declared.variables)}")
+    return f"{declared.help}  [{'; '.join(facts)}]" if facts else declared.help
+
+
+@cli.command("start", epilog=EXAMPLES, context_settings={"allow_interspersed_args": False})
+@settings_options
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def start_command(command: tuple[str, ...], **given: Any) -> int:
+    """Supervise a model server: the built-in one (--code-dir), or any COMMAND after --.
+
+    In the command {fd} becomes the number of the inherited listening socket, {host} and {port} the address. Every
+    option can also be given as DRUM_SUPERVISOR_<OPTION> in the environment.
+    """
+    return _start(given, command)
+
+
+@cli.command("serve", context_settings={"allow_interspersed_args": False})
+@settings_options
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def serve_command(command: tuple[str, ...], **given: Any) -> int:
+    """Do the same as start, with the defaults of SageMaker: what `docker run IMAGE serve` calls."""
+    return _start({**given, "profile": given["profile"] or "sagemaker"}, command)
+
+
+def _start(given: Mapping[str, Any], command: Sequence[str]) -> int:
+    from drum_supervisor.supervise.start import start
+
+    return start(resolve(_chosen(given)), command, os.environ)
+
+
+@cli.command("config", context_settings={"allow_interspersed_args": False})
+@settings_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int:
+    """Print the effective settings, where each comes from, and the supervisord configuration rendered from them."""
+    chosen = _chosen(given)
+    settings = resolve(chosen)
+    rendered = _rendered(settings, command)
+    if as_json:
+        values = {name: {"value": value.text, "source": value.source} for name, value in chosen.items()}
+        click.echo(json.dumps({"settings": values, "supervisord": rendered}, indent=2))
+        return 0
+    width = max(len(declared.option) for declared in DECLARATIONS.values())
+    for name, value in chosen.items():
+        click.echo(f"{DECLARATIONS[name].option:{width}}  {value.text or '-'}  ({value.source})")
+    click.echo(f"\n{rendered}")
+    return 0
+
+
+def _rendered(settings: Settings, command: Sequence[str]) -> str:
+    from drum_supervisor.supervise.programs import programs, render
+    from drum_supervisor.supervise.run_dir import RunDir, base
+
+    path = Path(settings.run_dir) if settings.run_dir else base(os.environ) / "PID"
+    directory = RunDir(path)
+    return render(programs(settings, command, settings.address, directory), directory)
+
+
+def _chosen(given: Mapping[str, Any]) -> dict[str, Value]:
+    """Return what was chosen, from the command line and everywhere else."""
+    flags = {name: _text(value) for name, value in given.items() if value is not None}
+    return choose(flags, os.environ)
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+for operation in OPERATIONS:
+    cli.add_command(operation)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    try:
+        result = cli.main(args=argv, prog_name="drum-supervise", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except DrumSupervisorError as error:
+        click.echo(f"drum-supervise: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python complains once more while it exits
+        return 1
+    except Exception:
+        traceback.print_exc()
+        click.echo("drum-supervise: internal error: this is a bug of drum_supervisor, please report it.", err=True)
+        return ExitCode.INTERNAL
+

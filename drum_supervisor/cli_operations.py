@@ -1,0 +1,181 @@
+"""The commands with which operators look at a running supervisor and act on it."""
+
+import json
+import os
+import select
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from drum_supervisor.contract.exits import ExitCode, UsageError
+from drum_supervisor.contract.failure import FailureReport, read_failure
+from drum_supervisor.display import failure_text, status_text
+
+if TYPE_CHECKING:
+    from drum_supervisor.supervise.control import Client
+
+PROGRESS_EVERY = 5.0
+
+run_dir_option = click.option(
+    "--run-dir",
+    envvar="DRUM_SUPERVISOR_RUN_DIR",
+    metavar="DIR",
+    help="Run directory of the supervisor; needed when several run.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command("status")
+@run_dir_option
+@json_option
+def status_command(run_dir: str | None, as_json: bool) -> int:
+    """Show what is running, since when, and why not.
+
+    Exit code: 0 serving, 3 failed, 1 anything in between, 2 no supervisor found.
+    """
+    from drum_supervisor.supervise.status import exit_code
+
+    status = _client(run_dir).status()
+    click.echo(json.dumps(status, indent=2) if as_json else status_text(status, time.time()))
+    return exit_code(status["phase"])
+
+
+@click.command("failure")
+@run_dir_option
+@json_option
+def failure_command(run_dir: str | None, as_json: bool) -> int:
+    """Show why the model server is not serving, with the traceback.
+
+    With --run-dir this also works when the supervisor is gone: the last failure report stays there.
+    """
+    report = _failure(run_dir)
+    if as_json:
+        click.echo(json.dumps(report.to_json() if report else None, indent=2))
+    else:
+        click.echo(failure_text(report) if report else "No failure: the model server is serving or still starting.")
+    return 0
+
+
+@click.command("restart")
+@run_dir_option
+@click.option("--worker", type=click.IntRange(min=1), metavar="N", help="Replace this worker only.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Give up waiting after so many seconds.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the new workers.")
+def restart_command(run_dir: str | None, worker: int | None, timeout: float | None, no_wait: bool) -> int:
+    """Replace the workers: stop the old, start the new; connections wait meanwhile, none is refused.
+
+    After a failure this is one more attempt to initialize. Exit code: 0 serving again, 3 it failed, 1 not yet.
+    """
+    client = _client(run_dir)
+    ticket = client.restart(worker or 0)
+    if no_wait:
+        click.echo("Restart requested.")
+        return 0
+    return _await_restart(client, ticket, timeout)
+
+
+@click.command("stop")
+@run_dir_option
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Give up waiting after so many seconds.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the end.")
+def stop_command(run_dir: str | None, timeout: float | None, no_wait: bool) -> int:
+    """End the supervisor and everything that it runs, gracefully."""
+    client = _client(run_dir)
+    pid = int(client.status()["pid"])
+    process = os.pidfd_open(pid)
+    client.stop()
+    if no_wait:
+        click.echo(f"Stop requested (pid {pid}).")
+        return 0
+    poller = select.poll()
+    poller.register(process, select.POLLIN)
+    if not poller.poll(None if timeout is None else timeout * 1000):
+        click.echo(f"The supervisor (pid {pid}) is still stopping after {timeout:g} s.", err=True)
+        return 1
+    click.echo(f"Stopped (pid {pid}).")
+    return 0
+
+
+OPERATIONS = (status_command, failure_command, restart_command, stop_command)
+
+
+def _await_restart(client: "Client", ticket: int, timeout: float | None) -> int:
+    """Wait until the restart with number `ticket` has come to an end; say how far it is now and then."""
+    began = time.monotonic()
+    status = client.status()
+    while not _is_settled(status, ticket):
+        passed = time.monotonic() - began
+        if timeout is not None and passed >= timeout:
+            click.echo(f"Not ready after {timeout:g} s; the restart goes on.", err=True)
+            return 1
+        left = PROGRESS_EVERY if timeout is None else min(PROGRESS_EVERY, timeout - passed)
+        newer = client.wait(status["serial"], left)
+        if newer["serial"] == status["serial"]:
+            stage = f", stage {newer['stage']}" if newer["stage"] else ""
+            click.echo(f"{newer['phase']}{stage}, {time.monotonic() - began:.0f} s ...", err=True)
+        status = newer
+    return _restart_result(status, time.monotonic() - began)
+
+
+def _is_settled(status: dict[str, Any], ticket: int) -> bool:
+    begun = status["restarts"]["request"] >= ticket
+    return bool(begun and not status["workers_coming"] and status["phase"] in ("serving", "failed", "stopping"))
+
+
+def _restart_result(status: dict[str, Any], seconds: float) -> int:
+    if status["phase"] == "serving":
+        click.echo(f"Serving again after {seconds:.1f} s: {status['workers_ready']} of {status['workers']} workers ready.")
+        return 0
+    error = status["failure"]["error"] if status["failure"] else "the supervisor is stopping"
+    click.echo(f"The restart failed after {seconds:.1f} s: {error}", err=True)
+    return ExitCode.INIT_FAILED
+
+
+def _failure(given: str | None) -> FailureReport | None:
+    if given and not _is_running(Path(given)):
+        report = read_failure(Path(given) / "failure.json")
+        if report is None:
+            raise UsageError(f"No supervisor runs in {given}, and there is no failure report there.")
+        return report
+    failure = _client(given).status()["failure"]
+    return FailureReport.from_json(failure) if failure else None
+
+
+def _client(given: str | None) -> "Client":
+    """Return the client for the supervisor that is meant."""
+    from drum_supervisor.supervise.control import Client
+
+    return Client(_find(given) / "supervisor.sock")
+
+
+def _find(given: str | None) -> Path:
+    from drum_supervisor.supervise.run_dir import running
+
+    if given:
+        if not _is_running(Path(given)):
+            raise UsageError(f"No supervisor runs in {given}.")
+        return Path(given)
+    found = [directory.path for directory in running(os.environ)]
+    if not found:
+        raise UsageError(
+            "No running supervisor of this user was found. If it was started with --run-dir, give the same here."
+        )
+    if len(found) > 1:
+        listed = "".join(f"\n  {path}  {_address(path)}" for path in found)
+        raise UsageError(f"Several supervisors run; choose one with --run-dir:{listed}")
+    return found[0]
+
+
+def _is_running(path: Path) -> bool:
+    from drum_supervisor.supervise.run_dir import is_running
+
+    return is_running(path)
+
+
+def _address(path: Path) -> str:
+    try:
+        return (path / "address").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""

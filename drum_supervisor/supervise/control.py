@@ -1,0 +1,157 @@
+"""The control socket: our verbs as one more XML-RPC namespace of supervisord, `drum`, and the client for them.
+
+Values travel as JSON text, because XML-RPC knows neither null nor large numbers. Only this user can open the
+socket: it has mode 0600 in a directory of mode 0700.
+"""
+
+import http.client
+import json
+import socket
+import time
+import xmlrpc.client
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from supervisor.http import NOT_DONE_YET
+from supervisor.xmlrpc import Faults, RPCError, SupervisorTransport
+
+from drum_supervisor.contract.exits import DrumSupervisorError
+
+LONGEST_WAIT = 60.0
+
+
+class Controlled(Protocol):
+    """What the namespace controls."""
+
+    def status(self) -> dict[str, Any]: ...
+
+    def serial(self) -> int: ...
+
+    def restart(self, worker: int | None) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class DrumNamespace:
+    """The methods of the namespace; supervisord publishes those without an underscore."""
+
+    def __init__(self, controlled: Controlled) -> None:
+        self._controlled = controlled
+
+    def status(self) -> str:
+        """Return the state of everything
+
+        @return string result  The status as JSON text
+        """
+        return json.dumps(self._controlled.status())
+
+    def wait(self, serial: int, seconds: float) -> Callable[[], object]:
+        """Wait until something has changed
+
+        @param int serial      The serial of the status that the caller knows
+        @param double seconds  How long to wait at most
+        @return string result  The status as JSON text
+        """
+        deadline = time.monotonic() + min(max(float(seconds), 0.0), LONGEST_WAIT)
+
+        def answer() -> object:
+            if self._controlled.serial() > serial or time.monotonic() >= deadline:
+                return self.status()
+            return NOT_DONE_YET
+
+        answer.delay = 0.005  # type: ignore[attr-defined]  # supervisord asks again on turns of its loop only
+        return answer
+
+    def restart(self, worker: int) -> int:
+        """Replace the workers, or one of them
+
+        @param int worker    Which worker; 0 for all
+        @return int result   The number that status.restarts.request will have when this is under way
+        """
+        status = self._controlled.status()
+        if not 0 <= worker <= status["workers"]:
+            raise RPCError(Faults.BAD_NAME, f"there is no worker {worker}: there are {status['workers']}")
+        if status["phase"] == "stopping":
+            raise RPCError(Faults.SHUTDOWN_STATE, "the supervisor is stopping")
+        self._controlled.restart(worker or None)
+        return int(status["restarts"]["request"]) + 1
+
+    def stop(self) -> int:
+        """End the supervisor gracefully
+
+        @return int result  Its pid
+        """
+        self._controlled.stop()
+        return int(self._controlled.status()["pid"])
+
+
+def make_rpc_interface(supervisord: Any, **_: str) -> DrumNamespace:
+    """Make the namespace; named in the rendered configuration, called by supervisord."""
+    return DrumNamespace(supervisord.engine.controlled)
+
+
+class ControlError(DrumSupervisorError):
+    """The supervisor did not answer, or refused."""
+
+    exit_code = 1
+
+
+class Client:
+    """Talks to one supervisor.
+
+    Args:
+        path: its control socket.
+        timeout: seconds to wait for an answer.
+    """
+
+    def __init__(self, path: Path, timeout: float = 10.0) -> None:
+        self._path = path
+        self._timeout = timeout
+
+    def status(self) -> dict[str, Any]:
+        """Return the status."""
+        return dict(json.loads(self._call("drum.status")))
+
+    def wait(self, serial: int, seconds: float) -> dict[str, Any]:
+        """Return the status when it is newer than `serial`, or after `seconds` (at most a minute)."""
+        return dict(json.loads(self._call("drum.wait", serial, seconds, timeout=seconds + self._timeout)))
+
+    def restart(self, worker: int = 0) -> int:
+        """Ask for a restart; return the number of requested restarts that the status will show."""
+        return int(self._call("drum.restart", worker))
+
+    def stop(self) -> int:
+        """Ask the supervisor to end; return its pid."""
+        return int(self._call("drum.stop"))
+
+    def _call(self, method: str, *arguments: Any, timeout: float | None = None) -> Any:
+        transport = _Transport(self._path, timeout or self._timeout)
+        request = xmlrpc.client.dumps(arguments, method)
+        try:
+            (value,) = transport.request("localhost", "/RPC2", request)
+        except xmlrpc.client.Fault as fault:
+            raise ControlError(f"The supervisor refused: {fault.faultString}.") from fault
+        except TimeoutError as error:
+            raise ControlError(f"The supervisor at {self._path} did not answer in time.") from error
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+            raise ControlError(f"No supervisor answers at {self._path}: {error}.") from error
+        finally:
+            transport.close()
+        return value
+
+
+class _Transport(SupervisorTransport):  # type: ignore[misc]
+    """supervisord's client transport, with a time limit."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__(serverurl=f"unix://{path}")
+        self._get_connection = lambda: _connect(path, timeout)
+
+
+def _connect(path: Path, timeout: float) -> http.client.HTTPConnection:
+    connection = http.client.HTTPConnection("localhost", timeout=timeout)
+    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.sock.settimeout(timeout)
+    connection.sock.connect(str(path))
+    return connection

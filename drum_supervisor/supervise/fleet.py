@@ -1,0 +1,154 @@
+"""The programs in motion: which run, which are to follow when their predecessor is gone, what each was seen to do."""
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from drum_supervisor.contract.exits import AddressError
+from drum_supervisor.contract.listener import Address, bind
+from drum_supervisor.supervise.engine import Engine, Run
+from drum_supervisor.supervise.failures import Evidence
+from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Program, Programs
+from drum_supervisor.supervise.sweeper import EVERYTHING, Sweeper
+from drum_supervisor.supervise.timers import Timers
+
+
+@dataclass
+class Seen:
+    """What a run was seen to do; `settled`: its end was told to the policy, or was asked for."""
+
+    run: Run
+    attempt: int
+    stage: str = ""
+    ready: bool = False
+    settled: bool = False
+
+
+class Fleet:
+    """Starts and stops the programs, each only when what is left of its predecessor is gone.
+
+    With a shared listener all programs inherit it. Otherwise the model server binds the address itself, and the
+    error server, which takes an inherited listener like the others, gets one that is bound just for it.
+
+    Args:
+        listener: the shared listener, None when the model server binds.
+        stop_timeout: seconds between TERM and KILL.
+        on_start: called with each new run.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        programs: Programs,
+        address: Address,
+        listener: socket.socket | None,
+        timers: Timers,
+        stop_timeout: float,
+        on_start: Callable[[Seen], None],
+    ) -> None:
+        self._engine = engine
+        self._programs = programs
+        self._address = address
+        self._listener = listener
+        self._stop_timeout = stop_timeout
+        self._on_start = on_start
+        self._waiting: dict[str, tuple[Program, int]] = {}
+        self._sweeper = Sweeper(engine.orphans, timers, stop_timeout)
+        self._stopping = False
+        self.seen: dict[str, Seen] = {}
+
+    def start(self, program: Program, attempt: int = 1) -> None:
+        """Start `program` as soon as it can be; one that runs already, and was not asked to stop, is left alone."""
+        run = self._engine.run_of(program.name)
+        if run is None or run.stop_asked:
+            self._waiting[program.name] = (program, attempt)
+
+    def stop(self, name: str) -> None:
+        """Stop a program and what belongs to it."""
+        self._waiting.pop(name, None)
+        if name in self.seen:
+            self.seen[name].settled = True
+        if self._engine.run_of(name) is not None:
+            self._engine.stop(name, self._stop_timeout)
+
+    def stop_all(self) -> None:
+        for program in self._programs.all:
+            self.stop(program.name)
+        self._engine.stop_others()
+        self._stopping = True
+
+    def kill_all(self) -> None:
+        for program in self._programs.all:
+            self._engine.kill(program.name)
+        self._sweeper.kill()
+
+    def exited(self, run: Run) -> None:
+        """A program was reaped: sweep up what it left."""
+        self._sweeper.sweep(run.program.name)
+
+    def turn(self) -> None:
+        """The end of a turn of the loop: see what is left of the dead, start what waited for that."""
+        if self._stopping:
+            self._sweeper.sweep(EVERYTHING)
+        self._sweeper.turn()
+        for name, (program, attempt) in list(self._waiting.items()):
+            if self._is_free(program):
+                del self._waiting[name]
+                self._launch(program, attempt)
+
+    def all_gone(self) -> bool:
+        """Return whether no program, ours or the user's, and nothing that they started is left."""
+        ours = any(self._engine.run_of(program.name) for program in self._programs.all)
+        return not ours and not self._engine.others_left() and not self._engine.orphans()
+
+    def evidence(self, seen: Seen, now: float, wall: float) -> Evidence:
+        """Return what was seen of a run so far; `now` is monotonic, `wall` since the epoch."""
+        run = seen.run
+        return Evidence(
+            program=self._label(run.program),
+            worker=run.program.worker,
+            pid=run.pid,
+            started_at=run.started_at,
+            failed_at=wall,
+            seconds=now - run.started,
+            attempt=seen.attempt,
+            status=run.status,
+            stage=seen.stage,
+            stderr=run.tail.text(),
+            peak_memory_bytes=run.peak_memory_bytes,
+            was_ready=seen.ready,
+            spawn_error=run.spawn_error,
+        )
+
+    def _label(self, program: Program) -> str:
+        name = program.group.replace("-", " ")
+        return f"{name} (worker {program.worker})" if len(self._programs.workers) > 1 and program.worker else name
+
+    def _is_free(self, program: Program) -> bool:
+        """Whether the predecessor is gone and, where the address is not shared, whoever holds it is as well."""
+        holders = [program.name]
+        if not self._programs.shared:
+            holders = [other.name for other in self._programs.all]
+            if program.worker:
+                for name in (ERROR_SERVER, STAND_IN):
+                    self.stop(name)
+        return not any(self._engine.run_of(name) or self._sweeper.is_sweeping(name) for name in holders)
+
+    def _launch(self, program: Program, attempt: int) -> None:
+        """Start `program` now."""
+        own_listener: socket.socket | None = None
+        try:
+            if self._listener is None and not program.worker:
+                own_listener = bind(self._address)
+        except AddressError as error:
+            run = Run(program, 0, 0.0, 0.0, spawn_error=str(error), status=0)
+        else:
+            listener = self._listener or own_listener
+            run = self._engine.start(program, listener.fileno() if listener else None)
+        finally:
+            if own_listener is not None:
+                with suppress(OSError):
+                    own_listener.close()
+        self.seen[program.name] = seen = Seen(run, attempt)
+        self._on_start(seen)

@@ -1,0 +1,210 @@
+"""What can happen to a supervised model server, and what can be done about it: the words of the policy."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from drum_supervisor.contract.failure import FailureReport
+
+
+class Phase(str, Enum):
+    """Where the service stands."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    FAILED = "failed"
+    RETRYING = "retrying"
+    STOPPING = "stopping"
+
+
+class Alarm(str, Enum):
+    """What the loop is asked to remind the policy of."""
+
+    DEADLINE = "deadline"
+    RETRY = "retry"
+    END = "end"
+    WORKER = "worker"
+    ERROR_SERVER = "error-server"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened `at` a time of the monotonic clock, in seconds."""
+
+    at: float
+
+
+@dataclass(frozen=True)
+class Begun(Event):
+    """The supervisor is up and the listener is bound."""
+
+
+@dataclass(frozen=True)
+class Ready(Event):
+    """A worker answers requests."""
+
+    worker: int = 1
+
+
+@dataclass(frozen=True)
+class InitFailed(Event):
+    """A worker said that its initialization failed; its process may still be there."""
+
+    report: FailureReport
+    worker: int = 1
+
+
+@dataclass(frozen=True)
+class Exited(Event):
+    """A worker is gone, and nobody had asked it to go."""
+
+    report: FailureReport
+    worker: int = 1
+
+
+@dataclass(frozen=True)
+class DeadlinePassed(Event):
+    """The start-up deadline is over."""
+
+    report: FailureReport
+
+
+@dataclass(frozen=True)
+class RetryDue(Event):
+    """The time for the planned retry has come."""
+
+
+@dataclass(frozen=True)
+class WorkerDue(Event):
+    """The time to start a crashed worker again has come."""
+
+    worker: int = 1
+
+
+@dataclass(frozen=True)
+class RestartRequested(Event):
+    """An operator wants the workers, or one of them, replaced."""
+
+    worker: int | None = None
+
+
+@dataclass(frozen=True)
+class ErrorServerExited(Event):
+    """The error server is gone, and nobody had asked it to go.
+
+    `was_ready` tells a crash from one that cannot even start.
+    """
+
+    was_ready: bool = True
+
+
+@dataclass(frozen=True)
+class ErrorServerDue(Event):
+    """The time to start the error server again has come."""
+
+
+@dataclass(frozen=True)
+class TtlOver(Event):
+    """The error was served for as long as it should be."""
+
+
+@dataclass(frozen=True)
+class StopRequested(Event):
+    """A signal or an operator wants the supervisor to end."""
+
+
+@dataclass(frozen=True)
+class AllStopped(Event):
+    """No program and none of their descendants is left."""
+
+
+@dataclass(frozen=True)
+class StartWorker:
+    """Start a worker, after what is left of its predecessor is gone."""
+
+    worker: int
+
+
+@dataclass(frozen=True)
+class StopWorker:
+    """Stop a worker and its descendants."""
+
+    worker: int
+
+
+@dataclass(frozen=True)
+class StartErrorServer:
+    """Start the error server unless it runs; `plain`: with the front of the standard library."""
+
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class StopErrorServer:
+    """Stop the error server."""
+
+
+@dataclass(frozen=True)
+class StartStandIn:
+    """Start the stand-in."""
+
+
+@dataclass(frozen=True)
+class StopStandIn:
+    """Stop the stand-in."""
+
+
+@dataclass(frozen=True)
+class KeepReport:
+    """Write the failure report down, where error server and operators find it."""
+
+    report: FailureReport
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Remind the policy in `after` seconds."""
+
+    alarm: Alarm
+    after: float
+    worker: int = 0
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Forget a reminder, if there is one."""
+
+    alarm: Alarm
+
+
+@dataclass(frozen=True)
+class StopAll:
+    """Stop every program and its descendants."""
+
+
+@dataclass(frozen=True)
+class KillAll:
+    """Kill every program and its descendants at once."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """End the supervisor."""
+
+    code: int
+
+
+Action: TypeAlias = (
+    StartWorker
+    | StopWorker
+    | StartErrorServer
+    | StopErrorServer
+    | StartStandIn
+    | StopStandIn
+    | KeepReport
+    | Plan
+    | Cancel
+    | StopAll
+    | KillAll
+    | Exit
+)

@@ -1,0 +1,294 @@
+"""Between policy and engine: turns what happens into events, asks the policy, carries its actions out."""
+
+import random
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+
+from drum_supervisor.contract.exits import signal_name
+from drum_supervisor.contract.failure import FailureReport, write_failure
+from drum_supervisor.contract.report import BadReportError, InitFailed, Ready, Stage, decode
+from drum_supervisor.supervise import failures, history, policy
+from drum_supervisor.supervise.engine import Run
+from drum_supervisor.supervise.fleet import Fleet, Seen
+from drum_supervisor.supervise.history import Alarm, Event, Phase
+from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs
+from drum_supervisor.supervise.readiness import Watcher
+from drum_supervisor.supervise.run_dir import RunDir
+from drum_supervisor.supervise.timers import Timers
+
+JITTER = 0.1
+TELL_AFTER = 0.01  # supervisord looks again at who waits for a change on the control socket (`wait`) after 5 ms
+
+
+class Loop:
+    """The owner of the engine. All of it runs in the engine's thread.
+
+    Args:
+        limits: what the policy knows of the settings.
+        watch: starts to look out for readiness, given what to do about it; returns None where programs report it.
+        end: leaves the engine's loop.
+        wake: makes the engine's next turn come at once.
+    """
+
+    fleet: Fleet
+
+    def __init__(
+        self,
+        programs: Programs,
+        limits: policy.Limits,
+        run_dir: RunDir,
+        log: Log,
+        timers: Timers,
+        watch: Callable[[Callable[[], None], Callable[[str], None]], Watcher | None],
+        end: Callable[[], None],
+        wake: Callable[[], None],
+    ) -> None:
+        self.programs = programs
+        self.limits = limits
+        self.state = policy.State()
+        self.since = time.time()
+        self.stage = ""
+        self.serial = 0
+        self.timers = timers
+        self._run_dir = run_dir
+        self._log = log
+        self._watch = watch
+        self._watcher: Watcher | None = None
+        self._end = end
+        self._wake = wake
+        self._events: deque[Event] = deque()
+
+    # --- what the engine tells
+
+    def on_begin(self) -> None:
+        self.post(history.Begun(self.timers.clock()))
+
+    def on_signal(self, number: int) -> None:
+        now = self.timers.clock()
+        self._log.information(f"received {signal_name(number)}", signal=signal_name(number))
+        if number == signal.SIGHUP:
+            self.post(history.RestartRequested(now))
+        elif number != signal.SIGUSR2:  # no log files of ours to reopen
+            self.post(history.StopRequested(now))
+
+    def on_line(self, run: Run, line: bytes) -> None:
+        seen = self.fleet.seen.get(run.program.name)
+        if seen is None or seen.run is not run or run.stop_asked:
+            return
+        try:
+            message = decode(line)
+        except BadReportError as error:
+            self._log.warning(f"{_who(run)} wrote to its report pipe what is no message: {error}", pid=run.pid)
+            return
+        match message:
+            case Ready():
+                self._is_ready(seen)
+            case Stage(name):
+                self._reached(seen, name)
+            case InitFailed() if run.program.worker:
+                self._has_failed(seen, failures.said(self._evidence(seen), message))
+
+    def on_exit(self, run: Run) -> None:
+        self.fleet.exited(run)
+        seen = self.fleet.seen[run.program.name]
+        if run.stop_asked:
+            self._log.information(f"{_who(run)} stopped as asked: {failures.ending(run.status)}", pid=run.pid)
+        elif seen.settled:
+            self._log.information(f"{_who(run)} {failures.ending(run.status)}", pid=run.pid)
+        else:
+            self._log.warning(f"{_who(run)} {failures.ending(run.status)}", pid=run.pid)
+            self._lost(seen)
+        self.changed()
+
+    def on_turn(self) -> None:
+        self.timers.ring()
+        before = self.serial
+        self._decide()
+        self.fleet.turn()
+        if self.state.phase is Phase.STOPPING and self.fleet.all_gone():
+            self.post(history.AllStopped(self.timers.clock()))
+        self._decide()
+        if self.serial != before:
+            self.timers.set("tell", TELL_AFTER, self._wake)
+
+    def next_wakeup(self) -> float:
+        return 0.0 if self._events else self.timers.seconds_left()
+
+    # --- what operators ask
+
+    def restart(self, worker: int | None) -> None:
+        """Replace all workers, or one."""
+        self.post(history.RestartRequested(self.timers.clock(), worker))
+
+    def stop(self) -> None:
+        """End the supervisor gracefully."""
+        self.post(history.StopRequested(self.timers.clock()))
+
+    def post(self, event: Event) -> None:
+        """Let the policy decide on `event` at the end of this turn."""
+        self._events.append(event)
+        self._wake()
+
+    def changed(self) -> None:
+        """Note that `status` would say something new."""
+        self.serial += 1
+
+    # --- what programs do
+
+    def started(self, seen: Seen) -> None:
+        """A program was started, or could not be."""
+        run = seen.run
+        self.changed()
+        if run.spawn_error:
+            self._log.line("error", f"{run.program.name} could not be started: {run.spawn_error}")
+            self._lost(seen)
+            return
+        self._log.information(f"{_who(run)} started", program=run.program.name, pid=run.pid)
+        if run.program.worker:
+            self.stage = ""
+            self._watcher = self._watcher or self._watch(self._all_ready, self._stage_told)
+
+    def _lost(self, seen: Seen) -> None:
+        """A run came to its end and nobody had asked for it."""
+        now = self.timers.clock()
+        if seen.run.program.worker and not seen.settled:
+            seen.settled = True
+            report = failures.gone(self._evidence(seen))
+            self.post(history.Exited(now, report, seen.run.program.worker))
+        elif seen.run.program.name == ERROR_SERVER:
+            taken = seen.run.pid == 0  # the address: somebody else has it, which may pass
+            self.post(history.ErrorServerExited(now, was_ready=seen.ready or taken))
+
+    def _is_ready(self, seen: Seen) -> None:
+        if seen.ready:
+            return
+        seen.ready = True
+        run = seen.run
+        took = self.timers.clock() - run.started
+        self._log.information(f"{_who(run)} is ready after {took:.2f} s", program=run.program.name, pid=run.pid)
+        if run.program.worker:
+            self.post(history.Ready(self.timers.clock(), run.program.worker))
+
+    def _has_failed(self, seen: Seen, report: FailureReport) -> None:
+        if not seen.settled:
+            seen.settled = True
+            self.post(history.InitFailed(self.timers.clock(), report, seen.run.program.worker))
+
+    def _reached(self, seen: Seen, stage: str) -> None:
+        if seen.run.program.worker:
+            seen.stage = self.stage = stage
+            self._log.line("debug", f"{_who(seen.run)} has reached {stage}", pid=seen.run.pid)
+            self.changed()
+
+    def _all_ready(self) -> None:
+        """The address answers: all workers that run count as ready, for nobody can tell which one answered."""
+        self._close_watcher()
+        for program in self.programs.workers:
+            seen = self.fleet.seen.get(program.name)
+            if seen is not None and seen.run.status is None and not seen.settled:
+                self._is_ready(seen)
+
+    def _stage_told(self, stage: str) -> None:
+        seen = self.fleet.seen.get(self.programs.workers[0].name)
+        if seen is not None:
+            self._reached(seen, stage)
+
+    def _close_watcher(self) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
+
+    def _evidence(self, seen: Seen) -> failures.Evidence:
+        return self.fleet.evidence(seen, self.timers.clock(), time.time())
+
+    # --- what the policy wants
+
+    def _decide(self) -> None:
+        while self._events:
+            before = self.state
+            self.state, actions = policy.decide(before, self._events.popleft(), self.limits)
+            if self.state.phase is not before.phase:
+                self._entered()
+            if self.state is not before:
+                self.changed()
+            for action in actions:
+                self._carry_out(action)
+
+    def _entered(self) -> None:
+        self.since = time.time()
+        if not self.state.coming:
+            self._close_watcher()
+        self._log.line("debug", f"phase is now {self.state.phase.value}", phase=self.state.phase.value)
+
+    def _carry_out(self, action: history.Action) -> None:
+        match action:
+            case history.StartWorker(worker):
+                self.fleet.start(self.programs.workers[worker - 1], self.state.attempt)
+            case history.StopWorker(worker):
+                self.fleet.stop(self.programs.workers[worker - 1].name)
+            case history.StartErrorServer(plain):
+                self.fleet.start(self.programs.plain_error_server if plain else self.programs.error_server)
+            case history.StopErrorServer():
+                self.fleet.stop(ERROR_SERVER)
+            case history.StartStandIn():
+                self.fleet.start(self.programs.stand_in)
+            case history.StopStandIn():
+                self.fleet.stop(STAND_IN)
+            case history.KeepReport(report):
+                self._keep(report)
+            case history.Plan(alarm, after, worker):
+                self._plan(alarm, after, worker)
+            case history.Cancel(alarm):
+                self._cancel(alarm)
+            case history.StopAll():
+                self._close_watcher()
+                self.fleet.stop_all()
+            case history.KillAll():
+                self.fleet.kill_all()
+            case history.Exit():
+                self._end()
+
+    def _keep(self, report: FailureReport) -> None:
+        where = f" in {report.stage}" if report.stage else ""
+        self._log.line("error", f"the model server failed{where}: {report.error}", cause=report.cause.value)
+        try:
+            write_failure(report, self._run_dir.failure)
+        except OSError as error:
+            self._log.line("error", f"the failure report could not be written: {error}")
+
+    def _plan(self, alarm: Alarm, after: float, worker: int) -> None:
+        """Retries of many containers must not come at the same moment: a tenth more or less."""
+        if alarm is Alarm.RETRY:
+            after *= random.uniform(1 - JITTER, 1 + JITTER)
+            self._log.information(f"next attempt in {after:.1f} s")
+        self.timers.set((alarm, worker), after, lambda: self.post(self._rung(alarm, worker)))
+
+    def _cancel(self, alarm: Alarm) -> None:
+        for worker in range(len(self.programs.workers) + 1):
+            self.timers.cancel((alarm, worker))
+
+    def _rung(self, alarm: Alarm, worker: int) -> Event:
+        now = self.timers.clock()
+        if alarm is Alarm.RETRY:
+            return history.RetryDue(now)
+        if alarm is Alarm.WORKER:
+            return history.WorkerDue(now, worker)
+        if alarm is Alarm.ERROR_SERVER:
+            return history.ErrorServerDue(now)
+        if alarm is Alarm.END:
+            return history.TtlOver(now)
+        return history.DeadlinePassed(now, self._too_slow())
+
+    def _too_slow(self) -> FailureReport:
+        """The report for the deadline, about the first worker that is not ready."""
+        worker = min(self.state.coming, default=1)
+        program = self.programs.workers[worker - 1]
+        seen = self.fleet.seen.get(program.name) or Seen(Run(program, 0, time.time(), self.timers.clock()), 1)
+        return failures.too_slow(self._evidence(seen), self.limits.startup_timeout)
+
+
+def _who(run: Run) -> str:
+    return f"{run.program.name} (pid {run.pid})"

@@ -1,0 +1,186 @@
+"""Passing the children's output through, untouched and in order, without ever waiting for whoever reads it.
+
+A `Sink` is the supervisor's own stdout or stderr. What a stalled reader does not take is buffered up to a limit;
+then the forwarders stop reading, the pipes fill up, and the children that write too much wait: they alone.
+"""
+
+import errno
+import os
+import select
+import socket
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+READ_SIZE = 64 * 1024
+SINK_LIMIT = 1024 * 1024
+SINK_HARD_LIMIT = 8 * SINK_LIMIT
+TAIL_LIMIT = 64 * 1024
+_GONE = (errno.EPIPE, errno.ECONNRESET, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.ENXIO)
+
+
+class Sink:
+    """An inherited descriptor that is written to without blocking, a dispatcher of the engine's loop.
+
+    O_NONBLOCK is a flag of the open file description, which our parent shares: it must not be set on what we
+    inherited. Pipes and terminals are opened again (the new description is ours); sockets have MSG_DONTWAIT;
+    regular files never block for long; and what cannot be opened again gets what fits when it is ready.
+    """
+
+    closed = False
+
+    def __init__(self, fd: int, limit: int = SINK_LIMIT) -> None:
+        self._buffer = bytearray()
+        self._limit = limit
+        self._own_fd: int | None = None
+        self._write = self._writer(fd)
+        self.fd = fd if self._own_fd is None else self._own_fd
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should be written for now."""
+        return len(self._buffer) >= self._limit
+
+    def write(self, data: bytes) -> None:
+        """Pass `data` on, now or later; never blocks, never fails.
+
+        The limit binds those who ask `full` first. The last words of the dead and our own lines come on top, and
+        only when even eight times as much lies unread are they dropped.
+        """
+        if self._buffer:
+            if len(self._buffer) < SINK_HARD_LIMIT:
+                self._buffer += data
+            return
+        self._buffer += data[self._try(data) :]
+
+    def flush(self, seconds: float) -> None:
+        """Wait up to `seconds` until all is written; for the very end only."""
+        deadline = time.monotonic() + seconds
+        poller = select.poll()
+        poller.register(self.fd, select.POLLOUT)
+        while self._buffer and (left := deadline - time.monotonic()) > 0:
+            poller.poll(left * 1000)
+            self.handle_write_event()
+
+    def close(self) -> None:
+        """Close what was opened here; the inherited descriptor stays."""
+        if self._own_fd is not None:
+            os.close(self._own_fd)
+            self._own_fd = None
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return bool(self._buffer)
+
+    def handle_read_event(self) -> None:
+        """Nothing is read from a sink."""
+
+    def handle_write_event(self) -> None:
+        # A slice at a time: copying a megabyte to have four kilobytes of it accepted is quadratic.
+        written = self._try(bytes(self._buffer[:READ_SIZE]))
+        del self._buffer[:written]
+
+    def handle_error(self) -> None:
+        self._buffer.clear()
+
+    def _try(self, data: bytes) -> int:
+        """Return how much was taken; what nobody will ever take counts as taken."""
+        try:
+            return self._write(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            if error.errno in _GONE:
+                return len(data)
+            raise
+
+    def _writer(self, fd: int) -> Callable[[bytes], int]:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISSOCK(mode):
+            return _SocketWriter(fd)
+        if stat.S_ISFIFO(mode) or os.isatty(fd):
+            with suppress(OSError):
+                self._own_fd = own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+                return lambda data: os.write(own, data)
+            return lambda data: _write_what_fits(fd, data)
+        return lambda data: os.write(fd, data)
+
+
+class _SocketWriter:
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=os.dup(fd))
+
+    def __call__(self, data: bytes) -> int:
+        return self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
+
+def _write_what_fits(fd: int, data: bytes) -> int:
+    """Write at most PIPE_BUF bytes: a pipe that poll() calls writable has room for that many (pipe(7))."""
+    poller = select.poll()
+    poller.register(fd, select.POLLOUT)
+    if not poller.poll(0):
+        return 0
+    return os.write(fd, data[: select.PIPE_BUF])
+
+
+class Tail:
+    """The last bytes of a stream."""
+
+    def __init__(self, limit: int = TAIL_LIMIT) -> None:
+        self._limit = limit
+        self._bytes = b""
+
+    def add(self, data: bytes) -> None:
+        self._bytes = (self._bytes + data)[-self._limit :]
+
+    def text(self) -> str:
+        return self._bytes.decode("utf-8", "replace")
+
+
+class Forwarder:
+    """Passes what a child writes to one pipe on to a sink, a dispatcher of the engine's loop."""
+
+    def __init__(self, fd: int, sink: Sink, tail: Tail | None = None) -> None:
+        self.fd = fd
+        self.closed = False
+        self._sink = sink
+        self._tail = tail
+
+    def readable(self) -> bool:
+        return not self.closed and not self._sink.full
+
+    def writable(self) -> bool:
+        return False
+
+    def handle_read_event(self) -> None:
+        self._forward()
+
+    def handle_write_event(self) -> None:
+        """Nothing is written to a child's output."""
+
+    def handle_error(self) -> None:
+        self.close()
+
+    def drain(self) -> None:
+        """Take all that a dead child left in the pipe, however full the sink is: at most the pipe's capacity."""
+        while not self.closed and self._forward():
+            pass
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _forward(self) -> bool:
+        try:
+            data = os.read(self.fd, READ_SIZE)
+        except BlockingIOError:
+            return False
+        if not data:
+            self.close()
+            return False
+        self._sink.write(data)
+        if self._tail is not None:
+            self._tail.add(data)
+        return True

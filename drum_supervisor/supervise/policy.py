@@ -1,0 +1,342 @@
+"""The policy: what to do about each event in each phase. Pure: no clock, no I/O, time arrives in the event.
+
+`decide` is the whole interface. Its table is rendered into docs/design.md and held there by a test.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from drum_supervisor.contract.exits import ExitCode
+from drum_supervisor.contract.failure import Cause, FailureReport
+from drum_supervisor.supervise.history import (
+    Action,
+    Alarm,
+    AllStopped,
+    Begun,
+    Cancel,
+    DeadlinePassed,
+    ErrorServerDue,
+    ErrorServerExited,
+    Event,
+    Exit,
+    Exited,
+    InitFailed,
+    KeepReport,
+    KillAll,
+    Phase,
+    Plan,
+    Ready,
+    RestartRequested,
+    RetryDue,
+    StartErrorServer,
+    StartStandIn,
+    StartWorker,
+    StopAll,
+    StopErrorServer,
+    StopRequested,
+    StopStandIn,
+    StopWorker,
+    TtlOver,
+    WorkerDue,
+)
+
+LONGEST_RETRY_INTERVAL = 300.0
+LONGEST_RESTART_DELAY = 30.0
+ERROR_SERVER_DELAY = 1.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The settings that the policy knows; durations in seconds."""
+
+    workers: int = 1
+    startup_timeout: float = 600.0
+    error_server: bool = True
+    ttl: float = 0.0
+    max_retries: int = 0
+    retry_interval: float = 10.0
+    max_restarts: int = 5
+    restart_window: float = 60.0
+    stand_in: bool = False
+
+    @property
+    def all_workers(self) -> frozenset[int]:
+        return frozenset(range(1, self.workers + 1))
+
+
+@dataclass(frozen=True)
+class State:
+    """What the policy remembers.
+
+    Attributes:
+        ready: workers that answer.
+        coming: workers that are starting, or will be started again without anybody asking.
+        attempt: how often initialization was tried since the service was last ready, the present one included.
+        retries: how many of these were retries that count against the limit.
+        crashes: when ready workers died, within the window.
+        crash_restarts, requested_restarts, retry_restarts: how often workers were started again, by cause.
+        report: the last failure; None while there is none to tell.
+        exit_code: what the supervisor will exit with, once it is stopping.
+    """
+
+    phase: Phase = Phase.STARTING
+    ready: frozenset[int] = frozenset()
+    coming: frozenset[int] = frozenset()
+    attempt: int = 1
+    retries: int = 0
+    crashes: tuple[float, ...] = ()
+    crash_restarts: int = 0
+    requested_restarts: int = 0
+    retry_restarts: int = 0
+    report: FailureReport | None = None
+    exit_code: int = ExitCode.STOPPED
+
+
+Decision: TypeAlias = tuple[State, list[Action]]
+
+
+def decide(state: State, event: Event, limits: Limits) -> Decision:
+    """Return the next state and the actions, in the order in which they are to be carried out."""
+    return _TABLE[state.phase][type(event)](state, event, limits)
+
+
+def attempts_left(state: State, limits: Limits) -> int:
+    """Return how many retries are still to come by themselves."""
+    return max(limits.max_retries - state.retries, 0) if limits.error_server else 0
+
+
+# --- entering a phase
+
+
+def _begin(state: State, event: Event, limits: Limits) -> Decision:
+    return replace(state, coming=limits.all_workers), [*_stand_in(limits), *_start(limits.all_workers), _deadline(limits)]
+
+
+def _fail(state: State, report: FailureReport, limits: Limits) -> Decision:
+    """No worker is ready and none is coming."""
+    stopped: list[Action] = [StopWorker(worker) for worker in sorted(limits.all_workers)]
+    failed = replace(state, phase=Phase.FAILED, ready=frozenset(), coming=frozenset(), report=report)
+    actions = [Cancel(Alarm.DEADLINE), Cancel(Alarm.WORKER), *stopped, KeepReport(report)]
+    if not limits.error_server:
+        return _stop(failed, report.exit_code, actions)
+    actions.append(StartErrorServer())
+    if state.phase is not Phase.RETRYING:
+        actions += [StopStandIn()] if limits.stand_in else []
+        actions += [Plan(Alarm.END, limits.ttl)] if limits.ttl else []
+    if state.retries < limits.max_retries:
+        actions.append(Plan(Alarm.RETRY, retry_delay(state.retries, limits)))
+    return failed, actions
+
+
+def retry_delay(retries: int, limits: Limits) -> float:
+    """Return the seconds before the next retry when `retries` were made: doubled each time, up to five minutes."""
+    longest = max(LONGEST_RETRY_INTERVAL, limits.retry_interval)
+    return min(limits.retry_interval * 2.0 ** min(retries, 60), longest)
+
+
+def _retry(state: State, limits: Limits) -> Decision:
+    retrying = replace(state, phase=Phase.RETRYING, coming=limits.all_workers, attempt=state.attempt + 1)
+    return retrying, [Cancel(Alarm.RETRY), *_start(limits.all_workers), _deadline(limits)]
+
+
+def _stop(state: State, code: int, before: list[Action] | None = None) -> Decision:
+    """Stop everything; alarms ring no more, because a stopping policy does not listen to them."""
+    stopping = replace(state, phase=Phase.STOPPING, ready=frozenset(), coming=frozenset(), exit_code=code)
+    return stopping, [*(before or []), StopAll()]
+
+
+def _stand_in(limits: Limits) -> list[Action]:
+    return [StartStandIn()] if limits.stand_in else []
+
+
+def _deadline(limits: Limits) -> Action:
+    return Plan(Alarm.DEADLINE, limits.startup_timeout)
+
+
+def _start(workers: frozenset[int]) -> list[Action]:
+    return [StartWorker(worker) for worker in sorted(workers)]
+
+
+# --- events
+
+
+def _ready_first(state: State, event: Ready, limits: Limits) -> Decision:
+    """The service is up: whatever answered in its place has to go."""
+    came_back = state.phase is Phase.RETRYING
+    serving = replace(_arrived(state, event.worker), phase=Phase.SERVING, attempt=1, retries=0, report=None)
+    actions: list[Action] = [Cancel(Alarm.END), StopErrorServer()] if came_back else []
+    if not came_back and limits.stand_in:
+        actions.append(StopStandIn())
+    return serving, actions + ([] if serving.coming else [Cancel(Alarm.DEADLINE)])
+
+
+def _ready_more(state: State, event: Ready, limits: Limits) -> Decision:
+    arrived = _arrived(state, event.worker)
+    return arrived, ([] if arrived.coming else [Cancel(Alarm.DEADLINE)])
+
+
+def _arrived(state: State, worker: int) -> State:
+    return replace(state, ready=state.ready | {worker}, coming=state.coming - {worker})
+
+
+def _init_lost(state: State, event: InitFailed | Exited, limits: Limits) -> Decision:
+    """A worker will not become ready; the others may."""
+    others = replace(state, coming=state.coming - {event.worker}, ready=state.ready - {event.worker})
+    if others.coming:
+        return others, [StopWorker(event.worker)]
+    return _fail(others, event.report, limits)
+
+
+def _crashed(state: State, event: InitFailed | Exited, limits: Limits) -> Decision:
+    """A worker died while the service was up: start it again, at once or later, unless that happened too often."""
+    crashes = (*(at for at in state.crashes if at > event.at - limits.restart_window), event.at)
+    without = replace(
+        state, crashes=crashes, ready=state.ready - {event.worker}, coming=state.coming - {event.worker}
+    )
+    if len(crashes) > limits.max_restarts:
+        return _gave_up(without, event, limits)
+    again = replace(without, coming=without.coming | {event.worker}, crash_restarts=state.crash_restarts + 1)
+    delay = restart_delay(len(crashes))
+    restart: Action = Plan(Alarm.WORKER, delay, event.worker) if delay else StartWorker(event.worker)
+    return _still_up(again, [StopWorker(event.worker), restart], limits)
+
+
+def restart_delay(crashes: int) -> float:
+    """Return the seconds before a restart: none after the first crash, then 1, 2, 4 ... up to half a minute."""
+    return 0.0 if crashes <= 1 else min(2.0 ** min(crashes - 2, 60), LONGEST_RESTART_DELAY)
+
+
+def _gave_up(state: State, event: InitFailed | Exited, limits: Limits) -> Decision:
+    if state.ready or state.coming:
+        return _still_up(state, [StopWorker(event.worker)], limits)
+    cause = Cause.KEPT_DYING if limits.max_restarts else Cause.DIED
+    return _fail(state, replace(event.report, cause=cause), limits)
+
+
+def _still_up(state: State, actions: list[Action], limits: Limits) -> Decision:
+    """Serving goes on while a worker is ready; else it is starting again."""
+    actions = [*actions, _deadline(limits)] if state.coming else actions
+    if state.ready:
+        return state, actions
+    return replace(state, phase=Phase.STARTING), [*_stand_in(limits), *actions]
+
+
+def _too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
+    return _fail(state, event.report, limits)
+
+
+def _some_too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
+    """The service is up, but not with all its workers: what is not ready yet is given up."""
+    late = sorted(state.coming)
+    return replace(state, coming=frozenset()), [Cancel(Alarm.WORKER), *(StopWorker(worker) for worker in late)]
+
+
+def _restart_worker(state: State, event: WorkerDue, limits: Limits) -> Decision:
+    return state, [StartWorker(event.worker)] if event.worker in state.coming else []
+
+
+def _retry_due(state: State, event: RetryDue, limits: Limits) -> Decision:
+    return _retry(replace(state, retries=state.retries + 1, retry_restarts=state.retry_restarts + 1), limits)
+
+
+def _retry_requested(state: State, event: RestartRequested, limits: Limits) -> Decision:
+    return _retry(replace(state, retries=0, requested_restarts=state.requested_restarts + 1), limits)
+
+
+def _replace_workers(state: State, event: RestartRequested, limits: Limits) -> Decision:
+    """Stop old, start new; the engine starts a worker when its predecessor is gone."""
+    workers = limits.all_workers if event.worker is None else frozenset({event.worker})
+    stopped: list[Action] = [StopWorker(worker) for worker in sorted(workers)]
+    changed = replace(
+        state,
+        ready=state.ready - workers,
+        coming=state.coming | workers,
+        requested_restarts=state.requested_restarts + 1,
+    )
+    if state.phase is Phase.SERVING:
+        return _still_up(changed, [*stopped, *_start(workers)], limits)
+    return changed, [*stopped, *_start(workers), _deadline(limits)]
+
+
+def _error_server_exited(state: State, event: ErrorServerExited, limits: Limits) -> Decision:
+    """One that cannot start is replaced by the plain one; one that crashed is started again after a moment."""
+    return state, [Plan(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)] if event.was_ready else [StartErrorServer(plain=True)]
+
+
+def _error_server_due(state: State, event: ErrorServerDue, limits: Limits) -> Decision:
+    return state, [StartErrorServer()]
+
+
+def _ttl_over(state: State, event: TtlOver, limits: Limits) -> Decision:
+    return _stop(state, state.report.exit_code if state.report else ExitCode.INIT_FAILED)
+
+
+def _stop_requested(state: State, event: StopRequested, limits: Limits) -> Decision:
+    return _stop(state, ExitCode.STOPPED)
+
+
+def _kill(state: State, event: StopRequested, limits: Limits) -> Decision:
+    return state, [KillAll()]
+
+
+def _exit(state: State, event: AllStopped, limits: Limits) -> Decision:
+    return state, [Exit(state.exit_code)]
+
+
+def _nothing(state: State, event: Event, limits: Limits) -> Decision:
+    return state, []
+
+
+_Row: TypeAlias = dict[type[Event], Callable[[State, Any, Limits], Decision]]
+
+_EVERYWHERE: _Row = {
+    Begun: _nothing,
+    Ready: _nothing,
+    InitFailed: _nothing,
+    Exited: _nothing,
+    DeadlinePassed: _nothing,
+    RetryDue: _nothing,
+    WorkerDue: _nothing,
+    RestartRequested: _nothing,
+    ErrorServerExited: _nothing,
+    ErrorServerDue: _nothing,
+    TtlOver: _nothing,
+    StopRequested: _stop_requested,
+    AllStopped: _nothing,
+}
+
+_ERROR_SERVER: _Row = {ErrorServerExited: _error_server_exited, ErrorServerDue: _error_server_due, TtlOver: _ttl_over}
+
+_TABLE: Mapping[Phase, _Row] = {
+    Phase.STARTING: _EVERYWHERE
+    | {
+        Begun: _begin,
+        Ready: _ready_first,
+        InitFailed: _init_lost,
+        Exited: _init_lost,
+        DeadlinePassed: _too_late,
+        WorkerDue: _restart_worker,
+        RestartRequested: _replace_workers,
+    },
+    Phase.SERVING: _EVERYWHERE
+    | {
+        Ready: _ready_more,
+        InitFailed: _crashed,
+        Exited: _crashed,
+        DeadlinePassed: _some_too_late,
+        WorkerDue: _restart_worker,
+        RestartRequested: _replace_workers,
+    },
+    Phase.FAILED: _EVERYWHERE | _ERROR_SERVER | {RetryDue: _retry_due, RestartRequested: _retry_requested},
+    Phase.RETRYING: _EVERYWHERE
+    | _ERROR_SERVER
+    | {
+        Ready: _ready_first,
+        InitFailed: _init_lost,
+        Exited: _init_lost,
+        DeadlinePassed: _too_late,
+        RestartRequested: _replace_workers,
+    },
+    Phase.STOPPING: _EVERYWHERE | {StopRequested: _kill, AllStopped: _exit},
+}

@@ -1,0 +1,255 @@
+"""From settings to programs: which commands run, who gets the listener, how readiness is known. Pure."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from drum_supervisor.contract.exits import UsageError
+from drum_supervisor.contract.listener import LISTENER_FD, Address
+from drum_supervisor.settings import Settings, arguments
+from drum_supervisor.supervise.run_dir import RunDir
+
+MODEL_SERVER = "model-server"
+ERROR_SERVER = "error-server"
+STAND_IN = "stand-in"
+
+_MODEL_SETTINGS = (
+    "code_dir target_type server_type positive_class_label negative_class_label class_labels class_labels_file "
+    "url_prefix max_body stop_timeout backlog"
+).split()
+_ERROR_SETTINGS = "server_type failed_ping error_detail url_prefix stop_timeout".split()
+
+
+class Readiness(str, Enum):
+    """How the supervisor knows that the model server answers."""
+
+    REPORT = "report"
+    HTTP = "http"
+    PORT = "port"
+    NOTIFY = "notify"
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process that the supervisor can run.
+
+    Attributes:
+        name: as operators see it, unique.
+        group: the name of all workers together.
+        argv: the command; a name without a slash is looked up in PATH.
+        worker: which worker, from 1; 0 for everything that is no model server.
+        environment: variables that are set for it, on top of the supervisor's own.
+    """
+
+    name: str
+    group: str
+    argv: tuple[str, ...]
+    worker: int = 0
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Programs:
+    """All that one supervisor may run, and how it treats the model server.
+
+    Attributes:
+        shared: the supervisor binds the address and its children inherit the listener; else the model server binds.
+        server_type: what `status` calls the model server: a built-in one, or `command`.
+    """
+
+    workers: tuple[Program, ...]
+    error_server: Program
+    plain_error_server: Program
+    stand_in: Program
+    shared: bool
+    readiness: Readiness
+    server_type: str
+
+    @property
+    def all(self) -> tuple[Program, ...]:
+        return (*self.workers, self.error_server, self.stand_in)
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the user wants to run: a built-in model server, or a command of their own."""
+
+    argv: tuple[str, ...] = field(default=())
+
+    @property
+    def built_in(self) -> bool:
+        return not self.argv
+
+    def uses(self, name: str) -> bool:
+        return any(f"{{{name}}}" in argument for argument in self.argv)
+
+
+def programs(settings: Settings, argv: Sequence[str], address: Address, run_dir: RunDir) -> Programs:
+    """Return the programs for `settings` and the user's command (empty: the built-in model server).
+
+    Args:
+        address: the one that is really served, port 0 resolved.
+
+    Raises:
+        UsageError: nothing to run, or options that contradict each other.
+    """
+    command = Command(tuple(argv))
+    shared = is_shared(settings, command)
+    readiness = _readiness(settings, command, shared)
+    environment = (("NOTIFY_SOCKET", str(run_dir.notify_socket)),) if readiness is Readiness.NOTIFY else ()
+    count = copies(settings, command, shared)
+    model = _model_argv(settings, address) if command.built_in else _filled_in(command, address)
+    error = _error_argv(settings, address, run_dir.failure)
+    return Programs(
+        workers=tuple(
+            Program(_worker_name(worker, count), MODEL_SERVER, model, worker, environment)
+            for worker in range(1, count + 1)
+        ),
+        error_server=Program(ERROR_SERVER, ERROR_SERVER, error),
+        plain_error_server=Program(ERROR_SERVER, ERROR_SERVER, (*error, "--plain", "true")),
+        stand_in=Program(STAND_IN, STAND_IN, _stand_in_argv(settings, address)),
+        shared=shared,
+        readiness=readiness,
+        server_type=settings.server_type if command.built_in else "command",
+    )
+
+
+def is_shared(settings: Settings, command: Command) -> bool:
+    """Return whether the model server inherits the listener."""
+    if settings.listener == "auto":
+        return command.built_in or command.uses("fd")
+    if settings.listener == "bind" and command.uses("fd"):
+        raise UsageError("--listener bind: the command has {fd} in it, which only an inherited listener has.")
+    return settings.listener == "inherit"
+
+
+def copies(settings: Settings, command: Command, shared: bool) -> int:
+    """Return how many model server processes the supervisor itself starts.
+
+    Raises:
+        UsageError: several copies of a command that binds the port itself.
+    """
+    if command.built_in and settings.server_type == "gunicorn":
+        return 1  # its master starts the workers
+    if settings.workers > 1 and not shared:
+        raise UsageError(
+            f"--workers {settings.workers}: a command that binds the port itself can run only once. Use its own "
+            "option for workers, or let it inherit the listener: {fd} in the command, or --listener inherit."
+        )
+    return settings.workers
+
+
+def _readiness(settings: Settings, command: Command, shared: bool) -> Readiness:
+    if settings.ready == "auto":
+        return Readiness.REPORT if command.built_in else Readiness.HTTP
+    readiness = Readiness(settings.ready)
+    if readiness is Readiness.PORT and shared:
+        raise UsageError(
+            "--ready port: the listener is open before the command starts, so an open port says nothing. "
+            "Use --ready http, report or notify."
+        )
+    return readiness
+
+
+def _worker_name(worker: int, count: int) -> str:
+    return MODEL_SERVER if count == 1 else f"{MODEL_SERVER}-{worker}"
+
+
+def _model_argv(settings: Settings, address: Address) -> tuple[str, ...]:
+    if not settings.code_dir:
+        raise UsageError(
+            "Nothing to run: give --code-dir DIR for the built-in model server, or a command after --, "
+            "like: drum-supervise start -- uvicorn app:app --fd {fd}"
+        )
+    workers = ("--workers", str(settings.workers)) if settings.server_type == "gunicorn" else ()
+    return (*_python("model"), *arguments(settings, _MODEL_SETTINGS), "--address", str(address), *workers)
+
+
+def _error_argv(settings: Settings, address: Address, report: Path) -> tuple[str, ...]:
+    given = arguments(settings, _ERROR_SETTINGS)
+    return (*_python("error"), "--report", str(report), *given, "--address", str(address))
+
+
+def _stand_in_argv(settings: Settings, address: Address) -> tuple[str, ...]:
+    return (*_python("stand_in"), *arguments(settings, ["url_prefix"]), "--address", str(address))
+
+
+def _python(module: str) -> tuple[str, ...]:
+    # -P: the working directory, often the model folder, must not shadow modules (Python 3.11 and later)
+    safe_path = ("-P",) if sys.version_info >= (3, 11) else ()
+    return (sys.executable, *safe_path, "-m", f"drum_supervisor.serve.{module}")
+
+
+def _filled_in(command: Command, address: Address) -> tuple[str, ...]:
+    """Replace {fd}, {host} and {port}; all other braces are the command's own."""
+    values = {"{fd}": str(LISTENER_FD), "{host}": address.host, "{port}": str(address.port)}
+    return tuple(_replaced(argument, values) for argument in command.argv)
+
+
+def _replaced(argument: str, values: dict[str, str]) -> str:
+    for name, value in values.items():
+        argument = argument.replace(name, value)
+    return argument
+
+
+def render(found: Programs, run_dir: RunDir) -> str:
+    """Return the supervisord configuration: what the engine reads, and what people read in the run directory.
+
+    No `environment=` lines: children inherit the real environment. What supervisord would do by itself is turned
+    off (autostart, autorestart, startsecs), because the policy alone decides.
+    """
+    return "\n\n".join([_HEAD.format(socket=_quoted(run_dir.socket), pid_file=_quoted(run_dir.pid_file)), *_sections(found)])
+
+
+def _sections(found: Programs) -> list[str]:
+    sections = []
+    for program in found.all:
+        command = " ".join(shlex.join(program.argv).split())  # one line; the exact arguments go to exec as they are
+        sections.append(_PROGRAM.format(name=program.name, command=_quoted(command)))
+    return sections
+
+
+def _quoted(value: object) -> str:
+    return str(value).replace("%", "%%")
+
+
+_HEAD = """\
+; Rendered by drum-supervise for reading; changes here have no effect.
+[supervisord]
+nodaemon=true
+logfile=/dev/null
+logfile_maxbytes=0
+nocleanup=true
+pidfile={pid_file}
+identifier=drum-supervise
+minfds=64
+minprocs=1
+
+[unix_http_server]
+file={socket}
+chmod=0600
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+
+[rpcinterface:drum]
+supervisor.rpcinterface_factory=drum_supervisor.supervise.control:make_rpc_interface
+
+[supervisorctl]
+serverurl=unix://{socket}"""
+
+_PROGRAM = """\
+[program:{name}]
+command={command}
+autostart=false
+autorestart=false
+startsecs=0
+startretries=0
+stopasgroup=true
+killasgroup=true
+stdout_logfile=NONE
+stderr_logfile=NONE
+"""

@@ -1,0 +1,197 @@
+"""How the supervisor finds out that a foreign server answers: an HTTP answer, an open port, sd_notify.
+
+Each watcher is a dispatcher of the engine's loop or makes some, and calls `on_ready` once. (The report pipe is read
+by the engine itself.)
+"""
+
+import errno
+import os
+import re
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from drum_supervisor.contract.listener import Address
+from drum_supervisor.supervise.engine import Dispatcher
+from drum_supervisor.supervise.programs import Readiness
+from drum_supervisor.supervise.run_dir import RunDir
+from drum_supervisor.supervise.timers import Timers
+
+AGAIN_AFTER = 0.1
+LONGEST_HEAD = 64 * 1024
+_STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})")
+_OURS = re.compile(rb"\r\nx-drum-supervisor:", re.IGNORECASE)
+
+
+class Polled(Protocol):
+    """The part of the engine that watchers use."""
+
+    def watch(self, dispatcher: Dispatcher) -> None: ...
+
+    def unwatch(self, dispatcher: Dispatcher) -> None: ...
+
+
+class Watcher(Protocol):
+    """Looks out for readiness until it is closed."""
+
+    def close(self) -> None: ...
+
+
+class AddressWatcher:
+    """Asks the address again and again, until the model server answers.
+
+    On an inherited listener a question waits in the backlog until somebody accepts: usually one is enough. An
+    answer of our own error server or stand-in, which may serve the same listener, does not count.
+    """
+
+    def __init__(self, polled: Polled, timers: Timers, address: Address, path: str | None, on_ready: Callable[[], None]):
+        self._polled = polled
+        self._timers = timers
+        self._address = address
+        self._path = path
+        self._on_ready = on_ready
+        self._probe: _Probe | None = None
+        self._ask()
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._timers.cancel(self)
+        self._drop_probe()
+
+    def _ask(self) -> None:
+        self._probe = _Probe(self._address, self._path, self._on_answer)
+        self._polled.watch(self._probe)
+
+    def _on_answer(self, ready: bool) -> None:
+        self._drop_probe()
+        if ready:
+            self._on_ready()
+        else:
+            self._timers.set(self, AGAIN_AFTER, self._ask)
+
+    def _drop_probe(self) -> None:
+        if self._probe is not None:
+            self._polled.unwatch(self._probe)
+            self._probe.close()
+            self._probe = None
+
+
+class _Probe:
+    """One connection, and one GET request on it unless `path` is None."""
+
+    def __init__(self, address: Address, path: str | None, on_answer: Callable[[bool], None]) -> None:
+        self._socket = socket.socket(address.family, socket.SOCK_STREAM)
+        self._socket.setblocking(False)
+        self.fd = self._socket.fileno()
+        self.closed = False
+        self._host = str(address)
+        self._path = path
+        self._on_answer = on_answer
+        self._sent = False
+        self._head = b""
+        target = address.path or (address.client_host, address.port)
+        self._error = self._socket.connect_ex(target)
+
+    def close(self) -> None:
+        self.closed = True
+        self._socket.close()
+
+    def readable(self) -> bool:
+        return self._sent and not self.closed
+
+    def writable(self) -> bool:
+        return not self._sent and not self.closed
+
+    def handle_write_event(self) -> None:
+        """Connected, or refused."""
+        if self._error not in (0, errno.EINPROGRESS) or self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._on_answer(False)
+        elif self._path is None:
+            self._on_answer(True)
+        else:
+            self._sent = True
+            request = f"GET {self._path} HTTP/1.1\r\nHost: {self._host}\r\nConnection: close\r\nUser-Agent: drum-supervise\r\n\r\n"
+            self._socket.sendall(request.encode("ascii", "replace"))
+
+    def handle_read_event(self) -> None:
+        data = self._socket.recv(4096)
+        self._head += data
+        if not data or b"\r\n\r\n" in self._head or len(self._head) > LONGEST_HEAD:
+            self._on_answer(is_ready_answer(self._head))
+
+    def handle_error(self) -> None:
+        self._on_answer(False)
+
+
+def is_ready_answer(head: bytes) -> bool:
+    """Return whether an HTTP response head says that the model server is ready: 2xx or 3xx, and not from us."""
+    status = _STATUS.match(head)
+    return status is not None and b"200" <= status[1] < b"400" and not _OURS.search(head)
+
+
+class NotifySocket:
+    """Receives what sd_notify(3) sends: READY=1, and STATUS= as the stage."""
+
+    closed = False
+
+    def __init__(
+        self, polled: Polled, run_dir: RunDir, on_ready: Callable[[], None], on_stage: Callable[[str], None]
+    ) -> None:
+        self._polled = polled
+        self._path = run_dir.notify_socket
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.bind(str(self._path))
+        os.chmod(self._path, 0o600)
+        self.fd = self._socket.fileno()
+        self._on_ready = on_ready
+        self._on_stage = on_stage
+        polled.watch(self)
+
+    def close(self) -> None:
+        self.closed = True
+        self._polled.unwatch(self)
+        self._socket.close()
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def handle_read_event(self) -> None:
+        try:
+            message = self._socket.recv(4096).decode("utf-8", "replace")
+        except BlockingIOError:
+            return
+        for line in message.splitlines():
+            if line.startswith("STATUS="):
+                self._on_stage(line.removeprefix("STATUS="))
+            elif line == "READY=1":
+                self._on_ready()
+
+    def handle_write_event(self) -> None:
+        """Nothing is sent."""
+
+    def handle_error(self) -> None:
+        """A datagram that cannot be read is no message."""
+
+
+def watcher(
+    readiness: Readiness,
+    polled: Polled,
+    timers: Timers,
+    address: Address,
+    path: str,
+    run_dir: RunDir,
+    on_ready: Callable[[], None],
+    on_stage: Callable[[str], None],
+) -> Watcher | None:
+    """Return the watcher for this kind of readiness, None for the report pipe."""
+    if readiness is Readiness.REPORT:
+        return None
+    if readiness is Readiness.NOTIFY:
+        return NotifySocket(polled, run_dir, on_ready, on_stage)
+    return AddressWatcher(polled, timers, address, path if readiness is Readiness.HTTP else None, on_ready)

@@ -1,0 +1,179 @@
+"""The run directory: one supervisor's control socket, pid file, configuration and last failure report.
+
+A running supervisor holds a lock on its directory (flock(2) on the directory itself): the lock dies with the
+process, so whoever can take it knows that nobody runs there.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from drum_supervisor.contract.exits import UsageError
+
+LONGEST_SOCKET_PATH = 107 - len(".4194304")  # supervisord binds a temporary name first: the path, a dot and the pid
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The paths in one run directory; `private` ones were made by us and go with us."""
+
+    path: Path
+    private: bool = False
+
+    @property
+    def socket(self) -> Path:
+        return self.path / "supervisor.sock"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.path / "supervisord.pid"
+
+    @property
+    def configuration(self) -> Path:
+        return self.path / "supervisord.conf"
+
+    @property
+    def failure(self) -> Path:
+        return self.path / "failure.json"
+
+    @property
+    def address(self) -> Path:
+        return self.path / "address"
+
+    @property
+    def notify_socket(self) -> Path:
+        return self.path / "notify.sock"
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a file of this directory that only its owner reads."""
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def remove(self) -> None:
+        """Remove what a supervisor leaves behind: all of a private directory, all but the failure of a given one."""
+        if self.private:
+            shutil.rmtree(self.path, ignore_errors=True)
+            return
+        for path in (self.socket, self.pid_file, self.configuration, self.address, self.notify_socket):
+            with suppress(OSError):
+                path.unlink()
+
+
+def base(environ: Mapping[str, str]) -> Path:
+    """Return the directory in which private run directories are made and looked for."""
+    runtime = environ.get("XDG_RUNTIME_DIR", "")
+    if runtime and os.access(runtime, os.W_OK | os.X_OK):
+        return Path(runtime) / "drum-supervisor"
+    return Path(tempfile.gettempdir()) / f"drum-supervisor-{os.geteuid()}"
+
+
+def make(given: str, environ: Mapping[str, str]) -> RunDir:
+    """Make the run directory: the given one, or a private one when `given` is empty.
+
+    Raises:
+        UsageError: it is not a directory that only we can write to.
+    """
+    if given:
+        path = Path(given).absolute()
+        _make_private(path, "--run-dir")
+        run_dir = RunDir(path)
+    else:
+        parent = base(environ)
+        _make_private(parent, "The directory for run directories")
+        _remove_stale(parent)
+        run_dir = RunDir(Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent)), private=True)
+    if len(os.fsencode(run_dir.socket)) > LONGEST_SOCKET_PATH:
+        run_dir.remove()
+        raise UsageError(f"Run directory {run_dir.path} has too long a path for a socket: choose a shorter --run-dir.")
+    return run_dir
+
+
+def lock(run_dir: RunDir) -> int:
+    """Take the directory for this process; return the descriptor that holds the lock.
+
+    Raises:
+        UsageError: another supervisor has it.
+    """
+    fd = os.open(run_dir.path, os.O_RDONLY | os.O_DIRECTORY)
+    while not _try_lock(fd, fcntl.LOCK_EX):
+        if not _try_lock(fd, fcntl.LOCK_SH):  # else a command only looked, for an instant, whether we run
+            os.close(fd)
+            raise UsageError(
+                f"Run directory {run_dir.path} is in use by another supervisor (pid {_pid(run_dir)}): "
+                "stop it with drum-supervise stop, or choose another --run-dir."
+            )
+    return fd
+
+
+def running(environ: Mapping[str, str]) -> list[RunDir]:
+    """Return the private run directories of this user in which a supervisor runs."""
+    try:
+        paths = sorted(path for path in base(environ).iterdir() if path.is_dir())
+    except OSError:
+        return []
+    return [RunDir(path, private=True) for path in paths if is_running(path)]
+
+
+def is_running(path: Path) -> bool:
+    """Return whether a supervisor runs in this directory."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        # Shared: two commands that look at the same time must not take each other for a supervisor.
+        return not _try_lock(fd, fcntl.LOCK_SH)
+    finally:
+        os.close(fd)
+
+
+def _try_lock(fd: int, kind: int) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _make_private(path: Path, what: str) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = os.lstat(path)
+    except OSError as error:
+        problem = "is not a directory" if error.errno in (errno.EEXIST, errno.ENOTDIR) else f"{error.strerror}"
+        raise UsageError(f"{what}: {path} cannot be used: {problem}. Choose another --run-dir.") from error
+    if not stat.S_ISDIR(status.st_mode):
+        raise UsageError(f"{what}: {path} is a link or a file, not a directory. Choose another --run-dir.")
+    if status.st_uid != os.geteuid():
+        raise UsageError(
+            f"{what}: {path} belongs to uid {status.st_uid}, and we are uid {os.geteuid()}: whoever owns it could "
+            "control this supervisor. Choose another --run-dir."
+        )
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise UsageError(
+            f"{what}: {path} is open to other users (mode {stat.S_IMODE(status.st_mode):04o}): "
+            f"chmod 700 it, or name a directory that does not exist yet."
+        )
+
+
+def _remove_stale(parent: Path) -> None:
+    """Remove what supervisors that were killed left behind."""
+    for path in parent.iterdir():
+        pid = path.name.partition("-")[0]
+        starting = pid.isdigit() and os.path.exists(f"/proc/{pid}")  # made, and not locked yet
+        if path.is_dir() and not path.is_symlink() and not starting and not is_running(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _pid(run_dir: RunDir) -> str:
+    try:
+        return run_dir.pid_file.read_text().strip()
+    except OSError:
+        return "unknown"

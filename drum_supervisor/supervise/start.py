@@ -1,0 +1,205 @@
+"""`drum-supervise start`: puts the parts together, runs them, and says the last word."""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
+from drum_supervisor.contract.listener import Address, address_of, bind
+from drum_supervisor.settings import Settings
+from drum_supervisor.supervise import readiness, run_dir, tree
+from drum_supervisor.supervise.engine import Engine
+from drum_supervisor.supervise.fleet import Fleet
+from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.loop import Loop
+from drum_supervisor.supervise.output import Sink
+from drum_supervisor.supervise.policy import Limits, State
+from drum_supervisor.supervise.programs import Command, Programs, is_shared, programs, render
+from drum_supervisor.supervise.status import status
+from drum_supervisor.supervise.timers import Timers
+
+FLUSH_SECONDS = 2.0
+LONGEST_TERMINATION_MESSAGE = 4096  # the kubelet keeps no more
+
+
+def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Supervise a model server until it is stopped, or given up; return the exit code.
+
+    Args:
+        argv: the user's command; empty: the built-in model server.
+
+    Raises:
+        DrumSupervisorError: it could not begin: bad usage, the address is taken.
+    """
+    _fill_standard_descriptors()
+    with ExitStack() as stack:
+        out, err = Sink(1), Sink(2)
+        for sink in (out, err):
+            stack.callback(sink.close)
+            stack.callback(sink.flush, FLUSH_SECONDS)
+        termination_log = TerminationLog(Path(settings.termination_log))
+        try:
+            code, last_words = _supervise(settings, argv, environ, out, err, stack)
+        except DrumSupervisorError as error:
+            termination_log.write(str(error))
+            raise
+        err.write(f"drum-supervise: exit {code}: {last_words}\n".encode())
+        if code:
+            termination_log.write(last_words)
+    return code
+
+
+def _supervise(
+    settings: Settings, argv: Sequence[str], environ: Mapping[str, str], out: Sink, err: Sink, stack: ExitStack
+) -> tuple[int, str]:
+    log = Log(err.write, settings.log_level, settings.log_format)
+    shared = is_shared(settings, Command(tuple(argv)))
+    listener, address = _bind(settings, shared, stack)
+    directory = run_dir.make(settings.run_dir, environ)
+    stack.callback(directory.remove)
+    stack.callback(os.close, run_dir.lock(directory))
+    found = programs(settings, argv, address, directory)
+    configuration = render(found, directory)
+    directory.write(directory.configuration, configuration)
+    directory.write(directory.address, f"{address}\n")
+    if not tree.become_subreaper():
+        log.warning("this kernel does not hand orphans to us: what daemons a model server starts may survive it")
+    loop = _assemble(settings, found, configuration, directory, address, listener, log, (out, err))
+    log.information(f"serving on {address} ({address.url()}), run directory {directory.path}", address=str(address))
+    loop.engine.run()
+    return int(loop.state.exit_code), last_words(loop.state)
+
+
+def _bind(settings: Settings, shared: bool, stack: ExitStack) -> tuple[socket.socket | None, Address]:
+    """Bind the listener; where the model server is to bind it, only see that it could."""
+    address = settings.address
+    if not shared and address.port == 0 and not address.path:
+        raise UsageError("--address: with port 0 the model server must inherit the listener: put {fd} in its command.")
+    listener = bind(address, settings.backlog)
+    if shared:
+        stack.callback(_close_listener, listener, address)
+        return listener, address_of(listener)
+    _close_listener(listener, address)
+    return None, address
+
+
+def _close_listener(listener: socket.socket, address: Address) -> None:
+    listener.close()
+    if address.path:
+        with suppress(OSError):
+            os.unlink(address.path)
+
+
+@dataclass
+class _Running:
+    """One supervisor, put together; what the control socket controls."""
+
+    engine: Engine
+    loop: Loop
+    address: Address
+    directory: run_dir.RunDir
+
+    @property
+    def state(self) -> State:
+        return self.loop.state
+
+    def status(self) -> dict[str, Any]:
+        return status(self.loop, self.engine, self.address, self.directory)
+
+    def serial(self) -> int:
+        return self.loop.serial
+
+    def restart(self, worker: int | None) -> None:
+        self.loop.restart(worker)
+
+    def stop(self) -> None:
+        self.loop.stop()
+
+
+def _assemble(
+    settings: Settings,
+    found: Programs,
+    configuration: str,
+    directory: run_dir.RunDir,
+    address: Address,
+    listener: socket.socket | None,
+    log: Log,
+    sinks: tuple[Sink, Sink],
+) -> _Running:
+    timers = Timers(time.monotonic)
+
+    def watch(on_ready: Callable[[], None], on_stage: Callable[[str], None]) -> readiness.Watcher | None:
+        path = settings.url_prefix + settings.ready_path
+        return readiness.watcher(found.readiness, engine, timers, address, path, directory, on_ready, on_stage)
+
+    loop = Loop(
+        found, limits(settings, len(found.workers)), directory, log, timers, watch, lambda: engine.end(), lambda: engine.wakeup.wake()
+    )
+    known = {program.name: program for program in found.all}
+    engine = Engine(configuration, known, loop, log, *sinks)
+    loop.fleet = Fleet(engine, found, address, listener, timers, settings.stop_timeout, loop.started)
+    running = _Running(engine, loop, address, directory)
+    engine.controlled = running
+    return running
+
+
+def limits(settings: Settings, workers: int) -> Limits:
+    """Return the part of the settings that the policy knows."""
+    return Limits(
+        workers=workers,
+        startup_timeout=settings.startup_timeout,
+        error_server=settings.with_error_server,
+        ttl=settings.error_server_ttl,
+        max_retries=settings.max_retries,
+        retry_interval=settings.retry_interval,
+        max_restarts=settings.max_restarts,
+        restart_window=settings.restart_window,
+        stand_in=settings.while_starting == "respond",
+    )
+
+
+def last_words(state: State) -> str:
+    """Return in one sentence why the supervisor ends: the last line on stderr and the termination message."""
+    if state.exit_code == ExitCode.STOPPED or state.report is None:
+        return "stopped on request"
+    report = state.report
+    where = f" in {report.stage}" if report.stage else ""
+    what = {
+        "init_failed": f"initialization failed{where}",
+        "startup_timeout": "the start-up deadline passed",
+        "kept_dying": "the model server kept dying after it had been ready",
+        "died": "the model server died and is not to be restarted",
+    }[report.cause.value]
+    return f"{what}: {report.error}"
+
+
+class TerminationLog:
+    """The termination message of Kubernetes: emptied at the start, written at the end, at most 4,096 bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd: int | None = None
+        with suppress(OSError):
+            self._fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
+
+    def write(self, message: str) -> None:
+        """Write the last words; a disk that is full then changes nothing any more."""
+        if self._fd is not None:
+            with suppress(OSError):
+                os.write(self._fd, message.encode("utf-8", "replace")[:LONGEST_TERMINATION_MESSAGE])
+            os.close(self._fd)
+            self._fd = None
+
+
+def _fill_standard_descriptors() -> None:
+    """Open /dev/null for 0, 1 and 2 where they are closed: else the listener or a pipe would get their numbers."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")

@@ -1,0 +1,89 @@
+"""What `status --json` says: field names are promises, see docs/operations.md."""
+
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+from drum_supervisor import __version__
+from drum_supervisor.contract.listener import Address
+from drum_supervisor.supervise import tree
+from drum_supervisor.supervise.engine import Engine
+from drum_supervisor.supervise.history import Alarm, Phase
+from drum_supervisor.supervise.loop import Loop
+from drum_supervisor.supervise.policy import attempts_left
+from drum_supervisor.supervise.programs import Program
+from drum_supervisor.supervise.run_dir import RunDir
+
+
+def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dict[str, Any]:
+    """Return the state of everything as JSON-able values."""
+    state = loop.state
+    phase = state.phase
+    return {
+        "phase": phase.value,
+        "ready": bool(state.ready),
+        "degraded": phase is Phase.SERVING and len(state.ready) < loop.limits.workers,
+        "address": str(address),
+        "url": address.url(),
+        "server_type": loop.programs.server_type,
+        "since": iso(loop.since),
+        "stage": loop.stage if phase in (Phase.STARTING, Phase.RETRYING) else "",
+        "attempt": state.attempt,
+        "attempts_left": attempts_left(state, loop.limits),
+        "next_retry_at": _next_retry(loop),
+        "workers": loop.limits.workers,
+        "workers_ready": len(state.ready),
+        "workers_coming": len(state.coming),
+        "restarts": {
+            "crash": state.crash_restarts,
+            "request": state.requested_restarts,
+            "retry": state.retry_restarts,
+        },
+        "programs": [described for program in loop.programs.all if (described := _program(loop, engine, program))],
+        "failure": state.report.to_json() if state.report else None,
+        "run_dir": str(run_dir.path),
+        "pid": engine.pid,
+        "version": __version__,
+        "serial": loop.serial,
+    }
+
+
+def exit_code(phase: str) -> int:
+    """Return the exit code of the command `status`: 0 serving, 3 failed, 1 anything in between."""
+    return {Phase.SERVING.value: 0, Phase.FAILED.value: 3}.get(phase, 1)
+
+
+def iso(seconds: float) -> str:
+    """Return a time since the epoch as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _program(loop: Loop, engine: Engine, program: Program) -> dict[str, Any] | None:
+    """Describe a program; one that never ran, and is no worker, is left out."""
+    seen = loop.fleet.seen.get(program.name)
+    if seen is None and not program.worker:
+        return None
+    run = engine.run_of(program.name)
+    return {
+        "name": program.name,
+        "worker": program.worker or None,
+        "pid": run.pid if run else None,
+        "state": _state(engine, program, ready=bool(seen and seen.ready)),
+        "uptime_s": round(loop.timers.clock() - run.started, 3) if run else None,
+        "memory_bytes": tree.memory_bytes(run.pid) if run else None,
+    }
+
+
+def _state(engine: Engine, program: Program, ready: bool) -> str:
+    """Return what people mean: running and ready are kept apart."""
+    run = engine.run_of(program.name)
+    if run is None:
+        return "stopped"
+    if run.stop_asked:
+        return "stopping"
+    return "ready" if ready else "starting"
+
+
+def _next_retry(loop: Loop) -> str | None:
+    at = loop.timers.at((Alarm.RETRY, 0))
+    return None if at is None else iso(time.time() + at - loop.timers.clock())

@@ -1,0 +1,76 @@
+"""What a program leaves behind when it dies: found, stopped, and waited for, before anything takes its place."""
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from drum_supervisor.supervise import tree
+from drum_supervisor.supervise.programs import MODEL_SERVER
+from drum_supervisor.supervise.timers import Timers
+
+EVERYTHING = "*"
+
+
+@dataclass(eq=False)
+class Sweeper:
+    """Sweeps up orphans: TERM at once, KILL after a while.
+
+    Every orphan is our child, so its death wakes the loop by SIGCHLD; nothing is polled.
+
+    Attributes:
+        orphans: returns the processes left to us, with the name of the program each comes from, or "".
+        timeout: seconds between TERM and KILL.
+    """
+
+    orphans: Callable[[], dict[int, str]]
+    timers: Timers
+    timeout: float
+    _sweeping: dict[str, set[int]] = field(default_factory=dict)
+
+    def sweep(self, name: str) -> None:
+        """Begin to sweep up after the program `name`, or after all of them: EVERYTHING."""
+        self._sweeping.setdefault(name, set())
+
+    def is_sweeping(self, name: str) -> bool:
+        return name in self._sweeping
+
+    def turn(self) -> None:
+        """Look what is left; called at the end of each turn of the loop."""
+        for name in list(self._sweeping):
+            left = self._left_by(name)
+            if left:
+                self._stop(name, left)
+            else:
+                del self._sweeping[name]
+                self.timers.cancel((self, name))
+
+    def kill(self) -> None:
+        """Kill at once all that is being swept up."""
+        for name in self._sweeping:
+            tree.signal_each(self._left_by(name), signal.SIGKILL)
+
+    def _left_by(self, name: str) -> set[int]:
+        roots = [pid for pid, owner in self.orphans().items() if _belongs(owner, name)]
+        return {pid for root in roots for pid in (root, *tree.descendants(root))}
+
+    def _stop(self, name: str, left: set[int]) -> None:
+        told = self._sweeping[name]
+        new = left - told
+        if not new:
+            return
+        tree.signal_each(new, signal.SIGTERM)
+        if not told:
+            self.timers.set((self, name), self.timeout, lambda: self._kill(name))
+        told |= new
+
+    def _kill(self, name: str) -> None:
+        """Kill what is left, and what is forked meanwhile a second later."""
+        tree.signal_each(self._left_by(name), signal.SIGKILL)
+        self.timers.set((self, name), 1.0, lambda: self._kill(name))
+
+
+def _belongs(owner: str, name: str) -> bool:
+    """An orphan whose environment names no program is the model server's: ours do not hide."""
+    if name == EVERYTHING or owner == name:
+        return True
+    return not owner and name.startswith(MODEL_SERVER)

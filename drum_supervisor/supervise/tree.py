@@ -1,0 +1,99 @@
+"""The trees of processes below the supervisor, read from /proc: only the tree, never the whole host.
+
+The supervisor adopts what its children leave behind: it is PID 1, or the child subreaper (prctl(2)). An orphan
+belongs to the program that its environment names, and one that names none to the model server.
+"""
+
+import ctypes
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+_NAME_VARIABLE = b"SUPERVISOR_PROCESS_NAME="  # supervisord sets it in every child
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def become_subreaper() -> bool:
+    """Ask the kernel to hand orphaned descendants to us; return whether it does."""
+    if os.getpid() == 1:
+        return True
+    return hasattr(_libc, "prctl") and _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+
+
+def die_with_parent(parent: int) -> None:
+    """In a child, before exec: be told to stop when the supervisor dies, even by SIGKILL."""
+    if hasattr(_libc, "prctl"):
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:  # it died before we asked
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of `pid`; none when it is gone."""
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
+                found += map(int, file.read().split())
+    return found
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Yield all processes below `pid`."""
+    for child in children(pid):
+        yield child
+        yield from descendants(child)
+
+
+def orphans(known: Iterable[int]) -> dict[int, str]:
+    """Return our children that we did not start, with the name of the program that they come from, or ""."""
+    started = set(known)
+    return {pid: program_of(pid) for pid in children(os.getpid()) if pid not in started and not is_zombie(pid)}
+
+
+def program_of(pid: int) -> str:
+    """Return the program that `pid` descends from, by its environment; "" when that does not say."""
+    with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
+        for entry in file.read().split(b"\0"):
+            if entry.startswith(_NAME_VARIABLE):
+                return os.fsdecode(entry[len(_NAME_VARIABLE) :])
+    return ""
+
+
+def is_zombie(pid: int) -> bool:
+    """Return whether `pid` is dead already and only waits to be reaped; a process that is gone counts as well."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except OSError:
+        return True
+
+
+def signal_each(pids: Iterable[int], number: int) -> None:
+    """Send a signal to each process that is still there."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def memory_bytes(pid: int) -> int | None:
+    """Return the resident memory of `pid` and all its descendants; None when it is gone."""
+    try:
+        return _resident(pid) + sum(_resident_or_zero(child) for child in descendants(pid))
+    except OSError:
+        return None
+
+
+def _resident(pid: int) -> int:
+    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * _PAGE
+
+
+def _resident_or_zero(pid: int) -> int:
+    with suppress(OSError):
+        return _resident(pid)
+    return 0

@@ -1,0 +1,55 @@
+"""One byte on one pipe: how signals, and anything else, wake the engine's loop within microseconds.
+
+supervisord sleeps in poll(1); a signal does not end that (PEP 475 restarts it). A pipe whose read end is polled
+does, and `signal.set_wakeup_fd` writes to it from the C signal handler.
+"""
+
+import os
+import signal
+from contextlib import suppress
+
+
+class Wakeup:
+    """A pipe to oneself, a dispatcher of the engine's loop."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.fd, self._write_fd = os.pipe()
+        os.set_blocking(self.fd, False)
+        os.set_blocking(self._write_fd, False)
+
+    def on_signals(self) -> None:
+        """Let every signal that has a Python handler wake the loop."""
+        signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+
+    def wake(self) -> None:
+        """Make the next poll return at once."""
+        with suppress(BlockingIOError):  # a full pipe wakes as well
+            os.write(self._write_fd, b"\0")
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if signal.set_wakeup_fd(-1) not in (-1, self._write_fd):
+            raise RuntimeError("somebody else set the wakeup descriptor")
+        os.close(self.fd)
+        os.close(self._write_fd)
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def handle_read_event(self) -> None:
+        with suppress(BlockingIOError):
+            while len(os.read(self.fd, 4096)) == 4096:
+                pass
+
+    def handle_write_event(self) -> None:
+        """Never writable."""
+
+    def handle_error(self) -> None:
+        """A read from our own pipe cannot fail in a way that matters."""
