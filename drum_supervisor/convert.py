@@ -38,6 +38,14 @@ def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
     return read
 
 
+def status_with_body(value: str) -> int:
+    """Read an HTTP status from 200 to 599 that has a body."""
+    status = whole_number(200, 599)(value)
+    if status in (204, 205, 304):
+        raise ValueError("give a status that has a body, like 200 or 503")
+    return status
+
+
 def seconds(value: str) -> float:
     """Read a duration in seconds, not negative."""
     try:

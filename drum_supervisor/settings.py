@@ -138,7 +138,13 @@ class Settings:
         convert.choice("auto", "report", "http", "port", "notify"),
         metavar="auto|report|http|port|notify",
     )
-    ready_path: str = _setting("/ping", "What --ready http asks for.", convert.url_path, metavar="PATH")
+    ready_path: str = _setting(
+        "",
+        "What --ready http asks for: 2xx or 3xx is ready. Without it /ping is asked for, and any answer below 500 "
+        "is ready: a server that knows no /ping is up all the same.",
+        convert.url_path,
+        metavar="PATH",
+    )
     startup_timeout: float = _setting(
         "600", "Seconds to become ready; not ready by then is a failure.", convert.seconds, metavar="S"
     )
@@ -161,7 +167,7 @@ class Settings:
     failed_ping: int = _setting(
         "200",
         "Status of /, /ping and /health once failed.",
-        convert.whole_number(200, 599),
+        convert.status_with_body,
         metavar="STATUS",
     )
     error_detail: ErrorDetail = _setting(

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -98,11 +98,18 @@ class FailureReport:
         Raises:
             ValueError, TypeError: it is not such a record.
         """
-        known = {field.name: record[field.name] for field in fields(cls) if field.name in record}
-        return cls(**{**known, "cause": Cause(record["cause"])})
+        values = {**record, "cause": Cause(record["cause"])}
+        return cls(**{field.name: _checked(field, values[field.name]) for field in fields(cls) if field.name in values})
 
     def _values(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def _checked(field: Field[Any], value: Any) -> Any:
+    expected: Any = int | float if field.type is float else field.type
+    if not isinstance(value, expected):
+        raise TypeError(f"{field.name} is {value!r}")
+    return value
 
 
 def write_failure(report: FailureReport, path: Path) -> None:

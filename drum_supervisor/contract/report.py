@@ -129,12 +129,20 @@ class Reporter:
 
 def init_failed(error: BaseException, stage: str) -> InitFailed:
     """Describe `error`, raised in `stage`, for the supervisor."""
-    message = str(error)
+    message = _text_of(error)
     if isinstance(error, SystemExit):
         message = f"the model called sys.exit({error.code!r})"
     if isinstance(error, DrumSupervisorError):
         return InitFailed(stage, "", message)
     return InitFailed(stage, type(error).__name__, message, "".join(traceback.format_exception(error)))
+
+
+def _text_of(error: BaseException) -> str:
+    """Return the exception's text; one whose __str__ raises must not hide that there was a failure."""
+    try:
+        return str(error)
+    except Exception as broken:
+        return f"(its text cannot be shown: {type(broken).__name__})"
 
 
 def _text(record: Mapping[str, Any], name: str) -> str:

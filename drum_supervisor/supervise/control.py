@@ -152,6 +152,10 @@ class _Transport(SupervisorTransport):  # type: ignore[misc]
 def _connect(path: Path, timeout: float) -> http.client.HTTPConnection:
     connection = http.client.HTTPConnection("localhost", timeout=timeout)
     connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.sock.settimeout(timeout)
-    connection.sock.connect(str(path))
+    try:
+        connection.sock.settimeout(timeout)
+        connection.sock.connect(str(path))
+    except OSError:
+        connection.close()
+        raise
     return connection

@@ -454,6 +454,12 @@ class _Process(Subprocess):  # type: ignore[misc]
         super().finish(pid, status)
         self.config.options.engine._finished(self.config.name, status)
 
+    def _spawn_as_parent(self, pid: int) -> int:
+        """Make the child's process group from this side too: a stop that comes before the child does it is lost."""
+        with suppress(ProcessLookupError, PermissionError):  # it was quicker, and has gone on to its exec
+            os.setpgid(pid, pid)
+        return int(super()._spawn_as_parent(pid))
+
     def _prepare_child_fds(self) -> None:
         """Give the child 0, 1, 2, the listener as 3, the report pipe as 4, and nothing else.
 
@@ -474,7 +480,7 @@ class _Process(Subprocess):  # type: ignore[misc]
         for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"):
             os.environ.pop(name, None)
         os.environ[REPORT_FD_VARIABLE] = str(REPORT_FD)
-        if self.listener_fd is not None:
+        if self.listener_fd is not None and self.program.announced:
             os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
         os.environ.update(self.program.environment)
 

@@ -92,10 +92,11 @@ class RestartRequested(Event):
 class ErrorServerExited(Event):
     """The error server is gone, and nobody had asked it to go.
 
-    `was_ready` tells a crash from one that cannot even start.
+    `was_ready` tells a crash from one that cannot even start; `plain` whether it was the plain one.
     """
 
     was_ready: bool = True
+    plain: bool = False
 
 
 @dataclass(frozen=True)

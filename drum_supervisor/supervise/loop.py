@@ -160,7 +160,8 @@ class Loop:
             self.post(history.Exited(now, report, seen.run.program.worker))
         elif seen.run.program.name == ERROR_SERVER:
             taken = seen.run.pid == 0  # the address: somebody else has it, which may pass
-            self.post(history.ErrorServerExited(now, was_ready=seen.ready or taken))
+            plain = seen.run.program is self.programs.plain_error_server
+            self.post(history.ErrorServerExited(now, seen.ready or taken, plain))
 
     def _is_ready(self, seen: Seen) -> None:
         if seen.ready:

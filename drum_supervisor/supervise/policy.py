@@ -261,7 +261,9 @@ def _replace_workers(state: State, event: RestartRequested, limits: Limits) -> D
 
 def _error_server_exited(state: State, event: ErrorServerExited, limits: Limits) -> Decision:
     """One that cannot start is replaced by the plain one; one that crashed is started again after a moment."""
-    return state, [Plan(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)] if event.was_ready else [StartErrorServer(plain=True)]
+    if event.was_ready or event.plain:
+        return state, [Plan(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
+    return state, [StartErrorServer(plain=True)]
 
 
 def _error_server_due(state: State, event: ErrorServerDue, limits: Limits) -> Decision:

@@ -42,6 +42,8 @@ class Program:
         argv: the command; a name without a slash is looked up in PATH.
         worker: which worker, from 1; 0 for everything that is no model server.
         environment: variables that are set for it, on top of the supervisor's own.
+        announced: whether an inherited listener is announced by LISTEN_FDS and LISTEN_PID. A command that has {fd}
+            knows it already, and gunicorn takes a descriptor that it is told of twice for two, and fails.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Program:
     argv: tuple[str, ...]
     worker: int = 0
     environment: tuple[tuple[str, str], ...] = ()
+    announced: bool = True
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def programs(settings: Settings, argv: Sequence[str], address: Address, run_dir:
     error = _error_argv(settings, address, run_dir.failure)
     return Programs(
         workers=tuple(
-            Program(_worker_name(worker, count), MODEL_SERVER, model, worker, environment)
+            Program(_worker_name(worker, count), MODEL_SERVER, model, worker, environment, not command.uses("fd"))
             for worker in range(1, count + 1)
         ),
         error_server=Program(ERROR_SERVER, ERROR_SERVER, error),

@@ -10,8 +10,10 @@ import re
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
+from drum_supervisor.contract.http import PROGRAM_HEADER
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.engine import Dispatcher
 from drum_supervisor.supervise.programs import Readiness
@@ -21,7 +23,15 @@ from drum_supervisor.supervise.timers import Timers
 AGAIN_AFTER = 0.1
 LONGEST_HEAD = 64 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})")
-_OURS = re.compile(rb"\r\nx-drum-supervisor:", re.IGNORECASE)
+_OURS = re.compile(b"\r\n" + PROGRAM_HEADER.encode() + b":", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What an HTTP probe asks: a path, and the first status that does not mean ready."""
+
+    path: str
+    below: int
 
 
 class Polled(Protocol):
@@ -45,11 +55,11 @@ class AddressWatcher:
     answer of our own error server or stand-in, which may serve the same listener, does not count.
     """
 
-    def __init__(self, polled: Polled, timers: Timers, address: Address, path: str | None, on_ready: Callable[[], None]):
+    def __init__(self, polled: Polled, timers: Timers, address: Address, question: Question | None, on_ready: Callable[[], None]):
         self._polled = polled
         self._timers = timers
         self._address = address
-        self._path = path
+        self._question = question
         self._on_ready = on_ready
         self._probe: _Probe | None = None
         self._ask()
@@ -60,7 +70,7 @@ class AddressWatcher:
         self._drop_probe()
 
     def _ask(self) -> None:
-        self._probe = _Probe(self._address, self._path, self._on_answer)
+        self._probe = _Probe(self._address, self._question, self._on_answer)
         self._polled.watch(self._probe)
 
     def _on_answer(self, ready: bool) -> None:
@@ -78,15 +88,15 @@ class AddressWatcher:
 
 
 class _Probe:
-    """One connection, and one GET request on it unless `path` is None."""
+    """One connection, and one GET request on it unless there is no question."""
 
-    def __init__(self, address: Address, path: str | None, on_answer: Callable[[bool], None]) -> None:
+    def __init__(self, address: Address, question: Question | None, on_answer: Callable[[bool], None]) -> None:
         self._socket = socket.socket(address.family, socket.SOCK_STREAM)
         self._socket.setblocking(False)
         self.fd = self._socket.fileno()
         self.closed = False
         self._host = str(address)
-        self._path = path
+        self._question = question
         self._on_answer = on_answer
         self._sent = False
         self._head = b""
@@ -107,27 +117,35 @@ class _Probe:
         """Connected, or refused."""
         if self._error not in (0, errno.EINPROGRESS) or self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._on_answer(False)
-        elif self._path is None:
+        elif self._question is None:
             self._on_answer(True)
         else:
             self._sent = True
-            request = f"GET {self._path} HTTP/1.1\r\nHost: {self._host}\r\nConnection: close\r\nUser-Agent: drum-supervise\r\n\r\n"
-            self._socket.sendall(request.encode("ascii", "replace"))
+            self._socket.sendall(_request(self._question.path, self._host))
 
     def handle_read_event(self) -> None:
         data = self._socket.recv(4096)
         self._head += data
         if not data or b"\r\n\r\n" in self._head or len(self._head) > LONGEST_HEAD:
-            self._on_answer(is_ready_answer(self._head))
+            self._on_answer(self._question is not None and is_ready_answer(self._head, self._question.below))
 
     def handle_error(self) -> None:
         self._on_answer(False)
 
 
-def is_ready_answer(head: bytes) -> bool:
-    """Return whether an HTTP response head says that the model server is ready: 2xx or 3xx, and not from us."""
+def _request(path: str, host: str) -> bytes:
+    head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: drum-supervise\r\n\r\n"
+    return head.encode("ascii", "replace")
+
+
+def is_ready_answer(head: bytes, below: int) -> bool:
+    """Return whether an HTTP response head says that the model server is ready.
+
+    Args:
+        below: the first status that does not: 400, or 500 where nobody promised that the path exists.
+    """
     status = _STATUS.match(head)
-    return status is not None and b"200" <= status[1] < b"400" and not _OURS.search(head)
+    return status is not None and 200 <= int(status[1]) < below and not _OURS.search(head)
 
 
 class NotifySocket:
@@ -184,7 +202,7 @@ def watcher(
     polled: Polled,
     timers: Timers,
     address: Address,
-    path: str,
+    question: Question,
     run_dir: RunDir,
     on_ready: Callable[[], None],
     on_stage: Callable[[str], None],
@@ -194,4 +212,4 @@ def watcher(
         return None
     if readiness is Readiness.NOTIFY:
         return NotifySocket(polled, run_dir, on_ready, on_stage)
-    return AddressWatcher(polled, timers, address, path if readiness is Readiness.HTTP else None, on_ready)
+    return AddressWatcher(polled, timers, address, question if readiness is Readiness.HTTP else None, on_ready)

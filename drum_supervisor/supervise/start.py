@@ -135,8 +135,8 @@ def _assemble(
     timers = Timers(time.monotonic)
 
     def watch(on_ready: Callable[[], None], on_stage: Callable[[str], None]) -> readiness.Watcher | None:
-        path = settings.url_prefix + settings.ready_path
-        return readiness.watcher(found.readiness, engine, timers, address, path, directory, on_ready, on_stage)
+        question = _question(settings)
+        return readiness.watcher(found.readiness, engine, timers, address, question, directory, on_ready, on_stage)
 
     loop = Loop(
         found, limits(settings, len(found.workers)), directory, log, timers, watch, lambda: engine.end(), lambda: engine.wakeup.wake()
@@ -147,6 +147,11 @@ def _assemble(
     running = _Running(engine, loop, address, directory)
     engine.controlled = running
     return running
+
+
+def _question(settings: Settings) -> readiness.Question:
+    path = settings.url_prefix + (settings.ready_path or "/ping")
+    return readiness.Question(path, below=400 if settings.ready_path else 500)
 
 
 def limits(settings: Settings, workers: int) -> Limits:

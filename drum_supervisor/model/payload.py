@@ -1,0 +1,90 @@
+"""Taking a request's body apart: which bytes are the data, in which format and which charset."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from drum_supervisor.model.errors import PayloadError
+from drum_supervisor.model.multipart import find_field
+
+FIELD = "X"
+
+_CHARSET = re.compile(r""";\s*charset\s*=\s*["']?([^\s;"']+)""", re.IGNORECASE)
+
+
+class Format(Enum):
+    """How a table is written."""
+
+    CSV = "CSV"
+    MATRIX_MARKET = "MatrixMarket"
+    UNKNOWN = "unknown"
+
+
+_FORMATS = {
+    "": Format.CSV,
+    "text/csv": Format.CSV,
+    "text/plain": Format.CSV,
+    "text/mtx": Format.MATRIX_MARKET,
+}
+
+
+@dataclass(frozen=True)
+class Payload:
+    """The data of one request.
+
+    Attributes:
+        data: never empty.
+        format: how the built-in reader reads it; UNKNOWN is for `read_input_data` alone.
+        mimetype: of the data, lower case; empty when the client names none.
+        charset: as the client names it; empty when it does not.
+    """
+
+    data: bytes
+    format: Format
+    mimetype: str
+    charset: str
+
+
+def unpack(body: bytes, content_type: str) -> Payload:
+    """Return the data in `body`: of a multipart form the field X, else all of it.
+
+    Raises:
+        PayloadError: no data, or a form that is broken or has no X.
+    """
+    if not body:
+        raise PayloadError(f"no data: send a CSV as the body, or as the field {FIELD} of a multipart form")
+    mimetype = mimetype_of(content_type)
+    if mimetype != "multipart/form-data":
+        return Payload(body, _FORMATS.get(mimetype, Format.UNKNOWN), mimetype, charset_of(content_type))
+    part = find_field(body, content_type, FIELD)
+    if not part.data:
+        raise PayloadError(f"no data: the field {FIELD} is empty")
+    mimetype = mimetype_of(part.content_type)
+    is_matrix = mimetype == "text/mtx" or part.file_name.lower().endswith(".mtx")
+    table = Format.MATRIX_MARKET if is_matrix else Format.CSV
+    return Payload(part.data, table, mimetype, charset_of(part.content_type))
+
+
+def decode(data: bytes, charset: str) -> str:
+    """Return `data` as text, without a byte order mark; an empty `charset` is UTF-8.
+
+    Raises:
+        PayloadError: unknown charset, or bytes that are not in it.
+    """
+    try:
+        return data.decode(charset or "utf-8").removeprefix("\ufeff")
+    except LookupError:
+        raise PayloadError(f"the charset {charset!r} is unknown") from None
+    except ValueError as error:  # UnicodeError is one
+        raise PayloadError(f"the data is not text in {charset or 'utf-8'}: {error}") from None
+
+
+def mimetype_of(content_type: str) -> str:
+    """Return `text/csv` for `Text/CSV; charset=utf-8`."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def charset_of(content_type: str) -> str:
+    """Return `utf-8` for `text/csv; charset=utf-8`, and nothing when none is named."""
+    match = _CHARSET.search(content_type)
+    return match[1] if match else ""

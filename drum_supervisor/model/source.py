@@ -1,0 +1,75 @@
+"""Finding the user's `custom.py`: anywhere below the code directory, exactly one."""
+
+import os
+from pathlib import Path
+
+from drum_supervisor.contract.exits import UsageError
+
+SOURCE = "custom.py"
+
+_ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta")
+
+
+def open_code_dir(code_dir: str) -> Path:
+    """Return the code directory as an absolute path.
+
+    Raises:
+        UsageError: not set, not there, not a directory, not readable, or empty.
+    """
+    if not code_dir:
+        raise UsageError(f"No code directory: give --code-dir or set CODE_DIR to the folder with {SOURCE}.")
+    path = Path(code_dir).absolute()
+    try:
+        with os.scandir(path) as entries:
+            is_empty = next(entries, None) is None
+    except FileNotFoundError:
+        raise UsageError(f"Code directory {str(path)!r} does not exist; give the folder with {SOURCE}.") from None
+    except NotADirectoryError:
+        raise UsageError(f"Code directory {str(path)!r} is not a directory; give the folder with {SOURCE}.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"Code directory {str(path)!r} cannot be read: {reason}.") from error
+    if is_empty:
+        raise UsageError(f"Code directory {str(path)!r} is empty; put {SOURCE} and the model's files into it.")
+    return path
+
+
+def find_source(code_dir: Path) -> Path:
+    """Return the one `custom.py` below `code_dir`.
+
+    Raises:
+        UsageError: none, or more than one.
+    """
+    found = _sources_below(code_dir)
+    if not found:
+        raise UsageError(
+            f"No {SOURCE} in or below {str(code_dir)!r}; write one with load_model(code_dir) and score(data, model)."
+        )
+    if len(found) > 1:
+        first, second = (str(path) for path in found[:2])
+        raise UsageError(f"More than one {SOURCE}: {first!r} and {second!r}; leave the one that is meant.")
+    return found[0]
+
+
+def _sources_below(code_dir: Path) -> list[Path]:
+    """Follow links to directories, each directory once: a link may lead back up, or to a place already seen."""
+    found: dict[str, Path] = {}
+    seen: set[str] = set()
+    for directory, folders, files in os.walk(code_dir, followlinks=True):
+        real = os.path.realpath(directory)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not _is_skipped(Path(directory, name)))
+        source = Path(directory, SOURCE)
+        if SOURCE in files and source.is_file():
+            found.setdefault(os.path.realpath(source), source)
+    return list(found.values())
+
+
+def _is_skipped(folder: Path) -> bool:
+    """Whether no user code is looked for in `folder`: hidden, a cache, a virtual environment."""
+    if folder.name.startswith(".") or folder.name == "__pycache__":
+        return True
+    return any((folder / mark).exists() for mark in _ENVIRONMENT_MARKS)

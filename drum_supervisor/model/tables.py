@@ -1,0 +1,72 @@
+"""Reading CSV and MatrixMarket into a DataFrame. Needs pandas; scipy only for MatrixMarket."""
+
+import inspect
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from drum_supervisor.model.errors import PayloadError
+from drum_supervisor.model.payload import Format, Payload, decode
+
+# A header of thirty bytes can claim any shape, and each column costs memory even when it is empty.
+_LONGEST_SIDE = 2_000_000
+
+
+def read_table(payload: Payload) -> pd.DataFrame:
+    """Return the rows of `payload`, at least one.
+
+    Raises:
+        PayloadError: unsupported type, nothing but a header, or data that cannot be read.
+    """
+    readers = {Format.CSV: _read_csv, Format.MATRIX_MARKET: _read_matrix_market}
+    if payload.format not in readers:
+        raise PayloadError(
+            f"the content type {payload.mimetype!r} is not supported: send text/csv or text/mtx, or a multipart form "
+            "with the data in the field X"
+        )
+    table = readers[payload.format](payload)
+    if not len(table):
+        raise PayloadError("no data: there are no rows below the header")
+    return table
+
+
+def _read_csv(payload: Payload) -> pd.DataFrame:
+    text = decode(payload.data, payload.charset)
+    try:
+        table = pd.read_csv(io.StringIO(text), low_memory=False)
+    except pd.errors.EmptyDataError:
+        raise PayloadError("no data: the CSV is empty") from None
+    except (ValueError, OverflowError) as error:
+        raise PayloadError(f"the CSV cannot be read: {str(error).strip()}") from None
+    if not isinstance(table.index, pd.RangeIndex):
+        # pandas silently takes the surplus columns for row labels and shifts all others.
+        raise PayloadError("the CSV cannot be read: its rows have more fields than its header")
+    return table
+
+
+def _read_matrix_market(payload: Payload) -> pd.DataFrame:
+    try:
+        from scipy.io import mminfo, mmread  # noqa: PLC0415
+    except ImportError:
+        raise PayloadError("MatrixMarket is not read here, for scipy is not installed: send CSV") from None
+    try:
+        rows, columns, _, layout, field, _ = mminfo(io.BytesIO(payload.data))
+        _check_claims(rows, columns, layout == "array", field, len(payload.data))
+        matrix = mmread(io.BytesIO(payload.data), **_sparse_array_option(mmread))
+    except (ValueError, OverflowError, TypeError, IndexError) as error:
+        raise PayloadError(f"the MatrixMarket data cannot be read: {error}") from None
+    return pd.DataFrame(matrix) if layout == "array" else pd.DataFrame.sparse.from_spmatrix(matrix)
+
+
+def _check_claims(rows: int, columns: int, is_dense: bool, field: str, size: int) -> None:
+    if field == "complex":
+        raise ValueError("it is complex; send real numbers")
+    if max(rows, columns) > _LONGEST_SIDE or (is_dense and rows * columns > size):
+        raise ValueError(f"it claims {rows} rows and {columns} columns, too many for its size")
+
+
+def _sparse_array_option(mmread: Callable[..., Any]) -> dict[str, bool]:
+    """Ask for the result that scipy 1.20 will give by default; 1.18 warns without, and old versions cannot be asked."""
+    return {"spmatrix": False} if "spmatrix" in inspect.signature(mmread).parameters else {}

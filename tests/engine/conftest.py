@@ -1,0 +1,107 @@
+"""A real engine in this process, driven by a script of steps."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from drum_supervisor.supervise.engine import Engine, Run
+from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.output import Sink
+from drum_supervisor.supervise.programs import Program, Programs, Readiness, render
+from drum_supervisor.supervise.run_dir import RunDir
+from drum_supervisor.supervise.tree import become_subreaper
+
+
+class Scripted:
+    """An owner that records what the engine tells, and calls `step` at the end of each turn."""
+
+    def __init__(self) -> None:
+        self.engine: Engine
+        self.exits: list[Run] = []
+        self.lines: list[bytes] = []
+        self.signals: list[int] = []
+        self.turns = 0
+        self.step: Callable[[], None] = lambda: None
+        self.begin: Callable[[], None] = lambda: None
+        self.at_exit: Callable[[Run], None] = lambda run: None
+
+    def on_begin(self) -> None:
+        self.begin()
+
+    def on_signal(self, number: int) -> None:
+        self.signals.append(number)
+
+    def on_line(self, run: Run, line: bytes) -> None:
+        self.lines.append(line)
+
+    def on_exit(self, run: Run) -> None:
+        self.exits.append(run)
+        self.at_exit(run)
+
+    def on_turn(self) -> None:
+        self.turns += 1
+        self.step()
+
+    def next_wakeup(self) -> float:
+        return float("inf")
+
+
+class Bench:
+    """One engine, its owner and the files its programs write to."""
+
+    def __init__(self, folder: Path, commands: dict[str, list[str]]) -> None:
+        self.programs = {name: Program(name, name, tuple(argv), 1) for name, argv in commands.items()}
+        workers = tuple(self.programs.values())
+        nothing = Program("error-server", "error-server", ("true",))
+        stand_in = Program("stand-in", "stand-in", ("true",))
+        found = Programs(workers, nothing, nothing, stand_in, True, Readiness.REPORT, "command")
+        directory = RunDir(folder)
+        self.out_path, self.err_path = folder / "out", folder / "err"
+        self.log_lines: list[bytes] = []
+        self._files = [open(self.out_path, "ab"), open(self.err_path, "ab")]
+        self.owner = Scripted()
+        known = {program.name: program for program in found.all}
+        sinks = [Sink(file.fileno()) for file in self._files]
+        log = Log(self.log_lines.append, "debug")
+        self.engine = self.owner.engine = Engine(render(found, directory), known, self.owner, log, *sinks)
+
+    def start(self, name: str, listener_fd: int | None = None) -> Run:
+        return self.engine.start(self.programs[name], listener_fd)
+
+    def until(self, met: Callable[[], bool]) -> None:
+        """Run the engine until `met` at the end of a turn."""
+        self.owner.step = lambda: self.engine.end() if met() else None
+        self.engine.run()
+
+    def output(self) -> str:
+        return self.out_path.read_text()
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Callable[[dict[str, list[str]]], Bench]]:
+    """Make an engine for some commands; whatever they leave is killed."""
+    benches: list[Bench] = []
+    become_subreaper()
+
+    def make(commands: dict[str, list[str]]) -> Bench:
+        benches.append(Bench(tmp_path, commands))
+        return benches[-1]
+
+    yield make
+    for made in benches:
+        made.close()
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def open_descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))

@@ -1,0 +1,58 @@
+"""Fixtures for stories: a supervisor to start, and model folders."""
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.support import Supervised
+
+
+class Start(Protocol):
+    def __call__(self, *arguments: object, command: str = "start", **environ: str) -> Supervised: ...
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a supervisor on a free port; whatever is still there afterwards is ended, and what should not be fails."""
+    started: list[Supervised] = []
+
+    def begin(*arguments: object, command: str = "start", **environ: str) -> Supervised:
+        folder = tmp_path / f"supervisor-{len(started)}"
+        folder.mkdir()
+        given = [str(argument) for argument in arguments]
+        address = [] if "--address" in given else ["--address", "127.0.0.1:0"]
+        started.append(Supervised(folder, [*address, *given], environ, command))
+        return started[-1]
+
+    yield begin
+    for supervised in started:
+        supervised.close()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Callable[[str], Path]:
+    """Make a model folder with this custom.py."""
+
+    def make(custom: str, name: str = "model") -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / "custom.py").write_text(custom)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def reserved_port() -> Iterator[int]:
+    """A port that nobody else gets, for commands that bind it themselves.
+
+    It is bound here and not listened on: the kernel gives it to nobody by chance, and lets a server with
+    SO_REUSEADDR bind it all the same.
+    """
+    with socket.socket() as reservation:
+        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reservation.bind(("127.0.0.1", 0))
+        yield int(reservation.getsockname()[1])

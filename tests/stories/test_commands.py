@@ -1,0 +1,168 @@
+"""Commands of other people under supervision: who binds, how readiness is known, how they fail."""
+
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.stories.conftest import Start
+
+ASGI = """
+import os
+if os.environ.get("FAIL") == "import":
+    raise RuntimeError("the weights are not there")
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            kind = (await receive())["type"]
+            await send({"type": kind + ".complete"})
+            if kind.endswith("shutdown"):
+                return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"hello"})
+"""
+
+WSGI = """
+import os
+if os.environ.get("FAIL") == "import":
+    raise RuntimeError("the weights are not there")
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"hello"]
+"""
+
+# A server in a few lines that takes fd 3 as systemd announces it, or binds a port itself.
+TINY = """
+import http.server, os, socket, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.send_header("Content-Length", "5"); self.end_headers(); self.wfile.write(b"hello")
+if os.environ.get("LISTEN_PID") == str(os.getpid()):
+    server = http.server.HTTPServer(("", 0), Handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = socket.socket(fileno=3)
+else:
+    server = http.server.HTTPServer((sys.argv[1], int(sys.argv[2])), Handler)
+"""
+
+SERVE = "server.serve_forever()\n"
+SAY_READY = "os.write(4, b'{\"kind\": \"ready\"}\\n')\n"
+NOTIFY = (
+    "notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+    "notify.sendto(b'STATUS=almost\\nREADY=1', os.environ['NOTIFY_SOCKET'])\n"
+)
+
+
+def script(name: str) -> str:
+    path = shutil.which(name, path=str(Path(sys.executable).parent))
+    assert path, f"{name} is not installed beside this Python: the test extra has it"
+    return path
+
+
+@pytest.fixture
+def apps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "asgi_app.py").write_text(ASGI)
+    (tmp_path / "wsgi_app.py").write_text(WSGI)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+SHARED = {
+    "uvicorn": ["uvicorn", "asgi_app:app", "--fd", "{fd}"],
+    "gunicorn": ["gunicorn", "-b", "fd://{fd}", "wsgi_app:app"],
+    "hypercorn": ["hypercorn", "--bind", "fd://{fd}", "asgi_app:app"],
+}
+BOUND = {
+    "uvicorn": ["uvicorn", "asgi_app:app", "--host", "{host}", "--port", "{port}"],
+    "gunicorn": ["gunicorn", "-b", "{host}:{port}", "wsgi_app:app"],
+    "hypercorn": ["hypercorn", "--bind", "{host}:{port}", "asgi_app:app"],
+}
+
+
+@pytest.mark.parametrize("server", SHARED)
+def test_a_server_that_takes_a_descriptor_serves_restarts_and_stops(start: Start, apps: Path, server: str) -> None:
+    name, *arguments = SHARED[server]
+    supervised = start("--", script(name), *arguments)
+    before = supervised.until_phase("serving")
+    assert supervised.get("/").body == b"hello"
+    assert supervised.run("restart").returncode == 0
+    after = supervised.status()
+    assert after["restarts"] == {"crash": 0, "request": 1, "retry": 0}
+    assert after["programs"][0]["pid"] != before["programs"][0]["pid"]
+    assert supervised.get("/").body == b"hello"
+    assert supervised.stop() == 0
+
+
+@pytest.mark.parametrize("server", SHARED)
+def test_a_server_whose_application_cannot_be_imported_ends_with_the_reason(start: Start, apps: Path, server: str) -> None:
+    name, *arguments = SHARED[server]
+    supervised = start("--no-error-server", "--", script(name), *arguments, FAIL="import")
+    assert supervised.wait() == 3
+    assert supervised.last_line.endswith("initialization failed: RuntimeError: the weights are not there")
+
+
+@pytest.mark.parametrize("server", BOUND)
+def test_a_server_that_binds_the_port_itself_is_ready_and_stops(
+    start: Start, apps: Path, server: str, reserved_port: int
+) -> None:
+    name, *arguments = BOUND[server]
+    supervised = start("--address", f"127.0.0.1:{reserved_port}", "--", script(name), *arguments)
+    supervised.until_phase("serving")
+    assert supervised.get("/").body == b"hello"
+    assert supervised.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("ready", "code"), [("http", ""), ("report", SAY_READY), ("notify", NOTIFY)], ids=["http", "report", "notify"]
+)
+def test_readiness_of_a_server_that_understands_listen_fds(start: Start, ready: str, code: str) -> None:
+    program = TINY + code + SERVE
+    supervised = start("--listener", "inherit", "--ready", ready, "--", sys.executable, "-c", program)
+    supervised.until_phase("serving")
+    assert supervised.get("/").body == b"hello"
+    assert supervised.stop() == 0
+
+
+def test_a_shell_script_may_say_that_it_is_ready(start: Start) -> None:
+    supervised = start("--ready", "report", "--listener", "inherit", "--", "sh", "-c", """echo '{"kind": "ready"}' >&4; sleep 1000""")
+    supervised.until_phase("serving")
+    assert supervised.stop() == 0
+
+
+def test_an_open_port_can_mean_ready(start: Start, reserved_port: int) -> None:
+    arguments = ("--address", f"127.0.0.1:{reserved_port}", "--ready", "port", "--")
+    supervised = start(*arguments, sys.executable, "-c", TINY + SERVE, "{host}", "{port}")
+    supervised.until_phase("serving")
+    assert supervised.get("/").body == b"hello"
+    assert supervised.stop() == 0
+
+
+def test_a_command_that_does_not_exist_is_a_failure_with_a_reason(start: Start) -> None:
+    supervised = start("--no-error-server", "--", "no-such-server", "{fd}")
+    assert supervised.wait() == 3
+    assert "can't find command 'no-such-server' in PATH" in supervised.last_line
+
+
+def test_the_report_of_a_silent_death_quotes_the_last_line(start: Start) -> None:
+    supervised = start("--no-error-server", "--", "sh", "-c", "echo config.json is missing >&2; exit 4; : {fd}")
+    assert supervised.wait() == 3
+    assert supervised.last_line.endswith(
+        "the model server exited with status 4 before it was ready; its last line on stderr: config.json is missing"
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_a_death_by_a_signal_is_the_exit_code(start: Start, number: signal.Signals) -> None:
+    supervised = start("--no-error-server", "--", "sh", "-c", f"kill -{int(number)} $$; : {{fd}}")
+    assert supervised.wait() == 128 + number
+    assert f"was killed by {number.name} before it was ready" in supervised.last_line
+
+
+def test_output_passes_through_untouched(start: Start) -> None:
+    code = "import os, sys; os.write(1, bytes(range(256)) * 100); os.write(2, b'no newline'); sys.exit(1)"
+    supervised = start("--no-error-server", "--", sys.executable, "-c", code, "{fd}")
+    supervised.wait()
+    assert supervised.out.read_bytes() == bytes(range(256)) * 100
+    assert b"no newline" in supervised.err.read_bytes()

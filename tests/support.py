@@ -1,0 +1,207 @@
+"""What tests of real processes share: one waiter, and a supervisor under test that leaves nothing behind."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from drum_supervisor.contract.listener import Address, parse_address
+from drum_supervisor.supervise.control import Client, ControlError
+
+TIMEOUT = 60.0 if os.environ.get("CI") else 30.0
+MARK = "DRUM_SUPERVISOR_TEST_MARK"
+
+T = TypeVar("T")
+
+
+def until(probe: Callable[[], T], process: "subprocess.Popen[Any] | None" = None, tail: Callable[[], str] = str) -> T:
+    """Return the first true value of `probe`; fail when time is over, or at once when `process` is gone."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        gone = process is not None and process.poll() is not None
+        value = probe()
+        if value:
+            return value
+        if gone or time.monotonic() > deadline:
+            why = f"exit status {process.returncode}" if gone and process else f"{TIMEOUT:g} s are over"
+            raise AssertionError(f"{why}; last value: {value!r}; output:\n{tail()}")
+        pause(process)
+
+
+def pause(process: "subprocess.Popen[Any] | None") -> None:
+    """Wait a moment, but not longer than `process` lives."""
+    try:
+        if process is not None:
+            process.wait(0.02)
+            return
+    except subprocess.TimeoutExpired:
+        return
+    signal.sigtimedwait([], 0.02)
+
+
+@dataclass
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Supervised:
+    """A real `drum-supervise start`, its output in files.
+
+    Args:
+        folder: an empty folder for output and run directory.
+        arguments: what comes after `start`.
+        environ: added to a clean environment.
+    """
+
+    def __init__(self, folder: Path, arguments: Sequence[str], environ: Mapping[str, str], command: str = "start") -> None:
+        self.run_dir = folder / "run"
+        self.out, self.err = folder / "out.log", folder / "err.log"
+        self.mark = uuid.uuid4().hex
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("DRUM_", "MLOPS_", "LISTEN_"))}
+        with open(self.out, "ab") as out, open(self.err, "ab") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "drum_supervisor", command, "--run-dir", str(self.run_dir), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+                env={**clean, **environ, MARK: self.mark},
+            )
+
+    # --- looking
+
+    def output(self) -> str:
+        return f"--- stdout\n{self.out.read_text()[-4000:]}\n--- stderr\n{self.err.read_text()[-12000:]}"
+
+    @property
+    def address(self) -> Address:
+        path = self.run_dir / "address"
+        return parse_address(self.until(lambda: path.exists() and path.read_text().strip()))
+
+    @property
+    def client(self) -> Client:
+        return Client(self.run_dir / "supervisor.sock", timeout=TIMEOUT)
+
+    def until(self, probe: Callable[[], T]) -> T:
+        return until(probe, self.process, self.output)
+
+    def status(self) -> dict[str, Any]:
+        """Return the status, as soon as there is one."""
+        found: list[dict[str, Any]] = []
+
+        def ask() -> bool:
+            try:
+                found.append(self.client.status())
+            except ControlError:
+                return False
+            return True
+
+        self.until(ask)
+        return found[-1]
+
+    def until_status(self, met: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Return the first status that meets the condition; the supervisor tells of each change."""
+        deadline = time.monotonic() + TIMEOUT
+        status = self.status()
+        while not met(status):
+            assert time.monotonic() < deadline, f"last status: {json.dumps(status, indent=1)}\n{self.output()}"
+            try:
+                status = self.client.wait(status["serial"], 1.0)
+            except ControlError as error:
+                raise AssertionError(f"{error}\n{self.output()}") from error
+        return status
+
+    def until_phase(self, *phases: str) -> dict[str, Any]:
+        return self.until_status(lambda status: status["phase"] in phases)
+
+    def pid(self, program: str = "model-server") -> int:
+        return next(entry["pid"] for entry in self.status()["programs"] if entry["name"] == program)
+
+    def left(self) -> list[psutil.Process]:
+        """Return all processes that came from this supervisor and still live."""
+        return [process for process in psutil.process_iter() if _has_mark(process, self.mark)]
+
+    # --- acting
+
+    def connect(self) -> socket.socket:
+        address = self.address
+        sock = socket.socket(address.family, socket.SOCK_STREAM)
+        sock.settimeout(TIMEOUT)
+        sock.connect(address.path or (address.client_host, address.port))
+        return sock
+
+    def request(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
+        """Send one request on a connection of its own."""
+        connection = http.client.HTTPConnection("test", timeout=TIMEOUT)
+        connection.sock = self.connect()
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            response = connection.getresponse()
+            return Answer(response.status, response.read(), {k.lower(): v for k, v in response.getheaders()})
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> Answer:
+        return self.request("GET", path)
+
+    def post(self, path: str, body: bytes, content_type: str = "text/csv") -> Answer:
+        return self.request("POST", path, body, {"Content-Type": content_type})
+
+    def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        """Run another command of ours against this supervisor."""
+        argv = [sys.executable, "-m", "drum_supervisor", command[0], "--run-dir", str(self.run_dir), *command[1:]]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
+    def wait(self) -> int:
+        """Return the exit code, when it has ended by itself."""
+        try:
+            return self.process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running\n{self.output()}") from None
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    @property
+    def last_line(self) -> str:
+        return self.err.read_text().splitlines()[-1]
+
+    def close(self) -> None:
+        """End everything by force; fail if the supervisor is gone and something of it was left."""
+        ended = self.process.poll() is not None
+        left = self.left()
+        for process in left:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(left, timeout=TIMEOUT)
+        self.process.wait(TIMEOUT)
+        assert not (ended and left), f"left running: {left}\n{self.output()}"
+
+
+def _has_mark(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False

@@ -1,0 +1,243 @@
+"""What the error server and the stand-in answer, without any framework."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drum_supervisor.contract.failure import Cause, ErrorDetail, FailureReport, write_failure
+from drum_supervisor.services.failure import FailureService, ReportFile, prefers_html
+from drum_supervisor.services.messages import Plan, Request, Response
+from drum_supervisor.services.starting import StartingService
+
+REPORT = FailureReport(
+    Cause.INIT_FAILED,
+    "bad weights <in> file",
+    stage="load_model",
+    type="ValueError",
+    traceback="Traceback ...\nValueError: bad weights",
+    attempt=3,
+    failed_at=1732240800.0,
+)
+ERROR = "ValueError: bad weights <in> file"
+METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "BREW", ""]
+PINGS = ["/", "/ping", "/ping/", "/health", "/health/"]
+ALIVE = ["/livez", "/livez/", "/startupz", "/startupz/"]
+OTHERS = ["/readyz", "/predict/", "/docs", "/openapi.json", "/ping/x", "//", "/PING", "", "*", "/pin\0g"]
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+def service_of(report: FailureReport | None = REPORT, **options: Any) -> FailureService:
+    return FailureService(lambda: report, **options)
+
+
+def content_of(response: Response) -> Any:
+    assert response.content_type == "application/json"
+    return json.loads(response.body)
+
+
+def page_of(service: FailureService, path: str = "/") -> Response:
+    return service.answer(Request("GET", path, headers={"accept": BROWSER}))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("path", [*PINGS, *ALIVE])
+def test_probes_are_answered_with_200_and_the_error(method, path):
+    response = service_of().answer(Request(method, path))
+    assert response.status == 200
+    assert response.body == (b'{"message": "Error Server Running", "error": "%s"}' % ERROR.encode())
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("path", OTHERS)
+def test_everything_else_is_513_with_the_error(method, path):
+    response = service_of().answer(Request(method, path))
+    assert response.status == 513
+    assert response.body == b'{"message": "ERROR: %s"}' % ERROR.encode()
+
+
+@pytest.mark.parametrize("path", [*PINGS, *ALIVE])
+def test_the_status_of_a_failed_ping_is_chosen_and_liveness_stays(path):
+    response = service_of(failed_ping=503).answer(Request("GET", path))
+    assert response.status == (503 if path in PINGS else 200)
+    assert content_of(response)["message"] == "Error Server Running"
+
+
+@pytest.mark.parametrize("path", [*PINGS, *ALIVE, *OTHERS])
+def test_every_answer_closes_is_not_kept_and_says_who_answered(path):
+    assert service_of().answer(Request("GET", path)).headers == (
+        ("Connection", "close"),
+        ("Cache-Control", "no-store"),
+        ("X-Drum-Supervisor", "error-server"),
+    )
+
+
+@pytest.mark.parametrize("path", [*PINGS, *OTHERS])
+def test_every_body_is_drained(path):
+    assert service_of().plan("POST", path) == Plan(keep=0, blocking=False, drain_seconds=30.0)
+
+
+def test_only_paths_under_the_prefix_are_probes():
+    service = service_of(url_prefix="/v1/a")
+    for path in ("/v1/a", "/v1/a/", "/v1/a/ping", "/v1/a/ping/", "/v1/a/livez"):
+        assert service.answer(Request("GET", path)).status == 200
+    for path in ("/", "/ping", "/livez", "/v1", "/v1/aping"):
+        assert service.answer(Request("GET", path)).status == 513
+    assert page_of(service, "/v1/a/").content_type.startswith("text/html")
+
+
+@pytest.mark.parametrize("path", ["/ping", "/predict/"])
+def test_without_detail_a_fixed_sentence_is_said(path):
+    for report in (REPORT, None):
+        response = service_of(report, error_detail=ErrorDetail.NONE).answer(Request("GET", path))
+        assert b"The model could not be initialized." in response.body
+        assert b"weights" not in response.body
+        assert set(content_of(response)) <= {"message", "error"}
+
+
+@pytest.mark.parametrize(("path", "keys"), [("/ping", {"message", "error"}), ("/predict/", {"message"})])
+def test_with_full_detail_stage_type_and_traceback_are_added(path, keys):
+    content = content_of(service_of(error_detail=ErrorDetail.FULL).answer(Request("GET", path)))
+    assert set(content) == keys | {"stage", "type", "traceback"}
+    assert (content["stage"], content["type"], content["traceback"]) == ("load_model", "ValueError", REPORT.traceback)
+
+
+@pytest.mark.parametrize("report", [None, FailureReport(Cause.INIT_FAILED, "")])
+@pytest.mark.parametrize("detail", [ErrorDetail.MESSAGE, ErrorDetail.FULL])
+def test_without_a_reason_it_says_that_there_is_none(report, detail):
+    content = content_of(service_of(report, error_detail=detail).answer(Request("GET", "/predict/")))
+    assert content["message"] == "ERROR: The model could not be initialized; no reason was recorded."
+
+
+def test_secrets_are_masked_whoever_wrote_the_report():
+    leaky = replace(REPORT, message="password=hunter22", traceback="token: abcdefgh")
+    response = service_of(leaky, error_detail=ErrorDetail.FULL).answer(Request("GET", "/predict/"))
+    assert b"hunter22" not in response.body
+    assert b"abcdefgh" not in response.body
+
+
+def test_a_person_gets_a_page_with_what_failed_where_and_since_when():
+    response = page_of(service_of())
+    page = response.body.decode()
+    assert (response.status, response.content_type) == (200, "text/html; charset=utf-8")
+    assert response.headers[:3] == service_of().answer(Request("GET", "/ping")).headers
+    assert "ValueError: bad weights &lt;in&gt; file" in page
+    assert "<dt>Stage</dt><dd>load_model</dd>" in page
+    assert "<dt>Since</dt><dd>2024-11-22 02:00:00 UTC</dd>" in page
+    assert "<dt>Attempt</dt><dd>3</dd>" in page
+    assert "drum-supervise failure" in page
+    assert "drum-supervise restart" in page
+    assert "Traceback" not in page
+    assert "http" not in page  # self-contained
+
+
+def test_the_page_has_the_status_of_a_failed_ping():
+    assert page_of(service_of(failed_ping=503)).status == 503
+
+
+def test_the_page_shows_the_traceback_with_full_detail_only():
+    assert "Traceback ...\n" in page_of(service_of(error_detail=ErrorDetail.FULL)).body.decode()
+
+
+def test_the_page_without_detail_tells_neither_error_nor_stage():
+    page = page_of(service_of(error_detail=ErrorDetail.NONE)).body.decode()
+    assert "The model could not be initialized." in page
+    assert "weights" not in page
+    assert "load_model" not in page
+
+
+@pytest.mark.parametrize("report", [None, replace(REPORT, failed_at=0.0), replace(REPORT, failed_at=1e300, stage="")])
+def test_the_page_can_do_with_less(report):
+    page = page_of(service_of(report)).body.decode()
+    assert ("unknown" in page) == (report is not None)
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/"), ("HEAD", "/"), ("GET", "/ping"), ("GET", "/predict/")])
+def test_there_is_no_page_elsewhere(method, path):
+    response = service_of().answer(Request(method, path, headers={"accept": BROWSER}))
+    assert response.content_type == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        (BROWSER, True),
+        ("text/html", True),
+        ("TEXT/HTML; q=0.5", True),
+        ("text/html, application/xhtml+xml, */*", True),
+        ("application/json;q=0.5, text/html", True),
+        ("", False),
+        ("*/*", False),
+        ("text/*", False),
+        ("application/json", False),
+        ("application/json, text/html", False),
+        ("application/json, text/html;q=0.9", False),
+        ("*/*, text/html;q=0.5", False),
+        ("text/html;q=0", False),
+        ("text/html;q=x", False),
+        (";,;q=,,", False),
+    ],
+)
+def test_who_prefers_a_page(accept, expected):
+    assert prefers_html(accept) is expected
+
+
+def test_a_report_file_that_changes_is_read_again(tmp_path):
+    path = tmp_path / "failure.json"
+    read = ReportFile(path)
+    assert read() is None
+    write_failure(REPORT, path)
+    first = read()
+    assert first == REPORT
+    assert read() is first
+    write_failure(replace(REPORT, attempt=4), path)
+    assert read() == replace(REPORT, attempt=4)
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_text("{"), lambda path: path.unlink()])
+def test_the_last_good_report_outlives_its_file(tmp_path, damage):
+    path = tmp_path / "failure.json"
+    write_failure(REPORT, path)
+    read = ReportFile(path)
+    assert read() == REPORT
+    damage(path)
+    assert read() == REPORT
+    write_failure(replace(REPORT, attempt=4), path)
+    assert read() == replace(REPORT, attempt=4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("path", [*PINGS, "/readyz", "/startupz", "/predict/", "/livez/x", ""])
+def test_while_starting_everything_has_to_wait(method, path):
+    response = StartingService().answer(Request(method, path))
+    assert (response.status, content_of(response)) == (503, {"message": "ERROR: The model server is starting."})
+    assert response.headers == (
+        ("Connection", "close"),
+        ("Cache-Control", "no-store"),
+        ("X-Drum-Supervisor", "stand-in"),
+        ("Retry-After", "1"),
+    )
+
+
+@pytest.mark.parametrize("path", ["/v1/livez", "/v1/livez/"])
+def test_while_starting_liveness_is_200(path):
+    response = StartingService("/v1").answer(Request("GET", path))
+    assert (response.status, content_of(response)) == (200, {"message": "Starting"})
+    assert StartingService("/v1").answer(Request("GET", "/livez")).status == 503
+    assert StartingService().plan("POST", path) == Plan(keep=0, blocking=False, drain_seconds=30.0)
+
+
+def test_these_services_need_the_standard_library_only():
+    program = (
+        "import sys; before = set(sys.modules); import drum_supervisor.services.starting; "
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names))"
+    )
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.split() == ["drum_supervisor"]

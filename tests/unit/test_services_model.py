@@ -1,0 +1,350 @@
+"""What a ready model server answers, without any framework."""
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from drum_supervisor import __version__
+from drum_supervisor.model.hooks import Hooks
+from drum_supervisor.model.model import Model
+from drum_supervisor.model.target import Target, TargetType
+from drum_supervisor.services.messages import Plan, Request, Response
+from drum_supervisor.services.model import ModelService
+from drum_supervisor.settings import choose, resolve
+
+CSV = b"a\n1\n2\n"
+REGRESSION, UNSTRUCTURED = Target(TargetType.REGRESSION), Target(TargetType.UNSTRUCTURED)
+PROBES = ["/", "/ping", "/ping/", "/health", "/health/", "/livez", "/livez/", "/readyz", "/readyz/", "/startupz"]
+PREDICT = ["/predict", "/predict/", "/predictions", "/predictions/", "/invocations", "/invocations/"]
+PREDICT_UNSTRUCTURED = [
+    "/predictUnstructured",
+    "/predictUnstructured/",
+    "/predictionsUnstructured",
+    "/predictionsUnstructured/",
+    "/invocations",
+    "/invocations/",
+]
+
+
+def score(data: pd.DataFrame, model: Any, **kwargs: Any) -> pd.DataFrame:
+    return pd.DataFrame({"Predictions": data["a"] * model})
+
+
+def echo(model: Any, data: Any, **kwargs: Any) -> Any:
+    return data
+
+
+def service_of(target: Target = REGRESSION, hook: Callable[..., Any] | None = None, **flags: str) -> ModelService:
+    name = "score" if target.is_structured else "score_unstructured"
+    hooks = Hooks({name: hook or (score if target.is_structured else echo)})
+    model = Model(Path("/model"), target, hooks, 2, {"name": "of mine"})
+    return ModelService(model, resolve(choose(flags, {})), new_request_id=lambda: "new-id")
+
+
+def post(service: ModelService, path: str = "/predict/", body: bytes = CSV, content_type: str = "text/csv") -> Response:
+    return service.answer(Request("POST", path, headers={"content-type": content_type}, body=body))
+
+
+def content_of(response: Response) -> Any:
+    assert response.content_type == "application/json"
+    return json.loads(response.body)
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def hook(*arguments, **options):
+        raise error
+
+    return hook
+
+
+@pytest.mark.parametrize("path", [*PROBES, "/startupz/"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_probes_are_answered(method, path):
+    response = service_of().answer(Request(method, path))
+    assert (response.status, content_of(response)) == (200, {"message": "OK"})
+
+
+@pytest.mark.parametrize("path", PREDICT)
+def test_predictions_are_made_on_every_path_for_them(path):
+    response = post(service_of(), path)
+    assert (response.status, content_of(response)) == (200, {"predictions": [2.0, 4.0]})
+
+
+@pytest.mark.parametrize("path", PREDICT_UNSTRUCTURED)
+def test_unstructured_predictions_are_made_on_every_path_for_them(path):
+    response = post(service_of(UNSTRUCTURED), path, b"\xff", "application/octet-stream")
+    assert (response.status, response.body, response.content_type) == (200, b"\xff", "application/octet-stream")
+
+
+def test_an_unstructured_hook_sees_the_request():
+    seen: dict[str, Any] = {}
+
+    def hook(model, data, **kwargs):
+        seen.update(kwargs)
+
+    headers = {"content-type": "text/plain", "x-tenant": "a"}
+    service = service_of(UNSTRUCTURED, hook)
+    response = service.answer(Request("POST", "/predictUnstructured/", "a=1&b=&a=2&c=%C3%A4", headers, b"x"))
+    assert (response.status, response.body) == (200, b"")
+    assert seen["query"] == {"a": "2", "b": "", "c": "ä"}
+    assert seen["headers"] == headers
+    assert seen["headers"]["X-Tenant"] == seen["headers"].get("x-TENANT") == "a"
+    assert "Content-Type" in seen["headers"]
+    assert seen["headers"].get("X-None") is None
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "said"),
+    [
+        (UNSTRUCTURED, "/predict/", "is unstructured: send its requests to /predictUnstructured/ or /invocations"),
+        (REGRESSION, "/predictUnstructured/", "is not unstructured: send its requests to /predict/ or /invocations"),
+    ],
+)
+def test_the_wrong_endpoint_for_the_target_type_names_the_right_one(target, path, said):
+    response = post(service_of(target), path)
+    assert (response.status, content_of(response)) == (422, {"message": f"ERROR: the target type {said}"})
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/predict/x", "//", "/PING", "", "*", "/stats/x", "/v1/ping"])
+def test_an_unknown_path_is_404(path):
+    response = service_of().answer(Request("GET", path))
+    assert (response.status, content_of(response)) == (404, {"message": f"ERROR: there is nothing at {path}"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("POST", "/ping", "GET, HEAD, OPTIONS"),
+        ("GET", "/predict/", "POST, OPTIONS"),
+        ("BREW", "/info", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_a_known_path_with_another_method_is_405_and_says_which(method, path, allow):
+    response = service_of().answer(Request(method, path))
+    assert response.status == 405
+    assert ("Allow", allow) in response.headers
+    assert content_of(response) == {"message": f"ERROR: {path} answers {allow}, not {method}"}
+
+
+@pytest.mark.parametrize(("path", "allow"), [("/", "GET, HEAD, OPTIONS"), ("/invocations", "POST, OPTIONS")])
+def test_options_on_a_known_path_is_204_and_says_which(path, allow):
+    response = service_of().answer(Request("OPTIONS", path))
+    assert (response.status, response.body) == (204, b"")
+    assert ("Allow", allow) in response.headers
+
+
+def test_the_prefix_applies_to_every_path():
+    service = service_of(url_prefix="/v1/a")
+    for path in ("/v1/a", "/v1/a/", "/v1/a/ping", "/v1/a/info/"):
+        assert service.answer(Request("GET", path)).status == 200
+    for path in ("/", "/ping", "/v1", "/v1/aping"):
+        assert service.answer(Request("GET", path)).status == 404
+    assert post(service, "/v1/a/predict").status == 200
+    assert all(route.path.startswith("/v1/a") for route in service.routes())
+
+
+def test_routes_list_every_path_once_in_both_slash_forms():
+    paths = [route.path for route in service_of().routes()]
+    assert len(paths) == len(set(paths))
+    assert set(paths) >= {*PROBES, *PREDICT, *PREDICT_UNSTRUCTURED, "/info", "/info/", "/capabilities/"}
+    assert all(path == "/" or path.rstrip("/") + "/" in paths for path in paths)
+
+
+@pytest.mark.parametrize("path", [*PREDICT, *PREDICT_UNSTRUCTURED])
+def test_only_the_body_of_a_prediction_is_kept(path):
+    service = service_of(max_body="1K")
+    assert service.plan("POST", path) == Plan(keep=1024, blocking=True)
+    assert service.plan("GET", path) == Plan()
+
+
+@pytest.mark.parametrize("path", [*PROBES, "/info/", "/nothing"])
+def test_the_body_of_anything_else_is_drained(path):
+    assert {service_of().plan(method, path) for method in ("GET", "POST", "BREW")} == {Plan(keep=0, blocking=False)}
+
+
+@pytest.mark.parametrize(
+    ("target", "labels"),
+    [
+        (REGRESSION, {}),
+        (Target(TargetType.BINARY, ("yes", "no")), {"positiveClassLabel": "yes", "negativeClassLabel": "no"}),
+        (Target(TargetType.MULTICLASS, ("a", "b")), {"classLabels": ["a", "b"]}),
+    ],
+)
+def test_info_describes_the_model(target, labels):
+    response = service_of(target, server_type="flask").answer(Request("GET", "/info/"))
+    assert content_of(response) == {
+        "codeDir": "/model",
+        "targetType": target.type.value,
+        "language": "python",
+        "drumVersion": f"drum_supervisor {__version__}",
+        "drumServer": "flask",
+        "modelMetadata": {"name": "of mine"},
+        "predictor": "custom.py",
+        **labels,
+    }
+
+
+def test_capabilities_name_the_formats():
+    content = content_of(service_of().answer(Request("GET", "/capabilities/")))
+    assert [each["format"] for each in content["supported_payload_formats"]] == ["csv", "mtx"]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "said"),
+    [
+        (b"", "text/csv", "ERROR: no data: "),
+        (b'a,b\n"1', "text/csv", "ERROR: the CSV cannot be read: "),
+        (b"{}", "application/json", "ERROR: the content type 'application/json' is not supported: "),
+        (b"broken", "multipart/form-data; boundary=b", "ERROR: the multipart form is broken: "),
+    ],
+)
+def test_data_that_cannot_be_read_is_422(body, content_type, said):
+    response = post(service_of(), body=body, content_type=content_type)
+    assert response.status == 422
+    assert content_of(response)["message"].startswith(said)
+
+
+def test_no_content_type_at_all_is_csv():
+    response = service_of().answer(Request("POST", "/predict/", body=CSV))
+    assert content_of(response) == {"predictions": [2.0, 4.0]}
+
+
+def test_a_body_over_the_limit_is_413_and_names_it():
+    response = service_of(max_body="1M").answer(Request("POST", "/predict/", body_too_large=True))
+    assert response.status == 413
+    assert content_of(response)["message"] == (
+        "ERROR: the body is larger than 1048576 bytes; --max-body sets this limit"
+    )
+
+
+def test_a_body_that_broke_off_is_400_and_says_why():
+    response = service_of().answer(Request("POST", "/predict/", body_broken="the client went silent"))
+    assert response.status == 400
+    assert content_of(response)["message"] == "ERROR: the body could not be read: the client went silent"
+
+
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (KeyError("bmi"), "ERROR: KeyError: 'bmi'"),
+        (ValueError(), "ERROR: ValueError"),
+        (SystemExit(7), "ERROR: the model called sys.exit(7)"),
+        (GeneratorExit(), "ERROR: GeneratorExit"),
+        (UnspeakableError(), "ERROR: UnspeakableError"),
+        (ConnectionError("postgres://me:hunter22@db"), "ERROR: ConnectionError: postgres://me:********@db"),
+        (ValueError("x" * 9999), f"ERROR: ValueError: {'x' * 4000}"),
+        (ValueError("\ud800"), "ERROR: ValueError: \ud800"),
+    ],
+)
+@pytest.mark.parametrize("target", [REGRESSION, UNSTRUCTURED])
+def test_whatever_a_hook_raises_is_a_500_and_the_service_goes_on(target, error, message, caplog):
+    service = service_of(target, raising(error))
+    for _ in range(2):
+        response = post(service, "/invocations")
+        assert (response.status, content_of(response)) == (500, {"message": message})
+    assert service.answer(Request("GET", "/ping")).status == 200
+
+
+def test_the_traceback_is_logged_and_not_sent(caplog):
+    response = post(service_of(hook=raising(KeyError("bmi"))))
+    assert b"Traceback" not in response.body
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.getMessage() == "POST '/predict/' failed (request new-id)"
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], KeyError)
+
+
+def test_predictions_of_the_wrong_shape_are_a_500_that_says_what_was_expected(caplog):
+    response = post(service_of(hook=lambda data, model: [1]))
+    assert response.status == 500
+    assert content_of(response)["message"] == "ERROR: score must return a DataFrame, but it returned list."
+
+
+def test_an_interrupt_from_the_keyboard_is_not_swallowed():
+    with pytest.raises(KeyboardInterrupt):
+        post(service_of(hook=raising(KeyboardInterrupt())))
+
+
+@pytest.mark.parametrize("path", ["/ping", "/nothing", "/predict/"])
+def test_every_answer_carries_the_request_id_and_the_version(path):
+    response = service_of().answer(Request("GET", path, headers={"x-request-id": "abc-1"}))
+    assert response.headers[-3:] == (
+        ("X-Request-ID", "abc-1"),
+        ("X_Request_ID", "abc-1"),
+        ("X-Drum-Version", f"drum_supervisor {__version__}"),
+    )
+
+
+@pytest.mark.parametrize("unsafe", ["", " ", "a\r\nSet-Cookie: x", "a\n", "ä", "a\x7fb", "x" * 129])
+def test_an_unsafe_request_id_is_replaced(unsafe):
+    response = service_of().answer(Request("GET", "/ping", headers={"x-request-id": f"{unsafe}"}))
+    assert dict(response.headers)["X-Request-ID"] == ("a" if unsafe == "a\n" else "new-id")
+
+
+def test_a_request_without_id_gets_a_fresh_one():
+    service = ModelService(Model(Path("/model"), REGRESSION, Hooks({}), 1), resolve(choose({}, {})))
+    ids = {dict(service.answer(Request("GET", "/ping")).headers)["X-Request-ID"] for _ in range(3)}
+    assert len(ids) == 3
+    assert all(len(each) == 32 for each in ids)
+
+
+class Gate:
+    """A hook that lets the test see who is inside, and decide when they leave."""
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self.most = 0
+        self.entered = threading.Semaphore(0)
+        self.leave = threading.Semaphore(0)
+
+    def __call__(self, data: Any, model: Any) -> Any:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        self.entered.release()
+        assert self.leave.acquire(timeout=30)
+        self.inside -= 1
+        return score(data, model)
+
+
+def test_predictions_run_one_at_a_time_and_probes_do_not_wait():
+    gate = Gate()
+    service = service_of(hook=gate)
+    statuses: list[int] = []
+    threads = [threading.Thread(target=lambda: statuses.append(post(service).status)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert gate.entered.acquire(timeout=30)
+        assert service.answer(Request("GET", "/ping")).status == 200
+        gate.leave.release()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert statuses == [200, 200, 200]
+    assert gate.most == 1
+
+
+def test_more_predictions_may_run_at_once_when_asked_for():
+    gate = Gate()
+    model = Model(Path("/model"), REGRESSION, Hooks({"score": gate}), 2)
+    service = ModelService(model, resolve(choose({}, {})), at_once=2)
+    threads = [threading.Thread(target=post, args=(service,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert gate.entered.acquire(timeout=30)
+    assert gate.inside == 2
+    gate.leave.release(len(threads))
+    for thread in threads:
+        thread.join(timeout=30)
