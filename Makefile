@@ -1,0 +1,75 @@
+# Everything that is run by hand or by CI. Needs make and Python 3.10 or newer; `make PYTHON=python3.12 ...` chooses one.
+
+VENV    ?= .venv
+ADDRESS ?= 127.0.0.1:8080
+BIN     := $(VENV)/bin
+MAKEFLAGS += --no-print-directory
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+# What was installed is renewed when one of these changes.
+DECLARED := setup.cfg pyproject.toml constraints.txt drum_supervisor/__init__.py
+
+.PHONY: help run test check test-all lock clean
+
+help:  ## print the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
+
+run: $(VENV)/installed-all  ## serve examples/diabetes on ADDRESS (127.0.0.1:8080)
+	@echo "Serving on http://$(ADDRESS), Ctrl-C stops it. In another terminal try:"
+	@echo "  curl http://$(ADDRESS)/ping"
+	@echo "  curl -F X=@examples/diabetes/diabetes.csv http://$(ADDRESS)/predict/"
+	@exec $(BIN)/drum-supervise start --address $(ADDRESS) --code-dir examples/diabetes --target-type regression
+
+test: $(VENV)/installed-dev  ## run the tests; ARGS="-k policy" goes to pytest
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(VENV)/installed-dev  ## format, lint, types, import direction, docs in step, no machine's path
+	@echo "format";  $(BIN)/ruff format --quiet --check .
+	@echo "lint";    $(BIN)/ruff check --quiet .
+	@echo "types";   $(BIN)/mypy --no-error-summary
+	@echo "imports"; $(BIN)/lint-imports --no-logo > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
+	@$(if $(wildcard docs/*.md),echo "docs"; $(BIN)/python -m pytest -q tests/docs)
+	@echo "paths";   $(MAKE) no-machine-paths
+	@echo "all checks passed"
+
+# The brackets keep this file from finding itself.
+MACHINE_PATH := (^|[^[:alnum:]_.~/)}-])/([w]ork|[r]oot|[h]ome/[[:alnum:]_.-]+|[U]sers/[[:alnum:]_.-]+|[t]mp/dev|[o]pt/(pypi|wheels))(/|$$|[^[:alnum:]_])
+PACKAGE_HOST := [p]ypi[.]org/simple|[p]ythonhosted[.]org|--[i]ndex-url|--[e]xtra-index-url|--[f]ind-links|--[t]rusted-host
+
+.PHONY: no-machine-paths
+no-machine-paths:
+	@found=$$(grep -rnIE '$(MACHINE_PATH)|$(PACKAGE_HOST)' . --exclude-dir=.git --exclude-dir=.venv --exclude-dir=.nox \
+	  --exclude-dir=build --exclude-dir=dist --exclude-dir='.*_cache' --exclude-dir='*.egg-info'); \
+	if [ -n "$$found" ]; then echo "A file names a path or a package index of one machine:"; echo "$$found"; exit 1; fi
+
+test-all: $(VENV)/installed-dev  ## run the tests on every Python 3.10-3.13 that is installed
+	@$(BIN)/nox -s tests
+
+lock: $(VENV)/installed-dev  ## renew constraints.txt; needs Python 3.10, 3.11, 3.12 and 3.13
+	@$(BIN)/nox -s lock
+
+clean:  ## remove what was built and installed here
+	rm -rf $(VENV) .nox build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/installed-all: $(BIN)/python $(DECLARED)
+	@echo "installing into $(VENV) ..."
+	@$(BIN)/python -m pip install -q -c constraints.txt -e ".[all]"
+	@touch $@
+
+$(VENV)/installed-dev: $(BIN)/python $(DECLARED)
+	@echo "installing into $(VENV), with the tools for tests and checks ..."
+	@$(BIN)/python -m pip install -q -c constraints.txt -e ".[all,test,dev]"
+	@touch $@ $(VENV)/installed-all
+
+# Without PYTHON: the first of the list that is new enough and can make a virtual environment.
+GOOD_PYTHON := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))
+$(BIN)/python:
+	@for python in $(or $(PYTHON),python3.12 python3.11 python3.13 python3.10 python3); do \
+	  if $$python -c '$(GOOD_PYTHON)' >/dev/null 2>&1; then \
+	    $$python -m venv $(VENV) && exit; rm -rf $(VENV); exit 1; fi; \
+	done; \
+	echo "No Python 3.10 or newer with the venv module was found$(if $(PYTHON), as $(PYTHON))."; \
+	echo "Debian, Ubuntu: apt-get install python3-venv    Fedora: dnf install python3    macOS: brew install python"; \
+	echo "Or name one: make PYTHON=/path/to/python3.12 ..."; \
+	exit 1

@@ -1,0 +1,150 @@
+"""Everything goes when the supervisor goes, and nothing else does."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.stories.conftest import Start
+from tests.support import Supervised, until
+
+UP = "os.write(4, b'{\"kind\": \"ready\"}\\n')\n"
+PAUSE = "while True: signal.pause()\n"
+HEAD = "import os, signal, subprocess, sys, time\n"
+IGNORE = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+SETSID = "subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
+DOUBLE_FORK = "subprocess.run(['sh', '-c', 'setsid sleep 1000 & setsid sleep 1000 &'])\n"
+SCRUBBED = "subprocess.Popen(['sleep', '1000'], start_new_session=True, env={'DRUM_SUPERVISOR_TEST_MARK': os.environ['DRUM_SUPERVISOR_TEST_MARK']})\n"
+
+
+def program(*parts: str) -> tuple[str, ...]:
+    return ("--ready", "report", "--listener", "inherit", "--", sys.executable, "-c", HEAD + "".join(parts) + UP + PAUSE)
+
+
+def serving(start: Start, *parts: str, arguments: tuple[str, ...] = ()) -> Supervised:
+    supervised = start(*arguments, *program(*parts))
+    supervised.until_phase("serving")
+    return supervised
+
+
+@pytest.mark.parametrize("left", [SETSID, DOUBLE_FORK, SCRUBBED], ids=["setsid", "double fork", "scrubbed"])
+def test_descendants_that_hide_are_found_when_it_stops(start: Start, left: str) -> None:
+    supervised = serving(start, left)
+    assert len(supervised.left()) > 2
+    assert supervised.stop() == 0
+    assert supervised.left() == []
+
+
+def test_what_ignores_sigterm_is_killed_after_the_timeout(start: Start) -> None:
+    ignoring_child = f"subprocess.Popen([sys.executable, '-c', {'import signal; ' + IGNORE.strip() + '; signal.pause()'!r}], start_new_session=True)\n"
+    supervised = serving(start, IGNORE, ignoring_child, arguments=("--stop-timeout", "0.5"))
+    assert supervised.stop() == 0
+    assert supervised.left() == []
+
+
+def test_a_second_signal_kills_at_once(start: Start) -> None:
+    supervised = serving(start, IGNORE, SETSID, arguments=("--stop-timeout", "1000"))
+    supervised.process.send_signal(signal.SIGTERM)
+    supervised.until_phase("stopping")
+    supervised.process.send_signal(signal.SIGTERM)
+    assert supervised.wait() == 0
+    assert supervised.left() == []
+
+
+def test_what_a_dead_model_server_leaves_is_gone_before_the_next_one_starts(start: Start, tmp_path: Path) -> None:
+    supervised = serving(start, SETSID)
+    first = {process.pid for process in supervised.left()} - {supervised.process.pid}
+    os.kill(supervised.pid(), signal.SIGKILL)
+    supervised.until_status(lambda s: s["phase"] == "serving" and s["restarts"]["crash"] == 1)
+    assert first.isdisjoint(process.pid for process in supervised.left())
+    assert supervised.stop() == 0
+
+
+def test_a_killed_supervisor_takes_its_children_along(start: Start) -> None:
+    supervised = serving(start)
+    address = supervised.address
+    supervised.process.kill()
+    supervised.process.wait()
+    until(lambda: not supervised.left())
+    assert not any(c.laddr.port == address.port for c in psutil.net_connections("tcp") if c.status == "LISTEN")
+
+
+def test_the_stop_command_waits_for_the_end(start: Start) -> None:
+    supervised = serving(start)
+    done = supervised.run("stop")
+    assert (done.returncode, done.stdout) == (0, f"Stopped (pid {supervised.process.pid}).\n")
+    assert supervised.wait() == 0
+
+
+def test_commands_without_a_supervisor_say_so(start: Start) -> None:
+    supervised = serving(start)
+    assert supervised.stop() == 0
+    for command in ("status", "restart", "stop"):
+        done = supervised.run(command)
+        assert done.returncode == 2
+        assert done.stderr == f"drum-supervise: No supervisor runs in {supervised.run_dir}.\n"
+
+
+def test_supervisorctl_shutdown_is_a_stop(start: Start) -> None:
+    import subprocess
+
+    supervised = serving(start)
+    argv = [sys.executable, "-m", "supervisor.supervisorctl", "-s", f"unix://{supervised.run_dir}/supervisor.sock", "shutdown"]
+    assert subprocess.run(argv, capture_output=True, check=False).returncode == 0
+    assert supervised.wait() == 0
+
+
+def test_sighup_restarts_the_workers(start: Start) -> None:
+    supervised = serving(start)
+    before = supervised.pid()
+    supervised.process.send_signal(signal.SIGHUP)
+    status = supervised.until_status(lambda s: s["restarts"]["request"] == 1 and s["phase"] == "serving")
+    assert status["programs"][0]["pid"] != before
+    assert supervised.stop() == 0
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_closed_standard_descriptors_change_nothing(start: Start, tmp_path: Path, closed: str) -> None:
+    import subprocess
+
+    run_dir = tmp_path / "run"
+    command = f'exec "$0" -m drum_supervisor start --address 127.0.0.1:0 --run-dir {run_dir} "$@" {closed}'
+    process = subprocess.Popen(["sh", "-c", command, sys.executable, *program()], start_new_session=True)
+    until(lambda: (run_dir / "supervisor.sock").exists(), process)
+    argv = [sys.executable, "-m", "drum_supervisor", "stop", "--run-dir", str(run_dir)]
+    assert subprocess.run(argv, capture_output=True, check=False).returncode == 0
+    assert process.wait() == 0
+
+
+def test_output_may_be_a_socket(start: Start, tmp_path: Path) -> None:
+    import socket
+    import subprocess
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        argv = [sys.executable, "-m", "drum_supervisor", "start", "--address", "127.0.0.1:0", "--no-error-server"]
+        command = ["sh", "-c", "echo hello; exit 1; : {fd}"]
+        done = subprocess.run([*argv, "--", *command], stdout=theirs, stderr=subprocess.DEVNULL, check=False)
+        assert done.returncode == 3
+        assert ours.recv(100) == b"hello\n"
+
+
+def test_a_stalled_reader_does_not_delay_a_stop(start: Start, tmp_path: Path, fifo: Callable[[str], Path]) -> None:
+    import subprocess
+
+    path, run_dir = fifo("output"), tmp_path / "run"
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(path, "wb") as writer:
+        argv = [sys.executable, "-m", "drum_supervisor", "start", "--address", "127.0.0.1:0", "--run-dir", str(run_dir)]
+        flood = ["--listener", "inherit", "--ready", "report", "--", "sh", "-c", """echo '{"kind": "ready"}' >&4; exec yes"""]
+        process = subprocess.Popen([*argv, *flood], stdout=writer, stderr=subprocess.DEVNULL, start_new_session=True)
+        until(lambda: (run_dir / "supervisor.sock").exists(), process)
+        status = subprocess.run([sys.executable, "-m", "drum_supervisor", "status", "--run-dir", str(run_dir)], capture_output=True, check=False)
+        assert b"model-server" in status.stdout
+        process.terminate()
+        assert process.wait() == 0
+    os.close(reader)

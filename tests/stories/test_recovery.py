@@ -1,0 +1,111 @@
+"""After a failure: retries, limits, and the end of patience."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.stories.conftest import Start
+
+GOOD = "def score_unstructured(model, data, **kwargs): return 'fine'\n"
+COUNTING = GOOD + """
+from pathlib import Path
+def load_model(code_dir):
+    tries = Path(code_dir, "tries")
+    tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
+    if len(tries.read_text()) < 3:
+        raise RuntimeError(f"not yet, try {len(tries.read_text())}")
+    return 1
+"""
+NEVER = GOOD + "def load_model(code_dir): raise RuntimeError('never')\n"
+READY_THEN_DIE = "import os, signal; os.write(4, b'{\"kind\": \"ready\"}\\n'); os.kill(os.getpid(), signal.SIGKILL)"
+
+
+def test_retries_bring_the_model_up_behind_the_error_server(start: Start, model: Callable[[str], Path]) -> None:
+    arguments = ("--target-type", "unstructured", "--max-retries", 5, "--retry-interval", 0.2)
+    supervised = start("--code-dir", model(COUNTING), *arguments)
+    status = supervised.until_phase("serving")
+    assert status["restarts"] == {"crash": 0, "request": 0, "retry": 2}
+    assert supervised.get("/ping").json() == {"message": "OK"}
+    text = supervised.err.read_text()
+    assert text.index("not yet, try 1") < text.index("not yet, try 2")
+    assert supervised.stop() == 0
+
+
+def test_attempts_left_are_counted_down(start: Start, model: Callable[[str], Path]) -> None:
+    arguments = ("--target-type", "unstructured", "--max-retries", 1, "--retry-interval", 0.1)
+    supervised = start("--code-dir", model(NEVER), *arguments)
+    status = supervised.until_status(lambda s: s["phase"] == "failed" and s["attempts_left"] == 0)
+    assert (status["attempt"], status["next_retry_at"], status["restarts"]["retry"]) == (2, None, 1)
+    assert supervised.get("/x").status == 513
+    assert supervised.stop() == 0
+
+
+def test_the_error_server_ends_with_its_time_to_live(start: Start, model: Callable[[str], Path]) -> None:
+    supervised = start("--code-dir", model(NEVER), "--target-type", "unstructured", "--error-server-ttl", 0.3)
+    assert supervised.wait() == 3
+    assert supervised.last_line == "drum-supervise: exit 3: initialization failed in load_model: RuntimeError: never"
+
+
+def test_a_server_that_keeps_dying_is_given_up(start: Start) -> None:
+    limits = ("--max-restarts", 2, "--restart-window", 600, "--no-error-server")
+    supervised = start(*limits, "--ready", "report", "--listener", "inherit", "--", sys.executable, "-c", READY_THEN_DIE)
+    assert supervised.wait() == 5
+    assert "kept dying after it had been ready: the model server was killed by SIGKILL after" in supervised.last_line
+
+
+def test_a_server_that_may_not_be_restarted_gives_its_signal_as_exit_code(start: Start) -> None:
+    limits = ("--max-restarts", 0, "--no-error-server")
+    supervised = start(*limits, "--ready", "report", "--listener", "inherit", "--", sys.executable, "-c", READY_THEN_DIE)
+    assert supervised.wait() == 137
+
+
+def test_a_killed_error_server_comes_back(start: Start, model: Callable[[str], Path]) -> None:
+    supervised = start("--code-dir", model(NEVER), "--target-type", "unstructured")
+    supervised.until_phase("failed")
+    assert supervised.get("/x").status == 513
+    os.kill(supervised.pid("error-server"), signal.SIGKILL)
+    assert supervised.get("/x").status == 513
+    assert supervised.stop() == 0
+
+
+def test_an_error_server_whose_framework_is_broken_answers_all_the_same(
+    start: Start, model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    hidden = tmp_path / "hidden"
+    for name in ("fastapi", "flask"):
+        (hidden / name).mkdir(parents=True)
+        (hidden / name / "__init__.py").write_text("raise ImportError('no framework here')\n")
+    path = os.pathsep.join([str(hidden), os.environ.get("PYTHONPATH", "")])
+    for server in ("fastapi", "flask"):
+        supervised = start("--code-dir", model(NEVER), "--target-type", "unstructured", "--server-type", server, PYTHONPATH=path)
+        assert supervised.get("/x").json()["message"].startswith("ERROR: ")
+        assert supervised.stop() == 0
+
+
+def test_a_stand_in_answers_while_the_model_starts(
+    start: Start, model: Callable[[str], Path], fifo: Callable[[str], Path]
+) -> None:
+    gate = fifo("gate")
+    folder = model(GOOD + f"def load_model(d): return open({str(gate)!r}).read()\n")
+    supervised = start("--code-dir", folder, "--target-type", "unstructured", "--while-starting", "respond")
+    starting = supervised.get("/invocations")
+    assert (starting.status, starting.headers["retry-after"]) == (503, "1")
+    assert supervised.get("/livez").status == 200
+    with open(gate, "w") as opened:
+        opened.write("weights")
+    supervised.until_phase("serving")
+    supervised.until(lambda: "stand-in" in supervised.err.read_text() and supervised.get("/ping").status == 200)
+    states = {program["name"]: program["state"] for program in supervised.until_status(
+        lambda s: all(p["state"] == "stopped" for p in s["programs"] if p["name"] == "stand-in")
+    )["programs"]}  # fmt: skip
+    assert states == {"model-server": "ready", "stand-in": "stopped"}
+    assert supervised.stop() == 0
+
+
+def test_serve_is_start_with_the_profile_of_sagemaker(start: Start, model: Callable[[str], Path]) -> None:
+    supervised = start("--code-dir", model(GOOD + "def load_model(d): return 1\n"), "--target-type", "unstructured", command="serve")
+    supervised.until_phase("serving")
+    assert supervised.post("/invocations", b"x", "text/plain").body == b"fine"
+    assert supervised.stop() == 0

@@ -1,0 +1,61 @@
+"""What each process loads. import-linter holds the import direction; this is what it cannot see."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import drum_supervisor
+
+PACKAGE = Path(drum_supervisor.__file__).parent
+ONLY_CHILDREN_LOAD = {
+    "fastapi",
+    "flask",
+    "gunicorn",
+    "numpy",
+    "opentelemetry",
+    "pandas",
+    "pydantic",
+    "scipy",
+    "sklearn",
+    "starlette",
+    "uvicorn",
+    "werkzeug",
+}
+
+
+def loaded_by(module: str) -> set[str]:
+    """Return the top-level names of all that is loaded after importing `module` in a fresh interpreter."""
+    program = f"import {module}, json, sys; print(json.dumps([name.partition('.')[0] for name in sys.modules]))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return set(json.loads(result.stdout.splitlines()[-1]))
+
+
+def imported_by(source: str) -> set[str]:
+    """Return the modules that are named in the import statements of `source`, wherever they stand."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return names
+
+
+def test_supervisor_loads_no_framework():
+    assert not loaded_by("drum_supervisor.cli") & ONLY_CHILDREN_LOAD
+
+
+def test_package_itself_loads_nothing():
+    before = loaded_by("sys")
+    assert loaded_by("drum_supervisor") - before == {"drum_supervisor"}
+
+
+@pytest.mark.parametrize("module", sorted((PACKAGE / "contract").glob("*.py")), ids=lambda module: module.stem)
+def test_contract_is_standard_library_only(module):
+    for name in imported_by(module.read_text(encoding="utf-8")):
+        assert name.partition(".")[0] in sys.stdlib_module_names or name.startswith("drum_supervisor.contract"), name

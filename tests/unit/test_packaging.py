@@ -1,0 +1,56 @@
+"""What pip installs: the metadata of the installed distribution."""
+
+import re
+from importlib.metadata import entry_points, metadata, requires, version
+from pathlib import Path
+
+import pytest
+
+import drum_supervisor
+
+NAME = "drum_supervisor"
+
+
+def requirements(extra: str = "") -> set[str]:
+    """Return the names of what `extra` requires, or of what is always required."""
+    found = set()
+    for requirement in requires(NAME) or []:
+        wanted_by = re.search(r"""extra == ["']([\w-]+)["']""", requirement)
+        if (wanted_by[1] if wanted_by else "") == extra:
+            found.add(re.split(r"[\s<>=!~;(]", requirement)[0].lower())
+    return found
+
+
+def test_version_is_the_one_in_the_source():
+    assert version(NAME) == drum_supervisor.__version__
+
+
+def test_command_is_installed_and_resolves():
+    (command,) = entry_points(group="console_scripts", name="drum-supervise")
+    assert callable(command.load())
+
+
+def test_no_command_is_called_serve():
+    """Ray installs one of that name."""
+    assert {command.name for command in entry_points(group="console_scripts") if command.value.startswith(NAME)} == {
+        "drum-supervise"
+    }
+
+
+@pytest.mark.parametrize("extra", ["model", "all", "test", "dev"])
+def test_extra_is_offered(extra):
+    assert extra in (metadata(NAME).get_all("Provides-Extra") or [])
+    assert requirements(extra)
+
+
+def test_all_includes_what_the_built_in_model_server_needs():
+    assert "drum_supervisor[model]" in requirements("all")
+
+
+def test_tools_for_developers_are_not_forced_on_users():
+    for_users = requirements() | requirements("model") | requirements("all")
+    assert not for_users & (requirements("test") | requirements("dev"))
+
+
+def test_type_information_is_shipped():
+    assert (Path(drum_supervisor.__file__).parent / "py.typed").is_file()
