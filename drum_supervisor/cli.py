@@ -40,7 +40,7 @@ def cli() -> None:
 
 def settings_options(function: Function) -> Function:
     """Add an option for each setting."""
-    for declared in reversed(DECLARATIONS.values()):
+    for declared in reversed(tuple(DECLARATIONS.values())):
         names = [f"{declared.option}/{declared.off}" if declared.off else declared.option]
         option = click.option(
             *names,
@@ -146,8 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python complains once more while it exits
         return 1
-    except Exception:
+    except Exception:  # noqa: BLE001 - the last border: whatever it is becomes an exit code
         traceback.print_exc()
         click.echo("drum-supervise: internal error: this is a bug of drum_supervisor, please report it.", err=True)
         return ExitCode.INTERNAL
-

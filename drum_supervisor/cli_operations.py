@@ -126,7 +126,9 @@ def _is_settled(status: dict[str, Any], ticket: int) -> bool:
 
 def _restart_result(status: dict[str, Any], seconds: float) -> int:
     if status["phase"] == "serving":
-        click.echo(f"Serving again after {seconds:.1f} s: {status['workers_ready']} of {status['workers']} workers ready.")
+        click.echo(
+            f"Serving again after {seconds:.1f} s: {status['workers_ready']} of {status['workers']} workers ready."
+        )
         return 0
     error = status["failure"]["error"] if status["failure"] else "the supervisor is stopping"
     click.echo(f"The restart failed after {seconds:.1f} s: {error}", err=True)

@@ -75,9 +75,7 @@ class Settings:
         metavar="HOST:PORT",
         also=["ADDRESS"],
     )
-    code_dir: str = _setting(
-        "", "Model folder for the built-in model server.", metavar="DIR", also=["CODE_DIR"]
-    )
+    code_dir: str = _setting("", "Model folder for the built-in model server.", metavar="DIR", also=["CODE_DIR"])
     target_type: str = _setting(
         "",
         "What the model predicts; else read from model-metadata.yaml.",
@@ -95,9 +93,7 @@ class Settings:
     positive_class_label: str = _setting(
         "", "Binary: the label whose probability is predicted.", metavar="LABEL", also=["POSITIVE_CLASS_LABEL"]
     )
-    negative_class_label: str = _setting(
-        "", "Binary: the other label.", metavar="LABEL", also=["NEGATIVE_CLASS_LABEL"]
-    )
+    negative_class_label: str = _setting("", "Binary: the other label.", metavar="LABEL", also=["NEGATIVE_CLASS_LABEL"])
     class_labels: tuple[str, ...] = _setting(
         "", "Multiclass: the labels, separated by spaces.", convert.words, metavar="LABELS", also=["CLASS_LABELS"]
     )

@@ -13,7 +13,10 @@ from drum_supervisor.contract.masking import mask_secrets
 
 
 class Cause(str, Enum):
-    """Why there is a failure report at all; decides the exit code. DIED: after it was ready, and no restart is allowed."""
+    """Why there is a failure report at all; decides the exit code.
+
+    DIED is a death after it was ready where no restart is allowed.
+    """
 
     INIT_FAILED = "init_failed"
     STARTUP_TIMEOUT = "startup_timeout"
@@ -128,5 +131,5 @@ def read_failure(path: Path) -> FailureReport | None:
     """Return the report in `path`, or None when there is none that can be read."""
     try:
         return FailureReport.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None

@@ -57,7 +57,9 @@ def parse_address(text: str) -> Address:
     if text.startswith("unix:"):
         path = text[len("unix:") :]
         if not path.startswith("/") or len(os.fsencode(path)) > 107:
-            raise UsageError(f"Address {text!r}: give an absolute path of at most 107 bytes, like unix:/run/model.sock.")
+            raise UsageError(
+                f"Address {text!r}: give an absolute path of at most 107 bytes, like unix:/run/model.sock."
+            )
         return Address(path=path)
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
@@ -120,7 +122,10 @@ def inherited() -> socket.socket | None:
     """
     if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS", "0") == "0":
         return None
-    if not stat.S_ISSOCK(os.fstat(LISTENER_FD).st_mode):
+    try:
+        if not stat.S_ISSOCK(os.fstat(LISTENER_FD).st_mode):
+            return None
+    except OSError:  # closed on the way here
         return None
     listener = socket.socket(fileno=LISTENER_FD)
     listener.setblocking(False)
@@ -131,7 +136,10 @@ def inherited() -> socket.socket | None:
 def _resolve(address: Address) -> tuple[socket.AddressFamily, tuple[object, ...] | str]:
     if address.path:
         return socket.AF_UNIX, address.path
-    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError as error:  # a label that is empty or too long, found before anybody is asked
+        raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
     family, _, _, _, target = found[0]
     return family, target
 
@@ -142,6 +150,7 @@ def _remove_stale_socket(address: Address) -> None:
         if not stat.S_ISSOCK(os.stat(address.path).st_mode):
             return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # with a full backlog connect(2) would wait
         try:
             probe.connect(address.path)
         except ConnectionRefusedError:

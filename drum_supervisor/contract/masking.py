@@ -4,19 +4,32 @@ import re
 
 MASK = "********"
 
+# `tokens: 4096` counts what a language model reads; all other tokens are secrets.
+_NAME = (
+    r"(?:password|passwd|pwd|passphrase|secret|credential|token(?!s?[\"']?\s{0,9}[=:]\s{0,9}[0-9]{1,9}\b)"
+    r"|(?:api|access|account|private|secret)[ _-]?key)s?\b"
+)
+
+_IS = r"""["']?[ \t]*[=:][ \t]*"""
+
+# Linear in time, also on a line of 64 KiB: nothing unbounded stands before a fixed word, no two neighbours overlap.
 _SHAPES = tuple(
     re.compile(shape)
     for shape in (
-        # Nothing unbounded may stand before a fixed word: a long line of letters would take quadratic time.
-        # name = value, name: value, "name": "value", --name value, ?name=value
-        r"""(?i)(?P<keep>(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)s?\b"""
-        r"""["']?\s*[=:]\s*["']?)(?P<secret>[^\s"',;&}]{3,})""",
-        r"(?i)(?P<keep>\bauthorization[\"']?\s*[=:]\s*[\"']?(?:basic|bearer|token)?\s*)(?P<secret>[\w.~+/=-]{8,})",
-        r"(?i)(?P<keep>\b(?:basic|bearer)\s+)(?P<secret>[\w.~+/=-]{12,})",
-        r"(?P<keep>\b[a-zA-Z][\w+.-]{0,20}://[^\s/:@]*:)(?P<secret>[^\s/@]+)(?=@)",
+        # name = value, name: value, "name": "value", ?name=value
+        rf"""(?i)(?P<keep>{_NAME}{_IS}b?(?P<quote>["']))(?P<secret>(?:(?!(?P=quote))[^\\\n]|\\.){{3,}})""",
+        rf"""(?i)(?P<keep>{_NAME}{_IS})(?P<secret>[^\s"',;&}}]{{3,}})""",
+        # --name value, '--name', 'value'
+        rf"""(?i)(?P<keep>(?<![\w-])--[\w-]{{0,40}}?{_NAME}(?:["'],)?[ \t]+["']?)(?P<secret>[^\s"'-][^\s"']{{2,}})""",
+        rf"""(?i)(?P<keep>\bauthorization{_IS}["']?(?:(?:basic|bearer|token)\s+)?)(?P<secret>[\w.~+/=-]{{8,}})""",
+        # a digit or padding: what follows `basic` in a sentence has none
+        r"(?i)(?P<keep>\b(?:basic|bearer)\s+)(?P<secret>(?=[\w.~+/-]{0,200}[0-9=])[\w.~+/=-]{12,})",
+        r"""(?i)(?P<keep>[?&](?:x-amz-|x-goog-)?(?:signature|sig)=)(?P<secret>[^\s"'&]{3,})""",
+        r"(?P<keep>://[^\s/:@]*:)(?P<secret>[^\s/]+)(?=@)",
         r"(?P<keep>)(?P<secret>\b(?:AKIA|ASIA)[A-Z0-9]{16}\b)",
-        r"(?P<keep>)(?P<secret>\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|hf_|sk-|sk_live_|rk_live_|AIza)[\w-]{16,})",
-        r"(?P<keep>)(?P<secret>\beyJ[\w-]{8,2000}\.[\w-]{8,2000}\.[\w-]*)",
+        r"(?P<keep>)(?P<secret>\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|[sr]k_(?:live|test)_|AIza)[\w-]{16,})",
+        r"(?P<keep>)(?P<secret>\b(?:hf_[A-Za-z0-9]{30,}|sk-(?=[\w-]{0,80}[0-9])[\w-]{16,}))",
+        r"(?P<keep>)(?P<secret>(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)",
         r"(?P<keep>-----BEGIN [A-Z ]*PRIVATE KEY-----)(?P<secret>[\s\S]*?)(?=-----END|\Z)",
     )
 )

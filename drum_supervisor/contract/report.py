@@ -88,7 +88,7 @@ def decode(line: bytes) -> Message:
         return Stage(_text(record, "stage"))
     if kind == "init_failed":
         return InitFailed(*(_text(record, name) for name in ("stage", "type", "message", "traceback")))
-    raise BadReportError(f"unknown kind {kind!r}")
+    raise BadReportError(f"unknown kind {repr(kind)[:80]}")
 
 
 class Reporter:
@@ -104,11 +104,11 @@ class Reporter:
     def from_environment(cls, environ: Mapping[str, str]) -> "Reporter":
         """Return the reporter for this process; the pipe is not passed on to its own children by exec."""
         number = environ.get(REPORT_FD_VARIABLE, "")
-        if not number.isdigit():
+        if not (number.isascii() and number.isdigit()):
             return cls(None)
         try:
             os.set_inheritable(int(number), False)
-        except OSError:
+        except (OSError, OverflowError):
             return cls(None)
         return cls(int(number))
 
@@ -141,7 +141,7 @@ def _text_of(error: BaseException) -> str:
     """Return the exception's text; one whose __str__ raises must not hide that there was a failure."""
     try:
         return str(error)
-    except Exception as broken:
+    except Exception as broken:  # noqa: BLE001 - the user's class may raise anything
         return f"(its text cannot be shown: {type(broken).__name__})"
 
 
@@ -149,7 +149,8 @@ def _text(record: Mapping[str, Any], name: str) -> str:
     value = record.get(name)
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.encode("utf-8", "replace").decode()  # a half of a surrogate pair cannot be printed
 
 
 def _line(record: Mapping[str, str]) -> bytes:
@@ -157,13 +158,12 @@ def _line(record: Mapping[str, str]) -> bytes:
 
 
 def _shortened(record: dict[str, str]) -> bytes:
-    """Cut the message's end, then the traceback's beginning, until the line fits: the last frames say the most."""
-    record["message"] = record["message"][:4000]
-    line = _line(record)
-    while len(line) > MAX_LINE:
-        excess = len(line) - MAX_LINE
-        name = "traceback" if record["traceback"] else "message"
-        kept = record[name][-(len(record[name]) - max(excess // 6, 1)) :] if len(record[name]) > 1 else ""
-        record[name] = kept
-        line = _line(record)
+    """Cut the message's end and the traceback's beginning until the line fits: the last frames say the most."""
+    message, frames = record["message"][:4000], record["traceback"][-MAX_LINE:]
+    while len(line := _line({**record, "message": message, "traceback": frames})) > MAX_LINE:
+        excess = -((MAX_LINE - len(line)) // 12)  # no character takes more than 12 bytes
+        if frames:
+            frames = frames[excess:]
+        else:
+            message = message[:-excess]
     return line

@@ -88,7 +88,7 @@ class DrumNamespace:
 
 def make_rpc_interface(supervisord: Any, **_: str) -> DrumNamespace:
     """Make the namespace; named in the rendered configuration, called by supervisord."""
-    return DrumNamespace(supervisord.engine.controlled)
+    return DrumNamespace(supervisord.controlled)
 
 
 class ControlError(DrumSupervisorError):

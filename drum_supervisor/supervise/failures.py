@@ -68,7 +68,9 @@ def gone(evidence: Evidence) -> FailureReport:
     sentence = death_sentence(evidence)
     if evidence.status is None or not os.WIFEXITED(evidence.status):
         return _report(evidence, Complaint("", sentence, ""))
-    return _report(evidence, last_traceback(evidence.stderr) or Complaint("", sentence + _last_line(evidence.stderr), ""))
+    return _report(
+        evidence, last_traceback(evidence.stderr) or Complaint("", sentence + _last_line(evidence.stderr), "")
+    )
 
 
 def too_slow(evidence: Evidence, timeout: float) -> FailureReport:

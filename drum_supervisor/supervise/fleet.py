@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from drum_supervisor.contract.exits import AddressError
 from drum_supervisor.contract.listener import Address, bind
-from drum_supervisor.supervise.engine import Engine, Run
+from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.failures import Evidence
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Program, Programs
+from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.sweeper import EVERYTHING, Sweeper
 from drum_supervisor.supervise.timers import Timers
 
@@ -142,7 +143,7 @@ class Fleet:
             if self._listener is None and not program.worker:
                 own_listener = bind(self._address)
         except AddressError as error:
-            run = Run(program, 0, 0.0, 0.0, spawn_error=str(error), status=0)
+            run = Run(program, 0.0, 0.0, spawn_error=str(error))
         else:
             listener = self._listener or own_listener
             run = self._engine.start(program, listener.fileno() if listener else None)

@@ -26,7 +26,11 @@ class Log:
     handlers: tuple[Any, ...] = ()  # supervisord reopens log files through these
 
     def __init__(
-        self, write: Callable[[bytes], None], level: str = "info", form: str = "text", now: Callable[[], float] = time.time
+        self,
+        write: Callable[[bytes], None],
+        level: str = "info",
+        form: str = "text",
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._write = write
         self._least = LEVELS[level]

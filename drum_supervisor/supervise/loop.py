@@ -10,13 +10,14 @@ from drum_supervisor.contract.exits import signal_name
 from drum_supervisor.contract.failure import FailureReport, write_failure
 from drum_supervisor.contract.report import BadReportError, InitFailed, Ready, Stage, decode
 from drum_supervisor.supervise import failures, history, policy
-from drum_supervisor.supervise.engine import Run
+from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet, Seen
 from drum_supervisor.supervise.history import Alarm, Event, Phase
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs
 from drum_supervisor.supervise.readiness import Watcher
 from drum_supervisor.supervise.run_dir import RunDir
+from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.timers import Timers
 
 JITTER = 0.1
@@ -29,10 +30,9 @@ class Loop:
     Args:
         limits: what the policy knows of the settings.
         watch: starts to look out for readiness, given what to do about it; returns None where programs report it.
-        end: leaves the engine's loop.
-        wake: makes the engine's next turn come at once.
     """
 
+    engine: Engine
     fleet: Fleet
 
     def __init__(
@@ -43,8 +43,6 @@ class Loop:
         log: Log,
         timers: Timers,
         watch: Callable[[Callable[[], None], Callable[[str], None]], Watcher | None],
-        end: Callable[[], None],
-        wake: Callable[[], None],
     ) -> None:
         self.programs = programs
         self.limits = limits
@@ -57,9 +55,12 @@ class Loop:
         self._log = log
         self._watch = watch
         self._watcher: Watcher | None = None
-        self._end = end
-        self._wake = wake
         self._events: deque[Event] = deque()
+
+    def attach(self, engine: Engine, fleet: Fleet) -> None:
+        """Say what it works with; call this before the engine runs."""
+        self.engine = engine
+        self.fleet = fleet
 
     # --- what the engine tells
 
@@ -112,7 +113,7 @@ class Loop:
             self.post(history.AllStopped(self.timers.clock()))
         self._decide()
         if self.serial != before:
-            self.timers.set("tell", TELL_AFTER, self._wake)
+            self.timers.set("tell", TELL_AFTER, self.engine.wakeup.wake)
 
     def next_wakeup(self) -> float:
         return 0.0 if self._events else self.timers.seconds_left()
@@ -130,7 +131,7 @@ class Loop:
     def post(self, event: Event) -> None:
         """Let the policy decide on `event` at the end of this turn."""
         self._events.append(event)
-        self._wake()
+        self.engine.wakeup.wake()
 
     def changed(self) -> None:
         """Note that `status` would say something new."""
@@ -250,7 +251,7 @@ class Loop:
             case history.KillAll():
                 self.fleet.kill_all()
             case history.Exit():
-                self._end()
+                self.engine.end()
 
     def _keep(self, report: FailureReport) -> None:
         where = f" in {report.stage}" if report.stage else ""
@@ -287,7 +288,7 @@ class Loop:
         """The report for the deadline, about the first worker that is not ready."""
         worker = min(self.state.coming, default=1)
         program = self.programs.workers[worker - 1]
-        seen = self.fleet.seen.get(program.name) or Seen(Run(program, 0, time.time(), self.timers.clock()), 1)
+        seen = self.fleet.seen.get(program.name) or Seen(Run(program, time.time(), self.timers.clock()), 1)
         return failures.too_slow(self._evidence(seen), self.limits.startup_timeout)
 
 

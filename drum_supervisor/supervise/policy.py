@@ -110,7 +110,11 @@ def attempts_left(state: State, limits: Limits) -> int:
 
 
 def _begin(state: State, event: Event, limits: Limits) -> Decision:
-    return replace(state, coming=limits.all_workers), [*_stand_in(limits), *_start(limits.all_workers), _deadline(limits)]
+    return replace(state, coming=limits.all_workers), [
+        *_stand_in(limits),
+        *_start(limits.all_workers),
+        _deadline(limits),
+    ]
 
 
 def _fail(state: State, report: FailureReport, limits: Limits) -> Decision:
@@ -191,9 +195,7 @@ def _init_lost(state: State, event: InitFailed | Exited, limits: Limits) -> Deci
 def _crashed(state: State, event: InitFailed | Exited, limits: Limits) -> Decision:
     """A worker died while the service was up: start it again, at once or later, unless that happened too often."""
     crashes = (*(at for at in state.crashes if at > event.at - limits.restart_window), event.at)
-    without = replace(
-        state, crashes=crashes, ready=state.ready - {event.worker}, coming=state.coming - {event.worker}
-    )
+    without = replace(state, crashes=crashes, ready=state.ready - {event.worker}, coming=state.coming - {event.worker})
     if len(crashes) > limits.max_restarts:
         return _gave_up(without, event, limits)
     again = replace(without, coming=without.coming | {event.worker}, crash_restarts=state.crash_restarts + 1)

@@ -204,7 +204,9 @@ def render(found: Programs, run_dir: RunDir) -> str:
     No `environment=` lines: children inherit the real environment. What supervisord would do by itself is turned
     off (autostart, autorestart, startsecs), because the policy alone decides.
     """
-    return "\n\n".join([_HEAD.format(socket=_quoted(run_dir.socket), pid_file=_quoted(run_dir.pid_file)), *_sections(found)])
+    return "\n\n".join(
+        [_HEAD.format(socket=_quoted(run_dir.socket), pid_file=_quoted(run_dir.pid_file)), *_sections(found)]
+    )
 
 
 def _sections(found: Programs) -> list[str]:

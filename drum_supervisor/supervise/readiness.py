@@ -15,9 +15,9 @@ from typing import Protocol
 
 from drum_supervisor.contract.http import PROGRAM_HEADER
 from drum_supervisor.contract.listener import Address
-from drum_supervisor.supervise.engine import Dispatcher
 from drum_supervisor.supervise.programs import Readiness
 from drum_supervisor.supervise.run_dir import RunDir
+from drum_supervisor.supervise.running import Dispatcher
 from drum_supervisor.supervise.timers import Timers
 
 AGAIN_AFTER = 0.1
@@ -55,7 +55,9 @@ class AddressWatcher:
     answer of our own error server or stand-in, which may serve the same listener, does not count.
     """
 
-    def __init__(self, polled: Polled, timers: Timers, address: Address, question: Question | None, on_ready: Callable[[], None]):
+    def __init__(
+        self, polled: Polled, timers: Timers, address: Address, question: Question | None, on_ready: Callable[[], None]
+    ):
         self._polled = polled
         self._timers = timers
         self._address = address

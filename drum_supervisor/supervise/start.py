@@ -138,14 +138,11 @@ def _assemble(
         question = _question(settings)
         return readiness.watcher(found.readiness, engine, timers, address, question, directory, on_ready, on_stage)
 
-    loop = Loop(
-        found, limits(settings, len(found.workers)), directory, log, timers, watch, lambda: engine.end(), lambda: engine.wakeup.wake()
-    )
-    known = {program.name: program for program in found.all}
-    engine = Engine(configuration, known, loop, log, *sinks)
-    loop.fleet = Fleet(engine, found, address, listener, timers, settings.stop_timeout, loop.started)
+    loop = Loop(found, limits(settings, len(found.workers)), directory, log, timers, watch)
+    engine = Engine(configuration, {program.name: program for program in found.all}, loop, log, *sinks)
+    loop.attach(engine, Fleet(engine, found, address, listener, timers, settings.stop_timeout, loop.started))
     running = _Running(engine, loop, address, directory)
-    engine.controlled = running
+    engine.publish(running)
     return running
 
 
@@ -206,5 +203,5 @@ def _fill_standard_descriptors() -> None:
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as we live
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115

@@ -8,6 +8,9 @@ import os
 import signal
 from contextlib import suppress
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
+"""Those that supervisord handles."""
+
 
 class Wakeup:
     """A pipe to oneself, a dispatcher of the engine's loop."""

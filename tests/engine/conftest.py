@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from drum_supervisor.supervise.engine import Engine, Run
+from drum_supervisor.supervise.engine import Engine
+from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.output import Sink
 from drum_supervisor.supervise.programs import Program, Programs, Readiness, render
@@ -24,9 +25,9 @@ class Scripted:
         self.lines: list[bytes] = []
         self.signals: list[int] = []
         self.turns = 0
-        self.step: Callable[[], None] = lambda: None
-        self.begin: Callable[[], None] = lambda: None
-        self.at_exit: Callable[[Run], None] = lambda run: None
+        self.step: Callable[[], object] = lambda: None
+        self.begin: Callable[[], object] = lambda: None
+        self.at_exit: Callable[[Run], object] = lambda run: None
 
     def on_begin(self) -> None:
         self.begin()

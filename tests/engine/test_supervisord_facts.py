@@ -195,7 +195,9 @@ def test_fact_7_a_child_gets_the_listener_and_the_report_pipe_and_nothing_else(b
 
 
 def test_fact_7_a_child_without_the_listener_is_told_of_none(bench: Make) -> None:
-    made = bench({"x": python("import os; print([n for n in os.environ if n.startswith('LISTEN_')], end=''); os.fstat(4)")})
+    made = bench(
+        {"x": python("import os; print([n for n in os.environ if n.startswith('LISTEN_')], end=''); os.fstat(4)")}
+    )
     made.owner.begin = lambda: made.start("x") and None
     made.until(lambda: bool(made.owner.exits))
     assert (made.output(), made.owner.exits[0].status) == ("[]", 0)
@@ -214,7 +216,9 @@ def test_fact_8_every_argument_arrives_as_it_was_given(bench: Make, argument: st
 
 
 def test_fact_9_trap_a_descendant_in_its_own_session_survives_the_kill_of_the_group(bench: Make) -> None:
-    script = "import os, subprocess\nprint(subprocess.Popen(['sleep', '1000'], start_new_session=True).pid, flush=True)\n"
+    script = (
+        "import os, subprocess\nprint(subprocess.Popen(['sleep', '1000'], start_new_session=True).pid, flush=True)\n"
+    )
     made = bench({"x": python(script + "import signal; os.write(4, b'up\\n'); signal.pause()")})
     made.owner.begin = lambda: made.start("x") and None
 
@@ -240,7 +244,7 @@ def test_fact_10_trap_supervisord_ends_without_an_exit_code() -> None:
 def test_fact_11_trap_dev_stdout_cannot_be_opened_when_it_is_a_socket() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        done = subprocess.run(["sh", "-c", "exec 2>/dev/null; : > /dev/stdout"], stdout=theirs, check=False)
+        done = subprocess.run(["sh", "-c", "exec 2>/dev/null; : > /dev/stdout"], stdout=theirs.fileno(), check=False)
     assert done.returncode != 0
 
 
@@ -297,7 +301,13 @@ def test_a_stop_right_after_the_start_is_never_lost(bench: Make) -> None:
 
 
 def test_what_a_child_wrote_before_its_death_arrives_whole(bench: Make) -> None:
-    made = bench({"x": python("import os; os.write(1, b'x' * 60000); os.write(2, b'y' * 60000); os.write(4, b'last\\n'); os._exit(1)")})
+    made = bench(
+        {
+            "x": python(
+                "import os; os.write(1, b'x' * 60000); os.write(2, b'y' * 60000); os.write(4, b'last\\n'); os._exit(1)"
+            )
+        }
+    )
     made.owner.begin = lambda: made.start("x") and None
     made.until(lambda: bool(made.owner.exits))
     assert (len(made.output()), made.err_path.stat().st_size) == (60000, 60000)
@@ -324,8 +334,12 @@ def test_the_control_socket_is_for_this_user_alone(bench: Make, tmp_path: Path) 
 
 def test_only_the_engine_and_control_import_supervisor() -> None:
     package = ENGINE.parents[1]
-    importers = {path.name for path in package.rglob("*.py") if re.search(r"^\s*(from|import) supervisor\b", path.read_text(), re.M)}
-    assert importers == {"engine.py", "control.py"}
+    importers = {
+        path.name
+        for path in package.rglob("*.py")
+        if re.search(r"^\s*(from|import) supervisor\b", path.read_text(), re.M)
+    }
+    assert importers == {"engine.py", "engine_loop.py", "engine_process.py", "control.py"}
 
 
 def test_the_configuration_class_still_takes_what_we_override() -> None:

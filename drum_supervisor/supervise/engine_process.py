@@ -1,0 +1,246 @@
+"""One of our programs as a process of supervisord: its pipes, its descriptors, its start and its end."""
+
+import fcntl
+import os
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from supervisor.options import NotFound, ProcessConfig
+from supervisor.process import Subprocess
+from supervisor.states import RUNNING_STATES
+
+from drum_supervisor.contract.report import MAX_LINE, REPORT_FD, REPORT_FD_VARIABLE
+from drum_supervisor.supervise import tree
+from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.output import Forwarder, Sink
+from drum_supervisor.supervise.programs import Program
+from drum_supervisor.supervise.running import Dispatcher, Owner, Run
+from drum_supervisor.supervise.wakeup import SIGNALS
+
+HIGH_FD = 64  # parked above all that a child is given
+_RESTORED = (*SIGNALS, signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores the last two; what we exec must not
+
+
+@dataclass
+class Surroundings:
+    """What the parts of the engine share.
+
+    Attributes:
+        known: our programs, by name.
+        out, err: where their output goes.
+        pid: of the supervisor.
+        peak_memory_bytes: of the process that was reaped last.
+    """
+
+    owner: Owner
+    log: Log
+    out: Sink
+    err: Sink
+    known: Mapping[str, Program]
+    pid: int = field(default_factory=os.getpid)
+    peak_memory_bytes: int | None = None
+
+
+class ManagedConfig(ProcessConfig):  # type: ignore[misc]
+    """The configuration of one of our programs."""
+
+    def make_process(self, group: Any = None) -> "ManagedProcess":
+        process = ManagedProcess(self)
+        process.group = group
+        return process
+
+    def make_dispatchers(self, process: "ManagedProcess") -> tuple[dict[int, Dispatcher], dict[str, int | None]]:
+        """Make the pipes of one run: output, which is forwarded, and the report pipe. stdin is empty."""
+        pipes: dict[str, int | None] = {"child_stdin": os.open(os.devnull, os.O_RDONLY), "stdin": None}
+        for name in ("stdout", "stderr", "report"):
+            ours, theirs = os.pipe()
+            os.set_blocking(ours, False)
+            pipes[name], pipes[f"child_{name}"] = ours, theirs
+        around: Surroundings = self.options.around
+        stdout, stderr, report = (pipes[name] or 0 for name in ("stdout", "stderr", "report"))
+        dispatchers: dict[int, Dispatcher] = {
+            stdout: Forwarder(stdout, around.out),
+            stderr: Forwarder(stderr, around.err, process.run.tail),
+            report: _ReportPipe(report, process),
+        }
+        return dispatchers, pipes
+
+
+class _ReportPipe:
+    """Reads lines from the report pipe; a line that is too long is passed on cut, and so found bad."""
+
+    def __init__(self, fd: int, process: "ManagedProcess") -> None:
+        self.fd = fd
+        self.closed = False
+        self._process = process
+        self._unfinished = b""
+
+    def readable(self) -> bool:
+        return not self.closed
+
+    def writable(self) -> bool:
+        return False
+
+    def handle_read_event(self) -> None:
+        self._read()
+
+    def handle_write_event(self) -> None:
+        """Nothing is written to a report pipe."""
+
+    def handle_error(self) -> None:
+        self.closed = True
+
+    def drain(self) -> None:
+        while not self.closed and self._read():
+            pass
+
+    def _read(self) -> bool:
+        try:
+            data = os.read(self.fd, MAX_LINE)
+        except BlockingIOError:
+            return False
+        self.closed = not data
+        *lines, rest = (self._unfinished + data).split(b"\n")
+        self._unfinished = rest[: MAX_LINE + 1]
+        for line in filter(None, lines):
+            self._process.tell(line)
+        return bool(data)
+
+
+class ManagedProcess(Subprocess):  # type: ignore[misc]
+    """One of our programs."""
+
+    run: Run
+    listener_fd: int | None = None
+
+    def start(self, program: Program, listener_fd: int | None) -> Run:
+        """Spawn `program`; what kept it from starting is in the run's `spawn_error`."""
+        self.run = Run(program, time.time(), time.monotonic())
+        self.listener_fd = listener_fd
+        with _signals_blocked():
+            self.spawn()
+        self.run.pid = self.pid
+        self.run.spawn_error = self.spawnerr or ""
+        return self.run
+
+    def ask_to_stop(self, timeout: float) -> None:
+        """Send TERM to the process group, and KILL after `timeout` seconds."""
+        self.run.stop_asked = True
+        self.config.stopwaitsecs = timeout
+        if self.state in RUNNING_STATES:
+            self.stop()
+
+    def kill_tree(self) -> None:
+        """Kill the process, its group and all its descendants."""
+        self.run.stop_asked = True
+        left = list(tree.descendants(self.pid))
+        self.kill(signal.SIGKILL)
+        tree.signal_each([self.pid, *left], signal.SIGKILL)
+
+    def get_execv_args(self) -> tuple[str, list[str]]:
+        """Return the exact arguments: the INI text would lose newlines, and comments after a semicolon."""
+        argv = list(self.run.program.argv)
+        filename = argv[0]
+        if "/" not in filename:
+            filename = shutil.which(filename) or ""
+            if not filename:
+                raise NotFound(f"can't find command {argv[0]!r} in PATH")
+        st = None
+        with suppress(OSError):
+            st = os.stat(filename)
+        self.config.options.check_execv_args(filename, argv, st)
+        return filename, argv
+
+    def tell(self, line: bytes) -> None:
+        """Pass on a line of the report pipe."""
+        self.config.options.around.owner.on_line(self.run, line)
+
+    def drain(self) -> None:
+        """Take all that the dead left in their pipes; supervisord reads once, and not at all under back-pressure."""
+        for dispatcher in self.dispatchers.values():
+            dispatcher.drain()
+
+    def finish(self, pid: int, status: int) -> None:
+        """Tell the engine when supervisord is through: only then may the program be started again.
+
+        supervisord's own exit status is -1 for every signal; the wait status says which.
+        """
+        super().finish(pid, status)
+        around: Surroundings = self.config.options.around
+        self.run.status = status
+        self.run.peak_memory_bytes = around.peak_memory_bytes
+        around.owner.on_exit(self.run)
+
+    def _spawn_as_parent(self, pid: int) -> int:
+        """Make the child's process group from this side too: a stop that comes before the child does it is lost."""
+        with suppress(ProcessLookupError, PermissionError):  # it was quicker, and has gone on to its exec
+            os.setpgid(pid, pid)
+        return int(super()._spawn_as_parent(pid))
+
+    def _prepare_child_fds(self) -> None:
+        """Give the child 0, 1, 2, the listener as 3, the report pipe as 4, and nothing else.
+
+        All are parked high first: a pipe of ours may have number 3 or 4 itself, and dup2(3, 3) would leave
+        close-on-exec set.
+        """
+        wanted = [self.pipes[f"child_{name}"] for name in ("stdin", "stdout", "stderr")]
+        parked = [_park(fd) for fd in (*wanted, self.listener_fd, self.pipes["child_report"])]
+        for number, fd in enumerate(parked):
+            os.dup2(fd, number) if fd is not None else close_fd(number)
+        _close_above(REPORT_FD)
+        self._set_environment()
+        tree.die_with_parent(self.config.options.around.pid)
+        _restore_signals()
+
+    def _set_environment(self) -> None:
+        """Change os.environ, in the child: supervisord copies it after this."""
+        for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"):
+            os.environ.pop(name, None)
+        os.environ[REPORT_FD_VARIABLE] = str(REPORT_FD)
+        if self.listener_fd is not None and self.run.program.announced:
+            os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+        os.environ.update(self.run.program.environment)
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Hold signals back over a fork: a TERM that meets the child before its exec would be lost in our handler."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _restore_signals() -> None:
+    for number in _RESTORED:
+        signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def _park(fd: int | None) -> int | None:
+    return None if fd is None else fcntl.fcntl(fd, fcntl.F_DUPFD, HIGH_FD)
+
+
+def close_fd(fd: int | None) -> None:
+    if fd is not None:
+        with suppress(OSError):
+            os.close(fd)
+
+
+def _close_above(last: int) -> None:
+    """Close every descriptor above `last`: those that are open, not the million that might be."""
+    try:
+        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        numbers = list(range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+    for number in numbers:
+        if number > last:
+            close_fd(number)

@@ -1,0 +1,71 @@
+"""What runs, and who is told about it: the words between the engine and its owner."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from drum_supervisor.supervise.output import Tail
+from drum_supervisor.supervise.programs import Program
+
+
+@dataclass(eq=False)
+class Run:
+    """One run of a program, from its start to its end.
+
+    Attributes:
+        pid: 0 when it could not be started; `spawn_error` says why.
+        started_at: seconds since the epoch.
+        started: seconds of the monotonic clock.
+        tail: the end of its stderr.
+        stop_asked: whether we asked it to stop.
+        status: its wait status as from wait(2), None while it is alive.
+        peak_memory_bytes: known when it is dead.
+    """
+
+    program: Program
+    started_at: float
+    started: float
+    pid: int = 0
+    tail: Tail = field(default_factory=Tail)
+    stop_asked: bool = False
+    status: int | None = None
+    peak_memory_bytes: int | None = None
+    spawn_error: str = ""
+
+
+class Dispatcher(Protocol):
+    """What the loop polls, by descriptor; supervisord's own dispatchers look the same."""
+
+    fd: int
+    closed: bool
+
+    def readable(self) -> bool: ...
+
+    def writable(self) -> bool: ...
+
+    def handle_read_event(self) -> None: ...
+
+    def handle_write_event(self) -> None: ...
+
+    def handle_error(self) -> None: ...
+
+
+class Owner(Protocol):
+    """Who decides; every call comes from the loop's thread, and each may call the engine back."""
+
+    def on_begin(self) -> object:
+        """The engine runs: control socket open, signals handled."""
+
+    def on_signal(self, number: int) -> None:
+        """TERM, INT, QUIT, HUP or USR2 arrived."""
+
+    def on_line(self, run: Run, line: bytes) -> None:
+        """A program wrote a line to its report pipe."""
+
+    def on_exit(self, run: Run) -> None:
+        """A program was reaped; `run.status` is set. Descendants may be left."""
+
+    def on_turn(self) -> None:
+        """A turn of the loop is over: nothing is half done, programs may be started."""
+
+    def next_wakeup(self) -> float:
+        """Return in how many seconds the next turn is wanted."""
