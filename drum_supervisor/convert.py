@@ -59,7 +59,7 @@ def seconds(value: str) -> float:
 
 def byte_size(value: str) -> int:
     """Read a number of bytes: 1048576, 512K, 100M, 2GB, 1.5GiB (units are powers of 1024)."""
-    match = re.fullmatch(r"\s*([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([KMG]?)(?:iB|B)?\s*", value, re.IGNORECASE)
+    match = re.fullmatch(r"\s*([0-9]{1,30}(?:\.[0-9]{1,6})?)\s*([KMG]?)(?:iB|B)?\s*", value, re.IGNORECASE)
     if not match:
         raise ValueError("give a size like 100M, 512K or 2G")
     return int(float(match[1]) * _UNITS[match[2].upper()])
@@ -79,8 +79,8 @@ def choice(*allowed: str, **aliases: str) -> Callable[[str], str]:
 
 
 def url_path(value: str) -> str:
-    """Read the path of a URL: it starts with a slash and has no white space."""
-    if not value.startswith("/") or any(c.isspace() for c in value):
+    """Read the path of a URL as it is sent: it starts with a slash; space and all beyond ASCII are %-encoded."""
+    if not value.startswith("/") or not value.isascii() or not value.isprintable() or " " in value:
         raise ValueError("give a path like /ping")
     return value
 

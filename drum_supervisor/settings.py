@@ -323,7 +323,7 @@ def _from_file(path: str) -> dict[str, Value]:
     except OSError as error:
         raise UsageError(f"--config: cannot read {path!r}: {error.strerror}.") from error
     except (configparser.Error, UnicodeDecodeError) as error:
-        raise UsageError(f"--config: {path!r} is no configuration file: {error}") from error
+        raise UsageError(f"--config: {path!r} is no configuration file: {' '.join(str(error).split())}") from error
     if not parser.has_section(CONFIG_SECTION):
         raise UsageError(f"--config: {path!r} has no section [{CONFIG_SECTION}].")
     found = {name.replace("-", "_"): text for name, text in parser.items(CONFIG_SECTION)}

@@ -90,7 +90,8 @@ def make(given: str, environ: Mapping[str, str]) -> RunDir:
         _remove_stale(parent)
         run_dir = RunDir(Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent)), private=True)
     if len(os.fsencode(run_dir.socket)) > LONGEST_SOCKET_PATH:
-        run_dir.remove()
+        if run_dir.private:
+            run_dir.remove()
         raise UsageError(f"Run directory {run_dir.path} has too long a path for a socket: choose a shorter --run-dir.")
     return run_dir
 

@@ -62,8 +62,8 @@ def _supervise(
     shared = is_shared(settings, Command(tuple(argv)))
     listener, address = _bind(settings, shared, stack)
     directory = run_dir.make(settings.run_dir, environ)
-    stack.callback(directory.remove)
     stack.callback(os.close, run_dir.lock(directory))
+    stack.callback(directory.remove)  # ours only once it is locked
     found = programs(settings, argv, address, directory)
     configuration = render(found, directory)
     directory.write(directory.configuration, configuration)

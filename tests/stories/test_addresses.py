@@ -50,7 +50,9 @@ def test_a_port_in_use(start: Start) -> None:
 
 
 def test_an_address_of_another_machine(start: Start) -> None:
-    assert_refused(start, 6, "192.0.2.1:8080", "not an address of this machine", arguments=("--address", "192.0.2.1:8080"))
+    assert_refused(
+        start, 6, "192.0.2.1:8080", "not an address of this machine", arguments=("--address", "192.0.2.1:8080")
+    )
 
 
 @pytest.mark.parametrize("address", ["8080", "localhost", "127.0.0.1:", "127.0.0.1:99999", "::1:80", "unix:relative"])

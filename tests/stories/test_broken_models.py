@@ -86,7 +86,9 @@ def test_without_error_server_the_reason_is_the_last_word(
 ) -> None:
     termination_log = tmp_path / "termination-log"
     termination_log.write_text("from before")
-    supervised = start(*broken(kind), "--server-type", server, "--no-error-server", "--termination-log", termination_log)
+    supervised = start(
+        *broken(kind), "--server-type", server, "--no-error-server", "--termination-log", termination_log
+    )
     code = supervised.wait()
     # gunicorn's master survives a worker that dies of a signal
     assert code == (3 if server == "gunicorn" and KINDS[kind].code > 128 else KINDS[kind].code), supervised.output()
@@ -118,7 +120,12 @@ def test_the_report_has_all_that_is_known(start: Start, broken: Callable[[str], 
     supervised = start(*broken("exception in load_model"))
     supervised.until_phase("failed")
     report = json.loads(supervised.run("failure", "--json").stdout)
-    assert (report["stage"], report["type"], report["attempt"], report["worker"]) == ("load_model", "RuntimeError", 1, 1)
+    assert (report["stage"], report["type"], report["attempt"], report["worker"]) == (
+        "load_model",
+        "RuntimeError",
+        1,
+        1,
+    )
     assert 'custom.py", line 3, in load_model' in report["traceback"]
     assert report["pid"] > 0
     assert report["failed_at"] >= report["started_at"] > 0
@@ -141,9 +148,15 @@ def test_a_stop_while_the_model_loads_ends_at_once(
 
 def test_secrets_never_leave(start: Start, model: Callable[[str], Path]) -> None:
     folder = model(LOAD + "raise RuntimeError('no access: password=hunter2hunter2, key AKIAABCDEFGHIJKLMNOP')")
-    supervised = start("--code-dir", folder, "--target-type", "unstructured", "--error-detail", "full", TOKEN="tell-nobody-of-me")
+    supervised = start(
+        "--code-dir", folder, "--target-type", "unstructured", "--error-detail", "full", TOKEN="tell-nobody-of-me"
+    )
     supervised.until_phase("failed")
-    texts = (supervised.get("/x").body, (supervised.run_dir / "failure.json").read_bytes(), supervised.run("failure").stdout.encode())
+    texts = (
+        supervised.get("/x").body,
+        (supervised.run_dir / "failure.json").read_bytes(),
+        supervised.run("failure").stdout.encode(),
+    )
     for text in texts:
         assert b"no access" in text
         assert not any(secret in text for secret in (b"hunter2", b"AKIAABCDE", b"tell-nobody-of-me"))

@@ -48,7 +48,7 @@ else:
 """
 
 SERVE = "server.serve_forever()\n"
-SAY_READY = "os.write(4, b'{\"kind\": \"ready\"}\\n')\n"
+SAY_READY = 'os.write(4, b\'{"kind": "ready"}\\n\')\n'
 NOTIFY = (
     "notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
     "notify.sendto(b'STATUS=almost\\nREADY=1', os.environ['NOTIFY_SOCKET'])\n"
@@ -96,7 +96,9 @@ def test_a_server_that_takes_a_descriptor_serves_restarts_and_stops(start: Start
 
 
 @pytest.mark.parametrize("server", SHARED)
-def test_a_server_whose_application_cannot_be_imported_ends_with_the_reason(start: Start, apps: Path, server: str) -> None:
+def test_a_server_whose_application_cannot_be_imported_ends_with_the_reason(
+    start: Start, apps: Path, server: str
+) -> None:
     name, *arguments = SHARED[server]
     supervised = start("--no-error-server", "--", script(name), *arguments, FAIL="import")
     assert supervised.wait() == 3
@@ -126,7 +128,9 @@ def test_readiness_of_a_server_that_understands_listen_fds(start: Start, ready: 
 
 
 def test_a_shell_script_may_say_that_it_is_ready(start: Start) -> None:
-    supervised = start("--ready", "report", "--listener", "inherit", "--", "sh", "-c", """echo '{"kind": "ready"}' >&4; sleep 1000""")
+    supervised = start(
+        "--ready", "report", "--listener", "inherit", "--", "sh", "-c", """echo '{"kind": "ready"}' >&4; sleep 1000"""
+    )
     supervised.until_phase("serving")
     assert supervised.stop() == 0
 

@@ -12,7 +12,7 @@ import pytest
 from tests.stories.conftest import Start
 from tests.support import Supervised, until
 
-UP = "os.write(4, b'{\"kind\": \"ready\"}\\n')\n"
+UP = 'os.write(4, b\'{"kind": "ready"}\\n\')\n'
 PAUSE = "while True: signal.pause()\n"
 HEAD = "import os, signal, subprocess, sys, time\n"
 IGNORE = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -22,7 +22,16 @@ SCRUBBED = "subprocess.Popen(['sleep', '1000'], start_new_session=True, env={'DR
 
 
 def program(*parts: str) -> tuple[str, ...]:
-    return ("--ready", "report", "--listener", "inherit", "--", sys.executable, "-c", HEAD + "".join(parts) + UP + PAUSE)
+    return (
+        "--ready",
+        "report",
+        "--listener",
+        "inherit",
+        "--",
+        sys.executable,
+        "-c",
+        HEAD + "".join(parts) + UP + PAUSE,
+    )
 
 
 def serving(start: Start, *parts: str, arguments: tuple[str, ...] = ()) -> Supervised:
@@ -93,7 +102,14 @@ def test_supervisorctl_shutdown_is_a_stop(start: Start) -> None:
     import subprocess
 
     supervised = serving(start)
-    argv = [sys.executable, "-m", "supervisor.supervisorctl", "-s", f"unix://{supervised.run_dir}/supervisor.sock", "shutdown"]
+    argv = [
+        sys.executable,
+        "-m",
+        "supervisor.supervisorctl",
+        "-s",
+        f"unix://{supervised.run_dir}/supervisor.sock",
+        "shutdown",
+    ]
     assert subprocess.run(argv, capture_output=True, check=False).returncode == 0
     assert supervised.wait() == 0
 
@@ -140,10 +156,23 @@ def test_a_stalled_reader_does_not_delay_a_stop(start: Start, tmp_path: Path, fi
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with open(path, "wb") as writer:
         argv = [sys.executable, "-m", "drum_supervisor", "start", "--address", "127.0.0.1:0", "--run-dir", str(run_dir)]
-        flood = ["--listener", "inherit", "--ready", "report", "--", "sh", "-c", """echo '{"kind": "ready"}' >&4; exec yes"""]
+        flood = [
+            "--listener",
+            "inherit",
+            "--ready",
+            "report",
+            "--",
+            "sh",
+            "-c",
+            """echo '{"kind": "ready"}' >&4; exec yes""",
+        ]
         process = subprocess.Popen([*argv, *flood], stdout=writer, stderr=subprocess.DEVNULL, start_new_session=True)
         until(lambda: (run_dir / "supervisor.sock").exists(), process)
-        status = subprocess.run([sys.executable, "-m", "drum_supervisor", "status", "--run-dir", str(run_dir)], capture_output=True, check=False)
+        status = subprocess.run(
+            [sys.executable, "-m", "drum_supervisor", "status", "--run-dir", str(run_dir)],
+            capture_output=True,
+            check=False,
+        )
         assert b"model-server" in status.stdout
         process.terminate()
         assert process.wait() == 0

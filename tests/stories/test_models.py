@@ -51,7 +51,9 @@ def test_a_good_model_predicts_tells_its_status_and_ends_cleanly(start: Start, s
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_every_worker_serves(start: Start, model: Callable[[str], Path], server: str) -> None:
-    custom = "import os\ndef load_model(d): return 1\ndef score_unstructured(model, data, **k): return str(os.getpid())\n"
+    custom = (
+        "import os\ndef load_model(d): return 1\ndef score_unstructured(model, data, **k): return str(os.getpid())\n"
+    )
     supervised = start(
         "--code-dir", model(custom), "--target-type", "unstructured", "--server-type", server, "--workers", 2
     )
@@ -72,8 +74,7 @@ def test_probes_answer_while_a_prediction_runs(
 ) -> None:
     gate = fifo("gate")
     custom = (
-        "def load_model(d): return 1\n"
-        f"def score_unstructured(model, data, **k): return open({str(gate)!r}).read()\n"
+        f"def load_model(d): return 1\ndef score_unstructured(model, data, **k): return open({str(gate)!r}).read()\n"
     )
     supervised = start("--code-dir", model(custom), "--target-type", "unstructured", "--server-type", server)
     supervised.until_phase("serving")
@@ -93,8 +94,7 @@ def test_a_stop_lets_a_running_prediction_finish(
 ) -> None:
     gate = fifo("gate")
     custom = (
-        "def load_model(d): return 1\n"
-        f"def score_unstructured(model, data, **k): return open({str(gate)!r}).read()\n"
+        f"def load_model(d): return 1\ndef score_unstructured(model, data, **k): return open({str(gate)!r}).read()\n"
     )
     supervised = start("--code-dir", model(custom), "--target-type", "unstructured", "--server-type", server)
     supervised.until_phase("serving")

@@ -9,7 +9,9 @@ from pathlib import Path
 from tests.stories.conftest import Start
 
 GOOD = "def score_unstructured(model, data, **kwargs): return 'fine'\n"
-COUNTING = GOOD + """
+COUNTING = (
+    GOOD
+    + """
 from pathlib import Path
 def load_model(code_dir):
     tries = Path(code_dir, "tries")
@@ -18,8 +20,9 @@ def load_model(code_dir):
         raise RuntimeError(f"not yet, try {len(tries.read_text())}")
     return 1
 """
+)
 NEVER = GOOD + "def load_model(code_dir): raise RuntimeError('never')\n"
-READY_THEN_DIE = "import os, signal; os.write(4, b'{\"kind\": \"ready\"}\\n'); os.kill(os.getpid(), signal.SIGKILL)"
+READY_THEN_DIE = 'import os, signal; os.write(4, b\'{"kind": "ready"}\\n\'); os.kill(os.getpid(), signal.SIGKILL)'
 
 
 def test_retries_bring_the_model_up_behind_the_error_server(start: Start, model: Callable[[str], Path]) -> None:
@@ -50,14 +53,18 @@ def test_the_error_server_ends_with_its_time_to_live(start: Start, model: Callab
 
 def test_a_server_that_keeps_dying_is_given_up(start: Start) -> None:
     limits = ("--max-restarts", 2, "--restart-window", 600, "--no-error-server")
-    supervised = start(*limits, "--ready", "report", "--listener", "inherit", "--", sys.executable, "-c", READY_THEN_DIE)
+    supervised = start(
+        *limits, "--ready", "report", "--listener", "inherit", "--", sys.executable, "-c", READY_THEN_DIE
+    )
     assert supervised.wait() == 5
     assert "kept dying after it had been ready: the model server was killed by SIGKILL after" in supervised.last_line
 
 
 def test_a_server_that_may_not_be_restarted_gives_its_signal_as_exit_code(start: Start) -> None:
     limits = ("--max-restarts", 0, "--no-error-server")
-    supervised = start(*limits, "--ready", "report", "--listener", "inherit", "--", sys.executable, "-c", READY_THEN_DIE)
+    supervised = start(
+        *limits, "--ready", "report", "--listener", "inherit", "--", sys.executable, "-c", READY_THEN_DIE
+    )
     assert supervised.wait() == 137
 
 
@@ -79,7 +86,9 @@ def test_an_error_server_whose_framework_is_broken_answers_all_the_same(
         (hidden / name / "__init__.py").write_text("raise ImportError('no framework here')\n")
     path = os.pathsep.join([str(hidden), os.environ.get("PYTHONPATH", "")])
     for server in ("fastapi", "flask"):
-        supervised = start("--code-dir", model(NEVER), "--target-type", "unstructured", "--server-type", server, PYTHONPATH=path)
+        supervised = start(
+            "--code-dir", model(NEVER), "--target-type", "unstructured", "--server-type", server, PYTHONPATH=path
+        )
         assert supervised.get("/x").json()["message"].startswith("ERROR: ")
         assert supervised.stop() == 0
 
@@ -105,7 +114,9 @@ def test_a_stand_in_answers_while_the_model_starts(
 
 
 def test_serve_is_start_with_the_profile_of_sagemaker(start: Start, model: Callable[[str], Path]) -> None:
-    supervised = start("--code-dir", model(GOOD + "def load_model(d): return 1\n"), "--target-type", "unstructured", command="serve")
+    supervised = start(
+        "--code-dir", model(GOOD + "def load_model(d): return 1\n"), "--target-type", "unstructured", command="serve"
+    )
     supervised.until_phase("serving")
     assert supervised.post("/invocations", b"x", "text/plain").body == b"fine"
     assert supervised.stop() == 0

@@ -47,7 +47,9 @@ class Client:
     def _ask(self) -> None:
         try:
             with socket.create_connection((self.address.host, self.address.port), TIMEOUT) as sock:
-                sock.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx")
+                sock.sendall(
+                    b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
+                )
                 response = http.client.HTTPResponse(sock)
                 response.begin()
                 response.read()
