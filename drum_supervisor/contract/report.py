@@ -17,6 +17,8 @@ REPORT_FD = 4
 REPORT_FD_VARIABLE = "DRUM_SUPERVISOR_REPORT_FD"
 MAX_LINE = 32 * 1024
 
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
 
 @dataclass(frozen=True)
 class Ready:
@@ -134,7 +136,21 @@ def init_failed(error: BaseException, stage: str) -> InitFailed:
         message = f"the model called sys.exit({error.code!r})"
     if isinstance(error, DrumSupervisorError):
         return InitFailed(stage, "", message)
-    return InitFailed(stage, type(error).__name__, message, "".join(traceback.format_exception(error)))
+    return InitFailed(stage, type(error).__name__, message, traceback_text(error))
+
+
+def traceback_text(error: BaseException) -> str:
+    """Return the traceback as Python prints it, beginning where the user's code does."""
+    first = error.__traceback__
+    while first is not None and _is_ours(first.tb_frame.f_code.co_filename):
+        first = first.tb_next
+    # A SyntaxError in the user's file has no frame of theirs; an error of our own keeps all its frames.
+    lines = traceback.format_exception(type(error), error, first or error.__traceback__)
+    return "".join(lines)
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith((_PACKAGE, "<frozen importlib"))
 
 
 def _text_of(error: BaseException) -> str:

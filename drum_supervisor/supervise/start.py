@@ -71,7 +71,7 @@ def _supervise(
     if not tree.become_subreaper():
         log.warning("this kernel does not hand orphans to us: what daemons a model server starts may survive it")
     loop = _assemble(settings, found, configuration, directory, address, listener, log, (out, err))
-    log.information(f"serving on {address} ({address.url()}), run directory {directory.path}", address=str(address))
+    log.information(f"listening on {address.url()}, run directory {directory.path}", address=str(address))
     loop.engine.run()
     return int(loop.state.exit_code), last_words(loop.state)
 

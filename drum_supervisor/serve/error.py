@@ -1,0 +1,98 @@
+"""The error server: answers with the failure of the model server, from a process of its own.
+
+`python -m drum_supervisor.serve.error --report FILE --server-type TYPE --address ADDRESS ... [--plain true]`
+
+It uses the framework of the model server. If that cannot be used, or with `--plain true`, the standard library answers.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
+from drum_supervisor.contract.report import Reporter
+from drum_supervisor.fronts import stdlib_front
+from drum_supervisor.serve.process import Stopped, StopSignals, drain_seconds, take_listener, tell
+from drum_supervisor.serve.progress import Progress
+from drum_supervisor.services.failure import FailureService, ReportFile
+from drum_supervisor.services.messages import Service
+from drum_supervisor.settings import from_arguments
+
+Serve = Callable[[socket.socket, StopSignals, Callable[[], None], float], None]
+
+
+def main() -> None:
+    """Serve until a stop is asked for."""
+    stop = StopSignals()
+    stop.install()
+    stop.leave(run(sys.argv[1:], stop, Progress(Reporter.from_environment(os.environ).send)))
+
+
+def run(argv: Sequence[str], stop: StopSignals, progress: Progress) -> int:
+    """Serve the failure; return the exit code."""
+    try:
+        settings, others = from_arguments(argv)
+        if "report" not in others:
+            raise UsageError("--report FILE is missing: the failure to answer with.")
+        report = ReportFile(Path(others["report"]))
+        service = FailureService(report, settings.error_detail, settings.failed_ping, settings.url_prefix)
+        drain = drain_seconds(settings.stop_timeout)
+        with take_listener(settings.address) as listener:
+            if others.get("plain", "false") == "true" or not _framework_serves(
+                settings.server_type, service, listener, stop, progress, drain
+            ):
+                stdlib_front.serve(service, listener, stop, progress.become_ready, drain)
+    except Stopped:
+        return ExitCode.STOPPED
+    except DrumSupervisorError as error:
+        tell(f"error-server: {error}")
+        return error.exit_code
+    return ExitCode.STOPPED
+
+
+def _framework_serves(
+    server_type: str,
+    service: Service,
+    listener: socket.socket,
+    stop: StopSignals,
+    progress: Progress,
+    drain: float,
+) -> bool:
+    """Serve with the framework of `server_type`; return whether it could be used."""
+    try:
+        with stop.ending_at_once():
+            serve = _FRAMEWORKS[server_type](service)
+        serve(listener, stop, progress.become_ready, drain)
+    except (Exception, SystemExit) as error:
+        if progress.is_ready:
+            raise
+        why = f"{type(error).__name__}: {error}"
+        tell(f"error-server: {server_type} cannot be used ({why}); the standard library answers instead.")
+        return False
+    return True
+
+
+def _fastapi(service: Service) -> Serve:
+    from drum_supervisor.fronts import fastapi_front  # noqa: PLC0415
+    from drum_supervisor.serve.hosts import uvicorn_host  # noqa: PLC0415
+
+    # h11 knows every method; httptools, the faster one, answers 400 to those it does not know
+    return partial(uvicorn_host.serve, fastapi_front.create_app(service), http="h11")
+
+
+def _flask(service: Service) -> Serve:
+    from drum_supervisor.fronts import flask_front  # noqa: PLC0415
+    from drum_supervisor.serve.hosts import werkzeug_host  # noqa: PLC0415
+
+    return partial(werkzeug_host.serve, flask_front.create_app(service))
+
+
+# gunicorn's master and workers would be two processes more for the same answers
+_FRAMEWORKS: dict[str, Callable[[Service], Serve]] = {"fastapi": _fastapi, "flask": _flask, "gunicorn": _flask}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,319 @@
+"""Runs a WSGI application on werkzeug's server: one thread a connection, one request a connection."""
+
+import io
+import itertools
+import os
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+
+from drum_supervisor.contract.listener import address_of
+from drum_supervisor.fronts.http1 import MAX_HEAD, BadRequestError, ChunkedBody, end_of_head, parse_head
+from drum_supervisor.fronts.wire import CLIENT_GONE, HEAD_SECONDS, PIECE, response_headers, split_target
+from drum_supervisor.serve.process import StopSignals
+from drum_supervisor.services.messages import CLOSE, message_response
+
+MAX_CONNECTIONS = 256
+CLOSING_SECONDS = 2.0
+
+# How long a stop waits for a request that has not arrived.
+SILENT_GRACE = 1.0
+
+# How long a client may let us wait for the next bytes of a body, or for room for the next bytes of an answer.
+_IDLE_SECONDS = 60.0
+
+_ACCEPT_PAUSE = 0.5
+
+
+def serve(
+    app: Any,
+    listener: socket.socket,
+    stop: StopSignals,
+    on_ready: Callable[[], None],
+    drain_seconds: float,
+    max_connections: int = MAX_CONNECTIONS,
+) -> None:
+    """Serve `app` on `listener` until a stop is asked for, and then until all that was accepted is answered.
+
+    Args:
+        on_ready: called when connections are accepted.
+        drain_seconds: how long requests that have arrived may take after the stop.
+        max_connections: one more, and the one that has kept us waiting for its head the longest is given up; if none
+            does, nothing is accepted until there is room.
+    """
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        server = _Server(app, listener, selector, max_connections)
+        stack.callback(server.close)
+        selector.register(stop, selectors.EVENT_READ)
+        on_ready()
+        while not stop.requested:
+            server.turn()
+        selector.unregister(stop)
+        server.drain(drain_seconds)
+
+
+class _Server(ThreadedWSGIServer):
+    def __init__(
+        self, app: Any, listener: socket.socket, selector: selectors.BaseSelector, max_connections: int
+    ) -> None:
+        address = address_of(listener)
+        super().__init__(
+            f"unix://{address.path}" if address.path else address.host, 0, app, _Handler, fd=listener.fileno()
+        )
+        self._listener = listener
+        self._selector = selector
+        self._max_connections = max_connections
+        self._accepts = False
+        self._pause_ends = 0.0
+        self._changed = threading.Condition()
+        self._connections: set[socket.socket] = set()
+        self._heads: dict[socket.socket, float] = {}  # connections whose head has not arrived, and since when
+        self._finished, self._finish = os.pipe()  # a byte for each connection that has ended
+        os.set_blocking(self._finished, False)
+        os.set_blocking(self._finish, False)
+        selector.register(self._finished, selectors.EVENT_READ)
+
+    def turn(self) -> None:
+        """Wait for something to do and do it."""
+        self._accept_or_not()
+        for key, _ in self._selector.select(self._timeout()):
+            if key.fileobj is self._listener:
+                self._accept()
+            elif key.fd == self._finished:
+                with suppress(BlockingIOError):
+                    os.read(self._finished, PIECE)
+        self._give_up_heads(time.monotonic() - HEAD_SECONDS)
+
+    def drain(self, seconds: float) -> None:
+        """Accept no more, and wait until every connection is answered."""
+        deadline = time.monotonic() + seconds
+        self._listener.close()
+        self.socket.close()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._heads, SILENT_GRACE)
+        self._give_up_heads(time.monotonic())
+        with self._changed:
+            self._changed.wait_for(lambda: not self._connections, deadline - time.monotonic())
+
+    def close(self) -> None:
+        """Give back what is no connection."""
+        self.server_close()
+        with self._changed:
+            os.close(self._finished)
+            os.close(self._finish)
+            self._finish = -1
+
+    def head_arrived(self, connection: socket.socket) -> None:
+        """Know that `connection` no longer has to hurry."""
+        with self._changed:
+            self._heads.pop(connection, None)
+            self._changed.notify_all()
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection once the client has read the answer: data that is left unread would reset it."""
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_WR)
+            deadline = time.monotonic() + CLOSING_SECONDS
+            while (left := deadline - time.monotonic()) > 0:
+                request.settimeout(left)
+                if not request.recv(PIECE):
+                    break
+        request.close()
+
+    def _timeout(self) -> float | None:
+        now = time.monotonic()
+        with self._changed:
+            moments = [began + HEAD_SECONDS for began in itertools.islice(self._heads.values(), 1)]
+        if self._pause_ends > now:
+            moments.append(self._pause_ends)
+        return max(min(moments) - now, 0) if moments else None
+
+    def _accept_or_not(self) -> None:
+        with self._changed:
+            has_room = len(self._connections) < self._max_connections or bool(self._heads)
+        accepts = has_room and time.monotonic() >= self._pause_ends
+        if accepts and not self._accepts:
+            self._selector.register(self._listener, selectors.EVENT_READ)
+        if self._accepts and not accepts:
+            self._selector.unregister(self._listener)
+        self._accepts = accepts
+
+    def _accept(self) -> None:
+        try:
+            connection, address = self._listener.accept()
+        except (BlockingIOError, ConnectionError, InterruptedError):
+            return  # a sibling was faster, or the client has gone
+        except OSError:
+            self._pause_ends = time.monotonic() + _ACCEPT_PAUSE
+            return
+        connection.setblocking(True)
+        with self._changed:
+            self._connections.add(connection)
+            self._heads[connection] = time.monotonic()
+            is_full = len(self._connections) > self._max_connections
+            oldest = next(iter(self._heads))
+        if is_full:
+            _end(oldest)
+        try:
+            threading.Thread(target=self._converse, args=(connection, address), daemon=True).start()
+        except RuntimeError:  # no more threads
+            self._forget(connection)
+            connection.close()
+            self._pause_ends = time.monotonic() + _ACCEPT_PAUSE
+
+    def _converse(self, connection: socket.socket, address: Any) -> None:
+        try:
+            self.process_request_thread(connection, address)
+        finally:
+            self._forget(connection)
+
+    def _forget(self, connection: socket.socket) -> None:
+        with self._changed:
+            self._connections.discard(connection)
+            self._heads.pop(connection, None)
+            self._changed.notify_all()
+            if self._finish >= 0:
+                with suppress(BlockingIOError):
+                    os.write(self._finish, b"\0")
+
+    def _give_up_heads(self, begun_before: float) -> None:
+        with self._changed:
+            late = [connection for connection, began in self._heads.items() if began <= begun_before]
+            for connection in late:
+                del self._heads[connection]
+        for connection in late:
+            _end(connection)
+
+
+def _end(connection: socket.socket) -> None:
+    """Make the thread that reads `connection` come to its end."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(WSGIRequestHandler):
+    """werkzeug's handler, with heads and chunks read as the standard-library front reads them.
+
+    http.server would answer malformed requests with HTML or without a status line, make one slash of two, refuse
+    trailers and read for ever after the answer.
+    """
+
+    protocol_version = "HTTP/1.1"
+    timeout = _IDLE_SECONDS
+    rbufsize = PIECE
+    server: _Server
+
+    def handle(self) -> None:
+        self.close_connection = True
+        self._reader, self._says_close = self.rfile, False
+        self.wfile = _Writer(self.connection)
+        try:
+            self._handle()
+        except OSError as error:
+            self.connection_dropped(error)
+        finally:
+            self._reader.close()
+
+    def _handle(self) -> None:
+        self.command, self.request_version = "", "HTTP/1.1"
+        try:
+            self._head = parse_head(self._read_head())
+        except BadRequestError as error:
+            self.server.head_arrived(self.connection)
+            self._refuse(error)
+            return
+        self.server.head_arrived(self.connection)
+        self.command, self.request_version = self._head.method, self._head.version
+        self.requestline = f"{self._head.method} {self._head.target} {self._head.version}"
+        self.headers = self._head.headers  # type: ignore[assignment]  # a mapping is all that werkzeug needs
+        if self._head.expects_continue:
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.run_wsgi()
+
+    def _read_head(self) -> bytes:
+        received = bytearray()
+        while end_of_head(received, len(received)) is None:
+            line = self.rfile.readline(MAX_HEAD + 1)
+            if not line:
+                raise ConnectionError(CLIENT_GONE)
+            received += line
+        return bytes(received)
+
+    def _refuse(self, error: BadRequestError) -> None:
+        response = message_response(error.status, f"ERROR: {error}", CLOSE)
+        self.send_response(response.status)
+        for name, value in response_headers(response):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(response.body)
+
+    def make_environ(self) -> dict[str, Any]:
+        path, query = split_target(self._head.target)
+        self.path = "/"  # werkzeug cannot split every target, `//[` for one
+        environ: dict[str, Any] = super().make_environ()
+        self.path = self._head.target
+        environ |= {"PATH_INFO": path.encode().decode("latin-1"), "QUERY_STRING": query}
+        environ |= {"REQUEST_URI": self._head.target, "RAW_URI": self._head.target}
+        if self._head.length is None:
+            environ["wsgi.input"] = io.BufferedReader(_ChunkedInput(self._reader))
+        self.rfile = io.BytesIO()  # from here werkzeug reads after the answer, until the client closes
+        return environ
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        self.send_response_only(code, message)
+        self.send_header("Date", self.date_time_string())
+
+    def send_header(self, keyword: str, value: str) -> None:
+        """Send a header; `Connection: close` once, also when the application and werkzeug both say it."""
+        if keyword.lower() == "connection":
+            if self._says_close:
+                return
+            self._says_close, value = True, "close"
+        super().send_header(keyword, value)
+
+
+class _Writer(io.BufferedIOBase):
+    """The connection for writing; its time-out holds for each piece, not for a large answer in all."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        for start in range(0, len(view), PIECE):
+            self._connection.sendall(view[start : start + PIECE])
+        return len(view)
+
+
+class _ChunkedInput(io.RawIOBase):
+    """A body in chunks, as a file."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._body = ChunkedBody()
+        self._decoded = bytearray()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._decoded and not self._body.done:
+            data = self._file.read1(PIECE)
+            if not data:
+                raise ConnectionError(CLIENT_GONE)
+            for piece in self._body.feed(data):
+                self._decoded += piece
+        count = min(len(buffer), len(self._decoded))
+        buffer[:count] = self._decoded[:count]
+        del self._decoded[:count]
+        return count

@@ -1,0 +1,102 @@
+"""What every child process does: take the listener, obey signals, and end."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import NoReturn
+
+from drum_supervisor.contract.exits import of_signal
+from drum_supervisor.contract.listener import Address, address_of, bind, inherited
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+# How long a process may take to end once it has nothing left to do: threads of the user's code may never finish.
+EXIT_SECONDS = 3.0
+
+
+class Stopped(BaseException):
+    """A stop was asked for while there was nothing to finish. No error: what catches errors must not catch it."""
+
+
+class StopSignals:
+    """TERM and INT: the first one asks for a stop, the second one ends the process at once.
+
+    `fileno()` is readable as soon as a stop has been asked for.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._ends_at_once = False
+        self._exit_code: int | None = None
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+
+    def install(self) -> None:
+        """Take the signals, also after somebody else took them: the user's code may have."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._receive)
+
+    def fileno(self) -> int:
+        return self._reader
+
+    @contextmanager
+    def ending_at_once(self) -> Iterator[None]:
+        """Within the block a stop raises Stopped wherever the main thread is: there is no client to answer yet."""
+        self._ends_at_once = True
+        try:
+            if self.requested:
+                raise Stopped
+            yield
+        finally:
+            self._ends_at_once = False
+
+    def leave(self, code: int) -> NoReturn:
+        """End the process with `code`, within EXIT_SECONDS, or at the next signal."""
+        self._exit_code = code
+        threading.Thread(target=_exit_after, args=(EXIT_SECONDS, code), daemon=True).start()
+        sys.exit(code)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._exit_code is not None:
+            os._exit(self._exit_code)
+        if self.requested:
+            os._exit(of_signal(number))
+        self.requested = True
+        with suppress(BlockingIOError):
+            os.write(self._writer, b"\0")
+        if self._ends_at_once:
+            raise Stopped
+
+
+def take_listener(address: Address) -> socket.socket:
+    """Return the listener of the supervisor; without one, bind `address` and say where.
+
+    Raises:
+        AddressError: it cannot be bound.
+    """
+    listener = inherited()
+    if listener is None:
+        listener = bind(address)
+        tell(f"Serving on {address_of(listener).url()} (pid {os.getpid()}).")
+    return listener
+
+
+def tell(text: str) -> None:
+    """Write one line for the people who read the log."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def drain_seconds(stop_timeout: float) -> float:
+    """Return how long requests may take after a stop, so that the process has ended when TERM becomes KILL."""
+    return max(stop_timeout - 1.0, stop_timeout / 2)
+
+
+def _exit_after(seconds: float, code: int) -> None:
+    time.sleep(seconds)
+    os._exit(code)
