@@ -95,15 +95,14 @@ def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int
     """Print the effective settings, where each comes from, and the supervisord configuration rendered from them."""
     chosen = _chosen(given)
     settings = resolve(chosen)
-    rendered = _rendered(settings, command)
     if as_json:
         values = {name: {"value": value.text, "source": value.source} for name, value in chosen.items()}
-        click.echo(json.dumps({"settings": values, "supervisord": rendered}, indent=2))
+        click.echo(json.dumps({"settings": values, "supervisord": _rendered(settings, command)}, indent=2))
         return 0
     width = max(len(declared.option) for declared in DECLARATIONS.values())
     for name, value in chosen.items():
         click.echo(f"{DECLARATIONS[name].option:{width}}  {value.text or '-'}  ({value.source})")
-    click.echo(f"\n{rendered}")
+    click.echo(f"\n{_rendered(settings, command)}")
     return 0
 
 

@@ -59,7 +59,7 @@ def seconds(value: str) -> float:
 
 def byte_size(value: str) -> int:
     """Read a number of bytes: 1048576, 512K, 100M, 2GB, 1.5GiB (units are powers of 1024)."""
-    match = re.fullmatch(r"\s*([0-9]{1,30}(?:\.[0-9]{1,6})?)\s*([KMG]?)(?:iB|B)?\s*", value, re.IGNORECASE)
+    match = re.fullmatch(r"\s*([0-9]{1,30}(?:\.[0-9]{1,6})?)\s*([KMG]?)(?:iB|B)?\s*", value, re.IGNORECASE | re.ASCII)
     if not match:
         raise ValueError("give a size like 100M, 512K or 2G")
     return int(float(match[1]) * _UNITS[match[2].upper()])

@@ -82,8 +82,9 @@ def _ending(report: FailureReport) -> str:
 
 def duration(seconds: float) -> str:
     """Return `3.2 s`, `4 min 5 s`, `2 h 3 min` or `5 d 6 h`."""
-    if seconds < 60:
+    if seconds < 59.95:  # more is rounded to 60.0
         return f"{max(seconds, 0.0):.1f} s"
+    seconds = max(seconds, 60.0)
     for unit, name, below, smaller in ((60, "min", 1, "s"), (3600, "h", 60, "min"), (86400, "d", 3600, "h")):
         if seconds < unit * 60 or name == "d":
             return f"{seconds // unit:.0f} {name} {seconds % unit // below:.0f} {smaller}"

@@ -71,11 +71,15 @@ class Supervised:
         environ: added to a clean environment.
     """
 
-    def __init__(self, folder: Path, arguments: Sequence[str], environ: Mapping[str, str], command: str = "start") -> None:
+    def __init__(
+        self, folder: Path, arguments: Sequence[str], environ: Mapping[str, str], command: str = "start"
+    ) -> None:
         self.run_dir = folder / "run"
         self.out, self.err = folder / "out.log", folder / "err.log"
         self.mark = uuid.uuid4().hex
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("DRUM_", "MLOPS_", "LISTEN_"))}
+        clean = {
+            name: value for name, value in os.environ.items() if not name.startswith(("DRUM_", "MLOPS_", "LISTEN_"))
+        }
         with open(self.out, "ab") as out, open(self.err, "ab") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "drum_supervisor", command, "--run-dir", str(self.run_dir), *arguments],
@@ -148,7 +152,9 @@ class Supervised:
         sock.connect(address.path or (address.client_host, address.port))
         return sock
 
-    def request(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """Send one request on a connection of its own."""
         connection = http.client.HTTPConnection("test", timeout=TIMEOUT)
         connection.sock = self.connect()

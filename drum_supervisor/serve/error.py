@@ -79,8 +79,7 @@ def _fastapi(service: Service) -> Serve:
     from drum_supervisor.fronts import fastapi_front  # noqa: PLC0415
     from drum_supervisor.serve.hosts import uvicorn_host  # noqa: PLC0415
 
-    # h11 knows every method; httptools, the faster one, answers 400 to those it does not know
-    return partial(uvicorn_host.serve, fastapi_front.create_app(service), http="h11")
+    return partial(uvicorn_host.serve, fastapi_front.create_app(service))
 
 
 def _flask(service: Service) -> Serve:

@@ -8,7 +8,8 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode
 from drum_supervisor.contract.report import Reporter
@@ -68,28 +69,26 @@ def _load(settings: Settings, progress: Progress) -> ModelService:
 def _serve_fastapi(
     settings: Settings, listener: socket.socket, stop: StopSignals, reporter: Reporter, progress: Progress
 ) -> int:
-    with stop.ending_at_once():
+    with _initialization(stop, progress) as on_ready:
         service = _load(settings, progress)
         from drum_supervisor.fronts import fastapi_front  # noqa: PLC0415
         from drum_supervisor.serve.hosts import uvicorn_host  # noqa: PLC0415
 
         app = fastapi_front.create_app(service)
-    stop.install()
-    uvicorn_host.serve(app, listener, stop, progress.become_ready, drain_seconds(settings.stop_timeout))
+        uvicorn_host.serve(app, listener, stop, on_ready, drain_seconds(settings.stop_timeout))
     return ExitCode.STOPPED
 
 
 def _serve_flask(
     settings: Settings, listener: socket.socket, stop: StopSignals, reporter: Reporter, progress: Progress
 ) -> int:
-    with stop.ending_at_once():
+    with _initialization(stop, progress) as on_ready:
         service = _load(settings, progress)
         from drum_supervisor.fronts import flask_front  # noqa: PLC0415
         from drum_supervisor.serve.hosts import werkzeug_host  # noqa: PLC0415
 
         app = flask_front.create_app(service)
-    stop.install()
-    werkzeug_host.serve(app, listener, stop, progress.become_ready, drain_seconds(settings.stop_timeout))
+        werkzeug_host.serve(app, listener, stop, on_ready, drain_seconds(settings.stop_timeout))
     return ExitCode.STOPPED
 
 
@@ -104,6 +103,20 @@ def _serve_gunicorn(
         return gunicorn_host.serve(
             lambda worker: flask_front.create_app(_load(settings, worker)), listener, reporter.send, options
         )
+
+
+@contextmanager
+def _initialization(stop: StopSignals, progress: Progress) -> Iterator[Callable[[], None]]:
+    """Let a stop end the process at once, until the function that is given is called: it is ready."""
+    with ExitStack() as stack:
+        stack.enter_context(stop.ending_at_once())
+
+        def on_ready() -> None:
+            stop.install()  # the user's code may have taken the signals
+            stack.close()
+            progress.become_ready()
+
+        yield on_ready
 
 
 _SERVE: dict[str, Callable[[Settings, socket.socket, StopSignals, Reporter, Progress], int]] = {

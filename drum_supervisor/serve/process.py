@@ -17,7 +17,7 @@ from drum_supervisor.contract.listener import Address, address_of, bind, inherit
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 # How long a process may take to end once it has nothing left to do: threads of the user's code may never finish.
-EXIT_SECONDS = 3.0
+EXIT_SECONDS = 2.0
 
 
 class Stopped(BaseException):
@@ -71,6 +71,9 @@ class StopSignals:
         with suppress(BlockingIOError):
             os.write(self._writer, b"\0")
         if self._ends_at_once:
+            # The user's code may catch everything, and Python drops what is raised within a __del__.
+            signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+            signal.setitimer(signal.ITIMER_REAL, EXIT_SECONDS)
             raise Stopped
 
 
@@ -94,7 +97,7 @@ def tell(text: str) -> None:
 
 def drain_seconds(stop_timeout: float) -> float:
     """Return how long requests may take after a stop, so that the process has ended when TERM becomes KILL."""
-    return max(stop_timeout - 1.0, stop_timeout / 2)
+    return max(stop_timeout - EXIT_SECONDS, stop_timeout / 2)
 
 
 def _exit_after(seconds: float, code: int) -> None:

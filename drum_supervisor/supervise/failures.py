@@ -10,8 +10,10 @@ from drum_supervisor.contract.report import InitFailed
 
 TAIL_LINES = 50
 LONGEST_LAST_LINE = 500
-_TRACEBACK = "Traceback (most recent call last):"
-_LAST_LINE = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$")
+# Log formats and exception groups put something before each line: what stands before the first frame.
+_TRACEBACK = re.compile(r"Traceback \(most recent call last\):\r?\n(?P<prefix>.*?)  File ")
+_LAST_LINE = re.compile(r"^(?P<type>[^\W\d][\w.<>]*)(?:: (?P<message>.*))?$")
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,11 @@ def _last_line(stderr: str) -> str:
 
 def last_traceback(stderr: str) -> Complaint | None:
     """Return the exception of the last Python traceback in `stderr`; None when there is none, or it is cut off."""
-    start = stderr.rfind(_TRACEBACK)
-    if start < 0:
+    plain = _COLOR.sub("", stderr)
+    found = list(_TRACEBACK.finditer(plain))
+    if not found:
         return None
-    prefix = stderr[stderr.rfind("\n", 0, start) + 1 : start]  # log formats put a time or a name before each line
-    lines = [line.removeprefix(prefix) for line in stderr[start:].splitlines()]
+    lines = [line.removeprefix(found[-1]["prefix"]) for line in plain[found[-1].start() :].splitlines()]
     for number, line in enumerate(lines[1:], 1):
         if line and not line.startswith((" ", "\t", "+", "|")):
             match = _LAST_LINE.match(line)
@@ -121,7 +123,7 @@ def _continued(lines: list[str]) -> list[str]:
     """A message of several lines cannot be told from what was printed after it: only indented lines are taken."""
     found = []
     for line in lines[:20]:
-        if not line.startswith((" ", "\t")):
+        if not line.startswith((" ", "\t")) or line.lstrip().startswith("+-"):
             break
         found.append(line)
     return found

@@ -83,7 +83,8 @@ def _stamp(now: float) -> str:
 
 
 def _text_line(now: float, level: str, message: str, about: dict[str, object]) -> str:
-    return f"{_stamp(now)} {level.upper():7} drum-supervise: {message}\n"
+    in_one_line = "\\n".join(message.splitlines())  # what a model says must not look like a line of ours
+    return f"{_stamp(now)} {level.upper():7} drum-supervise: {in_one_line}\n"
 
 
 def _json_line(now: float, level: str, message: str, about: dict[str, object]) -> str:

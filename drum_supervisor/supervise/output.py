@@ -4,20 +4,19 @@ A `Sink` is the supervisor's own stdout or stderr. What a stalled reader does no
 then the forwarders stop reading, the pipes fill up, and the children that write too much wait: they alone.
 """
 
-import errno
+import fcntl
 import os
 import select
 import socket
 import stat
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 READ_SIZE = 64 * 1024
 SINK_LIMIT = 1024 * 1024
 SINK_HARD_LIMIT = 8 * SINK_LIMIT
 TAIL_LIMIT = 64 * 1024
-_GONE = (errno.EPIPE, errno.ECONNRESET, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.ENXIO)
 
 
 class Sink:
@@ -33,9 +32,8 @@ class Sink:
     def __init__(self, fd: int, limit: int = SINK_LIMIT) -> None:
         self._buffer = bytearray()
         self._limit = limit
-        self._own_fd: int | None = None
-        self._write = self._writer(fd)
-        self.fd = fd if self._own_fd is None else self._own_fd
+        self._opened = ExitStack()
+        self.fd, self._write = self._open(fd)
 
     @property
     def full(self) -> bool:
@@ -65,9 +63,7 @@ class Sink:
 
     def close(self) -> None:
         """Close what was opened here; the inherited descriptor stays."""
-        if self._own_fd is not None:
-            os.close(self._own_fd)
-            self._own_fd = None
+        self._opened.close()
 
     def readable(self) -> bool:
         return False
@@ -92,29 +88,22 @@ class Sink:
             return self._write(data)
         except BlockingIOError:
             return 0
-        except OSError as error:
-            if error.errno in _GONE:
-                return len(data)
-            raise
+        except OSError:  # nobody reads any more, the disk is full ...: output is lost, and serving goes on
+            return len(data)
 
-    def _writer(self, fd: int) -> Callable[[bytes], int]:
+    def _open(self, fd: int) -> tuple[int, Callable[[bytes], int]]:
+        """Return the descriptor to poll, and what writes to it."""
         mode = os.fstat(fd).st_mode
         if stat.S_ISSOCK(mode):
-            return _SocketWriter(fd)
+            own = self._opened.enter_context(socket.socket(fileno=os.dup(fd)))
+            return fd, lambda data: own.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         if stat.S_ISFIFO(mode) or os.isatty(fd):
             with suppress(OSError):
-                self._own_fd = own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-                return lambda data: os.write(own, data)
-            return lambda data: _write_what_fits(fd, data)
-        return lambda data: os.write(fd, data)
-
-
-class _SocketWriter:
-    def __init__(self, fd: int) -> None:
-        self._socket = socket.socket(fileno=os.dup(fd))
-
-    def __call__(self, data: bytes) -> int:
-        return self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                own_fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+                self._opened.callback(os.close, own_fd)
+                return own_fd, lambda data: os.write(own_fd, data)
+            return fd, lambda data: _write_what_fits(fd, data)
+        return fd, lambda data: os.write(fd, data)
 
 
 def _write_what_fits(fd: int, data: bytes) -> int:
@@ -166,21 +155,22 @@ class Forwarder:
 
     def drain(self) -> None:
         """Take all that a dead child left in the pipe, however full the sink is: at most the pipe's capacity."""
-        while not self.closed and self._forward():
-            pass
+        left = fcntl.fcntl(self.fd, fcntl.F_GETPIPE_SZ)  # its descendants may live, and write faster than we read
+        while not self.closed and left > 0 and (taken := self._forward()):
+            left -= taken
 
     def close(self) -> None:
         self.closed = True
 
-    def _forward(self) -> bool:
+    def _forward(self) -> int:
         try:
             data = os.read(self.fd, READ_SIZE)
         except BlockingIOError:
-            return False
+            return 0
         if not data:
             self.close()
-            return False
+            return 0
         self._sink.write(data)
         if self._tail is not None:
             self._tail.add(data)
-        return True
+        return len(data)

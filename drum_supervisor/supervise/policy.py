@@ -154,8 +154,9 @@ def _stand_in(limits: Limits) -> list[Action]:
     return [StartStandIn()] if limits.stand_in else []
 
 
-def _deadline(limits: Limits) -> Action:
-    return Plan(Alarm.DEADLINE, limits.startup_timeout)
+def _deadline(limits: Limits, delay: float = 0.0) -> Action:
+    """Plan the deadline of a start in `delay` seconds."""
+    return Plan(Alarm.DEADLINE, delay + limits.startup_timeout)
 
 
 def _start(workers: frozenset[int]) -> list[Action]:
@@ -167,6 +168,8 @@ def _start(workers: frozenset[int]) -> list[Action]:
 
 def _ready_first(state: State, event: Ready, limits: Limits) -> Decision:
     """The service is up: whatever answered in its place has to go."""
+    if event.worker not in state.coming:  # it has failed meanwhile
+        return state, []
     came_back = state.phase is Phase.RETRYING
     serving = replace(_arrived(state, event.worker), phase=Phase.SERVING, attempt=1, retries=0, report=None)
     actions: list[Action] = [Cancel(Alarm.END), StopErrorServer()] if came_back else []
@@ -176,6 +179,8 @@ def _ready_first(state: State, event: Ready, limits: Limits) -> Decision:
 
 
 def _ready_more(state: State, event: Ready, limits: Limits) -> Decision:
+    if event.worker not in state.coming:
+        return state, []
     arrived = _arrived(state, event.worker)
     return arrived, ([] if arrived.coming else [Cancel(Alarm.DEADLINE)])
 
@@ -201,7 +206,7 @@ def _crashed(state: State, event: InitFailed | Exited, limits: Limits) -> Decisi
     again = replace(without, coming=without.coming | {event.worker}, crash_restarts=state.crash_restarts + 1)
     delay = restart_delay(len(crashes))
     restart: Action = Plan(Alarm.WORKER, delay, event.worker) if delay else StartWorker(event.worker)
-    return _still_up(again, [StopWorker(event.worker), restart], limits)
+    return _still_up(again, [StopWorker(event.worker), restart], limits, delay)
 
 
 def restart_delay(crashes: int) -> float:
@@ -216,9 +221,9 @@ def _gave_up(state: State, event: InitFailed | Exited, limits: Limits) -> Decisi
     return _fail(state, replace(event.report, cause=cause), limits)
 
 
-def _still_up(state: State, actions: list[Action], limits: Limits) -> Decision:
+def _still_up(state: State, actions: list[Action], limits: Limits, delay: float = 0.0) -> Decision:
     """Serving goes on while a worker is ready; else it is starting again."""
-    actions = [*actions, _deadline(limits)] if state.coming else actions
+    actions = [*actions, _deadline(limits, delay)] if state.coming else actions
     if state.ready:
         return state, actions
     return replace(state, phase=Phase.STARTING), [*_stand_in(limits), *actions]

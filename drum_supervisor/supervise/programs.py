@@ -187,7 +187,16 @@ def _python(module: str) -> tuple[str, ...]:
 
 
 def _filled_in(command: Command, address: Address) -> tuple[str, ...]:
-    """Replace {fd}, {host} and {port}; all other braces are the command's own."""
+    """Replace {fd}, {host} and {port}; all other braces are the command's own.
+
+    Raises:
+        UsageError: {host} or {port} of a unix socket.
+    """
+    if address.path and (command.uses("host") or command.uses("port")):
+        raise UsageError(
+            f"--address {address}: a unix socket has no {{host}} and no {{port}}. Let the command inherit it ({{fd}}), "
+            "or write its path into the command."
+        )
     values = {"{fd}": str(LISTENER_FD), "{host}": address.host, "{port}": str(address.port)}
     return tuple(_replaced(argument, values) for argument in command.argv)
 

@@ -103,7 +103,10 @@ class _Probe:
         self._sent = False
         self._head = b""
         target = address.path or (address.client_host, address.port)
-        self._error = self._socket.connect_ex(target)
+        try:
+            self._error = self._socket.connect_ex(target)
+        except OSError as error:  # a name that means nothing, or has no address of this family
+            self._error = error.errno or errno.EADDRNOTAVAIL
 
     def close(self) -> None:
         self.closed = True

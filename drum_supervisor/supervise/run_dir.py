@@ -7,9 +7,11 @@ process, so whoever can take it knows that nobody runs there.
 import errno
 import fcntl
 import os
+import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from pathlib import Path
 from drum_supervisor.contract.exits import UsageError
 
 LONGEST_SOCKET_PATH = 107 - len(".4194304")  # supervisord binds a temporary name first: the path, a dot and the pid
+
+LONGEST_START = 60.0  # seconds from making a directory to locking it: milliseconds, on any sane machine
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class RunDir:
 
     def write(self, path: Path, text: str) -> None:
         """Write a file of this directory that only its owner reads."""
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:  # file names need not be UTF-8
             file.write(text)
 
     def remove(self) -> None:
@@ -89,11 +94,20 @@ def make(given: str, environ: Mapping[str, str]) -> RunDir:
         _make_private(parent, "The directory for run directories")
         _remove_stale(parent)
         run_dir = RunDir(Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent)), private=True)
-    if len(os.fsencode(run_dir.socket)) > LONGEST_SOCKET_PATH:
+    problem = _problem_of(run_dir)
+    if problem:
         if run_dir.private:
             run_dir.remove()
-        raise UsageError(f"Run directory {run_dir.path} has too long a path for a socket: choose a shorter --run-dir.")
+        raise UsageError(f"Run directory {run_dir.path} {problem}: choose a shorter, plainer --run-dir.")
     return run_dir
+
+
+def _problem_of(run_dir: RunDir) -> str:
+    if len(os.fsencode(run_dir.socket)) > LONGEST_SOCKET_PATH:
+        return "has too long a path for a socket"
+    if re.search(r"\s[;#]|[\r\n]", str(run_dir.path)):
+        return "has a path of which supervisord would read a part as a comment"
+    return ""
 
 
 def lock(run_dir: RunDir) -> int:
@@ -167,10 +181,16 @@ def _make_private(path: Path, what: str) -> None:
 def _remove_stale(parent: Path) -> None:
     """Remove what supervisors that were killed left behind."""
     for path in parent.iterdir():
-        pid = path.name.partition("-")[0]
-        starting = pid.isdigit() and os.path.exists(f"/proc/{pid}")  # made, and not locked yet
-        if path.is_dir() and not path.is_symlink() and not starting and not is_running(path):
+        if path.is_dir() and not path.is_symlink() and not _is_new(path) and not is_running(path):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_new(path: Path) -> bool:
+    """Whether it may just have been made, and not been locked yet. Its pid says nothing: in containers all are 1."""
+    try:
+        return time.time() - path.stat().st_mtime < LONGEST_START
+    except OSError:
+        return True
 
 
 def _pid(run_dir: RunDir) -> str:

@@ -167,7 +167,7 @@ def limits(settings: Settings, workers: int) -> Limits:
 
 
 def last_words(state: State) -> str:
-    """Return in one sentence why the supervisor ends: the last line on stderr and the termination message."""
+    """Return in one line why the supervisor ends: the last line on stderr and the termination message."""
     if state.exit_code == ExitCode.STOPPED or state.report is None:
         return "stopped on request"
     report = state.report
@@ -178,7 +178,7 @@ def last_words(state: State) -> str:
         "kept_dying": "the model server kept dying after it had been ready",
         "died": "the model server died and is not to be restarted",
     }[report.cause.value]
-    return f"{what}: {report.error}"
+    return " ".join(f"{what}: {report.error}".split())
 
 
 class TerminationLog:

@@ -20,14 +20,23 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from drum_supervisor.contract.exits import ExitCode, of_signal, signal_name
 from drum_supervisor.contract.report import InitFailed, Message, Stage, decode, encode
-from drum_supervisor.fronts.wire import HEAD_SECONDS, PIECE
+from drum_supervisor.fronts.wire import CROWDED_PATIENCE, HEAD_SECONDS, PIECE, wait_for_close
 from drum_supervisor.serve.process import STOP_SIGNALS
 from drum_supervisor.serve.progress import Progress
 
-THREADS = 40
+# Each takes one connection, from its first byte to its answer. How many predictions run at once is the application's.
+THREADS = 256
 
 # How long a stop waits for a request that has not arrived.
 SILENT_GRACE = 1.0
+
+# How long a client may take to close after its answer: it has one of the threads meanwhile.
+CLOSING_SECONDS = 1.0
+
+ACCEPT_PAUSE = 0.5
+
+# Threads that clients who are slow with their heads cannot take.
+_FOR_OTHERS = 16
 
 _STOPPING = (*STOP_SIGNALS, signal.SIGQUIT)
 
@@ -39,11 +48,13 @@ class Options:
     Attributes:
         drain_seconds: how long requests that have arrived may take after the stop.
         backlog: of the listener; gunicorn sets it anew.
+        head_seconds: how long a client may take for the head of its request.
     """
 
     workers: int
     drain_seconds: float
     backlog: int
+    head_seconds: float = HEAD_SECONDS
 
 
 def serve(
@@ -58,9 +69,10 @@ def serve(
         send: tells the supervisor, from the workers and from the master.
     """
     words = _Words()
-    application = _Application(load, Progress(lambda message: _send_both(message, send, words)), options)
+    progress = Progress(lambda message: _send_both(message, send, words))
+    application = _Application(load, progress, options, f"fd://{listener.detach()}")
     try:
-        _Arbiter(application, listener, words, Progress(send)).run()
+        _Arbiter(application, words, Progress(send)).run()
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else ExitCode.INTERNAL
     return ExitCode.STOPPED
@@ -98,24 +110,26 @@ def _send_both(message: Message, send: Callable[[Message], None], words: _Words)
 class _Application(BaseApplication):
     """The application as gunicorn's configuration sees it."""
 
-    def __init__(self, load: Callable[[Progress], Any], progress: Progress, options: Options) -> None:
+    def __init__(self, load: Callable[[Progress], Any], progress: Progress, options: Options, bind: str) -> None:
         self.progress = progress
+        self.options = options
         self._load = load
-        self._options = options
+        self._bind = bind
         super().__init__()
 
     def load_config(self) -> None:
         settings = {
-            "workers": self._options.workers,
-            "worker_class": _Worker,
+            "bind": self._bind,
+            "workers": self.options.workers,
+            "worker_class": f"{_Worker.__module__}.{_Worker.__qualname__}",  # gunicorn 21 takes no class
             "threads": THREADS,
             "timeout": 0,  # a prediction takes as long as it takes; the worker's heart beats in another thread anyway
-            "graceful_timeout": max(round(self._options.drain_seconds), 1),
-            "backlog": self._options.backlog,
-            "keepalive": 0,
+            "graceful_timeout": max(round(self.options.drain_seconds), 1),
+            "backlog": self.options.backlog,
+            "keepalive": max(round(self.options.head_seconds), 1),  # of connections whose request has not arrived
             "limit_request_line": 8190,
             "loglevel": "warning",
-            "control_socket_disable": True,  # gunicorn 25 and later opens one, at a path that all share
+            "control_socket_disable": True,  # newer gunicorns open one, at a path that all share
         }
         for name, value in settings.items():
             if name in self.cfg.settings:
@@ -132,7 +146,7 @@ class _Application(BaseApplication):
 class _Arbiter(Arbiter):
     """gunicorn's master, which gives up when a worker dies before it was ready: gunicorn would start it for ever."""
 
-    def __init__(self, app: _Application, listener: socket.socket, words: _Words, progress: Progress) -> None:
+    def __init__(self, app: _Application, words: _Words, progress: Progress) -> None:
         super().__init__(app)
         self._words = words
         self._progress = progress
@@ -141,7 +155,6 @@ class _Arbiter(Arbiter):
         self._stop_signals = 0
         self._is_stopping = False
         self.systemd = True  # the socket is not ours: gunicorn would unlink a unix socket's file
-        self.cfg.set("bind", f"fd://{listener.detach()}")
         self.LISTENERS = create_sockets(self.cfg, self.log)  # type: ignore[misc, arg-type]
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
@@ -242,23 +255,21 @@ class _Worker(ThreadWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._is_loaded = False
         self._stop_began: float | None = None
+        self._full_at = 0.0
         self._heads: dict[socket.socket, float] = {}  # connections whose head is being read, and since when
 
     def init_signals(self) -> None:
         super().init_signals()
         for number in _STOPPING:
-            if not self._is_loaded:
-                signal.signal(number, signal.SIG_DFL)
-            elif number in STOP_SIGNALS:
-                signal.signal(number, self._on_stop)
+            signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
-        self._is_loaded = True
-        self.init_signals()
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGQUIT, self.handle_quit)
 
     def run(self) -> None:
         self.poller.register(self.PIPE[0], selectors.EVENT_READ, lambda fd: os.read(fd, PIECE))
@@ -271,25 +282,52 @@ class _Worker(ThreadWorker):
         now = time.monotonic()
         if self._stop_began is not None:
             self._drain(now - self._stop_began)
+        elif now - self._full_at > ACCEPT_PAUSE:
+            self.worker_connections = self.cfg.worker_connections
+        self._make_room()
         for connection, began in list(self._heads.items()):
-            if now - began > HEAD_SECONDS:
+            if now - began > self.app.options.head_seconds:
                 _end_reading(connection)
+
+    def accept(self, *args: Any) -> None:
+        try:
+            super().accept(*args)
+        except OSError as error:
+            # Out of descriptors, for which gunicorn would end the worker. For a while there can be no more connections.
+            self.log.warning("Cannot accept a connection: %s", error)
+            self._full_at, self.worker_connections = time.monotonic(), self.nr_conns
+        self._make_room()
 
     def handle(self, conn: Any) -> Any:
         self._heads[conn.sock] = time.monotonic()
         try:
-            return super().handle(conn)
+            result = super().handle(conn)
         finally:
             self._heads.pop(conn.sock, None)
+        if result is False or (isinstance(result, tuple) and not result[0]):
+            # gunicorn 27 waits for the client in the one thread that accepts, 2 seconds each; older ones close at once
+            wait_for_close(conn.sock, CLOSING_SECONDS)
+            _end_reading(conn.sock)
+        return result
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         self._heads.pop(conn.sock, None)
+        req.force_close()
         return super().handle_request(req, conn)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         # Once is enough: the master and whoever signals the process group may both ask, and more than once.
         if self._stop_began is None:
             self._stop_began = time.monotonic()
+            self._wake()
+
+    def _make_room(self) -> None:
+        """Give up clients that keep us waiting for their heads, the longest first, when threads run out."""
+        excess = max(self.nr_conns - (THREADS - _FOR_OTHERS), 0)
+        slow = [each for each, began in list(self._heads.items()) if time.monotonic() - began > CROWDED_PATIENCE]
+        for connection in slow[:excess]:
+            self._heads.pop(connection, None)
+            _end_reading(connection)
 
     def _drain(self, seconds: float) -> None:
         if hasattr(self, "set_accept_enabled"):
@@ -305,7 +343,11 @@ class _Worker(ThreadWorker):
                     _end_reading(connection)
         if self.nr_conns == 0 or seconds > self.cfg.graceful_timeout:
             self.alive = False
-            os.write(self.PIPE[1], b"\0")  # the loop is about to wait
+            self._wake()  # the loop is about to wait
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):
+            os.write(self.PIPE[1], b"\0")
 
 
 def _end_reading(connection: socket.socket) -> None:

@@ -15,7 +15,15 @@ from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
 from drum_supervisor.contract.listener import address_of
 from drum_supervisor.fronts.http1 import MAX_HEAD, BadRequestError, ChunkedBody, end_of_head, parse_head
-from drum_supervisor.fronts.wire import CLIENT_GONE, HEAD_SECONDS, PIECE, response_headers, split_target
+from drum_supervisor.fronts.wire import (
+    CLIENT_GONE,
+    CROWDED_PATIENCE,
+    HEAD_SECONDS,
+    PIECE,
+    response_headers,
+    split_target,
+    wait_for_close,
+)
 from drum_supervisor.serve.process import StopSignals
 from drum_supervisor.services.messages import CLOSE, message_response
 
@@ -38,18 +46,20 @@ def serve(
     on_ready: Callable[[], None],
     drain_seconds: float,
     max_connections: int = MAX_CONNECTIONS,
+    head_seconds: float = HEAD_SECONDS,
 ) -> None:
     """Serve `app` on `listener` until a stop is asked for, and then until all that was accepted is answered.
 
     Args:
         on_ready: called when connections are accepted.
         drain_seconds: how long requests that have arrived may take after the stop.
-        max_connections: one more, and the one that has kept us waiting for its head the longest is given up; if none
-            does, nothing is accepted until there is room.
+        max_connections: if there are as many, the one that keeps us waiting for its head the longest is given up for
+            the next one; if none does, nothing is accepted until there is room.
+        head_seconds: how long a client may take for the head of its request.
     """
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
-        server = _Server(app, listener, selector, max_connections)
+        server = _Server(app, listener, selector, max_connections, head_seconds)
         stack.callback(server.close)
         selector.register(stop, selectors.EVENT_READ)
         on_ready()
@@ -61,7 +71,12 @@ def serve(
 
 class _Server(ThreadedWSGIServer):
     def __init__(
-        self, app: Any, listener: socket.socket, selector: selectors.BaseSelector, max_connections: int
+        self,
+        app: Any,
+        listener: socket.socket,
+        selector: selectors.BaseSelector,
+        max_connections: int,
+        head_seconds: float,
     ) -> None:
         address = address_of(listener)
         super().__init__(
@@ -70,6 +85,7 @@ class _Server(ThreadedWSGIServer):
         self._listener = listener
         self._selector = selector
         self._max_connections = max_connections
+        self._head_seconds = head_seconds
         self._accepts = False
         self._pause_ends = 0.0
         self._changed = threading.Condition()
@@ -89,7 +105,7 @@ class _Server(ThreadedWSGIServer):
             elif key.fd == self._finished:
                 with suppress(BlockingIOError):
                     os.read(self._finished, PIECE)
-        self._give_up_heads(time.monotonic() - HEAD_SECONDS)
+        self._give_up_heads(time.monotonic() - self._head_seconds)
 
     def drain(self, seconds: float) -> None:
         """Accept no more, and wait until every connection is answered."""
@@ -117,28 +133,24 @@ class _Server(ThreadedWSGIServer):
             self._changed.notify_all()
 
     def shutdown_request(self, request: Any) -> None:
-        """Close a connection once the client has read the answer: data that is left unread would reset it."""
-        with suppress(OSError):
-            request.shutdown(socket.SHUT_WR)
-            deadline = time.monotonic() + CLOSING_SECONDS
-            while (left := deadline - time.monotonic()) > 0:
-                request.settimeout(left)
-                if not request.recv(PIECE):
-                    break
+        wait_for_close(request, CLOSING_SECONDS)
         request.close()
 
     def _timeout(self) -> float | None:
         now = time.monotonic()
         with self._changed:
-            moments = [began + HEAD_SECONDS for began in itertools.islice(self._heads.values(), 1)]
+            patience = self._head_seconds if self._accepts else CROWDED_PATIENCE
+            moments = [began + patience for began in itertools.islice(self._heads.values(), 1)]
         if self._pause_ends > now:
             moments.append(self._pause_ends)
         return max(min(moments) - now, 0) if moments else None
 
     def _accept_or_not(self) -> None:
+        now = time.monotonic()
         with self._changed:
-            has_room = len(self._connections) < self._max_connections or bool(self._heads)
-        accepts = has_room and time.monotonic() >= self._pause_ends
+            can_make_room = any(now - began >= CROWDED_PATIENCE for began in itertools.islice(self._heads.values(), 1))
+            has_room = len(self._connections) < self._max_connections or can_make_room
+        accepts = has_room and now >= self._pause_ends
         if accepts and not self._accepts:
             self._selector.register(self._listener, selectors.EVENT_READ)
         if self._accepts and not accepts:
@@ -159,8 +171,9 @@ class _Server(ThreadedWSGIServer):
             self._heads[connection] = time.monotonic()
             is_full = len(self._connections) > self._max_connections
             oldest = next(iter(self._heads))
-        if is_full:
-            _end(oldest)
+            if is_full and oldest is not connection:
+                del self._heads[oldest]
+                _end(oldest)
         try:
             threading.Thread(target=self._converse, args=(connection, address), daemon=True).start()
         except RuntimeError:  # no more threads

@@ -1,0 +1,114 @@
+"""The Flask front: a service as a WSGI application, whose extensions, blueprints for example, are Flask's."""
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from flask import Flask, request
+from flask import Response as FlaskResponse
+
+from drum_supervisor.fronts.deadlines import Deadlines
+from drum_supervisor.fronts.wire import (
+    BAD_CHUNKS,
+    CLIENT_GONE,
+    PIECE,
+    BodyKeeper,
+    has_body,
+    merge_headers,
+    response_headers,
+    too_slow,
+)
+from drum_supervisor.services.messages import Plan, Request, Response, Service
+
+# Where a WSGI server puts the connection: not in the standard, but werkzeug and gunicorn do.
+_CONNECTIONS = ("werkzeug.socket", "gunicorn.socket")
+
+# What werkzeug's router says about a route that was added later: "add a slash", and "not with this method".
+_ROUTE_IS_FOUND = (308, 405)
+
+
+def create_app(service: Service, name: str = "drum_supervisor") -> Flask:
+    """Return an application that hands every request to `service` which no route of its own takes.
+
+    Nothing is served that the service does not know: no static files, no redirects. Routes that are added later come
+    first, `before_request` functions and the like that are added later see every request.
+    """
+    return _ServiceApp(service, name)
+
+
+class _ServiceApp(Flask):
+    def __init__(self, service: Service, name: str) -> None:
+        super().__init__(name, static_folder=None)
+        self._service = service
+        self._deadlines = Deadlines()
+
+    def dispatch_request(self, *context: Any) -> Any:
+        failure = request.routing_exception
+        if failure is None or failure.code in _ROUTE_IS_FOUND:
+            return super().dispatch_request(*context)
+        return _flask_response(_answer(self._service, request.environ, self._deadlines))
+
+
+def _answer(service: Service, environ: Mapping[str, Any], deadlines: Deadlines) -> Response:
+    method = environ["REQUEST_METHOD"].upper()
+    path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace") or "/"
+    plan = service.plan(method, path)
+    headers = merge_headers(_headers(environ))
+    keeper, broken = BodyKeeper(plan.keep), ""
+    if has_body(headers):
+        broken = _read_body(keeper, environ, plan, deadlines)
+    body = b"" if broken else keeper.body()
+    query = environ.get("QUERY_STRING", "")
+    return service.answer(Request(method, path, query, headers, body, keeper.too_large, broken))
+
+
+def _headers(environ: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in environ.items():
+        if key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            yield key.removeprefix("HTTP_").replace("_", "-"), value
+
+
+def _connection(environ: Mapping[str, Any]) -> socket.socket | None:
+    return next((environ[key] for key in _CONNECTIONS if key in environ), None)
+
+
+def _read_body(keeper: BodyKeeper, environ: Mapping[str, Any], plan: Plan, deadlines: Deadlines) -> str:
+    """Read the body to its end; return why that failed, or an empty text.
+
+    After `plan.drain_seconds` the connection is made to be at its end. A time-out of the socket would not do: it
+    begins anew with each byte, and servers read until a buffer is full.
+    """
+    is_chunked = "HTTP_TRANSFER_ENCODING" in environ
+    give_up = _GiveUp(_connection(environ))
+    try:
+        with deadlines.after(plan.drain_seconds, give_up):
+            while (piece := request.stream.read(PIECE)) and not give_up.called:
+                keeper.add(piece)
+        # gunicorn ends a body that is too short as if it were complete
+        is_short = not is_chunked and keeper.length < (request.content_length or 0)
+    except Exception:  # noqa: BLE001 - each server has its own errors for what clients do
+        is_short = True
+    if give_up.called:
+        return too_slow(plan.drain_seconds)
+    return (BAD_CHUNKS if is_chunked else CLIENT_GONE) if is_short else ""
+
+
+class _GiveUp:
+    def __init__(self, connection: socket.socket | None) -> None:
+        self.called = False
+        self._connection = connection
+
+    def __call__(self) -> None:
+        self.called = True
+        if self._connection is not None:
+            with suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RD)
+
+
+def _flask_response(response: Response) -> FlaskResponse:
+    headers = response_headers(response)
+    result = FlaskResponse(response.body, response.status, headers)
+    if response.status in (204, 304):
+        result.headers.pop("Content-Type", None)  # Flask's own
+    return result

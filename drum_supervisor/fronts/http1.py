@@ -1,0 +1,189 @@
+"""HTTP/1.1 requests as the standard-library front reads them: strictly, and without I/O. Bytes in, meaning out."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from drum_supervisor.fronts.wire import BAD_CHUNKS, PIECE, merge_headers
+
+MAX_HEAD = 64 * 1024
+MAX_TARGET = 8 * 1024
+MAX_HEADERS = 100
+MAX_CHUNK_LINE = 4 * 1024
+MAX_TRAILERS = 16 * 1024
+
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_REQUEST_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/([0-9])\.([0-9])")
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
+
+
+class BadRequestError(Exception):
+    """A head that is answered with `status` and this text, whatever it asks for."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BadBodyError(Exception):
+    """A body that breaks off the rules; the text says how."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a request.
+
+    Attributes:
+        version: `HTTP/1.0` or `HTTP/1.1`.
+        headers: by lower-case name.
+        length: of the body; None when it comes in chunks.
+        expects_continue: the client waits for `100 Continue` before it sends the body.
+    """
+
+    method: str
+    target: str
+    version: str
+    headers: dict[str, str]
+    length: int | None
+    expects_continue: bool
+
+
+def end_of_head(received: bytearray, searched: int) -> int | None:
+    """Return where the head ends in what was received, or None; before `searched` it is known not to.
+
+    Raises:
+        BadRequestError: it is too large, whatever else it may be.
+    """
+    found = _END_OF_HEAD.search(received, max(searched - 3, 0))
+    if (found.end() if found else len(received)) > MAX_HEAD:
+        raise BadRequestError(431, f"The head of the request is larger than {MAX_HEAD} bytes.")
+    return found.end() if found else None
+
+
+def parse_head(data: bytes) -> Head:
+    """Read a whole head.
+
+    Raises:
+        BadRequestError: it is no HTTP/1 request, or more than is reasonable.
+    """
+    first, *lines = data.decode("latin-1").strip("\r\n").split("\n")
+    method, target, version = _request_line(first.removesuffix("\r"))
+    if len(lines) > MAX_HEADERS:
+        raise BadRequestError(431, f"The request has more than {MAX_HEADERS} headers.")
+    pairs = [_header(line.removesuffix("\r")) for line in lines]
+    headers = merge_headers(pairs)
+    expects_continue = version != "HTTP/1.0" and headers.get("expect", "").lower() == "100-continue"
+    return Head(method, target, version, headers, _body_length(pairs), expects_continue)
+
+
+def _request_line(line: str) -> tuple[str, str, str]:
+    match = _REQUEST_LINE.fullmatch(line)
+    if not match:
+        raise BadRequestError(400, "The request does not begin with METHOD TARGET HTTP/1.1.")
+    method, target, major, minor = match.groups()
+    if major != "1":
+        raise BadRequestError(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
+    if len(target) > MAX_TARGET:
+        raise BadRequestError(414, f"The target of the request is longer than {MAX_TARGET} bytes.")
+    return method, target, "HTTP/1.0" if minor == "0" else "HTTP/1.1"
+
+
+def _header(line: str) -> tuple[str, str]:
+    match = _HEADER.fullmatch(line)
+    if not match:
+        raise BadRequestError(400, "The request has a line that is no header.")
+    return match[1], match[2].strip(" \t")
+
+
+def _body_length(pairs: list[tuple[str, str]]) -> int | None:
+    codings = [value.lower() for name, value in pairs if name.lower() == "transfer-encoding"]
+    if codings:
+        if codings != ["chunked"]:
+            raise BadRequestError(501, "The only transfer coding that is understood here is chunked.")
+        return None
+    lengths = {value for name, value in pairs if name.lower() == "content-length"} or {"0"}
+    length = lengths.pop()
+    if lengths or not _LENGTH.fullmatch(length):
+        raise BadRequestError(400, "The Content-Length is not one number.")
+    return int(length)
+
+
+class LengthBody:
+    """A body of known length."""
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+
+    @property
+    def done(self) -> bool:
+        return self._left == 0
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take what was received; yield what of it is the body."""
+        piece = data[: self._left]
+        self._left -= len(piece)
+        yield piece
+
+
+class _Line(Enum):
+    SIZE = 1
+    AFTER_CHUNK = 2
+    TRAILER = 3
+
+
+class ChunkedBody:
+    """A body in chunks."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self._left = 0
+        self._line = bytearray()
+        self._expected = _Line.SIZE
+        self._trailers = 0
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take what was received; yield what of it is the body.
+
+        Raises:
+            BadBodyError: these are no chunks.
+        """
+        position = 0
+        while position < len(data) and not self.done:
+            if self._left:
+                piece = data[position : position + min(self._left, PIECE)]
+                self._left -= len(piece)
+                position += len(piece)
+                yield piece
+            else:
+                end = data.find(b"\n", position) + 1 or len(data)
+                self._take(data[position:end])
+                position = end
+
+    def _take(self, part: bytes) -> None:
+        self._line += part
+        if len(self._line) > MAX_CHUNK_LINE:
+            raise BadBodyError(BAD_CHUNKS)
+        if part.endswith(b"\n"):
+            line = bytes(self._line).removesuffix(b"\n").removesuffix(b"\r")
+            self._line.clear()
+            self._end_line(line)
+
+    def _end_line(self, line: bytes) -> None:
+        if self._expected is _Line.SIZE:
+            match = _CHUNK_SIZE.fullmatch(line)
+            if not match:
+                raise BadBodyError(BAD_CHUNKS)
+            self._left = int(match[1], 16)
+            self._expected = _Line.AFTER_CHUNK if self._left else _Line.TRAILER
+        elif self._expected is _Line.AFTER_CHUNK:
+            if line:
+                raise BadBodyError(BAD_CHUNKS)
+            self._expected = _Line.SIZE
+        else:
+            self._trailers += len(line)
+            if self._trailers > MAX_TRAILERS:
+                raise BadBodyError(BAD_CHUNKS)
+            self.done = not line

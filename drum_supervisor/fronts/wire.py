@@ -1,0 +1,120 @@
+"""What every front does in the same way, so that their answers are the same byte for byte. Standard library only."""
+
+import re
+import socket
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from io import BytesIO
+
+from drum_supervisor.services.messages import Response
+
+# How long a client may take for the head of its request, in all.
+HEAD_SECONDS = 30.0
+
+# How long it may take for certain, even if there are more clients than can be served at once.
+CROWDED_PATIENCE = 1.0
+
+# How much of a body is read at once.
+PIECE = 64 * 1024
+
+CLIENT_GONE = "the client closed the connection"
+BAD_CHUNKS = "its chunks are malformed"
+
+_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
+_NOT_JOINED = ("content-type", "content-length")
+
+
+def too_slow(seconds: float) -> str:
+    """Say why a body is broken that had not arrived after `seconds`."""
+    return f"it did not arrive within {seconds:g} seconds"
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """Return the decoded path and the raw query of a request's target.
+
+    An absolute target, `http://host/path`, loses scheme and host; an empty path is `/` (RFC 9110, 4.2.3).
+    """
+    path, _, query = target.partition("#")[0].partition("?")
+    _, scheme_ends, rest = path.partition("://")
+    if scheme_ends and not path.startswith("/"):
+        path = "/" + rest.partition("/")[2]
+    return decode_path(path.encode("latin-1")) or "/", query
+
+
+def decode_path(path: bytes) -> str:
+    """Decode `%C3%BC` and the like; what is no UTF-8 becomes U+FFFD, nothing is refused."""
+    return _ENCODED.sub(lambda match: bytes((int(match[1], 16),)), path).decode("utf-8", "replace")
+
+
+def merge_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the headers by their lower-case names, as WSGI has them, which loses more than the others.
+
+    Repeated ones are joined by a comma (RFC 9110, 5.3), of those that describe the body the last holds; names with
+    an underscore are left out, because WSGI cannot tell them from those with a hyphen.
+    """
+    merged: dict[str, str] = {}
+    for name, value in pairs:
+        key = name.lower()
+        if "_" in key:
+            continue
+        is_joined = key in merged and key not in _NOT_JOINED
+        merged[key] = f"{merged[key]},{value}" if is_joined else value
+    return merged
+
+
+def has_body(headers: dict[str, str]) -> bool:
+    """Whether a request with these headers announces a body."""
+    return "transfer-encoding" in headers or headers.get("content-length", "0").strip() != "0"
+
+
+def response_headers(response: Response) -> list[tuple[str, str]]:
+    """Return all headers of `response`: type and length of its body, which 204 and 304 do not have, and its own."""
+    if response.status in (204, 304):
+        return list(response.headers)
+    described = [("Content-Type", response.content_type), ("Content-Length", str(len(response.body)))]
+    return [*described, *response.headers]
+
+
+def wait_for_close(connection: socket.socket, seconds: float) -> None:
+    """Say that no more will come, and wait until the client has read the answer and closes, but not longer.
+
+    Closing a connection with unread data in it would reset it, and with it an answer that is still on its way.
+    """
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not connection.recv(PIECE):
+                return
+
+
+class BodyKeeper:
+    """Takes a body piece by piece and keeps it as long as it is not longer than `limit`; 0 keeps nothing.
+
+    Attributes:
+        length: of all that was taken.
+        too_large: it was longer than a limit that is not 0; what had been kept is thrown away.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.length = 0
+        self.too_large = False
+        self._limit = limit
+        self._kept = BytesIO()  # getvalue() shares its memory: the body is in memory once
+
+    def add(self, piece: bytes) -> None:
+        """Take the next piece."""
+        self.length += len(piece)
+        if not self._limit or self.too_large:
+            return
+        if self._kept.tell() + len(piece) > self._limit:
+            self.too_large = True
+            self._kept = BytesIO()
+        else:
+            self._kept.write(piece)
+
+    def body(self) -> bytes:
+        """Return what was kept."""
+        return self._kept.getvalue()

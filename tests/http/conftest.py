@@ -1,0 +1,42 @@
+"""Children for the tests of this folder; none is left running."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.http.children import Child, listening
+
+FRONTS = ("stdlib", "fastapi", "flask", "gunicorn")
+ECHO = str(Path(__file__).with_name("echo.py"))
+
+
+@pytest.fixture(scope="module", params=FRONTS)
+def front(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def echo(front: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
+    """The echo service on `front`, one process for the tests of a module."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(listening())
+        child = Child(tmp_path_factory.mktemp(front), [ECHO, front], listener)
+        stack.callback(child.close)
+        yield child.until_ready()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Child]]:
+    """Start a child on a listener of its own, or on the given one."""
+    with ExitStack() as stack:
+
+        def start_child(*argv: str, listener=None, address="127.0.0.1:0", environ=None, supervised=True) -> Child:
+            listener = listener or stack.enter_context(listening(address))
+            folder = tmp_path / f"child{len(list(tmp_path.iterdir()))}"
+            child = Child(folder, argv, listener, environ, supervised)
+            stack.callback(child.close)
+            return child
+
+        yield start_child

@@ -1,0 +1,310 @@
+"""One contract for all fronts: what a service is asked and what a client gets are the same everywhere."""
+
+import hashlib
+import json
+import os
+import socket
+import threading
+from contextlib import suppress
+
+import pytest
+
+from tests.http.children import ANSWER_SECONDS, Raw, answer, ask, connect, measured, request
+
+METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "FOO")
+TARGETS = {
+    "/": ("/", ""),
+    "//": ("//", ""),
+    "//host/x": ("//host/x", ""),
+    "//[": ("//[", ""),
+    "/docs": ("/docs", ""),
+    "/openapi.json": ("/openapi.json", ""),
+    "/static/x": ("/static/x", ""),
+    "/x/": ("/x/", ""),
+    "/x?": ("/x", ""),
+    "/x?a=%20&b=?/": ("/x", "a=%20&b=?/"),
+    "/%2e%2e/": ("/../", ""),
+    "/../x/./y": ("/../x/./y", ""),
+    "/a%2Fb": ("/a/b", ""),
+    "/%C3%BC": ("/ü", ""),
+    "/%FF": ("/\N{REPLACEMENT CHARACTER}", ""),
+    "/%": ("/%", ""),
+    "/%zz": ("/%zz", ""),
+    "/a%00b": ("/a\0b", ""),
+    "/a;b=c": ("/a;b=c", ""),
+    "http://other/x?y": ("/x", "y"),
+    "http://other": ("/", ""),
+}
+
+
+def echoed(raw: Raw) -> dict:
+    return json.loads(raw.body)
+
+
+def own(raw: Raw) -> dict:
+    """Return what a service decides on."""
+    names = ("content-type", "content-length", "x-echo", "x_echo_path", "allow")
+    return {"status": raw.status, **{name: raw.headers.get(name) for name in names}}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_method_and_every_path_reaches_the_service(echo, method, target):
+    raw = ask(echo.listener, request(method, target))
+    path, query = TARGETS[target]
+    expected = {"pid": 0, "method": method, "path": path, "query": query, "headers": {}}
+    expected |= {"body": "", "length": 0, "too_large": False, "broken": ""}
+    body = json.dumps(expected).encode()
+    assert own(raw) == {
+        "status": 200,
+        "content-type": ["application/json"],
+        "content-length": [str(len(body))],
+        "x-echo": [method],
+        "x_echo_path": [str(len(path))],
+        "allow": None,
+    }
+    assert raw.body == (b"" if method == "HEAD" else body)
+
+
+def test_asterisk_reaches_the_service(echo):
+    assert echoed(ask(echo.listener, request("OPTIONS", "*")))["path"] == "*"
+
+
+@pytest.mark.parametrize("status", [200, 201, 404, 405, 413, 422, 500, 503, 513, 599])
+def test_status_is_the_service_s(echo, status):
+    assert ask(echo.listener, request("GET", f"/status/{status}")).status == status
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize("status", [204, 304])
+def test_answers_without_content_have_no_headers_about_it(echo, status, method):
+    raw = ask(echo.listener, request(method, f"/status/{status}"))
+    assert (raw.status, raw.body) == (status, b"")
+    assert raw.headers.get("content-type") is None
+    assert raw.headers.get("content-length") is None
+    assert raw.header("x-echo") == method
+
+
+def test_headers_are_merged_as_wsgi_merges_them(echo):
+    lines = ["X-Twice: a", "x-twice: b,c", "X-Empty:", "Content-Type: text/csv; charset=utf-8", "X_Under: no"]
+    headers = echoed(ask(echo.listener, request("GET", "/", headers=lines)))["headers"]
+    assert headers == {"x-twice": "a,b,c", "x-empty": "", "content-type": "text/csv; charset=utf-8"}
+
+
+def chunked(method: str, target: str, *lines: bytes) -> bytes:
+    head = f"{method} {target} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head.encode() + b"\r\n".join([*lines, b""])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request("POST", "/keep/10", b"0123456789"),
+        chunked("POST", "/keep/10", b"4", b"0123", b"6", b"456789", b"0", b""),
+        chunked("POST", "/keep/10", b"000A;name=value", b"0123456789", b"0", b"X-Trailer: x", b""),
+    ],
+    ids=["length", "chunked", "chunked with extension and trailer"],
+)
+def test_body_that_fits_is_kept(echo, data):
+    shown = echoed(ask(echo.listener, data))
+    assert shown["body"] == hashlib.sha256(b"0123456789").hexdigest()
+    assert (shown["length"], shown["too_large"], shown["broken"]) == (10, False, "")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request("POST", "/keep/9", b"0123456789"),
+        request("POST", "/keep/9", b"x" * 1_000_000),
+        chunked("POST", "/keep/9", b"4", b"0123", b"6", b"456789", b"0", b""),
+    ],
+    ids=["length", "much longer", "chunked"],
+)
+def test_body_that_is_too_large_is_thrown_away(echo, data):
+    shown = echoed(ask(echo.listener, data))
+    assert (shown["length"], shown["too_large"], shown["broken"]) == (0, True, "")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [request("POST", "/x", b"0123456789"), chunked("POST", "/x", b"4", b"0123", b"0", b"")],
+    ids=["length", "chunked"],
+)
+def test_body_that_nobody_wants_is_drained(echo, data):
+    raw = ask(echo.listener, data)
+    assert raw.status == 200
+    assert (echoed(raw)["length"], echoed(raw)["too_large"]) == (0, False)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [(b"zz", b"0123", b"0", b""), (b"4", b"01234", b"0", b""), (b"-4", b"0123"), (b"", b"")],
+    ids=["no number", "longer than said", "negative", "empty"],
+)
+def test_broken_chunks_are_a_bad_request(echo, lines):
+    assert ask(echo.listener, chunked("POST", "/keep/100", *lines)).status == 400
+
+
+def test_body_that_ends_early_is_broken(echo, front):
+    with connect(echo.listener) as connection:
+        connection.sendall(
+            request("POST", "/keep/100", b"0123456789", ["Content-Length: 50"])[:-5].replace(
+                b"Content-Length: 10\r\n", b""
+            )
+        )
+        connection.shutdown(socket.SHUT_WR)
+        if front != "fastapi":  # uvicorn ends the conversation by itself
+            raw = answer(connection)
+            assert raw.status == 400
+            assert echoed(raw)["broken"] == "the client closed the connection"
+    assert ask(echo.listener, request("GET", "/")).status == 200
+
+
+def test_slow_body_is_given_up(echo):
+    with connect(echo.listener) as connection:
+        connection.sendall(b"POST /hurry/0.5 HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\n")
+        done = threading.Event()
+
+        def trickle() -> None:
+            with suppress(OSError):
+                while not done.wait(0.1):
+                    connection.send(b"x")
+
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        try:
+            raw = answer(connection)
+        finally:
+            done.set()
+            thread.join()
+    assert raw.status == 400
+    assert echoed(raw)["broken"] == "it did not arrive within 0.5 seconds"
+    assert raw.header("connection") == "close"
+
+
+def test_client_that_waits_for_continue_gets_it(echo):
+    with connect(echo.listener) as connection:
+        connection.sendall(b"POST /keep/10 HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        interim = b""
+        while not interim.endswith(b"\r\n\r\n"):
+            interim += connection.recv(1000)
+        assert interim.startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b"0123")
+        raw = answer(connection)
+    assert (raw.status, echoed(raw)["length"]) == (200, 4)
+
+
+def test_http_1_0_is_spoken(echo):
+    with connect(echo.listener) as connection:
+        connection.sendall(b"GET /x HTTP/1.0\r\n\r\n")
+        raw = answer(connection)
+        assert connection.recv(100) == b""
+    assert (raw.status, echoed(raw)["path"]) == (200, "/x")
+
+
+def test_client_that_sends_no_more_gets_its_answer(echo):
+    with connect(echo.listener) as connection:
+        connection.sendall(request("POST", "/keep/10", b"0123456789"))
+        connection.shutdown(socket.SHUT_WR)
+        assert echoed(answer(connection))["length"] == 10
+        assert connection.recv(100) == b""
+
+
+def test_far_too_many_headers_are_refused(echo):
+    lines = [f"X-Header-{number}: value" for number in range(10_000)]
+    raw = ask(echo.listener, request("GET", "/", headers=lines))
+    assert raw.status == 431
+    assert ask(echo.listener, request("GET", "/")).status == 200
+
+
+NO_REQUESTS = {
+    "binary": b"\0\1\2\3\r\n\r\n",
+    "one word": b"GET\r\n\r\n",
+    "no version": b"GET / HTTP/x\r\n\r\n",
+    "no header": b"GET / HTTP/1.1\r\nHost: a\r\nno header\r\n\r\n",
+    "two lengths": b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    "endless line": b"x" * 100_000,
+    "raw umlaut": b"GET /\xfc HTTP/1.1\r\nHost: a\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("case", NO_REQUESTS)
+def test_what_is_no_request_is_refused(echo, front, case):
+    if (front, case) == ("gunicorn", "raw umlaut"):
+        pytest.skip("gunicorn before 27 takes it")
+    raw = ask(echo.listener, NO_REQUESTS[case])
+    assert 400 <= raw.status < 500
+    if front != "gunicorn":  # which has a page for it
+        assert echoed(raw)["message"].startswith("ERROR: ")
+    assert ask(echo.listener, request("GET", "/")).status == 200
+
+
+def test_garbage_after_a_request_does_no_harm(echo):
+    raw = ask(echo.listener, request("GET", "/x") + b"\0garbage\r\n\r\n" * 100)
+    assert (raw.status, echoed(raw)["path"]) == (200, "/x")
+    assert ask(echo.listener, request("GET", "/")).status == 200
+
+
+def test_client_that_goes_away_does_no_harm(echo):
+    for data in (b"", b"GET ", request("POST", "/keep/1000", b"x" * 500)[:-200], request("GET", "/")):
+        with connect(echo.listener) as connection:
+            connection.sendall(data)
+    assert ask(echo.listener, request("GET", "/")).status == 200
+
+
+def test_blocking_answer_keeps_nobody_else_waiting(echo, front, tmp_path):
+    if front == "stdlib":
+        pytest.skip("is for services that answer at once")
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with connect(echo.listener) as connection:
+        connection.sendall(request("GET", f"/block{fifo}"))
+        assert ask(echo.listener, request("GET", "/")).status == 200
+        fifo.write_text("")
+        assert answer(connection).status == 200
+
+
+def test_large_body_needs_no_memory(echo):
+    before = echo.memory()
+    piece = bytes(1_000_000)
+    with connect(echo.listener) as connection:
+        connection.sendall(b"POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 200000000\r\n\r\n")
+        peak = 0
+        for number in range(200):
+            connection.sendall(piece)
+            if number % 20 == 0:
+                peak = max(peak, echo.memory())
+        assert answer(connection).status == 200
+    assert peak - before < 20_000_000
+
+
+def test_large_chunk_needs_no_memory(echo):
+    before = echo.memory()
+    piece = bytes(1_000_000)
+    with connect(echo.listener) as connection:
+        connection.sendall(chunked("POST", "/x", b"%x" % 200_000_000))
+        peak = 0
+        for number in range(200):
+            connection.sendall(piece)
+            if number % 20 == 0:
+                peak = max(peak, echo.memory())
+        connection.sendall(b"\r\n0\r\n\r\n")
+        assert answer(connection).status == 200
+    assert peak - before < 20_000_000
+
+
+@pytest.mark.parametrize(
+    "begin", [b"G", b"POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\n"], ids=["head", "body"]
+)
+def test_slow_clients_keep_nobody_else_waiting(echo, begin):
+    connections = [connect(echo.listener) for _ in range(200)]
+    try:
+        for connection in connections:
+            connection.sendall(begin)
+        assert measured(lambda: ask(echo.listener, request("GET", "/"))) < ANSWER_SECONDS / 4
+        for connection in connections:
+            connection.sendall(b"x")
+        assert measured(lambda: ask(echo.listener, request("GET", "/"))) < ANSWER_SECONDS / 4
+    finally:
+        for connection in connections:
+            connection.close()

@@ -1,0 +1,20 @@
+"""What hosts do with applications that do not start."""
+
+import contextlib
+
+import pytest
+from fastapi import FastAPI
+
+from drum_supervisor.serve.hosts import uvicorn_host
+from drum_supervisor.serve.process import StopSignals
+from tests.http.children import listening
+
+
+def test_error_at_the_start_of_an_application_is_raised():
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        raise ValueError("cannot start")
+        yield
+
+    with listening() as listener, pytest.raises(ValueError, match="cannot start"):
+        uvicorn_host.serve(FastAPI(lifespan=lifespan), listener, StopSignals(), lambda: None, 1.0)

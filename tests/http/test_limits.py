@@ -1,0 +1,64 @@
+"""Clients that want too much: they lose, and nobody else does."""
+
+import resource
+from contextlib import ExitStack
+
+import pytest
+
+from tests.http.children import ANSWER_SECONDS, answer, ask, connect, measured, request
+from tests.http.conftest import ECHO, FRONTS
+
+
+@pytest.fixture(params=FRONTS)
+def front(request) -> str:
+    return request.param
+
+
+@pytest.mark.parametrize("begin", [b"", b"G", b"GET / HTTP/1.1\r\nHost: test\r\n"], ids=["nothing", "a byte", "most"])
+def test_client_that_sends_no_head_is_given_up(start, front, begin):
+    child = start(ECHO, front, "head_seconds=1").until_ready()
+    with connect(child.listener) as connection:
+        connection.sendall(begin)
+        assert connection.recv(100) == b""
+    assert ask(child.listener, request("GET", "/")).status == 200
+
+
+def test_keep_alive_does_not_help(start):
+    child = start(ECHO, "fastapi", "head_seconds=1").until_ready()
+    with connect(child.listener) as connection:
+        connection.sendall(request("GET", "/"))
+        assert answer(connection).status == 200
+        connection.sendall(b"G")
+        assert connection.recv(100) == b""
+
+
+@pytest.mark.parametrize("front", ["stdlib", "flask"], indirect=True)
+def test_one_connection_too_many_takes_the_place_of_the_oldest(start, front):
+    child = start(ECHO, front, "max_connections=3").until_ready()
+    with ExitStack() as stack:
+        connections = [stack.enter_context(connect(child.listener)) for _ in range(3)]
+        assert ask(child.listener, request("GET", "/")).status == 200
+        assert connections[0].recv(100) == b""
+        connections[2].sendall(request("GET", "/"))
+        assert answer(connections[2]).status == 200
+
+
+def test_more_slow_clients_than_threads_keep_nobody_waiting(start, front):
+    child = start(ECHO, front).until_ready()
+    with ExitStack() as stack:
+        for _ in range(400):
+            stack.enter_context(connect(child.listener)).sendall(b"G")
+        assert measured(lambda: ask(child.listener, request("GET", "/"))) < ANSWER_SECONDS / 4
+
+
+def test_running_out_of_descriptors_is_survived(start, front):
+    child = start(ECHO, front).until_ready()
+    processes = child.tree()
+    worker = processes[-1]
+    few = worker.num_fds() + 5
+    resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (few, few))
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(connect(child.listener))
+    assert ask(child.listener, request("GET", "/")).status == 200
+    assert child.tree() == processes

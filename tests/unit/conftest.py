@@ -1,0 +1,65 @@
+"""Fixtures that several unit tests share."""
+
+import codecs
+import fcntl
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+NOBODY = 65534
+
+
+def run_in_child(call: Callable[[], Any], uid: int | None = None) -> Any:
+    """Return what `call` returns, as JSON carries it, from a forked child that does nothing else.
+
+    Raises:
+        RuntimeError: `call` raised; the text is its traceback.
+    """
+    codecs.lookup("ascii")  # loaded on its first use, and nobody may not be allowed to read where Python lives
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        _run_and_exit(call, uid, fcntl.fcntl(writing, fcntl.F_DUPFD_CLOEXEC, 64))
+    os.close(writing)
+    with open(reading, encoding="utf-8") as pipe:
+        answer = json.load(pipe)
+    os.waitpid(pid, 0)
+    if "failed" in answer:
+        raise RuntimeError(answer["failed"])
+    return answer["value"]
+
+
+def _run_and_exit(call: Callable[[], Any], uid: int | None, writing: int) -> None:
+    try:
+        if uid is not None:
+            os.setgroups([])
+            os.setgid(uid)
+            os.setuid(uid)
+        answer = {"value": call()}
+    except BaseException:  # noqa: BLE001  (kept: the parent raises it)
+        answer = {"failed": traceback.format_exc()}
+    try:
+        with open(writing, "w", encoding="utf-8") as pipe:
+            json.dump(answer, pipe)
+    finally:
+        os._exit(0)
+
+
+@pytest.fixture
+def in_child() -> Callable[[Callable[[], Any]], Any]:
+    """Run a function in a child process, where it may bend descriptors and environment; return what it returns."""
+    return run_in_child
+
+
+@pytest.fixture
+def as_nobody() -> Callable[[Callable[[], Any]], Any]:
+    """Run a function in a child process without root's rights; return what it returns."""
+    uid = NOBODY if os.geteuid() == 0 else None
+    return lambda call: run_in_child(call, uid)

@@ -1,0 +1,44 @@
+"""Exit codes are promises: scripts and orchestrators branch on them."""
+
+import signal
+
+import pytest
+
+from drum_supervisor.contract.exits import (
+    AddressError,
+    DrumSupervisorError,
+    ExitCode,
+    UsageError,
+    of_signal,
+    signal_name,
+)
+
+
+def test_published_codes_do_not_change():
+    assert {code.name: code.value for code in ExitCode} == {
+        "STOPPED": 0,
+        "USAGE": 2,
+        "INIT_FAILED": 3,
+        "STARTUP_TIMEOUT": 4,
+        "KEPT_DYING": 5,
+        "ADDRESS": 6,
+        "INTERNAL": 70,
+    }
+
+
+def test_death_by_a_signal_is_told_as_a_shell_does():
+    assert of_signal(signal.SIGKILL) == 137
+    assert of_signal(signal.SIGSEGV) == 139
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(signal.SIGTERM, "SIGTERM"), (11, "SIGSEGV"), (64, "SIGRTMAX"), (40, "signal 40"), (0, "signal 0")],
+)
+def test_signals_have_names(number, name):
+    assert signal_name(number) == name
+
+
+@pytest.mark.parametrize(("error", "code"), [(DrumSupervisorError, 70), (UsageError, 2), (AddressError, 6)])
+def test_each_error_knows_its_exit_code(error, code):
+    assert error("why").exit_code == code

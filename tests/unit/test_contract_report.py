@@ -1,0 +1,235 @@
+"""The report pipe: what a child says is understood, and nothing that it says can hurt the supervisor."""
+
+import json
+import os
+import random
+import string
+
+import pytest
+
+from drum_supervisor.contract.exits import AddressError, UsageError
+from drum_supervisor.contract.report import (
+    MAX_LINE,
+    REPORT_FD_VARIABLE,
+    BadReportError,
+    InitFailed,
+    Ready,
+    Reporter,
+    Stage,
+    decode,
+    encode,
+    init_failed,
+)
+
+EMOJI = "\N{FIRE}"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Ready(),
+        Stage("load_model"),
+        Stage(""),
+        InitFailed("load_model", "ValueError", "bad weights"),
+        InitFailed("", "", "", ""),
+        InitFailed("init", "KeyError", 'quotes " \\ and\nlines\r\n\t\0', "Traceback ...\n"),
+        InitFailed("étape", "Ошибка", f"{EMOJI} 失败", EMOJI),
+    ],
+)
+def test_what_is_encoded_is_decoded_again(message):
+    line = encode(message)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert decode(line[:-1]) == message
+
+
+@pytest.mark.parametrize("character", ["a", "\n", "é", EMOJI], ids=["ascii", "newline", "accent", "emoji"])
+@pytest.mark.parametrize("length", [4000, 40_000, 400_000])
+def test_line_is_never_longer_than_the_limit(character, length):
+    text = character * length
+    line = encode(InitFailed(text, text, text, text))
+    assert len(line) <= MAX_LINE
+    assert decode(line[:-1]).message
+
+
+def test_long_traceback_keeps_its_last_frames():
+    frames = "".join(f"  frame {number}\n" for number in range(10_000))
+    told = decode(encode(InitFailed("init", "ValueError", "bad", frames))[:-1])
+    assert told.message == "bad"
+    assert told.traceback.endswith("  frame 9999\n")
+    assert len(told.traceback) > MAX_LINE // 2
+
+
+def test_long_message_keeps_its_beginning():
+    told = decode(encode(InitFailed("init", "ValueError", "the reason, then noise " + EMOJI * 40_000))[:-1])
+    assert told.message.startswith("the reason, then noise ")
+    assert len(told.message) > 2000
+
+
+@pytest.mark.parametrize("length", range(2900, 3250, 7))
+def test_shortening_comes_to_an_end(length):
+    """A traceback about as long as what is too much once made it shorten by nothing, for ever."""
+    assert len(encode(InitFailed("init", "ValueError", EMOJI * 4000, "t" * length))) <= MAX_LINE
+
+
+def test_any_message_fits_and_comes_back_as_its_beginning():
+    chance = random.Random(20)
+    alphabet = string.printable + "éß失败\u2028\ufffd" + EMOJI
+    for _ in range(200):
+        message, frames = ("".join(chance.choices(alphabet, k=chance.randrange(20_000))) for _ in range(2))
+        line = encode(InitFailed("init", "ValueError", message, frames))
+        told = decode(line[:-1])
+        assert len(line) <= MAX_LINE
+        assert message.startswith(told.message)
+        assert frames.endswith(told.traceback)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"", "not JSON"),
+        (b"hello", "not JSON"),
+        (b'{"kind": "ready"', "not JSON"),
+        (b'{"kind": "ready"} {"kind": "ready"}', "not JSON"),
+        (b"\xff\xfe\x00", "not JSON"),
+        (b"\0\0\0\0", "not JSON"),
+        (b"9" * 10_000, "not JSON"),
+        (b"[" * 30_000, "not JSON"),
+        (b'{"a":' * 6000, "not JSON"),
+        (b"null", "not a JSON object"),
+        (b'["ready"]', "not a JSON object"),
+        (b'"ready"', "not a JSON object"),
+        (b"1e9999", "not a JSON object"),
+        (b"{}", "unknown kind None"),
+        (b'{"kind": null}', "unknown kind None"),
+        (b'{"kind": "READY"}', "unknown kind 'READY'"),
+        (b'{"kind": ["ready"]}', "unknown kind"),
+        (b'{"kind": {"kind": "ready"}}', "unknown kind"),
+        (b'{"kind": "' + b"x" * 30_000 + b'"}', "unknown kind"),
+        (b" " * (MAX_LINE + 1), "a line of 32769 bytes"),
+    ],
+    ids=lambda value: str(value[:20]),
+)
+def test_line_that_is_no_message_is_refused_in_few_words(line, why):
+    with pytest.raises(BadReportError, match=why) as caught:
+        decode(line)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_no_depth_of_nesting_hurts(opening):
+    closing = {"[": "]"}.get(opening, "}")
+    for depth in range(1, 6000, 59):
+        line = f'{{"kind": "stage", "stage": {opening * depth}1{closing * depth}}}'.encode()[:MAX_LINE]
+        try:
+            assert decode(line).name
+        except BadReportError:
+            assert depth > 100
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({}, InitFailed("", "", "")),
+        ({"message": None, "stage": None}, InitFailed("", "", "")),
+        ({"message": 5, "type": 1.5, "stage": True}, InitFailed("true", "1.5", "5")),
+        ({"message": {"a": [1]}, "traceback": ["x"]}, InitFailed("", "", '{"a": [1]}', '["x"]')),
+        ({"message": "m", "unknown": "ignored", "error": {}}, InitFailed("", "", "m")),
+    ],
+)
+def test_fields_of_a_wrong_type_become_text(fields, told):
+    assert decode(json.dumps({"kind": "init_failed", **fields}).encode()) == told
+
+
+def test_half_a_surrogate_pair_becomes_something_that_can_be_printed():
+    told = decode(rb'{"kind": "init_failed", "message": "\ud83d and \udcff"}')
+    assert told.message == "? and ?"
+
+
+def test_bytes_that_are_no_text_in_a_message_do_not_keep_it_from_arriving():
+    path = os.fsdecode(b"/models/\xff.pkl")
+    assert decode(encode(InitFailed("init", "OSError", path))[:-1]).message == "/models/?.pkl"
+
+
+class TestReporter:
+    def test_writes_one_line_for_each_message(self):
+        reading, writing = os.pipe()
+        try:
+            reporter = Reporter(writing)
+            reporter.send(Stage("init"))
+            reporter.send(Ready())
+            assert os.read(reading, MAX_LINE) == encode(Stage("init")) + encode(Ready())
+        finally:
+            os.close(reading)
+            os.close(writing)
+
+    def test_finds_the_pipe_and_keeps_it_from_its_own_children(self):
+        reading, writing = os.pipe()
+        try:
+            os.set_inheritable(writing, True)
+            reporter = Reporter.from_environment({REPORT_FD_VARIABLE: str(writing)})
+            assert reporter.connected
+            assert not os.get_inheritable(writing)
+        finally:
+            os.close(reading)
+            os.close(writing)
+
+    @pytest.mark.parametrize("value", ["", "four", "-1", "4.0", "²", "٣", "99999999999999999999", "1048570"])
+    def test_without_a_supervisor_does_nothing(self, value):
+        reporter = Reporter.from_environment({REPORT_FD_VARIABLE: value})
+        reporter.send(Ready())
+        assert not reporter.connected
+
+    def test_without_the_variable_does_nothing(self):
+        assert not Reporter.from_environment({}).connected
+
+    def test_supervisor_that_is_gone_is_no_failure_of_the_child(self):
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            reporter = Reporter(writing)
+            reporter.send(Ready())
+            assert not reporter.connected
+        finally:
+            os.close(writing)
+
+
+def raised(error: BaseException) -> BaseException:
+    """Return `error` as it is after it was raised: with a traceback."""
+    try:
+        raise error
+    except BaseException as caught:  # noqa: BLE001  (SystemExit, too)
+        return caught
+
+
+class TestInitFailedDescribes:
+    def test_an_exception_with_its_traceback(self):
+        told = init_failed(raised(ValueError("bad weights")), "load_model")
+        assert (told.stage, told.type, told.message) == ("load_model", "ValueError", "bad weights")
+        assert told.traceback.startswith("Traceback (most recent call last):")
+        assert told.traceback.endswith("ValueError: bad weights\n")
+
+    def test_what_caused_it_as_well(self):
+        error = RuntimeError("no model")
+        error.__cause__ = raised(FileNotFoundError("model.pkl"))
+        assert "FileNotFoundError: model.pkl" in init_failed(raised(error), "init").traceback
+
+    @pytest.mark.parametrize(("code", "shown"), [(None, "None"), (3, "3"), ("no license", "'no license'")])
+    def test_sys_exit_in_the_model(self, code, shown):
+        assert init_failed(raised(SystemExit(code)), "init").message == f"the model called sys.exit({shown})"
+
+    @pytest.mark.parametrize("error", [UsageError("no custom.py"), AddressError("in use")])
+    def test_a_mistake_of_the_user_without_class_and_traceback(self, error):
+        assert init_failed(raised(error), "import") == InitFailed("import", "", str(error))
+
+    def test_an_exception_that_cannot_be_shown(self):
+        class BrokenError(Exception):
+            def __str__(self) -> str:
+                raise KeyError("no text")
+
+        told = init_failed(raised(BrokenError()), "init")
+        assert (told.type, told.message) == ("BrokenError", "(its text cannot be shown: KeyError)")
+
+    def test_an_exception_without_a_text(self):
+        told = init_failed(raised(AssertionError()), "init")
+        assert (told.type, told.message) == ("AssertionError", "")

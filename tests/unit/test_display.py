@@ -1,0 +1,172 @@
+"""Texts for people: complete, aligned, and from the same values that JSON has."""
+
+from dataclasses import replace
+
+import pytest
+
+from drum_supervisor.contract.failure import Cause, FailureReport
+from drum_supervisor.display import duration, failure_text, size, status_text
+
+STATUS = {
+    "phase": "serving",
+    "ready": True,
+    "degraded": False,
+    "address": "0.0.0.0:8080",
+    "url": "http://127.0.0.1:8080",
+    "server_type": "fastapi",
+    "since": "2026-01-02T03:04:05.678+00:00",
+    "stage": "",
+    "attempt": 1,
+    "attempts_left": 2,
+    "next_retry_at": None,
+    "workers": 2,
+    "workers_ready": 2,
+    "workers_coming": 0,
+    "restarts": {"crash": 0, "request": 0, "retry": 0},
+    "programs": [
+        {"name": "model-server-1", "worker": 1, "pid": 7, "state": "ready", "uptime_s": 61.5, "memory_bytes": 52428800},
+        {
+            "name": "model-server-2",
+            "worker": 2,
+            "pid": None,
+            "state": "stopped",
+            "uptime_s": None,
+            "memory_bytes": None,
+        },
+    ],
+    "failure": None,
+    "run_dir": "/run/user/0/drum-supervisor/7",
+    "pid": 6,
+    "version": "0.1.0",
+    "serial": 12,
+}
+SINCE = 1767323045.678
+
+REPORT = FailureReport(
+    Cause.INIT_FAILED,
+    "bad weights",
+    stage="load_model",
+    type="ValueError",
+    traceback="Traceback (most recent call last):\nValueError: bad weights\n",
+    worker=2,
+    pid=4711,
+    exit_status=1,
+    attempt=3,
+    failed_at=1767323045.6,
+    seconds=3.25,
+    peak_memory_bytes=52428800,
+    stderr_tail="loading\nbye\n",
+)
+
+
+class TestStatus:
+    def test_shows_everything_at_a_glance(self):
+        assert status_text(STATUS, SINCE + 125) == (
+            "Phase     serving, for 2 min 5 s\n"
+            "Address   http://127.0.0.1:8080\n"
+            "Server    fastapi, 2 of 2 workers ready\n"
+            "Attempt   1, 2 left\n"
+            "Restarts  none\n"
+            "Run dir   /run/user/0/drum-supervisor/7\n"
+            "\n"
+            "PROGRAM         STATE    PID  UPTIME     MEMORY\n"
+            "model-server-1  ready    7    1 min 1 s  50.0 MiB\n"
+            "model-server-2  stopped  -    -          -"
+        )
+
+    def test_says_that_workers_are_missing(self):
+        assert "serving, degraded, for" in status_text({**STATUS, "degraded": True}, SINCE)
+
+    def test_has_stage_failure_and_retry_when_there_are_any(self):
+        failed = {
+            **STATUS,
+            "phase": "retrying",
+            "stage": "load_model",
+            "failure": REPORT.to_json(),
+            "next_retry_at": "2026-01-02T03:05:00.000+00:00",
+            "restarts": {"crash": 2, "request": 0, "retry": 1},
+        }
+        lines = status_text(failed, SINCE).splitlines()
+        assert "Stage     load_model" in lines
+        assert "Failure   ValueError: bad weights" in lines
+        assert "Attempt   1, 2 left, next at 2026-01-02T03:05:00.000+00:00" in lines
+        assert "Restarts  2 by crash, 1 by retry" in lines
+
+    def test_clock_that_was_set_back_is_no_negative_time(self):
+        assert "for 0.0 s" in status_text(STATUS, SINCE - 100)
+
+    def test_without_any_program_has_the_headings(self):
+        assert status_text({**STATUS, "programs": []}, SINCE).endswith("PROGRAM  STATE  PID  UPTIME  MEMORY")
+
+    def test_lines_have_no_space_at_their_end(self):
+        assert all(line == line.rstrip() for line in status_text(STATUS, SINCE).splitlines())
+
+
+class TestFailure:
+    def test_shows_everything(self):
+        assert failure_text(REPORT) == (
+            "ValueError: bad weights\n"
+            "\n"
+            "Cause        init_failed\n"
+            "Stage        load_model\n"
+            "Failed at    2026-01-02T03:04:05+00:00, 3.2 s after its start\n"
+            "Process      pid 4711, worker 2, attempt 3, exit status 1\n"
+            "Peak memory  50.0 MiB\n"
+            "\n"
+            "Traceback (most recent call last):\n"
+            "ValueError: bad weights\n"
+            "\n"
+            "The last lines of its stderr:\n"
+            "loading\n"
+            "bye"
+        )
+
+    def test_leaves_out_what_is_not_known(self):
+        text = failure_text(FailureReport(Cause.INIT_FAILED, "no luck"))
+        assert text.startswith("no luck\n\nCause")
+        for word in ("Stage", "Peak memory", "Traceback", "stderr", "exit status", "signal"):
+            assert word not in text
+
+    def test_names_the_signal(self):
+        assert "attempt 3, killed by signal 9" in failure_text(replace(REPORT, signal=9, exit_status=None))
+
+    def test_does_not_show_the_traceback_twice(self):
+        text = failure_text(replace(REPORT, stderr_tail=f"\n{REPORT.traceback}\n"))
+        assert text.count("Traceback") == 1
+        assert "stderr" not in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0.0 s"),
+        (0, "0.0 s"),
+        (0.04, "0.0 s"),
+        (3.25, "3.2 s"),
+        (59.94, "59.9 s"),
+        (59.97, "1 min 0 s"),
+        (60, "1 min 0 s"),
+        (61.99, "1 min 1 s"),
+        (3599.9, "59 min 59 s"),
+        (3600, "1 h 0 min"),
+        (7500, "2 h 5 min"),
+        (5.5 * 86400, "5 d 12 h"),
+        (400 * 86400, "400 d 0 h"),
+    ],
+)
+def test_duration_has_the_two_largest_units(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0.0 MiB"),
+        (52428800, "50.0 MiB"),
+        (1024**3 - 1, "1024.0 MiB"),
+        (1024**3, "1.00 GiB"),
+        (1536 * 1024**2, "1.50 GiB"),
+    ],
+)
+def test_size_is_in_mebibytes_or_gibibytes(number, text):
+    assert size(number) == text

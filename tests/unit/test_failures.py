@@ -1,0 +1,326 @@
+"""From evidence to a failure report: the sentence or the exception that people get to see."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+
+import pytest
+
+from drum_supervisor.contract.failure import Cause
+from drum_supervisor.contract.report import InitFailed
+from drum_supervisor.supervise.failures import (
+    LONGEST_LAST_LINE,
+    TAIL_LINES,
+    Complaint,
+    Evidence,
+    death_sentence,
+    ending,
+    gone,
+    last_traceback,
+    said,
+    too_slow,
+)
+
+EVIDENCE = Evidence(
+    program="model server",
+    worker=2,
+    pid=4711,
+    started_at=1000.0,
+    failed_at=1003.5,
+    seconds=3.45678,
+    attempt=2,
+    stage="load_model",
+    peak_memory_bytes=123456,
+)
+
+PLAIN = """\
+Traceback (most recent call last):
+  File "custom.py", line 5, in load_model
+    raise ValueError("bad weights")
+ValueError: bad weights
+"""
+
+
+def exited(status: int) -> int:
+    """Return the wait status of a process that exited with `status`."""
+    return status << 8
+
+
+def of(program: str, *arguments: str) -> str:
+    """Return what Python itself prints on stderr when `program` fails."""
+    environ = {name: value for name, value in os.environ.items() if "COLOR" not in name}
+    program = textwrap.dedent(program)
+    done = subprocess.run(
+        [sys.executable, *arguments, "-c", program], stderr=subprocess.PIPE, text=True, check=False, env=environ
+    )
+    assert done.returncode
+    return done.stderr
+
+
+class TestLastTraceback:
+    def test_has_type_message_and_text(self):
+        assert last_traceback(PLAIN) == Complaint("ValueError", "bad weights", PLAIN)
+
+    def test_is_found_between_other_lines(self):
+        stderr = f"INFO: loading\n{PLAIN}INFO: bye\nERROR: Application startup failed. Exiting.\n"
+        assert last_traceback(stderr) == Complaint("ValueError", "bad weights", PLAIN)
+
+    def test_is_the_last_of_several(self):
+        assert last_traceback(PLAIN + "then\n" + PLAIN.replace("weights", "luck")).message == "bad luck"
+
+    @pytest.mark.parametrize(
+        ("line", "type_", "message"),
+        [
+            ("ValueError", "ValueError", ""),
+            ("ValueError: ", "ValueError", ""),
+            ("KeyError: 'weights'", "KeyError", "'weights'"),
+            ("custom.errors.BadModel: a: b: c", "BadModel", "a: b: c"),
+            ("__main__.load.<locals>.BadModel: no", "BadModel", "no"),
+            ("Ошибка: плохо", "Ошибка", "плохо"),
+            ("KeyboardInterrupt", "KeyboardInterrupt", ""),
+        ],
+    )
+    def test_reads_the_line_of_the_exception(self, line, type_, message):
+        found = last_traceback(PLAIN.replace("ValueError: bad weights", line))
+        assert (found.type, found.message) == (type_, message)
+
+    def test_takes_the_indented_lines_of_a_message(self):
+        found = last_traceback(PLAIN + "  expected: 3\n  found: 4\nINFO: bye\n")
+        assert found.message == "bad weights\n  expected: 3\n  found: 4"
+
+    def test_takes_no_more_than_some_lines_of_a_message(self):
+        assert len(last_traceback(PLAIN + "  more\n" * 100).message.splitlines()) == 21
+
+    def test_leaves_lines_that_may_belong_to_something_else(self):
+        assert last_traceback(PLAIN + "second line of the message, or a log line\n").message == "bad weights"
+
+    @pytest.mark.parametrize("newline", ["\r\n", "\n"])
+    def test_may_have_any_line_ends(self, newline):
+        assert last_traceback(PLAIN.replace("\n", newline)) == Complaint("ValueError", "bad weights", PLAIN)
+
+    @pytest.mark.parametrize("prefix", ["model: ", "[worker 1] ", "2026-01-02 03:04:05,678 ERROR ", "| ", "    "])
+    def test_may_have_a_prefix_on_each_line(self, prefix):
+        assert last_traceback(textwrap.indent(PLAIN, prefix)) == Complaint("ValueError", "bad weights", PLAIN)
+
+    @pytest.mark.parametrize("prefix", ["ERROR:    ", "2026-01-02 03:04:05 [7] [ERROR] ", "Loading 50%\rLoading 99%\r"])
+    def test_may_have_a_prefix_on_its_first_line_only(self, prefix):
+        assert last_traceback(prefix + PLAIN) == Complaint("ValueError", "bad weights", PLAIN)
+
+    def test_may_be_colored(self):
+        colored = (
+            'Traceback (most recent call last):\n  File \x1b[35m"x.py"\x1b[0m, line \x1b[35m1\x1b[0m, in f\n'
+            "    \x1b[31mload\x1b[0m()\n\x1b[1;35mValueError\x1b[0m: \x1b[35mbad weights\x1b[0m\n"
+        )
+        found = last_traceback(colored)
+        assert (found.type, found.message) == ("ValueError", "bad weights")
+        assert "\x1b" not in found.traceback
+
+    @pytest.mark.parametrize(
+        "stderr",
+        [
+            "",
+            "\n",
+            "ValueError: bad weights\n",
+            "Traceback (most recent call last):",
+            "see 'Traceback (most recent call last):' above\n",
+            "Traceback (most recent call last):\nValueError: bad weights\n",
+            PLAIN.rpartition("ValueError: bad")[0],
+            PLAIN.partition("\n")[2],
+            PLAIN.replace("ValueError: bad weights", "what is this?"),
+            'Traceback (most recent call last):\n  File "x", line 1\n12:00:01 INFO bye\n',
+        ],
+    )
+    def test_is_none_where_there_is_none_or_only_a_part(self, stderr):
+        assert last_traceback(stderr) is None
+
+    def test_is_not_hidden_by_text_that_only_mentions_one(self):
+        stderr = f"{PLAIN}INFO: see 'Traceback (most recent call last):' above\n"
+        assert last_traceback(stderr) == Complaint("ValueError", "bad weights", PLAIN)
+
+    def test_inside_of_a_message_is_the_one_that_is_taken(self):
+        stderr = PLAIN.replace("bad weights\n", f"a worker failed:\n{PLAIN.replace('ValueError', 'OSError')}")
+        assert last_traceback(stderr).type == "OSError"
+
+
+class TestLastTracebackOfPython:
+    """Python's own words, as this version prints them."""
+
+    def test_of_a_chain_is_the_last_exception(self):
+        stderr = of("""
+            try:
+                {}["weights"]
+            except KeyError as error:
+                raise RuntimeError("no model") from error
+        """)
+        assert "direct cause" in stderr
+        assert (last_traceback(stderr).type, last_traceback(stderr).message) == ("RuntimeError", "no model")
+
+    def test_of_a_class_within_a_function(self):
+        stderr = of("""
+            def load():
+                class BadModel(Exception): pass
+                raise BadModel("no")
+            load()
+        """)
+        assert (last_traceback(stderr).type, last_traceback(stderr).message) == ("BadModel", "no")
+
+    def test_of_an_import_with_a_syntax_error(self, tmp_path):
+        (tmp_path / "custom.py").write_text("def load_model(:\n")
+        found = last_traceback(of(f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import custom"))
+        assert (found.type, found.message) == ("SyntaxError", "invalid syntax")
+        assert "def load_model(:" in found.traceback
+
+    def test_of_an_endless_recursion(self):
+        found = last_traceback(of("def f(): f()\nf()"))
+        assert found.type == "RecursionError"
+        assert found.message.startswith("maximum recursion depth exceeded")
+
+    def test_of_a_thread(self):
+        found = last_traceback(
+            of("""
+            import threading, sys
+            threading.Thread(target=lambda: {}["weights"]).start()
+            sys.exit(1)
+        """)
+        )
+        assert (found.type, found.message) == ("KeyError", "'weights'")
+
+    @pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups are new in Python 3.11")
+    def test_of_a_task_group_is_what_failed_in_it(self):
+        stderr = of("""
+            import asyncio
+            async def load():
+                raise ValueError("bad weights")
+            async def main():
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(load())
+            asyncio.run(main())
+        """)
+        for text in (stderr, f"ERROR:    {stderr}\nERROR:    Application startup failed. Exiting.\n"):
+            found = last_traceback(text)
+            assert (found.type, found.message) == ("ValueError", "bad weights")
+            assert "|" not in found.traceback.replace("||", "")
+
+    @pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups are new in Python 3.11")
+    def test_of_a_group_of_exceptions_that_were_never_raised_is_the_group(self):
+        stderr = of("raise ExceptionGroup('several', [ValueError('a'), TypeError('b')])")
+        for text in (stderr, f"ERROR:    {stderr}\nERROR:    Application startup failed. Exiting.\n"):
+            found = last_traceback(text)
+            assert (found.type, found.message) == ("ExceptionGroup", "several (2 sub-exceptions)")
+
+
+class TestEnding:
+    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, signal.SIGABRT, signal.SIGBUS])
+    def test_names_the_signal(self, number):
+        assert ending(number) == f"was killed by {number.name}"
+
+    def test_names_the_signal_of_a_dump(self):
+        assert ending(signal.SIGSEGV | 0x80) == "was killed by SIGSEGV"
+
+    def test_numbers_a_signal_without_a_name(self):
+        assert ending(40) == "was killed by signal 40"
+
+    @pytest.mark.parametrize("status", [0, 1, 3, 255])
+    def test_gives_the_exit_status(self, status):
+        assert ending(exited(status)) == f"exited with status {status}"
+
+    def test_admits_that_it_is_not_known(self):
+        assert ending(None) == "vanished"
+
+    def test_is_told_with_the_time_when_it_had_been_ready(self):
+        evidence = replace(EVIDENCE, status=9)
+        assert death_sentence(evidence) == "the model server was killed by SIGKILL before it was ready"
+        assert death_sentence(replace(evidence, was_ready=True)) == "the model server was killed by SIGKILL after 3.5 s"
+
+
+class TestReportOfAChildThatIsGone:
+    def test_has_what_was_seen(self):
+        report = gone(replace(EVIDENCE, status=exited(3), stderr="no license\n"))
+        assert replace(report, message="", stderr_tail="") == replace(
+            report, worker=2, pid=4711, exit_status=3, signal=None, attempt=2, started_at=1000.0, failed_at=1003.5,
+            seconds=3.457, peak_memory_bytes=123456, stage="load_model", type="", message="", stderr_tail="",
+        )  # fmt: skip
+
+    def test_has_signal_or_exit_status(self):
+        assert (gone(replace(EVIDENCE, status=11)).signal, gone(replace(EVIDENCE, status=11)).exit_status) == (11, None)
+        assert (gone(replace(EVIDENCE, status=exited(0))).signal, gone(replace(EVIDENCE, status=0)).exit_status) == (
+            None,
+            0,
+        )
+
+    @pytest.mark.parametrize("status", [0, 1, 3])
+    def test_is_its_traceback_whatever_the_exit_status(self, status):
+        report = gone(replace(EVIDENCE, status=exited(status), stderr=f"{PLAIN}bye\n"))
+        assert report.error == "ValueError: bad weights"
+        assert report.traceback == PLAIN
+        assert report.cause is Cause.INIT_FAILED
+
+    def test_is_a_sentence_with_its_last_line_where_there_is_no_traceback(self):
+        report = gone(replace(EVIDENCE, status=exited(1), stderr="loading\n  usage: serve [-h]  \n\n"))
+        assert report.error == (
+            "the model server exited with status 1 before it was ready; its last line on stderr: usage: serve [-h]"
+        )
+
+    def test_is_a_sentence_when_it_said_nothing_at_all(self):
+        assert (
+            gone(replace(EVIDENCE, status=exited(1))).error
+            == "the model server exited with status 1 before it was ready"
+        )
+
+    def test_does_not_blame_an_earlier_traceback_for_a_death_by_signal(self):
+        report = gone(replace(EVIDENCE, status=9, stderr=PLAIN))
+        assert report.error == "the model server was killed by SIGKILL before it was ready"
+        assert report.traceback == ""
+        assert PLAIN.strip() in report.stderr_tail
+
+    def test_says_why_it_could_not_be_started(self):
+        report = gone(replace(EVIDENCE, pid=0, spawn_error="can't find command 'uvicorn' in PATH"))
+        assert report.error == "can't find command 'uvicorn' in PATH"
+        assert (report.exit_status, report.signal) == (None, None)
+
+    def test_names_no_stage_of_one_that_had_been_ready(self):
+        assert gone(replace(EVIDENCE, status=9, was_ready=True)).stage == ""
+
+    def test_cuts_a_last_line_without_end(self):
+        assert len(gone(replace(EVIDENCE, status=exited(1), stderr="x" * 60_000)).message) < LONGEST_LAST_LINE + 200
+
+    def test_keeps_the_last_lines(self):
+        stderr = "".join(f"line {number}\n" for number in range(200))
+        tail = gone(replace(EVIDENCE, status=exited(1), stderr=stderr)).stderr_tail.splitlines()
+        assert len(tail) == TAIL_LINES
+        assert tail[-1] == "line 199"
+
+    def test_shows_no_secret(self):
+        report = gone(
+            replace(EVIDENCE, status=exited(1), stderr=f"password=hunter2\n{PLAIN.replace('bad', 'token=hunter2')}")
+        )
+        assert "hunter2" not in str(report)
+
+
+class TestReportOfAChildThatSpoke:
+    TOLD = InitFailed("init", "ValueError", "token=hunter2", "Traceback ...\n")
+
+    def test_is_in_its_own_words_but_for_secrets(self):
+        report = said(EVIDENCE, self.TOLD)
+        assert (report.stage, report.error, report.traceback) == (
+            "init",
+            "ValueError: token=********",
+            "Traceback ...\n",
+        )
+        assert (report.cause, report.exit_status, report.signal) == (Cause.INIT_FAILED, None, None)
+
+    def test_is_in_the_last_stage_that_was_reached_when_it_names_none(self):
+        assert said(EVIDENCE, replace(self.TOLD, stage="")).stage == "load_model"
+
+
+class TestReportOfADeadline:
+    def test_says_how_long_was_waited_and_where_it_stands(self):
+        report = too_slow(EVIDENCE, 600.0)
+        assert report.error == "the model server was not ready within 600 s, still in load_model"
+        assert (report.cause, report.exit_code, report.stage) == (Cause.STARTUP_TIMEOUT, 4, "load_model")
+
+    def test_says_no_more_than_is_known(self):
+        assert too_slow(replace(EVIDENCE, stage=""), 0.5).error == "the model server was not ready within 0.5 s"

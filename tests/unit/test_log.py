@@ -1,0 +1,119 @@
+"""The supervisor's own lines: one event, one line, in the form that was asked for."""
+
+import json
+
+import pytest
+from supervisor import loggers
+from supervisor.options import ServerOptions
+
+from drum_supervisor.supervise.log import LEVELS, Log
+
+NOW = 1767323045.6789  # 2026-01-02T03:04:05.678Z
+
+
+@pytest.fixture
+def written():
+    return []
+
+
+def log_to(written: list[bytes], level: str = "debug", form: str = "text") -> Log:
+    return Log(written.append, level, form, lambda: NOW)
+
+
+def test_text_has_time_severity_who_and_what(written):
+    log_to(written).information("serving on 0.0.0.0:8080")
+    assert written == [b"2026-01-02T03:04:05.678Z INFO    drum-supervise: serving on 0.0.0.0:8080\n"]
+
+
+def test_json_has_the_facts_apart(written):
+    log_to(written, form="json").warning("model-server (pid 7) exited", pid=7, program="model-server")
+    assert json.loads(written[0]) == {
+        "time": "2026-01-02T03:04:05.678Z",
+        "level": "warning",
+        "logger": "drum-supervise",
+        "message": "model-server (pid 7) exited",
+        "pid": 7,
+        "program": "model-server",
+    }
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize(
+    "message", ["a\nb", "a\r\nb\n", "2026 INFO\ndrum-supervise: forged", "\u2028", "é\N{FIRE}", "", "100%"]
+)
+def test_every_event_is_one_line(written, form, message):
+    log_to(written, form=form).line("error", message)
+    (line,) = written
+    assert line.endswith(b"\n")
+    assert len(line.decode().splitlines()) == 1
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_half_a_surrogate_pair_can_be_written(written, form):
+    log_to(written, form=form).line("error", "file \udcff")
+    assert len(written) == 1
+
+
+def test_milliseconds_are_three_digits(written):
+    Log(written.append, now=lambda: 1767323045.0009).information("x")
+    assert written[0].startswith(b"2026-01-02T03:04:05.000Z ")
+
+
+@pytest.mark.parametrize("least", LEVELS)
+def test_less_severe_lines_are_left_out(written, least):
+    log = log_to(written, least)
+    for level in LEVELS:
+        log.line(level, level)
+    assert [line.split()[-1].decode() for line in written] == list(LEVELS)[list(LEVELS).index(least) :]
+
+
+class TestLinesOfSupervisord:
+    def test_are_for_debugging(self, written):
+        log = log_to(written)
+        log.debug("d")
+        log.info("i")
+        log.warn("w")  # noqa: G010  (its name for it)
+        log.log(loggers.LevelsByName.INFO, "l")
+        assert [b" DEBUG " in line for line in written] == [True] * 4
+
+    def test_are_errors_when_something_is_wrong(self, written):
+        log = log_to(written, "error")
+        log.error("could not write pidfile")
+        log.critical("failed to poll")
+        assert [b" ERROR " in line for line in written] == [True] * 2
+
+    def test_in_each_turn_of_its_loop_are_left_out(self, written):
+        log = log_to(written)
+        log.blather("select")
+        log.trace("select")
+        assert written == []
+
+    def test_about_a_missing_password_are_no_error(self, written):
+        """The control socket has mode 0600 in a directory of mode 0700."""
+        log = log_to(written)
+        log.critical("Server 'unix_http_server' running without any HTTP authentication checking")
+        assert b" DEBUG " in written[0]
+
+    def test_have_its_values_filled_in(self, written):
+        log = log_to(written)
+        log.info("spawned: '%(name)s' with pid %(pid)d", name="model-server", pid=7)
+        log.info("100% of 'a'")
+        assert written[0].endswith(b"spawned: 'model-server' with pid 7\n")
+        assert written[1].endswith(b"100% of 'a'\n")
+
+    def test_follow_the_chosen_form(self, written):
+        log_to(written, form="json").error("broken")
+        assert json.loads(written[0])["by"] == "supervisord"
+
+    def test_have_a_method_for_each_that_its_logger_has(self):
+        names = {level.lower() for level in ("blat trac debu info warn erro crit".split())}
+        wanted = {name for name in vars(loggers.Logger) if name[:4] in names}
+        assert wanted
+        assert all(callable(getattr(Log, name)) for name in wanted)
+
+    def test_survive_what_its_options_do_with_a_logger(self, written):
+        options = ServerOptions()
+        options.logger = log_to(written)
+        options.reopenlogs()
+        options.logger.close()
+        assert len(written) == 1

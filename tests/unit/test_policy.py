@@ -1,0 +1,948 @@
+"""The policy as histories: events go in, actions and phases come out. No process, no clock, no file."""
+
+import copy
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from drum_supervisor.contract.failure import Cause, FailureReport
+from drum_supervisor.supervise import history
+from drum_supervisor.supervise.history import (
+    Action,
+    Alarm,
+    AllStopped,
+    Begun,
+    Cancel,
+    DeadlinePassed,
+    ErrorServerDue,
+    ErrorServerExited,
+    Event,
+    Exit,
+    Exited,
+    InitFailed,
+    KeepReport,
+    KillAll,
+    Phase,
+    Plan,
+    Ready,
+    RestartRequested,
+    RetryDue,
+    StartErrorServer,
+    StartStandIn,
+    StartWorker,
+    StopAll,
+    StopErrorServer,
+    StopRequested,
+    StopStandIn,
+    StopWorker,
+    TtlOver,
+    WorkerDue,
+)
+from drum_supervisor.supervise.policy import (
+    ERROR_SERVER_DELAY,
+    LONGEST_RESTART_DELAY,
+    LONGEST_RETRY_INTERVAL,
+    Limits,
+    State,
+    attempts_left,
+    decide,
+    restart_delay,
+    retry_delay,
+)
+
+STARTING, SERVING, FAILED, RETRYING, STOPPING = Phase
+
+BAD = FailureReport(Cause.INIT_FAILED, "bad weights", type="ValueError")
+WORSE = FailureReport(Cause.INIT_FAILED, "no weights", type="KeyError")
+SEGFAULT = FailureReport(Cause.INIT_FAILED, "killed by SIGSEGV", signal=11)
+LATE = FailureReport(Cause.STARTUP_TIMEOUT, "not ready within 600 s")
+
+DEADLINE = Plan(Alarm.DEADLINE, 600.0)
+NO_DEADLINE = Cancel(Alarm.DEADLINE)
+NO_RESTART = Cancel(Alarm.WORKER)
+RETRY_10_S = Plan(Alarm.RETRY, 10.0)
+
+EVENTS: tuple[type[Event], ...] = tuple(
+    value
+    for value in vars(history).values()
+    if isinstance(value, type) and issubclass(value, Event) and value is not Event
+)
+
+
+@dataclass
+class Story:
+    """A service that lives through one event after the other."""
+
+    limits: Limits = field(default_factory=Limits)
+    state: State = field(default_factory=State)
+    now: float = 0.0
+
+    @property
+    def phase(self) -> Phase:
+        return self.state.phase
+
+    def __call__(self, event: Callable[..., Event], *about: object, **more: object) -> list[Action]:
+        """Let `event` happen a second later; return what is to be done."""
+        self.now += 1.0
+        self.state, actions = decide(self.state, event(self.now, *about, **more), self.limits)
+        return actions
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def starting(**limits: object) -> Story:
+    story = Story(Limits(**limits))
+    story(Begun)
+    return story
+
+
+def serving(**limits: object) -> Story:
+    story = starting(**limits)
+    for worker in sorted(story.limits.all_workers):
+        story(Ready, worker)
+    assert story.phase is SERVING
+    return story
+
+
+def failed(report: FailureReport = BAD, **limits: object) -> Story:
+    story = starting(**limits)
+    for worker in sorted(story.limits.all_workers):
+        story(InitFailed, report, worker)
+    assert story.phase is FAILED
+    return story
+
+
+def retrying(**limits: object) -> Story:
+    story = failed(**{"max_retries": 3, **limits})
+    story(RetryDue)
+    assert story.phase is RETRYING
+    return story
+
+
+def stopping(**limits: object) -> Story:
+    story = serving(**limits)
+    story(StopRequested)
+    return story
+
+
+def stopped(*workers: int) -> list[Action]:
+    return [StopWorker(worker) for worker in workers]
+
+
+def started(*workers: int) -> list[Action]:
+    return [StartWorker(worker) for worker in workers]
+
+
+class TestTable:
+    """Each row of the table in the design."""
+
+    def test_begun(self):
+        story = Story()
+        assert story(Begun) == [StartWorker(1), DEADLINE]
+        assert story.phase is STARTING
+
+    def test_starting_and_ready_is_serving(self):
+        story = starting()
+        assert story(Ready) == [NO_DEADLINE]
+        assert story.phase is SERVING
+
+    @pytest.mark.parametrize(("event", "report"), [(InitFailed, BAD), (Exited, SEGFAULT), (DeadlinePassed, LATE)])
+    def test_starting_and_it_will_not_be_ready_is_failed(self, event, report):
+        story = starting()
+        assert story(event, report) == [NO_DEADLINE, NO_RESTART, StopWorker(1), KeepReport(report), StartErrorServer()]
+        assert story.phase is FAILED
+        assert story.state.report == report
+
+    def test_failed_plans_the_end_and_the_retry(self):
+        story = starting(ttl=3600.0, max_retries=2)
+        assert story(InitFailed, BAD)[-3:] == [StartErrorServer(), Plan(Alarm.END, 3600.0), RETRY_10_S]
+
+    def test_serving_and_exited_under_the_limit_is_starting(self):
+        story = serving()
+        assert story(Exited, SEGFAULT) == [StopWorker(1), StartWorker(1), DEADLINE]
+        assert story.phase is STARTING
+        assert story.state.report is None
+
+    def test_serving_and_exited_too_often_is_failed(self):
+        story = serving(max_restarts=0)
+        died = replace(SEGFAULT, cause=Cause.DIED)
+        assert story(Exited, SEGFAULT) == [NO_DEADLINE, NO_RESTART, StopWorker(1), KeepReport(died), StartErrorServer()]
+        assert story.phase is FAILED
+
+    def test_failed_and_retry_due_is_retrying(self):
+        story = failed(max_retries=1)
+        assert story(RetryDue) == [Cancel(Alarm.RETRY), StartWorker(1), DEADLINE]
+        assert story.phase is RETRYING
+
+    def test_failed_and_restart_requested_is_retrying(self):
+        story = failed()
+        assert story(RestartRequested) == [Cancel(Alarm.RETRY), StartWorker(1), DEADLINE]
+        assert story.phase is RETRYING
+
+    def test_retrying_and_ready_is_serving(self):
+        story = retrying()
+        assert story(Ready) == [Cancel(Alarm.END), StopErrorServer(), NO_DEADLINE]
+        assert story.phase is SERVING
+
+    @pytest.mark.parametrize(("event", "report"), [(InitFailed, WORSE), (Exited, SEGFAULT), (DeadlinePassed, LATE)])
+    def test_retrying_and_it_will_not_be_ready_is_failed_with_the_new_report(self, event, report):
+        story = retrying()
+        assert story(event, report) == [
+            NO_DEADLINE,
+            NO_RESTART,
+            StopWorker(1),
+            KeepReport(report),
+            StartErrorServer(),
+            Plan(Alarm.RETRY, 20.0),
+        ]
+        assert story.phase is FAILED
+        assert story.state.report == report
+
+    @pytest.mark.parametrize("begin", [failed, retrying])
+    def test_error_server_that_crashed_is_started_again_after_a_moment(self, begin):
+        story = begin()
+        phase = story.phase
+        assert story(ErrorServerExited) == [Plan(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
+        assert story(ErrorServerDue) == [StartErrorServer()]
+        assert story.phase is phase
+
+    @pytest.mark.parametrize("begin", [failed, retrying])
+    def test_error_server_that_cannot_start_is_replaced_by_the_plain_one(self, begin):
+        story = begin()
+        phase = story.phase
+        assert story(ErrorServerExited, was_ready=False) == [StartErrorServer(plain=True)]
+        assert story.phase is phase
+
+    @pytest.mark.parametrize("begin", [failed, retrying])
+    def test_failed_and_ttl_over_is_stopping_with_the_code_of_the_cause(self, begin):
+        story = begin(ttl=10.0)
+        assert story(TtlOver) == [StopAll()]
+        assert story.phase is STOPPING
+        assert story(AllStopped) == [Exit(3)]
+
+    @pytest.mark.parametrize("begin", [Story, starting, serving, failed, retrying])
+    def test_stop_requested_is_stopping_with_code_0(self, begin):
+        story = begin()
+        assert story(StopRequested) == [StopAll()]
+        assert story.phase is STOPPING
+        assert story(AllStopped) == [Exit(0)]
+
+
+class TestStandIn:
+    def test_is_there_from_the_beginning_until_the_model_server_is_ready(self):
+        story = Story(Limits(stand_in=True))
+        assert story(Begun) == [StartStandIn(), StartWorker(1), DEADLINE]
+        assert story(Ready) == [StopStandIn(), NO_DEADLINE]
+
+    def test_makes_room_for_the_error_server(self):
+        assert starting(stand_in=True)(InitFailed, BAD)[-2:] == [StartErrorServer(), StopStandIn()]
+
+    def test_comes_back_when_no_worker_is_ready_any_more(self):
+        story = serving(stand_in=True)
+        assert story(Exited, SEGFAULT)[0] == StartStandIn()
+        assert story(Ready) == [StopStandIn(), NO_DEADLINE]
+
+    def test_comes_back_for_a_requested_restart(self):
+        assert serving(stand_in=True)(RestartRequested)[0] == StartStandIn()
+
+    def test_is_not_needed_while_another_worker_is_ready(self):
+        assert StartStandIn() not in serving(stand_in=True, workers=2)(Exited, SEGFAULT, 1)
+
+    def test_is_not_needed_behind_the_error_server(self):
+        story = failed(stand_in=True, max_retries=1)
+        assert StartStandIn() not in story(RetryDue)
+        assert StopStandIn() not in story(Ready)
+
+
+class TestWithoutErrorServer:
+    @pytest.mark.parametrize(
+        ("event", "report", "code"),
+        [(InitFailed, BAD, 3), (Exited, SEGFAULT, 139), (Exited, BAD, 3), (DeadlinePassed, LATE, 4)],
+    )
+    def test_failure_ends_the_supervisor_with_the_code_of_its_cause(self, event, report, code):
+        story = starting(error_server=False, max_retries=5, ttl=10.0)
+        assert story(event, report) == [NO_DEADLINE, NO_RESTART, StopWorker(1), KeepReport(report), StopAll()]
+        assert story.phase is STOPPING
+        assert story(AllStopped) == [Exit(code)]
+
+    def test_crashes_end_it_too(self):
+        story = serving(error_server=False, max_restarts=1)
+        story(Exited, SEGFAULT)
+        story(Ready)
+        assert story(Exited, SEGFAULT)[-1] == StopAll()
+        assert story(AllStopped) == [Exit(5)]
+
+    def test_death_that_allows_no_restart_is_told_as_the_signal(self):
+        story = serving(error_server=False, max_restarts=0)
+        story(Exited, SEGFAULT)
+        assert story(AllStopped) == [Exit(139)]
+
+    def test_there_is_nothing_to_retry(self):
+        assert attempts_left(State(), Limits(error_server=False, max_retries=5)) == 0
+
+
+class TestSeveralWorkers:
+    def test_all_are_started(self):
+        assert Story(Limits(workers=3))(Begun) == [*started(1, 2, 3), DEADLINE]
+
+    def test_first_one_that_is_ready_makes_the_service_ready(self):
+        story = starting(workers=2)
+        assert story(Ready, 2) == []
+        assert story.phase is SERVING
+        assert (story.state.ready, story.state.coming) == ({2}, {1})
+
+    def test_last_one_that_is_ready_ends_the_deadline(self):
+        story = starting(workers=2)
+        story(Ready, 2)
+        assert story(Ready, 1) == [NO_DEADLINE]
+        assert (story.state.ready, story.state.coming) == ({1, 2}, set())
+
+    def test_one_that_fails_alone_is_waited_for_no_more(self):
+        story = starting(workers=2)
+        assert story(InitFailed, BAD, 1) == [StopWorker(1)]
+        assert story.phase is STARTING
+        assert story.state.coming == {2}
+
+    def test_others_may_still_be_ready(self):
+        story = starting(workers=3)
+        story(InitFailed, BAD, 1)
+        story(Exited, SEGFAULT, 3)
+        story(Ready, 2)
+        assert story.phase is SERVING
+
+    @pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
+    def test_all_that_fail_are_a_failure_with_the_report_of_the_last(self, order):
+        story = starting(workers=3)
+        for worker in order[:2]:
+            story(InitFailed, BAD, worker)
+        actions = story(InitFailed, WORSE, order[2])
+        assert actions == [NO_DEADLINE, NO_RESTART, *stopped(1, 2, 3), KeepReport(WORSE), StartErrorServer()]
+        assert story.phase is FAILED
+
+    def test_last_one_that_fails_while_others_are_ready_is_started_again(self):
+        story = starting(workers=2)
+        story(Ready, 1)
+        assert story(InitFailed, BAD, 2) == [StopWorker(2), StartWorker(2), DEADLINE]
+        assert story.phase is SERVING
+
+    def test_deadline_gives_up_those_that_are_not_ready(self):
+        story = starting(workers=3)
+        story(Ready, 2)
+        assert story(DeadlinePassed, LATE) == [NO_RESTART, *stopped(1, 3)]
+        assert story.phase is SERVING
+        assert (story.state.ready, story.state.coming) == ({2}, set())
+
+    def test_deadline_with_none_ready_is_a_failure(self):
+        story = starting(workers=2)
+        story(InitFailed, BAD, 1)
+        story(DeadlinePassed, LATE)
+        assert story.phase is FAILED
+
+    def test_one_that_crashes_is_started_again_while_the_others_serve(self):
+        story = serving(workers=2)
+        assert story(Exited, SEGFAULT, 1) == [StopWorker(1), StartWorker(1), DEADLINE]
+        assert story.phase is SERVING
+        assert story(Ready, 1) == [NO_DEADLINE]
+
+    def test_all_that_crash_leave_the_service_starting(self):
+        story = serving(workers=2)
+        story(Exited, SEGFAULT, 1)
+        assert story(Exited, SEGFAULT, 2) == [StopWorker(2), Plan(Alarm.WORKER, 1.0, 2), Plan(Alarm.DEADLINE, 601.0)]
+        assert story.phase is STARTING
+        assert story.state.coming == {1, 2}
+
+    def test_one_that_crashes_too_often_is_given_up_while_the_others_serve(self):
+        story = serving(workers=2, max_restarts=1)
+        story(Exited, SEGFAULT, 1)
+        story(Ready, 1)
+        assert story(Exited, SEGFAULT, 1) == [StopWorker(1)]
+        assert story.phase is SERVING
+        assert (story.state.ready, story.state.coming) == ({2}, set())
+
+    def test_last_one_that_crashes_too_often_is_a_failure(self):
+        story = serving(workers=2, max_restarts=1)
+        for worker in (1, 1, 2):
+            story(Exited, SEGFAULT, worker)
+        assert story.phase is FAILED
+        assert story.state.report.cause is Cause.KEPT_DYING
+
+    def test_one_given_up_leaves_the_service_starting_while_another_is_on_its_way(self):
+        story = serving(workers=2, max_restarts=1, stand_in=True)
+        story(Exited, SEGFAULT, 1)
+        assert story(Exited, SEGFAULT, 2) == [StartStandIn(), StopWorker(2), DEADLINE]
+        assert (story.phase, story.state.coming) == (STARTING, {1})
+
+    def test_retry_starts_all_and_one_that_is_ready_is_enough(self):
+        story = failed(workers=2, max_retries=1)
+        assert story(RetryDue) == [Cancel(Alarm.RETRY), *started(1, 2), DEADLINE]
+        assert story(InitFailed, BAD, 1) == [StopWorker(1)]
+        assert story(Ready, 2) == [Cancel(Alarm.END), StopErrorServer(), NO_DEADLINE]
+        assert story.phase is SERVING
+
+    def test_retry_fails_when_all_have_failed(self):
+        story = failed(workers=2, max_retries=1)
+        story(RetryDue)
+        story(InitFailed, BAD, 1)
+        assert story.phase is RETRYING
+        story(InitFailed, WORSE, 2)
+        assert (story.phase, story.state.report) == (FAILED, WORSE)
+
+    def test_one_that_is_ready_after_it_has_failed_is_not(self):
+        """Both may be in the same turn of the loop."""
+        story = starting(workers=2)
+        story(InitFailed, BAD, 1)
+        assert story(Ready, 1) == []
+        assert (story.phase, story.state.ready) == (STARTING, set())
+        story(Ready, 2)
+        assert story(Ready, 1) == []
+        assert story.state.ready == {2}
+
+
+class TestCrashes:
+    def crash(self, story: Story) -> list[Action]:
+        """Let the worker die, and be ready again if it may."""
+        actions = story(Exited, SEGFAULT)
+        for action in actions:
+            if isinstance(action, Plan) and action.alarm is Alarm.WORKER:
+                story.wait(action.after)
+                assert story(WorkerDue, action.worker) == [StartWorker(1)]
+        story(Ready)
+        return actions
+
+    def test_first_restart_is_at_once_and_each_later_one_after_twice_as_long(self):
+        story = serving(max_restarts=9, restart_window=3600.0)
+        planned = [self.crash(story)[1] for _ in range(9)]
+        delays = [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+        assert planned == [StartWorker(1), *(Plan(Alarm.WORKER, delay, 1) for delay in delays)]
+
+    def test_deadline_begins_when_the_worker_is_started(self):
+        """Else a short time-out could pass before there is anything that could be ready."""
+        story = serving(startup_timeout=2.0, restart_window=3600.0)
+        deadlines = [self.crash(story)[2].after for _ in range(5)]
+        assert deadlines == [2.0, 3.0, 4.0, 6.0, 10.0]
+
+    def test_one_more_than_the_limit_is_a_failure(self):
+        story = serving(max_restarts=3)
+        for _ in range(3):
+            self.crash(story)
+            assert story.phase is SERVING
+        self.crash(story)
+        assert story.phase is FAILED
+        assert story.state.report == replace(SEGFAULT, cause=Cause.KEPT_DYING)
+        assert story.state.report.exit_code == 5
+
+    def test_those_before_the_window_do_not_count(self):
+        story = serving(max_restarts=1, restart_window=60.0)
+        for _ in range(20):
+            assert self.crash(story)[1] == StartWorker(1)
+            story.wait(60.0)
+        assert story.phase is SERVING
+        assert len(story.state.crashes) == 1
+
+    @pytest.mark.parametrize(("later", "phase"), [(59.9, FAILED), (60.0, STARTING)])
+    def test_window_ends_to_the_moment(self, later, phase):
+        state = replace(serving(max_restarts=1).state, crashes=(100.0,))
+        state, _ = decide(state, Exited(100.0 + later, SEGFAULT), Limits(max_restarts=1, restart_window=60.0))
+        assert state.phase is phase
+
+    def test_without_a_window_there_is_never_more_than_one(self):
+        story = serving(max_restarts=1, restart_window=0.0)
+        for _ in range(50):
+            self.crash(story)
+        assert story.phase is SERVING
+
+    def test_none_is_allowed_when_the_limit_is_zero(self):
+        story = serving(max_restarts=0)
+        story(Exited, BAD)
+        assert story.state.report == replace(BAD, cause=Cause.DIED)
+
+    def test_failure_to_initialize_again_is_a_failure_whatever_the_limit(self):
+        story = serving(max_restarts=5)
+        story(Exited, SEGFAULT)
+        story(InitFailed, BAD)
+        assert (story.phase, story.state.report) == (FAILED, BAD)
+
+    def test_restarts_are_counted(self):
+        story = serving(max_restarts=9)
+        for _ in range(4):
+            self.crash(story)
+        assert (story.state.crash_restarts, story.state.requested_restarts, story.state.retry_restarts) == (4, 0, 0)
+
+    def test_reminder_for_a_worker_that_is_not_waited_for_is_nothing(self):
+        assert serving()(WorkerDue, 1) == []
+        assert failed()(WorkerDue, 1) == []
+        assert retrying()(WorkerDue, 1) == []
+
+    @pytest.mark.parametrize("crashes", range(200))
+    def test_delay_never_shrinks_and_has_an_end(self, crashes):
+        assert 0.0 <= restart_delay(crashes) <= restart_delay(crashes + 1) <= LONGEST_RESTART_DELAY
+
+
+class TestRetries:
+    def retry(self, story: Story, event: Callable[..., Event] = InitFailed, report: FailureReport = BAD) -> list[float]:
+        """Let a retry come and fail; return when the next ones are planned."""
+        story(RetryDue)
+        return [
+            action.after for action in story(event, report) if isinstance(action, Plan) and action.alarm is Alarm.RETRY
+        ]
+
+    def test_come_after_twice_as_long_each_time_up_to_five_minutes(self):
+        story = failed(max_retries=8)
+        planned = [self.retry(story) for _ in range(8)]
+        assert planned == [[20.0], [40.0], [80.0], [160.0], [300.0], [300.0], [300.0], []]
+
+    def test_come_to_an_end(self):
+        story = failed(max_retries=2)
+        assert [attempts_left(story.state, story.limits)] == [2]
+        self.retry(story)
+        assert [attempts_left(story.state, story.limits)] == [1]
+        assert self.retry(story) == []
+        assert [attempts_left(story.state, story.limits)] == [0]
+        assert story.phase is FAILED
+
+    def test_are_not_planned_where_there_are_none(self):
+        assert not any(isinstance(action, Plan) for action in starting(max_retries=0)(InitFailed, BAD))
+
+    def test_are_not_more_frequent_than_was_asked_for(self):
+        limits = Limits(retry_interval=1000.0)
+        assert [retry_delay(number, limits) for number in (0, 1, 5)] == [1000.0] * 3
+
+    @pytest.mark.parametrize("interval", [0.0, 0.5, 10.0, 300.0, 1e9])
+    def test_delay_never_shrinks_and_has_an_end(self, interval):
+        limits = Limits(retry_interval=interval)
+        delays = [retry_delay(number, limits) for number in range(200)]
+        assert delays == sorted(delays)
+        assert delays[0] == interval
+        assert delays[-1] <= max(LONGEST_RETRY_INTERVAL, interval)
+
+    @pytest.mark.parametrize("report", [BAD, SEGFAULT, LATE])
+    def test_come_after_every_kind_of_failure(self, report):
+        assert starting(max_retries=1)(Exited, report)[-1] == RETRY_10_S
+
+    def test_come_after_a_service_that_kept_dying(self):
+        assert serving(max_retries=1, max_restarts=0)(Exited, SEGFAULT)[-1] == RETRY_10_S
+
+    def test_attempts_are_counted_until_it_is_ready(self):
+        story = failed(max_retries=3)
+        assert story.state.attempt == 1
+        self.retry(story)
+        assert story.state.attempt == 2
+        story(RetryDue)
+        assert (story.state.attempt, story.state.retry_restarts) == (3, 2)
+        story(Ready)
+        assert (story.state.attempt, story.state.retries, story.state.report) == (1, 0, None)
+
+    def test_error_server_goes_on_and_is_given_the_new_report(self):
+        story = failed(max_retries=3)
+        assert StopErrorServer() not in story(RetryDue)
+        actions = story(InitFailed, WORSE)
+        assert actions.index(KeepReport(WORSE)) < actions.index(StartErrorServer())
+
+    def test_old_report_stays_until_there_is_news(self):
+        story = failed(max_retries=3)
+        story(RetryDue)
+        assert story.state.report == BAD
+
+
+class TestTtl:
+    def test_is_not_planned_for_ever(self):
+        assert Alarm.END not in [getattr(action, "alarm", None) for action in starting(ttl=0.0)(InitFailed, BAD)]
+
+    def test_begins_with_the_first_failure_and_not_with_each_retry(self):
+        story = starting(ttl=100.0, max_retries=3)
+        assert Plan(Alarm.END, 100.0) in story(InitFailed, BAD)
+        story(RetryDue)
+        assert Plan(Alarm.END, 100.0) not in story(InitFailed, BAD)
+
+    def test_is_forgotten_when_the_service_is_back(self):
+        story = failed(ttl=100.0, max_retries=1)
+        story(RetryDue)
+        assert Cancel(Alarm.END) in story(Ready)
+
+    def test_begins_anew_with_the_next_failure(self):
+        story = failed(ttl=100.0, max_retries=1, max_restarts=0)
+        story(RetryDue)
+        story(Ready)
+        assert Plan(Alarm.END, 100.0) in story(Exited, SEGFAULT)
+
+    def test_ends_a_retry_that_is_under_way(self):
+        story = retrying(ttl=100.0)
+        assert story(TtlOver) == [StopAll()]
+        assert (story.phase, story.state.coming) == (STOPPING, set())
+
+    @pytest.mark.parametrize(("report", "code"), [(BAD, 3), (LATE, 4), (SEGFAULT, 139)])
+    def test_exit_code_is_that_of_the_last_failure(self, report, code):
+        story = failed(ttl=100.0, max_retries=1)
+        story(RetryDue)
+        story(Exited, report)
+        story(TtlOver)
+        assert story(AllStopped) == [Exit(code)]
+
+    @pytest.mark.parametrize("begin", [starting, serving, stopping])
+    def test_that_rings_too_late_is_nothing(self, begin):
+        story = begin()
+        before = story.state
+        assert (story(TtlOver), story.state) == ([], before)
+
+
+class TestRestart:
+    def test_while_starting_replaces_what_is_on_its_way(self):
+        story = starting()
+        assert story(RestartRequested) == [StopWorker(1), StartWorker(1), DEADLINE]
+        assert (story.phase, story.state.coming) == (STARTING, {1})
+
+    def test_while_serving_stops_the_old_and_starts_the_new(self):
+        story = serving(workers=2)
+        assert story(RestartRequested) == [*stopped(1, 2), *started(1, 2), DEADLINE]
+        assert (story.phase, story.state.ready, story.state.coming) == (STARTING, set(), {1, 2})
+
+    def test_of_one_worker_leaves_the_others_serving(self):
+        story = serving(workers=2)
+        assert story(RestartRequested, 2) == [StopWorker(2), StartWorker(2), DEADLINE]
+        assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {1}, {2})
+
+    def test_of_the_only_worker_is_starting(self):
+        story = serving()
+        story(RestartRequested, 1)
+        assert story.phase is STARTING
+
+    def test_while_failed_is_one_more_attempt_of_all_workers(self):
+        story = failed(workers=2)
+        assert story(RestartRequested, 2) == [Cancel(Alarm.RETRY), *started(1, 2), DEADLINE]
+        assert (story.phase, story.state.attempt) == (RETRYING, 2)
+
+    def test_while_retrying_begins_the_attempt_anew(self):
+        story = retrying()
+        assert story(RestartRequested) == [StopWorker(1), StartWorker(1), DEADLINE]
+        assert (story.phase, story.state.coming) == (RETRYING, {1})
+
+    def test_while_stopping_is_too_late(self):
+        story = stopping()
+        before = story.state
+        assert (story(RestartRequested), story.state) == ([], before)
+
+    def test_gives_the_retries_back(self):
+        story = failed(max_retries=1)
+        story(RetryDue)
+        story(InitFailed, BAD)
+        assert attempts_left(story.state, story.limits) == 0
+        story(RestartRequested)
+        assert story(InitFailed, BAD)[-1] == RETRY_10_S
+
+    def test_is_no_crash(self):
+        story = serving(max_restarts=0)
+        for _ in range(3):
+            story(RestartRequested)
+            story(Ready)
+        assert (story.phase, story.state.crashes, story.state.requested_restarts) == (SERVING, (), 3)
+
+    def test_that_cannot_initialize_is_a_failure(self):
+        story = serving()
+        story(RestartRequested)
+        story(InitFailed, BAD)
+        assert story.phase is FAILED
+
+    def test_brings_back_a_worker_that_was_given_up(self):
+        story = serving(workers=2, max_restarts=0)
+        story(Exited, SEGFAULT, 1)
+        assert StartWorker(1) in story(RestartRequested, 1)
+        story(Ready, 1)
+        assert story.state.ready == {1, 2}
+
+    def test_of_a_worker_that_waits_for_its_time_is_at_once_and_only_once(self):
+        story = serving(max_restarts=9)
+        story(Exited, SEGFAULT)
+        story(Ready)
+        assert Plan(Alarm.WORKER, 1.0, 1) in story(Exited, SEGFAULT)
+        assert StartWorker(1) in story(RestartRequested)
+        story(Ready)
+        assert story(WorkerDue, 1) == []
+
+
+class TestErrorServer:
+    def test_that_cannot_start_either_when_plain_is_tried_again_after_a_moment(self):
+        """And not at once, for ever."""
+        story = failed()
+        assert story(ErrorServerExited, was_ready=False, plain=True) == [Plan(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
+
+    @pytest.mark.parametrize("begin", [starting, serving, stopping])
+    @pytest.mark.parametrize("event", [ErrorServerExited, ErrorServerDue])
+    def test_that_is_not_wanted_any_more_is_not_started_again(self, begin, event):
+        assert begin()(event) == []
+
+    def test_is_started_again_although_a_retry_is_under_way(self):
+        story = retrying()
+        story(ErrorServerExited)
+        story(InitFailed, BAD)
+        assert story(ErrorServerDue) == [StartErrorServer()]
+
+
+class TestStop:
+    @pytest.mark.parametrize("begin", [starting, serving, failed, retrying])
+    def test_twice_kills(self, begin):
+        story = begin()
+        assert story(StopRequested) == [StopAll()]
+        assert story(StopRequested) == [KillAll()]
+        assert story(StopRequested) == [KillAll()]
+        assert story(AllStopped) == [Exit(0)]
+
+    def test_waits_until_everything_has_stopped(self):
+        story = stopping()
+        for event in (Exited, InitFailed):
+            assert story(event, SEGFAULT) == []
+        assert story(Ready) == []
+        assert story(AllStopped) == [Exit(0)]
+
+    def test_of_a_supervisor_that_gives_up_keeps_the_code_of_the_cause(self):
+        story = starting(error_server=False)
+        story(InitFailed, BAD)
+        assert story(StopRequested) == [KillAll()]
+        assert story(AllStopped) == [Exit(3)]
+
+    def test_is_successful_also_after_a_failure(self):
+        story = failed()
+        story(StopRequested)
+        assert story(AllStopped) == [Exit(0)]
+
+    @pytest.mark.parametrize("begin", [starting, serving, failed, retrying])
+    def test_is_not_over_because_nothing_runs(self, begin):
+        """Only a supervisor that is stopping ends."""
+        assert begin()(AllStopped) == []
+
+
+def event_of(kind: type[Event], at: float, chance: random.Random, workers: int) -> Event:
+    """Return an event of this kind, with details by chance."""
+    about: dict[str, object] = {}
+    names = kind.__dataclass_fields__
+    if "report" in names:
+        about["report"] = chance.choice([BAD, WORSE, SEGFAULT, LATE])
+    if "worker" in names:
+        about["worker"] = chance.randint(1, workers)
+    if kind is RestartRequested:
+        about["worker"] = chance.choice([None, about["worker"]])
+    if kind is ErrorServerExited:
+        about |= {"was_ready": chance.random() < 0.5, "plain": chance.random() < 0.5}
+    return kind(at, **about)
+
+
+ALL_LIMITS = [
+    Limits(),
+    Limits(max_restarts=0),
+    Limits(error_server=False),
+    Limits(workers=3, stand_in=True),
+    Limits(workers=2, max_retries=2, ttl=100.0, restart_window=10.0, max_restarts=2),
+    Limits(workers=4, max_retries=10**6, max_restarts=10**6, retry_interval=0.0, stand_in=True),
+    Limits(workers=2, error_server=False, max_restarts=1, stand_in=True),
+]
+
+
+class TestExhaustive:
+    @pytest.mark.parametrize("begin", [Story, starting, serving, failed, retrying, stopping])
+    @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
+    def test_every_event_is_answered_in_every_phase(self, begin, kind):
+        story = begin()
+        _, actions = decide(story.state, event_of(kind, 1.0, random.Random(1), 1), story.limits)
+        assert isinstance(actions, list)
+
+    def test_there_are_all_the_events_that_this_test_thinks_of(self):
+        assert len(EVENTS) == 13
+
+    @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
+    def test_a_stopping_supervisor_only_kills_or_ends(self, kind):
+        story = stopping()
+        _, actions = decide(story.state, event_of(kind, 1.0, random.Random(1), 1), story.limits)
+        assert actions in ([], [KillAll()], [Exit(0)])
+
+
+def check(state: State, actions: Iterable[Action], event: Event, before: State, limits: Limits) -> None:
+    """Assert what holds after every decision."""
+    actions = list(actions)
+    kinds = [type(action) for action in actions]
+    assert not state.ready & state.coming
+    assert state.ready | state.coming <= limits.all_workers
+    assert bool(state.ready) == (state.phase is SERVING)
+    assert bool(state.coming) or state.phase not in (STARTING, RETRYING)
+    assert not state.coming or state.phase not in (FAILED, STOPPING)
+    assert (state.report is not None) or state.phase not in (FAILED, RETRYING)
+    assert (state.report is None) or state.phase not in (SERVING, STARTING)
+    assert state.attempt >= 1
+    assert list(state.crashes) == sorted(state.crashes)
+    assert all(at >= state.crashes[-1] - limits.restart_window for at in state.crashes)
+    if StartErrorServer in kinds:
+        assert state.phase in (FAILED, RETRYING)
+        assert limits.error_server
+    if StartStandIn in kinds:
+        assert state.phase is STARTING
+        assert limits.stand_in
+    if Exit in kinds:
+        assert isinstance(event, AllStopped)
+        assert actions == [Exit(before.exit_code)]
+        assert before.phase is STOPPING
+    if KillAll in kinds:
+        assert before.phase is STOPPING
+    assert (StopAll in kinds) == (state.phase is STOPPING and before.phase is not STOPPING)
+    if before.phase is STOPPING:
+        assert state == before
+    if state.phase is FAILED and before.phase is not FAILED:
+        assert kinds.index(KeepReport) < kinds.index(StartErrorServer)
+    for action in actions:
+        if isinstance(action, StartWorker):
+            assert action.worker in state.coming
+        if isinstance(action, StopWorker):
+            assert action.worker not in state.ready
+        if isinstance(action, Plan):
+            assert 0.0 <= action.after <= 10**10
+    assert len({(p.alarm, p.worker) for p in actions if isinstance(p, Plan)}) == kinds.count(Plan)
+
+
+class TestRandomWalk:
+    @pytest.mark.parametrize("limits", ALL_LIMITS, ids=repr)
+    def test_invariants_hold_whatever_happens(self, limits):
+        """Also events that cannot happen by now: a late alarm, a word from a worker that was stopped."""
+        chance = random.Random(repr(limits))
+        kinds = [kind for kind in EVENTS if kind not in (Begun, StopRequested, AllStopped, TtlOver)]
+        for _ in range(40):
+            story = starting(**vars(limits))
+            for _ in range(150):
+                story.wait(chance.choice([0.0, 0.0, 1.0, 20.0]))
+                kind = chance.choice(kinds if chance.random() < 0.99 else EVENTS[1:])
+                event = event_of(kind, story.now, chance, limits.workers)
+                before = story.state
+                story.state, actions = decide(before, event, limits)
+                check(story.state, actions, event, before, limits)
+
+    @pytest.mark.parametrize("limits", ALL_LIMITS, ids=repr)
+    def test_decisions_are_pure(self, limits):
+        chance = random.Random(repr(limits))
+        state = starting(**vars(limits)).state
+        for number in range(1000):
+            event = event_of(chance.choice(EVENTS[1:-2]), float(number), chance, limits.workers)
+            given = copy.deepcopy((state, event, limits))
+            first = decide(state, event, limits)
+            assert (state, event, limits) == given
+            assert decide(*given) == first
+            state = first[0] if first[0].phase is not STOPPING else starting(**vars(limits)).state
+
+
+class World:
+    """What the actions lead to: processes that run, alarms that are set. Only what can happen does."""
+
+    def __init__(self, limits: Limits, seed: str) -> None:
+        self.chance = random.Random(seed)
+        self.story = Story(limits)
+        self.running: set[int] = set()
+        self.alarms: dict[tuple[Alarm, int], float] = {}
+        self.error_server = ""
+        self.stand_in = False
+        self.ended = False
+
+    def possible(self) -> list[Event]:
+        """Return what may happen next."""
+        now, state = self.story.now, self.story.state
+        report = self.chance.choice([BAD, WORSE, SEGFAULT])
+        found: list[Event] = []
+        for worker in sorted(self.running):
+            found += [Exited(now, report, worker), InitFailed(now, report, worker)]
+            found += [Ready(now, worker)] * 3 if worker in state.coming else []
+        if self.error_server:
+            plain = self.error_server == "plain"
+            found += [ErrorServerExited(now, True, plain), ErrorServerExited(now, False, plain)]
+        found += [
+            RestartRequested(now, None),
+            RestartRequested(now, self.chance.choice(sorted(self.story.limits.all_workers))),
+        ]
+        return found
+
+    def next_event(self) -> Event:
+        """Return an alarm that rings, or what happens before it does."""
+        story = self.story
+        first = min(self.alarms, key=lambda key: self.alarms[key], default=None)
+        if first is not None and self.chance.random() < 0.3:
+            story.now = max(story.now, self.alarms.pop(first))
+            return self.rung(*first)
+        return self.chance.choice(self.possible())
+
+    def rung(self, alarm: Alarm, worker: int) -> Event:
+        now = self.story.now
+        if alarm is Alarm.DEADLINE:
+            return DeadlinePassed(now, LATE)
+        if alarm is Alarm.WORKER:
+            return WorkerDue(now, worker)
+        return {Alarm.RETRY: RetryDue, Alarm.END: TtlOver, Alarm.ERROR_SERVER: ErrorServerDue}[alarm](now)
+
+    def step(self, event: Event) -> None:
+        """Let `event` happen, and carry out what is to be done."""
+        if isinstance(event, Exited):
+            self.running.discard(event.worker)
+        if isinstance(event, ErrorServerExited):
+            self.error_server = ""
+        before = self.story.state
+        self.story.state, actions = decide(before, event, self.story.limits)
+        check(self.story.state, actions, event, before, self.story.limits)
+        for action in actions:
+            self.carry_out(action)
+
+    def carry_out(self, action: Action) -> None:
+        match action:
+            case StartWorker(worker):
+                self.running.add(worker)
+            case StopWorker(worker):
+                self.running.discard(worker)
+            case StartErrorServer(plain):
+                self.error_server = self.error_server or ("plain" if plain else "error")
+            case StopErrorServer():
+                self.error_server = ""
+            case StartStandIn():
+                self.stand_in = True
+            case StopStandIn():
+                self.stand_in = False
+            case Plan(alarm, after, worker):
+                self.alarms[alarm, worker] = self.story.now + after
+            case Cancel(alarm):
+                self.alarms = {key: at for key, at in self.alarms.items() if key[0] is not alarm}
+            case StopAll():
+                self.running, self.error_server, self.stand_in = set(), "", False
+            case Exit():
+                self.ended = True
+
+    def planned(self, alarm: Alarm, worker: int = 0) -> bool:
+        return (alarm, worker) in self.alarms
+
+    def check(self) -> None:
+        """Assert that nothing waits for what will never come, and nothing runs that nobody knows of."""
+        state, limits = self.story.state, self.story.limits
+        phase = state.phase
+        assert 0 <= state.retries <= limits.max_retries
+        waiting = {worker for worker in state.coming if self.planned(Alarm.WORKER, worker)}
+        assert state.ready <= self.running <= state.ready | state.coming
+        assert state.coming <= self.running | waiting
+        assert self.planned(Alarm.DEADLINE) or not state.coming
+        assert self.planned(Alarm.RETRY) == (phase is FAILED and state.retries < limits.max_retries)
+        assert self.planned(Alarm.END) == (phase in (FAILED, RETRYING) and limits.ttl > 0)
+        assert self.stand_in == (phase is STARTING and limits.stand_in)
+        if phase in (FAILED, RETRYING):
+            assert self.error_server or self.planned(Alarm.ERROR_SERVER)
+        else:
+            assert not self.error_server
+
+
+class TestNothingIsForgotten:
+    @pytest.mark.parametrize("limits", ALL_LIMITS, ids=repr)
+    def test_in_a_long_life(self, limits):
+        for number in range(30):
+            world = World(limits, f"{number} {limits}")
+            world.step(Begun(0.0))
+            world.check()
+            for _ in range(200):
+                world.story.wait(world.chance.choice([0.0, 0.1, 5.0]))
+                world.step(world.next_event())
+                if world.story.phase is STOPPING:
+                    break
+                world.check()
+            world.step(StopRequested(world.story.now))
+            world.step(AllStopped(world.story.now))
+            assert world.ended
+            assert (world.running, world.error_server, world.stand_in) == (set(), "", False)

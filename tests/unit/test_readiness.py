@@ -1,0 +1,436 @@
+"""Readiness of foreign servers, against real little sockets; one poll loop turns both sides."""
+
+import os
+import select
+import socket
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from drum_supervisor.contract.listener import Address, address_of, bind
+from drum_supervisor.supervise.programs import Readiness
+from drum_supervisor.supervise.readiness import (
+    AddressWatcher,
+    NotifySocket,
+    Question,
+    is_ready_answer,
+    watcher,
+)
+from drum_supervisor.supervise.run_dir import RunDir
+from drum_supervisor.supervise.running import Dispatcher
+from drum_supervisor.supervise.timers import Timers
+
+PING = Question("/ping", below=500)
+STRICT = Question("/health?full=1", below=400)
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
+OURS = b"HTTP/1.1 200 OK\r\nX-Drum-Supervisor: error-server\r\n\r\n"
+RESET = b"reset"
+CLOSE = b""
+
+
+class PollLoop:
+    """What the engine does for dispatchers, and no more."""
+
+    def __init__(self) -> None:
+        self.timers = Timers(time.monotonic)
+        self.watched: dict[int, Dispatcher] = {}
+
+    def watch(self, dispatcher: Dispatcher) -> None:
+        self.watched[dispatcher.fd] = dispatcher
+
+    def unwatch(self, dispatcher: Dispatcher) -> None:
+        self.watched.pop(dispatcher.fd, None)
+
+    def turn(self, seconds: float) -> None:
+        """Wait for something to happen, at most so long, and let it."""
+        poller = select.poll()
+        for fd, dispatcher in self.watched.items():
+            poller.register(fd, select.POLLIN * dispatcher.readable() | select.POLLOUT * dispatcher.writable())
+        for fd, mask in poller.poll(min(seconds, self.timers.seconds_left()) * 1000):
+            dispatcher = self.watched.get(fd)
+            if dispatcher is not None:
+                self._tell(dispatcher, mask)
+        self.timers.ring()
+
+    @staticmethod
+    def _tell(dispatcher: Dispatcher, mask: int) -> None:
+        try:
+            if mask & (select.POLLIN | select.POLLHUP | select.POLLERR) and dispatcher.readable():
+                dispatcher.handle_read_event()
+            elif dispatcher.writable():
+                dispatcher.handle_write_event()
+        except OSError:
+            dispatcher.handle_error()
+
+    def until(self, met: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 30
+        while not met():
+            assert time.monotonic() < deadline, "nothing came of it"
+            self.turn(1.0)
+
+
+class Server:
+    """Answers one connection after another with the next of its answers; the last one is for all that follow."""
+
+    closed = False
+
+    def __init__(self, loop: PollLoop, listener: socket.socket, *answers: bytes) -> None:
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self._loop = loop
+        self._listener = listener
+        self._answers = list(answers)
+        self.fd = listener.fileno()
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def handle_read_event(self) -> None:
+        connection, _ = self._listener.accept()
+        self.connections += 1
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        self._loop.watch(Connection(self, connection, answer))
+
+    def handle_write_event(self) -> None: ...
+
+    def handle_error(self) -> None: ...
+
+
+class Connection:
+    """One request and its answer, of which each piece is sent when the other side had time to read the one before."""
+
+    closed = False
+
+    def __init__(self, server: Server, connection: socket.socket, answer: bytes) -> None:
+        self.fd = connection.fileno()
+        self._server = server
+        self._connection = connection
+        self._answer = answer
+        self._request = b""
+
+    def readable(self) -> bool:
+        return not self._request.endswith(b"\r\n\r\n")
+
+    def writable(self) -> bool:
+        return not self.readable()
+
+    def handle_read_event(self) -> None:
+        data = self._connection.recv(4096)
+        self._request += data
+        if not data or self._answer == RESET:
+            self.handle_error()
+        elif self._request.endswith(b"\r\n\r\n"):
+            self._server.requests.append(self._request)
+
+    def handle_write_event(self) -> None:
+        piece, self._answer = self._answer[:10], self._answer[10:]
+        self._connection.sendall(piece)
+        if not self._answer:
+            self.handle_error()
+
+    def handle_error(self) -> None:
+        self._server._loop.unwatch(self)
+        if self._answer == RESET:
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self._connection.close()
+
+
+class World:
+    """A listener with a server on it, and a watcher that looks at it."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.loop = PollLoop()
+        self.listener = listener
+        self.ready = 0
+        self.server: Server
+        self.watcher: AddressWatcher | None = None
+
+    def serve(self, *answers: bytes) -> Server:
+        self.server = Server(self.loop, self.listener, *answers)
+        self.loop.watch(self.server)
+        return self.server
+
+    def look(self, question: Question | None = PING, address: Address | None = None) -> None:
+        def on_ready() -> None:
+            self.ready += 1
+
+        where = address or address_of(self.listener)
+        self.watcher = AddressWatcher(self.loop, self.loop.timers, where, question, on_ready)
+
+    def until_ready(self) -> None:
+        self.loop.until(lambda: self.ready)
+
+    def until_asked(self, times: int) -> None:
+        self.loop.until(lambda: self.server.connections >= times)
+
+    def close(self) -> None:
+        if self.watcher is not None:
+            self.watcher.close()
+        for dispatcher in list(self.loop.watched.values()):
+            dispatcher.handle_error()
+        self.listener.close()
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    address = Address("127.0.0.1", 0) if request.param == "tcp" else Address(path=str(tmp_path / "model.sock"))
+    made = World(bind(address))
+    yield made
+    made.close()
+
+
+class TestHttp:
+    def test_answer_is_ready(self, world):
+        world.serve(OK)
+        world.look()
+        world.until_ready()
+        assert world.server.connections == 1
+
+    def test_asks_for_the_path_once_and_for_the_end_of_the_connection(self, world):
+        world.serve(OK)
+        world.look(STRICT)
+        world.until_ready()
+        (request,) = world.server.requests
+        assert request.startswith(b"GET /health?full=1 HTTP/1.1\r\nHost: ")
+        assert f"Host: {address_of(world.listener)}\r\n".encode() in request
+        assert b"Connection: close\r\n" in request
+
+    @pytest.mark.parametrize("not_yet", [UNAVAILABLE, OURS, CLOSE, RESET, b"garbage", b"HTTP/1.1 1", b"x" * 70_000])
+    def test_any_other_answer_is_asked_for_again(self, world, not_yet):
+        world.serve(not_yet, not_yet, OK)
+        world.look()
+        world.until_ready()
+        assert world.server.connections == 3
+
+    def test_waits_in_the_backlog_until_somebody_accepts_and_does_not_ask_twice(self, world):
+        world.look()
+        for _ in range(5):
+            world.loop.turn(0.01)
+        world.serve(OK)
+        world.until_ready()
+        assert world.server.connections == 1
+        world.listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            world.listener.accept()
+
+    def test_is_told_once(self, world):
+        world.serve(OK)
+        world.look()
+        world.until_ready()
+        for _ in range(5):
+            world.loop.turn(0.01)
+        assert world.ready == 1
+        assert world.loop.timers.seconds_left() == float("inf")
+
+    def test_leaves_nothing_open(self, world):
+        before = sorted(os.listdir("/proc/self/fd"))
+        world.serve(UNAVAILABLE, CLOSE, RESET, OK)
+        world.look()
+        world.until_ready()
+        world.loop.until(lambda: set(world.loop.watched) == {world.listener.fileno()})
+        assert sorted(os.listdir("/proc/self/fd")) == before
+
+    @pytest.mark.parametrize("answer", [OK, UNAVAILABLE])
+    def test_asks_no_more_once_it_is_closed(self, world, answer):
+        world.serve(answer)
+        world.look()
+        if answer is UNAVAILABLE:
+            world.until_asked(2)
+        world.watcher.close()
+        assert world.loop.timers.seconds_left() == float("inf")
+        asked = world.server.connections
+        for _ in range(5):
+            world.loop.turn(0.01)
+        assert world.server.connections - asked <= 1  # the one that waited in the backlog
+        assert world.ready == 0
+
+    def test_may_be_closed_from_within_the_call(self, world):
+        def on_ready() -> None:
+            world.watcher.close()
+
+        world.serve(OK)
+        world.watcher = AddressWatcher(world.loop, world.loop.timers, address_of(world.listener), PING, on_ready)
+        world.until_asked(1)
+        world.loop.until(lambda: set(world.loop.watched) == {world.listener.fileno()})
+
+
+class TestServerThatIsNotThereYet:
+    @pytest.fixture
+    def world(self) -> Iterator[World]:
+        """The port is bound and refuses connections: nobody listens."""
+        reserved = socket.socket()
+        reserved.bind(("127.0.0.1", 0))
+        made = World(reserved)
+        yield made
+        made.close()
+
+    @pytest.mark.parametrize("question", [PING, None])
+    def test_is_asked_until_it_is(self, world, question):
+        world.look(question)
+        world.loop.until(lambda: world.loop.timers.seconds_left() < 1)
+        assert world.ready == 0
+        world.listener.listen()
+        world.serve(OK)
+        world.until_ready()
+
+    def test_costs_no_descriptors(self, world):
+        before = sorted(os.listdir("/proc/self/fd"))
+        world.look()
+        for _ in range(3):
+            world.loop.until(lambda: world.loop.timers.seconds_left() < 1)
+            assert sorted(os.listdir("/proc/self/fd")) == before
+            world.loop.until(lambda: world.loop.timers.seconds_left() > 1)
+
+    @pytest.mark.parametrize("name", ["a..b", "x" * 64])
+    def test_because_its_name_means_nothing_is_no_crash(self, world, name):
+        world.look(address=Address(name, 80))
+        world.loop.until(lambda: world.loop.timers.seconds_left() < 1)
+
+    def test_because_there_is_no_such_socket_is_no_crash(self, world, tmp_path):
+        world.look(address=Address(path=str(tmp_path / "none.sock")))
+        world.loop.until(lambda: world.loop.timers.seconds_left() < 1)
+
+
+class TestPort:
+    def test_that_is_open_is_ready_without_a_question(self, world):
+        world.look(question=None)
+        world.until_ready()
+
+    def test_of_a_wildcard_address_is_looked_for_on_the_loopback(self):
+        world = World(bind(Address("0.0.0.0", 0)))
+        world.look(question=None)
+        world.until_ready()
+        world.close()
+
+
+class TestIsReadyAnswer:
+    @pytest.mark.parametrize("status", [200, 204, 299, 301, 399])
+    def test_success_and_redirection_are_ready(self, status):
+        assert is_ready_answer(b"HTTP/1.1 %d X\r\n\r\n" % status, below=400)
+
+    @pytest.mark.parametrize(
+        ("status", "below"), [(400, 400), (404, 400), (500, 500), (503, 500), (100, 500), (199, 500)]
+    )
+    def test_from_the_limit_on_nothing_is(self, status, below):
+        assert not is_ready_answer(b"HTTP/1.1 %d X\r\n\r\n" % status, below)
+
+    @pytest.mark.parametrize("status", [400, 404, 405, 499])
+    def test_server_that_does_not_know_the_path_is_up_where_nobody_promised_it(self, status):
+        assert is_ready_answer(b"HTTP/1.0 %d X\r\n\r\n" % status, below=500)
+
+    @pytest.mark.parametrize("name", [b"X-Drum-Supervisor", b"x-drum-supervisor", b"X-DRUM-SUPERVISOR"])
+    def test_our_own_answers_do_not_count(self, name):
+        assert not is_ready_answer(b"HTTP/1.1 200 OK\r\nA: b\r\n" + name + b": stand-in\r\n\r\n", below=500)
+
+    @pytest.mark.parametrize(
+        "head", [b"", b"HTTP/1.1", b"HTTP/2 200", b"ICY 200 OK", b"\r\nHTTP/1.1 200 OK", b"\xff" * 20]
+    )
+    def test_what_is_no_http_is_not(self, head):
+        assert not is_ready_answer(head, below=500)
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    return RunDir(tmp_path)
+
+
+class TestNotifySocket:
+    @pytest.fixture
+    def told(self):
+        return []
+
+    @pytest.fixture
+    def notify(self, run_dir, told) -> Iterator[NotifySocket]:
+        made = NotifySocket(PollLoop(), run_dir, lambda: told.append("READY"), told.append)
+        yield made
+        if not made.closed:
+            made.close()
+
+    def send(self, run_dir: RunDir, *datagrams: bytes) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            for datagram in datagrams:
+                sender.sendto(datagram, str(run_dir.notify_socket))
+
+    @pytest.mark.parametrize(
+        ("datagram", "words"),
+        [
+            (b"READY=1", ["READY"]),
+            (b"READY=1\n", ["READY"]),
+            (b"STATUS=loading\nREADY=1\n", ["loading", "READY"]),
+            (b"MAINPID=7\nREADY=1\nWATCHDOG=1", ["READY"]),
+            (b"STATUS=", [""]),
+            ("STATUS=lädt".encode(), ["lädt"]),
+            (b"STATUS=\xff", ["\ufffd"]),
+            (b"READY=0", []),
+            (b"READY=11", []),
+            (b"NOT READY=1", []),
+            (b"", []),
+            (b"\0\xff", []),
+            (b"x" * 10_000, []),
+        ],
+    )
+    def test_hears_readiness_and_stage(self, run_dir, notify, told, datagram, words):
+        self.send(run_dir, datagram)
+        notify.handle_read_event()
+        assert told == words
+
+    def test_hears_one_after_the_other(self, run_dir, notify, told):
+        self.send(run_dir, b"STATUS=a", b"STATUS=b", b"READY=1")
+        for _ in range(3):
+            notify.handle_read_event()
+        assert told == ["a", "b", "READY"]
+
+    def test_spurious_wakeup_is_nothing(self, notify, told):
+        notify.handle_read_event()
+        assert told == []
+
+    def test_is_for_its_owner_only(self, run_dir, notify):
+        assert stat.S_IMODE(run_dir.notify_socket.stat().st_mode) == 0o600
+
+    def test_takes_the_place_of_one_that_was_left_behind(self, run_dir, told):
+        for _ in range(2):
+            NotifySocket(PollLoop(), run_dir, lambda: None, told.append).close()
+
+    def test_may_be_closed_from_within_the_call(self, run_dir):
+        def on_ready() -> None:
+            made.close()
+
+        loop = PollLoop()
+        made = NotifySocket(loop, run_dir, on_ready, lambda stage: None)
+        self.send(run_dir, b"READY=1\nSTATUS=up")
+        made.handle_read_event()
+        assert made.closed
+        assert loop.watched == {}
+
+    def test_is_only_listened_to(self, notify):
+        assert notify.readable()
+        assert not notify.writable()
+
+
+class TestWatcher:
+    def made(self, readiness: Readiness, run_dir: RunDir) -> object:
+        loop = PollLoop()
+        address = Address(path=str(run_dir.path / "none.sock"))
+        found = watcher(readiness, loop, loop.timers, address, PING, run_dir, lambda: None, lambda stage: None)
+        if found is not None:
+            found.close()
+        return found
+
+    @pytest.mark.parametrize(
+        ("readiness", "kind"),
+        [
+            (Readiness.REPORT, type(None)),
+            (Readiness.HTTP, AddressWatcher),
+            (Readiness.PORT, AddressWatcher),
+            (Readiness.NOTIFY, NotifySocket),
+        ],
+    )
+    def test_is_one_for_each_kind_of_readiness(self, run_dir, readiness, kind):
+        assert isinstance(self.made(readiness, run_dir), kind)

@@ -1,0 +1,435 @@
+"""Settings: where each may come from, which source wins, and what is said about a bad one."""
+
+import random
+import re
+import string
+from dataclasses import fields, replace
+
+import pytest
+
+from drum_supervisor.contract.exits import UsageError
+from drum_supervisor.contract.failure import ErrorDetail
+from drum_supervisor.contract.listener import Address
+from drum_supervisor.settings import (
+    CONFIG_SECTION,
+    DECLARATIONS,
+    PREFIX,
+    PROFILES,
+    Settings,
+    arguments,
+    choose,
+    from_arguments,
+    resolve,
+    runtime_parameter,
+)
+
+DEFAULTS = resolve(choose({}, {}))
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Write a configuration file; return its path."""
+
+    def write(text: str, section: str = f"[{CONFIG_SECTION}]\n") -> str:
+        path = tmp_path / "supervise.ini"
+        path.write_text(section + text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def chosen(name: str, flags: dict[str, str], environ: dict[str, str]) -> tuple[str, str]:
+    return tuple(choose(flags, environ)[name])
+
+
+class TestDeclarations:
+    def test_there_is_one_for_each_field(self):
+        assert list(DECLARATIONS) == [each.name for each in fields(Settings)]
+
+    def test_every_option_has_a_variable_of_its_own(self):
+        variables = [variable for declared in DECLARATIONS.values() for variable in declared.all_variables]
+        assert len(variables) == len(set(variables))
+        assert all(f"{PREFIX}{name.upper()}" in variables for name in DECLARATIONS)
+
+    @pytest.mark.parametrize("declared", DECLARATIONS.values(), ids=lambda declared: declared.name)
+    def test_default_is_a_good_value(self, declared):
+        getattr(resolve(choose({}, {})), declared.name)
+        if declared.default:
+            declared.read(declared.default)
+
+    @pytest.mark.parametrize("declared", DECLARATIONS.values(), ids=lambda declared: declared.name)
+    def test_help_is_a_sentence(self, declared):
+        assert declared.help.endswith(".")
+        assert declared.metavar or declared.off
+
+    @pytest.mark.parametrize("profile", PROFILES)
+    def test_profile_sets_what_exists_to_good_values(self, profile):
+        for name, text in PROFILES[profile].items():
+            DECLARATIONS[name].read(text)
+
+    def test_every_profile_can_be_chosen(self):
+        for profile in PROFILES:
+            assert resolve(choose({"profile": profile}, {})).profile == profile
+        with pytest.raises(UsageError, match=", ".join(PROFILES)):
+            resolve(choose({"profile": "swarm"}, {}))
+
+
+class TestDefaults:
+    def test_are_those_of_the_design(self):
+        promised = {
+            "address": Address("0.0.0.0", 8080),
+            "code_dir": "",
+            "class_labels": (),
+            "server_type": "fastapi",
+            "workers": 1,
+            "max_body": 128 * 1024**2,
+            "listener": "auto",
+            "startup_timeout": 600.0,
+            "while_starting": "hold",
+            "with_error_server": True,
+            "error_server_ttl": 0.0,
+            "failed_ping": 200,
+            "error_detail": ErrorDetail.MESSAGE,
+            "max_retries": 0,
+            "retry_interval": 10.0,
+            "max_restarts": 5,
+            "restart_window": 60.0,
+            "stop_timeout": 25.0,
+            "run_dir": "",
+            "profile": "default",
+            "log_format": "text",
+            "log_level": "info",
+        }
+        assert {name: getattr(DEFAULTS, name) for name in promised} == promised
+
+    def test_say_that_they_are_defaults(self):
+        assert {value.source for value in choose({}, {}).values()} == {"default"}
+
+
+class TestPrecedence:
+    """Flag, environment, configuration file, profile, default: each wins over all that follow."""
+
+    @pytest.mark.parametrize(
+        ("given", "text", "source"),
+        [
+            ("flag env file profile", "1", "flag"),
+            ("env file profile", "2", "$DRUM_SUPERVISOR_FAILED_PING"),
+            ("file profile", "3", "FILE"),
+            ("profile", "503", "profile kubernetes"),
+            ("", "200", "default"),
+        ],
+    )
+    def test_first_one_wins(self, config, given, text, source):
+        sources = given.split()
+        path = config("failed-ping = 3\n" if "file" in sources else "")
+        flags = {"config": path, **({"failed_ping": "1"} if "flag" in sources else {})}
+        environ = {
+            **({"DRUM_SUPERVISOR_FAILED_PING": "2"} if "env" in sources else {}),
+            **({"DRUM_SUPERVISOR_PROFILE": "kubernetes"} if "profile" in sources else {}),
+        }
+        assert chosen("failed_ping", flags, environ) == (text, source.replace("FILE", path))
+
+    def test_our_own_variable_wins_over_those_of_drum(self):
+        environ = {"MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS": "2", "MAX_WORKERS": "3", "DRUM_SUPERVISOR_WORKERS": "4"}
+        assert chosen("workers", {}, environ) == ("4", "$DRUM_SUPERVISOR_WORKERS")
+        del environ["DRUM_SUPERVISOR_WORKERS"]
+        assert chosen("workers", {}, environ) == ("2", "$MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS")
+        del environ["MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS"]
+        assert chosen("workers", {}, environ) == ("3", "$MAX_WORKERS")
+
+    @pytest.mark.parametrize(
+        ("variable", "name"),
+        [
+            ("ADDRESS", "address"),
+            ("CODE_DIR", "code_dir"),
+            ("TARGET_TYPE", "target_type"),
+            ("URL_PREFIX", "url_prefix"),
+            ("POSITIVE_CLASS_LABEL", "positive_class_label"),
+            ("NEGATIVE_CLASS_LABEL", "negative_class_label"),
+            ("CLASS_LABELS", "class_labels"),
+            ("CLASS_LABELS_FILE", "class_labels_file"),
+            ("MAX_WORKERS", "workers"),
+            ("WITH_ERROR_SERVER", "with_error_server"),
+            ("MLOPS_RUNTIME_PARAM_DRUM_SERVER_TYPE", "server_type"),
+            ("DRUM_WEBSERVER_BACKLOG", "backlog"),
+        ],
+    )
+    def test_variables_of_drum_are_honoured(self, variable, name):
+        assert chosen(name, {}, {variable: "x"}) == ("x", f"${variable}")
+
+    @pytest.mark.parametrize("name", sorted(set(DECLARATIONS) - {"config", "profile"}))
+    def test_every_option_has_a_variable(self, name):
+        variable = f"{PREFIX}{name.upper()}"
+        assert chosen(name, {}, {variable: "x"}) == ("x", f"${variable}")
+
+    @pytest.mark.parametrize("empty", ["", " ", "\n", "\t "])
+    def test_empty_variable_is_not_set(self, empty):
+        assert chosen("workers", {}, {"DRUM_SUPERVISOR_WORKERS": empty}) == ("1", "default")
+        assert chosen("workers", {}, {"DRUM_SUPERVISOR_WORKERS": empty, "MAX_WORKERS": "3"})[0] == "3"
+
+    def test_empty_flag_takes_back_what_the_environment_says(self):
+        settings = resolve(choose({"code_dir": "", "class_labels": ""}, {"CODE_DIR": "/model", "CLASS_LABELS": "a b"}))
+        assert (settings.code_dir, settings.class_labels) == ("", ())
+
+
+class TestRuntimeParameter:
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            ('{"type": "numeric", "payload": 4}', "4"),
+            ('{"type": "numeric", "payload": 4.0}', "4.0"),
+            ('{"type": "string", "payload": "gunicorn"}', "gunicorn"),
+            ('{"type": "boolean", "payload": true}', "True"),
+            ('{"type": "string", "payload": null}', ""),
+            ('{"type": "string", "payload": ""}', ""),
+            ('{"type": "string", "payload": "größe"}', "größe"),
+            ("4", "4"),
+            ("gunicorn", "gunicorn"),
+            ('"gunicorn"', '"gunicorn"'),
+            ('{"type": "string"}', '{"type": "string"}'),
+            ("[1]", "[1]"),
+            ("{broken", "{broken"),
+            ("", ""),
+        ],
+    )
+    def test_payload_is_taken_from_json_and_plain_text_is_itself(self, text, value):
+        assert runtime_parameter(text) == value
+
+    @pytest.mark.parametrize(
+        "text", ["4", "4.0", '{"type": "numeric", "payload": 4}', '{"type": "numeric", "payload": 4.0}']
+    )
+    def test_number_of_workers_is_a_whole_one(self, text):
+        assert resolve(choose({}, {"MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS": text})).workers == 4
+
+    @pytest.mark.parametrize("payload", ["null", '""', '" "'])
+    def test_empty_payload_is_not_set(self, payload):
+        environ = {"MLOPS_RUNTIME_PARAM_DRUM_SERVER_TYPE": f'{{"type": "string", "payload": {payload}}}'}
+        assert chosen("server_type", {}, environ) == ("fastapi", "default")
+
+    def test_other_variables_are_not_searched_for_json(self):
+        text = '{"payload": "x"}'
+        assert chosen("positive_class_label", {}, {"POSITIVE_CLASS_LABEL": text})[0] == text
+
+
+class TestFile:
+    def test_options_are_written_with_dashes_or_underscores(self, config):
+        path = config("stop-timeout = 5\nmax_retries = 3\n")
+        settings = resolve(choose({"config": path}, {}))
+        assert (settings.stop_timeout, settings.max_retries) == (5.0, 3)
+
+    def test_may_be_named_by_the_environment(self, config):
+        path = config("workers = 2")
+        assert chosen("workers", {}, {"DRUM_SUPERVISOR_CONFIG": path}) == ("2", path)
+
+    def test_may_choose_the_profile(self, config):
+        assert resolve(choose({"config": config("profile = kubernetes")}, {})).failed_ping == 503
+
+    def test_percent_signs_and_other_sections_are_of_no_concern(self, config):
+        path = config("code-dir = /models/%(x)s/50%\n[program:x]\ncommand = echo %%\nworkers = many\n")
+        settings = resolve(choose({"config": path}, {}))
+        assert (settings.code_dir, settings.workers) == ("/models/%(x)s/50%", 1)
+
+    def test_comments_are_left_out(self, config):
+        path = config("workers = 2 ; two\n; workers = 3\n# workers = 4\n")
+        assert chosen("workers", {"config": path}, {}) == ("2", path)
+
+    def test_empty_value_is_not_set(self, config):
+        assert chosen("workers", {"config": config("workers =\n")}, {}) == ("1", "default")
+
+    @pytest.mark.parametrize(
+        ("text", "complaint"),
+        [
+            ("colour = red\n", "sets 'colour', which is not a setting"),
+            ("config = other.ini\n", "sets 'config', which is not a setting"),
+            ("workers = 2\nworkers = 3\n", "is no configuration file: .*option 'workers'.* already exists"),
+            ("workers\n", "is no configuration file: .*parsing error"),
+            ("= 2\n", "is no configuration file: .*parsing error"),
+        ],
+    )
+    def test_mistake_is_named_in_one_line(self, config, text, complaint):
+        path = config(text)
+        with pytest.raises(UsageError, match=complaint) as caught:
+            choose({"config": path}, {})
+        assert str(caught.value).startswith(f"--config: {path!r} ")
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("section", "complaint"),
+        [
+            ("", "is no configuration file: File contains no section headers"),
+            ("[supervisord]\n", f"has no section [{CONFIG_SECTION}]."),
+            ("[drum-supervise\n", "is no configuration file: File contains no section headers"),
+        ],
+    )
+    def test_section_has_to_be_there(self, config, section, complaint):
+        with pytest.raises(UsageError, match=re.escape(complaint)) as caught:
+            choose({"config": config("workers = 2\n", section)}, {})
+        assert "\n" not in str(caught.value)
+
+    def test_that_does_not_exist_is_named(self, tmp_path):
+        with pytest.raises(UsageError, match=r"--config: cannot read '.*/none\.ini': No such file or directory\."):
+            choose({"config": str(tmp_path / "none.ini")}, {})
+
+    def test_that_is_a_directory_is_named(self, tmp_path):
+        with pytest.raises(UsageError, match=r"--config: cannot read .*: Is a directory"):
+            choose({"config": str(tmp_path)}, {})
+
+    def test_that_is_no_text_is_named(self, tmp_path):
+        (tmp_path / "binary").write_bytes(b"\xff\xfe\0")
+        with pytest.raises(UsageError, match="is no configuration file"):
+            choose({"config": str(tmp_path / "binary")}, {})
+
+
+class TestProfile:
+    def test_sagemaker_serves_the_model_where_the_platform_puts_it(self):
+        settings = resolve(choose({"profile": "sagemaker"}, {}))
+        assert (settings.code_dir, settings.while_starting) == ("/opt/ml/model", "respond")
+
+    def test_sagemaker_binds_to_the_port_it_is_told(self):
+        environ = {"SAGEMAKER_BIND_TO_PORT": "9000"}
+        assert chosen("address", {"profile": "sagemaker"}, environ) == ("0.0.0.0:9000", "$SAGEMAKER_BIND_TO_PORT")
+        assert chosen("address", {"profile": "sagemaker"}, {**environ, "ADDRESS": "h:1"}) == ("h:1", "$ADDRESS")
+
+    @pytest.mark.parametrize("port", ["", " "])
+    def test_empty_port_of_sagemaker_is_not_set(self, port):
+        assert chosen("address", {"profile": "sagemaker"}, {"SAGEMAKER_BIND_TO_PORT": port})[1] == "default"
+
+    def test_port_of_sagemaker_means_nothing_elsewhere(self):
+        assert chosen("address", {}, {"SAGEMAKER_BIND_TO_PORT": "9000"})[1] == "default"
+
+    def test_kubernetes_fails_its_probes(self):
+        assert resolve(choose({"profile": "kubernetes"}, {})).failed_ping == 503
+
+
+class TestBadValue:
+    @pytest.mark.parametrize(
+        ("name", "text", "accepted"),
+        [
+            ("address", "8080", "write for example 0.0.0.0:8080"),
+            ("target_type", "regresion", "choose from binary, regression, anomaly"),
+            ("server_type", "django", "choose from fastapi, flask, gunicorn"),
+            ("url_prefix", "a b", "give a plain path"),
+            ("workers", "0", "a whole number from 1 to 199"),
+            ("workers", "", "a whole number from 1 to 199"),
+            ("max_body", "much", "a size like 100M"),
+            ("backlog", "0", "a whole number from 1 to 10000"),
+            ("listener", "mine", "choose from auto, inherit, bind"),
+            ("ready", "soon", "choose from auto, report, http, port, notify"),
+            ("ready_path", "ping", "a path like /ping"),
+            ("startup_timeout", "-1", "seconds, like 30"),
+            ("while_starting", "wait", "choose from hold, respond"),
+            ("with_error_server", "maybe", "one of 0, false, f, no, n, off"),
+            ("error_server_ttl", "nan", "seconds, like 30"),
+            ("failed_ping", "100", "a whole number from 200 to 599"),
+            ("error_detail", "some", "choose from none, message, full"),
+            ("max_retries", "-1", "a whole number from 0 to 1000000"),
+            ("retry_interval", "", "seconds, like 30"),
+            ("max_restarts", "1.5", "a whole number from 0 to 1000000"),
+            ("restart_window", "1m", "seconds, like 30"),
+            ("stop_timeout", "inf", "seconds, like 30"),
+            ("profile", "swarm", "choose from default, sagemaker, kubernetes"),
+            ("log_format", "xml", "choose from text, json"),
+            ("log_level", "loud", "choose from debug, info, warning, error"),
+        ],
+    )
+    def test_is_told_in_one_sentence_with_option_value_and_what_is_accepted(self, name, text, accepted):
+        with pytest.raises(UsageError) as caught:
+            resolve(choose({name: text}, {}))
+        sentence = str(caught.value)
+        assert sentence.startswith(f"{DECLARATIONS[name].option}: ")
+        assert repr(text) in sentence
+        assert accepted in sentence
+        assert sentence.endswith(".")
+        assert "\n" not in sentence
+        assert "from flag" not in sentence
+
+    @pytest.mark.parametrize(("name", "text"), [("workers", "0"), ("address", "8080"), ("profile", "swarm")])
+    def test_source_is_named_as_well(self, config, name, text):
+        with pytest.raises(UsageError, match=rf"\(from \${PREFIX}{name.upper()}\)"):
+            resolve(choose({}, {f"{PREFIX}{name.upper()}": text}))
+        path = config(f"{name} = {text}\n")
+        with pytest.raises(UsageError, match=rf"\(from {re.escape(path)}\)"):
+            resolve(choose({"config": path}, {}))
+
+    def test_port_of_sagemaker_is_named_as_the_source(self):
+        with pytest.raises(UsageError, match=r"--address \(from \$SAGEMAKER_BIND_TO_PORT\): Address '0\.0\.0\.0:http'"):
+            resolve(choose({"profile": "sagemaker"}, {"SAGEMAKER_BIND_TO_PORT": "http"}))
+
+    def test_runtime_parameter_is_shown_by_its_payload(self):
+        environ = {"MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS": '{"type": "string", "payload": "many"}'}
+        with pytest.raises(UsageError, match=r"--workers: 'many' \(from \$MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS\)"):
+            resolve(choose({}, environ))
+
+
+HANDED_ON = tuple(name for name in DECLARATIONS if name not in ("config", "profile", "run_dir", "termination_log"))
+
+
+def handed_on(settings: Settings) -> Settings:
+    """Return the settings that a child reads from the arguments it is given."""
+    read, others = from_arguments(arguments(settings, HANDED_ON))
+    assert others == {}
+    return read
+
+
+class TestArgumentsOfAChild:
+    def test_defaults_come_back(self):
+        assert handed_on(DEFAULTS) == DEFAULTS
+
+    def test_come_back_whatever_they_are(self):
+        settings = replace(
+            DEFAULTS,
+            address=Address("fe80::1", 1),
+            code_dir="/models/my model",
+            target_type="multiclass",
+            server_type="flask",
+            class_labels=("--yes", "no", "größe", "50%", "{fd}", "a;b", "'", '"'),
+            url_prefix="/v1/a",
+            workers=199,
+            max_body=5000 * 1024**3 + 1,
+            listener="inherit",
+            ready="notify",
+            ready_path="/ready?x=1",
+            startup_timeout=0.125,
+            with_error_server=False,
+            failed_ping=503,
+            error_detail=ErrorDetail.FULL,
+            stop_timeout=1e9,
+            retry_interval=1e-7,
+        )
+        assert handed_on(settings) == settings
+
+    @pytest.mark.parametrize("address", [Address("::", 0), Address("localhost", 65535), Address(path="/run/a b.sock")])
+    def test_address_comes_back(self, address):
+        assert handed_on(replace(DEFAULTS, address=address)).address == address
+
+    def test_any_label_comes_back(self):
+        chance = random.Random(7)
+        alphabet = string.printable + "äß失\N{FIRE}\u2028\x1b\udcff" + "---"
+        for _ in range(300):
+            label = "".join(chance.choices(alphabet, k=chance.randrange(1, 12)))
+            settings = replace(DEFAULTS, positive_class_label=label, class_labels_file=label)
+            assert handed_on(settings) == settings
+
+    def test_what_is_not_set_is_left_out(self):
+        given = arguments(DEFAULTS, ["code_dir", "class_labels", "workers", "url_prefix"])
+        assert given == ["--workers", "1"]
+
+    def test_environment_of_the_child_is_not_asked_again(self, monkeypatch):
+        monkeypatch.setenv("DRUM_SUPERVISOR_WORKERS", "7")
+        assert from_arguments(["--backlog", "1"])[0].workers == 1
+
+    def test_options_that_are_no_setting_come_back_by_name(self):
+        settings, others = from_arguments(["--workers", "2", "--report", "/run/failure.json", "--plain", "true"])
+        assert settings.workers == 2
+        assert others == {"report": "/run/failure.json", "plain": "true"}
+
+    @pytest.mark.parametrize(
+        "argv", [["--workers"], ["workers", "2"], ["--workers", "2", "x"], ["2", "--workers"], ["-w", "2"]]
+    )
+    def test_anything_but_pairs_is_refused(self, argv):
+        with pytest.raises(UsageError, match="Expected pairs of --option and value"):
+            from_arguments(argv)
+
+    def test_bad_value_is_refused(self):
+        with pytest.raises(UsageError, match="--workers: 'many' is not accepted"):
+            from_arguments(["--workers", "many"])

@@ -1,0 +1,179 @@
+"""What a program left behind is found, told to stop, killed when it does not, and waited for."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from drum_supervisor.supervise.sweeper import EVERYTHING, Sweeper
+from drum_supervisor.supervise.timers import Timers
+from tests.unit.processes import DAEMON, FOR_EVER, NAME, STUBBORN, Family, adopt, died_of
+
+MODEL = {NAME: "model-server"}
+
+
+class World:
+    """Real processes, and a clock that only the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.family = Family()
+        self.timers = Timers(lambda: self.now)
+        self.sweeper = Sweeper(self.family.orphans, self.timers, timeout=25.0)
+
+    def turn(self) -> None:
+        self.timers.ring()
+        self.sweeper.turn()
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+        self.turn()
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    adopt(orphans=True)
+    made = World()
+    yield made
+    made.family.end()
+    adopt(orphans=False)
+
+
+def test_nothing_left_is_seen_on_the_next_turn(world):
+    world.sweeper.sweep("model-server")
+    assert world.sweeper.is_sweeping("model-server")
+    world.turn()
+    assert not world.sweeper.is_sweeping("model-server")
+
+
+def test_daemon_is_told_to_stop_and_waited_for(world):
+    daemon = world.family.orphan(DAEMON, MODEL)
+    world.sweeper.sweep("model-server")
+    world.turn()
+    assert world.sweeper.is_sweeping("model-server")
+    assert daemon.died_of() == signal.SIGTERM
+    world.turn()
+    assert not world.sweeper.is_sweeping("model-server")
+    assert world.timers.seconds_left() == float("inf")
+
+
+def test_daemon_that_does_not_stop_is_killed_after_a_while(world):
+    daemon = world.family.orphan(STUBBORN, MODEL)
+    world.sweeper.sweep("model-server")
+    world.turn()
+    world.pass_by(24.9)
+    assert world.sweeper.is_sweeping("model-server")
+    assert daemon.pid in world.family.orphans()
+    world.pass_by(0.2)
+    assert daemon.died_of() == signal.SIGKILL
+    world.turn()
+    assert not world.sweeper.is_sweeping("model-server")
+
+
+def test_killing_goes_on_while_something_is_left(world):
+    world.family.orphan(STUBBORN, MODEL)
+    world.sweeper.sweep("model-server")
+    world.turn()
+    world.now += 25
+    world.timers.ring()
+    assert world.timers.seconds_left() == 1.0
+
+
+def test_children_of_a_daemon_are_told_as_well(world):
+    daemon = world.family.orphan(f"{FOR_EVER} & echo up; echo $!; read line", MODEL)
+    child = int(daemon.line())
+    world.sweeper.sweep("model-server")
+    world.turn()
+    assert daemon.died_of() == signal.SIGTERM
+    assert died_of(child) == signal.SIGTERM
+
+
+def test_what_a_daemon_starts_when_it_is_told_to_stop_is_told_too(world, tmp_path):
+    (tmp_path / "late").write_text("echo $$; read line")
+    daemon = world.family.orphan(f'trap "setsid sh {tmp_path}/late <&3 & exit" TERM; {DAEMON}', MODEL)
+    world.sweeper.sweep("model-server")
+    world.turn()
+    late = int(daemon.line())
+    daemon.died_of()
+    world.turn()
+    assert died_of(late) == signal.SIGTERM
+    world.turn()
+    assert not world.sweeper.is_sweeping("model-server")
+
+
+def test_each_is_told_once(world):
+    process = world.family.start('trap "echo told" TERM; echo up; read line; read line; echo bye', MODEL)
+    assert world.family.line(process) == "up"
+    told = Sweeper(lambda: {process.pid: "model-server"}, world.timers, 25.0)
+    told.sweep("model-server")
+    for _ in range(5):
+        told.turn()
+    assert world.family.line(process) == "told"
+    process.stdin.write("\n\n")
+    process.stdin.close()
+    assert world.family.rest(process) == "bye\n"
+
+
+def test_sweeping_again_meanwhile_does_not_begin_anew(world):
+    daemon = world.family.orphan(STUBBORN, MODEL)
+    world.sweeper.sweep("model-server")
+    world.turn()
+    world.pass_by(20)
+    world.sweeper.sweep("model-server")
+    world.turn()
+    world.pass_by(5.1)
+    assert daemon.died_of() == signal.SIGKILL
+
+
+class TestBelonging:
+    def test_daemon_of_another_program_is_left_alone(self, world):
+        daemon = world.family.orphan(DAEMON, {NAME: "error-server"})
+        world.sweeper.sweep("model-server")
+        world.turn()
+        assert not world.sweeper.is_sweeping("model-server")
+        assert world.family.orphans() == {daemon.pid: "error-server"}
+
+    @pytest.mark.parametrize("name", ["model-server", "model-server-2"])
+    def test_daemon_without_a_name_is_the_model_servers(self, world, name):
+        daemon = world.family.orphan(DAEMON, MODEL, scrub="env -i PATH=$PATH")
+        world.sweeper.sweep(name)
+        world.turn()
+        assert daemon.died_of() == signal.SIGTERM
+
+    @pytest.mark.parametrize("name", ["error-server", "stand-in"])
+    def test_daemon_without_a_name_is_nobody_elses(self, world, name):
+        daemon = world.family.orphan(DAEMON, MODEL, scrub="env -i PATH=$PATH")
+        world.sweeper.sweep(name)
+        world.turn()
+        assert not world.sweeper.is_sweeping(name)
+        assert world.family.orphans() == {daemon.pid: ""}
+
+    def test_daemon_of_another_worker_is_left_alone(self, world):
+        daemon = world.family.orphan(DAEMON, {NAME: "model-server-1"})
+        world.sweeper.sweep("model-server-2")
+        world.turn()
+        assert world.family.orphans() == {daemon.pid: "model-server-1"}
+
+    def test_everything_is_everybodys(self, world):
+        daemons = [world.family.orphan(DAEMON, {NAME: name}) for name in ("model-server", "error-server", "users-own")]
+        daemons.append(world.family.orphan(DAEMON, scrub="env -i PATH=$PATH"))
+        world.sweeper.sweep(EVERYTHING)
+        world.turn()
+        assert [daemon.died_of() for daemon in daemons] == [signal.SIGTERM] * 4
+        world.turn()
+        assert not world.sweeper.is_sweeping(EVERYTHING)
+
+
+class TestKill:
+    def test_is_at_once_for_what_is_being_swept_up(self, world):
+        daemon = world.family.orphan(STUBBORN, MODEL)
+        world.sweeper.sweep("model-server")
+        world.turn()
+        world.sweeper.kill()
+        assert daemon.died_of() == signal.SIGKILL
+
+    def test_is_not_for_the_rest(self, world):
+        daemon = world.family.orphan(DAEMON, MODEL)
+        world.sweeper.sweep("error-server")
+        world.sweeper.kill()
+        assert world.family.orphans() == {daemon.pid: "model-server"}

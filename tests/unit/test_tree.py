@@ -1,0 +1,167 @@
+"""Processes are found wherever they hide, read from /proc."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drum_supervisor.supervise import tree
+from tests.unit.processes import DAEMON, FOR_EVER, NAME, Family, adopt, died_of
+
+NOBODY_THERE = 2**22 + 1  # larger than any pid
+
+
+@pytest.fixture
+def family() -> Iterator[Family]:
+    adopt(orphans=True)
+    made = Family()
+    yield made
+    made.end()
+    adopt(orphans=False)
+
+
+class TestChildren:
+    def test_are_the_direct_ones(self, family):
+        process = family.start(f"{FOR_EVER} & echo $!; sh -c '{FOR_EVER} & wait' & echo $!; wait")
+        pids = [int(family.line(process)) for _ in range(2)]
+        assert sorted(tree.children(process.pid)) == sorted(pids)
+
+    def test_of_a_process_that_is_gone_are_none(self):
+        assert tree.children(NOBODY_THERE) == []
+
+    def test_of_one_without_any_are_none(self, family):
+        process = family.start("echo; read line")
+        family.line(process)
+        assert tree.children(process.pid) == []
+
+
+class TestDescendants:
+    def test_are_all_below_also_those_with_a_session_of_their_own(self, family):
+        process = family.start(
+            f"sh -c 'echo $$; setsid sh -c \"echo \\$\\$; {FOR_EVER} & echo \\$!; wait\" & wait' & wait"
+        )
+        pids = [int(family.line(process)) for _ in range(3)]
+        assert sorted(tree.descendants(process.pid)) == sorted(pids)
+        assert os.getsid(pids[1]) != os.getsid(process.pid)
+
+    def test_of_a_process_that_is_gone_are_none(self):
+        assert list(tree.descendants(NOBODY_THERE)) == []
+
+
+class TestOrphans:
+    def test_are_the_daemons_of_our_programs_with_the_name_of_each(self, family):
+        first = family.orphan(DAEMON, {NAME: "model-server"})
+        second = family.orphan(DAEMON, {NAME: "error-server"})
+        assert family.orphans() == {first.pid: "model-server", second.pid: "error-server"}
+
+    def test_that_forked_twice_are_found(self, family, tmp_path):
+        (tmp_path / "again").write_text("echo $$; read line")
+        daemon = family.orphan(f"echo up; setsid sh {tmp_path}/again <&3 &", {NAME: "model-server"})
+        again = int(daemon.line())
+        daemon.died_of()
+        assert family.orphans() == {again: "model-server"}
+
+    def test_with_a_scrubbed_environment_have_no_name(self, family):
+        daemon = family.orphan(DAEMON, {NAME: "model-server"}, scrub="env -i PATH=$PATH")
+        assert family.orphans() == {daemon.pid: ""}
+
+    def test_are_not_those_that_we_started(self, family):
+        process = family.start("echo up; read line", {NAME: "model-server"})
+        family.line(process)
+        assert family.orphans() == {}
+
+    def test_that_are_dead_are_left_out(self, family):
+        daemon = family.orphan("echo up; exit 7", {NAME: "model-server"})
+        os.waitid(os.P_PID, daemon.pid, os.WEXITED | os.WNOWAIT)
+        assert tree.is_zombie(daemon.pid)
+        assert family.orphans() == {}
+        assert daemon.died_of() == -7
+
+
+class TestProgramOf:
+    @pytest.mark.parametrize("name", ["model-server-2", "größe", "a=b", ""])
+    def test_is_what_the_environment_says(self, family, name):
+        process = family.start("echo up; read line", {NAME: name})
+        family.line(process)
+        assert tree.program_of(process.pid) == name
+
+    def test_is_not_taken_from_a_variable_that_only_looks_like_it(self, family):
+        process = family.start("echo up; read line", {f"MY_{NAME}": "x", "OTHER": f"{NAME}=y", f"{NAME}_2": "z"})
+        family.line(process)
+        assert tree.program_of(process.pid) == ""
+
+    def test_of_a_process_that_is_gone_is_not_known(self):
+        assert tree.program_of(NOBODY_THERE) == ""
+
+
+class TestIsZombie:
+    def test_is_false_for_the_living(self):
+        assert not tree.is_zombie(os.getpid())
+
+    def test_is_true_for_those_that_are_gone(self):
+        assert tree.is_zombie(NOBODY_THERE)
+
+    def test_is_not_fooled_by_a_name(self, family, tmp_path: Path):
+        program = tmp_path / "a) Z (b"
+        program.write_text("#!/bin/sh\necho $$; read line\n")
+        program.chmod(0o755)
+        process = family.start(f"'{program}'; exit")
+        pid = int(family.line(process))
+        assert Path(f"/proc/{pid}/comm").read_text() == "a) Z (b\n"
+        assert not tree.is_zombie(pid)
+
+
+class TestSignalEach:
+    def test_reaches_all_that_are_there(self, family):
+        first, second = (family.orphan(DAEMON) for _ in range(2))
+        tree.signal_each([first.pid, NOBODY_THERE, second.pid], signal.SIGTERM)
+        assert [first.died_of(), second.died_of()] == [signal.SIGTERM, signal.SIGTERM]
+
+    def test_leaves_those_that_belong_to_others(self, as_nobody):
+        assert as_nobody(lambda: tree.signal_each([1], signal.SIGTERM)) is None
+
+
+class TestMemory:
+    def test_is_that_of_the_whole_tree(self, family):
+        process = family.start(f"sh -c 'echo; {FOR_EVER} & echo; wait' & wait")
+        for _ in range(2):
+            family.line(process)
+        whole = tree.memory_bytes(process.pid)
+        (child,) = tree.children(process.pid)
+        part = tree.memory_bytes(child)
+        assert whole > part > 0
+        assert whole % os.sysconf("SC_PAGE_SIZE") == 0
+
+    def test_of_a_process_that_is_gone_is_not_known(self):
+        assert tree.memory_bytes(NOBODY_THERE) is None
+
+
+class TestDieWithParent:
+    def test_is_told_by_a_signal_when_the_parent_is_killed(self, family, in_child):
+        reading, writing = os.pipe()
+
+        def parent() -> int:
+            supervisor = os.getpid()
+            pid = os.fork()
+            if pid == 0:
+                tree.die_with_parent(supervisor)
+                os.write(writing, b"asked")
+                while True:
+                    signal.pause()
+            os.read(reading, 5)
+            return pid  # and dies
+
+        pid = in_child(parent)
+        os.close(reading)
+        os.close(writing)
+        assert died_of(pid) == signal.SIGTERM
+
+    def test_is_told_at_once_when_the_parent_is_dead_already(self, family):
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            tree.die_with_parent(NOBODY_THERE)
+            os._exit(0)
+        assert died_of(pid) == signal.SIGTERM
