@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -98,7 +99,7 @@ class Supervised:
     @property
     def address(self) -> Address:
         path = self.run_dir / "address"
-        return parse_address(self.until(lambda: path.exists() and path.read_text().strip()))
+        return parse_address(self.until(lambda: path.read_text().strip() if path.exists() else ""))
 
     @property
     def client(self) -> Client:
@@ -137,7 +138,7 @@ class Supervised:
         return self.until_status(lambda status: status["phase"] in phases)
 
     def pid(self, program: str = "model-server") -> int:
-        return next(entry["pid"] for entry in self.status()["programs"] if entry["name"] == program)
+        return next(int(entry["pid"]) for entry in self.status()["programs"] if entry["name"] == program)
 
     def left(self) -> list[psutil.Process]:
         """Return all processes that came from this supervisor and still live."""
@@ -197,10 +198,8 @@ class Supervised:
         ended = self.process.poll() is not None
         left = self.left()
         for process in left:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                continue
         psutil.wait_procs(left, timeout=TIMEOUT)
         self.process.wait(TIMEOUT)
         assert not (ended and left), f"left running: {left}\n{self.output()}"

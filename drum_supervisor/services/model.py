@@ -76,7 +76,7 @@ class ModelService:
             response = message_response(422, f"ERROR: {error}")
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # sys.exit in a hook must not end the server
+        except BaseException as error:  # noqa: BLE001 - sys.exit in a hook must not end the server
             _log.exception("%s %r failed (request %s)", request.method, request.path, request_id)
             response = message_response(500, f"ERROR: {_described(error)}")
         return replace(response, headers=(*response.headers, *_headers(request_id)))
@@ -185,7 +185,7 @@ def _described(error: BaseException) -> str:
         return f"the model called sys.exit({error.code!r})"
     try:
         text = mask_secrets(str(error)[:_LONGEST_MESSAGE])
-    except Exception:  # the user's class may have a broken __str__; its name is what is left to say
+    except Exception:  # noqa: BLE001 - the user's class may have a broken __str__; its name is what is left to say
         text = ""
     if isinstance(error, ResultError):
         return text

@@ -170,7 +170,9 @@ class Loop:
         seen.ready = True
         run = seen.run
         took = self.timers.clock() - run.started
-        hint = ", and answers with the reason; try again with: drum-supervise restart" * (run.program.name == ERROR_SERVER)
+        hint = ", and answers with the reason; try again with: drum-supervise restart" * (
+            run.program.name == ERROR_SERVER
+        )
         self._log.information(f"{_who(run)} is ready after {took:.2f} s{hint}", program=run.program.name, pid=run.pid)
         if run.program.worker:
             self.post(history.Ready(self.timers.clock(), run.program.worker))

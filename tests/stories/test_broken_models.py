@@ -26,21 +26,38 @@ class Broken:
     arguments: tuple[str, ...] = ("--target-type", "unstructured")
 
 
+def loading(statement: str, said: str, code: int = 3, modules: str = "", options: tuple[str, ...] = ()) -> Broken:
+    """A model whose load_model executes this statement."""
+    return Broken(f"{modules}\n{LOAD}{statement}", said, code, ("--target-type", "unstructured", *options))
+
+
 KINDS = {
-    "exception in load_model": Broken(LOAD + "raise RuntimeError('the weights are corrupt')", "RuntimeError: the weights are corrupt"),
-    "exception in init": Broken(GOOD + "def load_model(d): return 1\ndef init(code_dir): raise KeyError('token')", "KeyError: 'token'"),
+    "exception in load_model": loading("raise RuntimeError('corrupt weights')", "RuntimeError: corrupt weights"),
+    "exception in init": Broken(
+        GOOD + "def load_model(d): return 1\ndef init(code_dir): raise KeyError('token')", "KeyError: 'token'"
+    ),
     "exception at import": Broken("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
     "syntax error": Broken("def load_model(:", "SyntaxError: invalid syntax"),
-    "missing file": Broken(LOAD + "return open('/nonexistent/weights')", "FileNotFoundError: [Errno 2] No such file or directory: '/nonexistent/weights'"),
-    "None returned": Broken(LOAD + "return None", "returned None"),
-    "sys.exit": Broken("import sys\n" + LOAD + "sys.exit(7)", "the model called sys.exit(7)"),
-    "os._exit": Broken("import os\n" + LOAD + "os._exit(9)", "exited with status 9 before it was ready"),
-    "segmentation fault": Broken("import ctypes\n" + LOAD + "ctypes.string_at(0)", "was killed by SIGSEGV before it was ready", 139),
-    "SIGKILL": Broken("import os\n" + LOAD + "os.kill(os.getpid(), 9)", "was killed by SIGKILL before it was ready", 137),
-    "hanging": Broken("import threading\n" + LOAD + "threading.Event().wait()", "was not ready within 2 s, still in load_model", 4, ("--target-type", "unstructured", "--startup-timeout", "2")),
+    "missing file": loading("return open('/nonexistent/weights')", "No such file or directory: '/nonexistent/weights'"),
+    "None returned": loading("return None", "returned None"),
+    "sys.exit": loading("sys.exit(7)", "the model called sys.exit(7)", modules="import sys"),
+    "os._exit": loading("os._exit(9)", "exited with status 9 before it was ready", modules="import os"),
+    "segmentation fault": loading(
+        "ctypes.string_at(0)", "was killed by SIGSEGV before it was ready", 139, modules="import ctypes"
+    ),
+    "SIGKILL": loading(
+        "os.kill(os.getpid(), 9)", "was killed by SIGKILL before it was ready", 137, modules="import os"
+    ),
+    "hanging": loading(
+        "threading.Event().wait()",
+        "was not ready within 2 s, still in load_model",
+        4,
+        modules="import threading",
+        options=("--startup-timeout", "2"),
+    ),
     "unknown target type": Broken(LOAD + "return 1", "Target type 'texttospeech'", 3, ()),
     "binary without labels": Broken(LOAD + "return 1", "needs both class labels", 3, ("--target-type", "binary")),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -101,7 +118,7 @@ def test_two_workers_that_cannot_load_end_in_one_error_server(
     start: Start, broken: Callable[[str], tuple[str, ...]], server: str
 ) -> None:
     supervised = start(*broken("exception in load_model"), "--server-type", server, "--workers", 2)
-    assert_serves_the_reason(supervised, "the weights are corrupt")
+    assert_serves_the_reason(supervised, "corrupt weights")
 
 
 def test_no_folder_an_empty_folder_and_two_custom_py(start: Start, tmp_path: Path) -> None:
@@ -126,12 +143,12 @@ def test_the_report_has_all_that_is_known(start: Start, broken: Callable[[str], 
         1,
         1,
     )
-    assert 'custom.py", line 3, in load_model' in report["traceback"]
+    assert 'custom.py", line 4, in load_model' in report["traceback"]
     assert report["pid"] > 0
     assert report["failed_at"] >= report["started_at"] > 0
     assert (supervised.run_dir / "failure.json").stat().st_mode & 0o777 == 0o600
     text = supervised.run("failure").stdout
-    assert text.startswith("RuntimeError: the weights are corrupt\n")
+    assert text.startswith("RuntimeError: corrupt weights\n")
     supervised.stop()
     after = supervised.run("failure")
     assert after.stdout == text

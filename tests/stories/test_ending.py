@@ -1,12 +1,14 @@
 """Everything goes when the supervisor goes, and nothing else does."""
 
+import errno
 import os
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.stories.conftest import Start
@@ -18,7 +20,10 @@ HEAD = "import os, signal, subprocess, sys, time\n"
 IGNORE = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 SETSID = "subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
 DOUBLE_FORK = "subprocess.run(['sh', '-c', 'setsid sleep 1000 & setsid sleep 1000 &'])\n"
-SCRUBBED = "subprocess.Popen(['sleep', '1000'], start_new_session=True, env={'DRUM_SUPERVISOR_TEST_MARK': os.environ['DRUM_SUPERVISOR_TEST_MARK']})\n"
+SCRUBBED = (
+    "only = {name: os.environ[name] for name in ['DRUM_SUPERVISOR_TEST_MARK']}\n"
+    "subprocess.Popen(['sleep', '1000'], start_new_session=True, env=only)\n"
+)
 
 
 def program(*parts: str) -> tuple[str, ...]:
@@ -49,7 +54,8 @@ def test_descendants_that_hide_are_found_when_it_stops(start: Start, left: str) 
 
 
 def test_what_ignores_sigterm_is_killed_after_the_timeout(start: Start) -> None:
-    ignoring_child = f"subprocess.Popen([sys.executable, '-c', {'import signal; ' + IGNORE.strip() + '; signal.pause()'!r}], start_new_session=True)\n"
+    code = "import signal; " + IGNORE.strip() + "; signal.pause()"
+    ignoring_child = f"subprocess.Popen([sys.executable, '-c', {code!r}], start_new_session=True)\n"
     supervised = serving(start, IGNORE, ignoring_child, arguments=("--stop-timeout", "0.5"))
     assert supervised.stop() == 0
     assert supervised.left() == []
@@ -79,7 +85,8 @@ def test_a_killed_supervisor_takes_its_children_along(start: Start) -> None:
     supervised.process.kill()
     supervised.process.wait()
     until(lambda: not supervised.left())
-    assert not any(c.laddr.port == address.port for c in psutil.net_connections("tcp") if c.status == "LISTEN")
+    with socket.socket() as probe:
+        assert probe.connect_ex((address.host, address.port)) == errno.ECONNREFUSED
 
 
 def test_the_stop_command_waits_for_the_end(start: Start) -> None:
@@ -99,8 +106,6 @@ def test_commands_without_a_supervisor_say_so(start: Start) -> None:
 
 
 def test_supervisorctl_shutdown_is_a_stop(start: Start) -> None:
-    import subprocess
-
     supervised = serving(start)
     argv = [
         sys.executable,
@@ -125,33 +130,26 @@ def test_sighup_restarts_the_workers(start: Start) -> None:
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
 def test_closed_standard_descriptors_change_nothing(start: Start, tmp_path: Path, closed: str) -> None:
-    import subprocess
-
     run_dir = tmp_path / "run"
     command = f'exec "$0" -m drum_supervisor start --address 127.0.0.1:0 --run-dir {run_dir} "$@" {closed}'
     process = subprocess.Popen(["sh", "-c", command, sys.executable, *program()], start_new_session=True)
-    until(lambda: (run_dir / "supervisor.sock").exists(), process)
+    until((run_dir / "supervisor.sock").exists, process)
     argv = [sys.executable, "-m", "drum_supervisor", "stop", "--run-dir", str(run_dir)]
     assert subprocess.run(argv, capture_output=True, check=False).returncode == 0
     assert process.wait() == 0
 
 
 def test_output_may_be_a_socket(start: Start, tmp_path: Path) -> None:
-    import socket
-    import subprocess
-
     ours, theirs = socket.socketpair()
     with ours, theirs:
         argv = [sys.executable, "-m", "drum_supervisor", "start", "--address", "127.0.0.1:0", "--no-error-server"]
         command = ["sh", "-c", "echo hello; exit 1; : {fd}"]
-        done = subprocess.run([*argv, "--", *command], stdout=theirs, stderr=subprocess.DEVNULL, check=False)
+        done = subprocess.run([*argv, "--", *command], stdout=theirs.fileno(), stderr=subprocess.DEVNULL, check=False)
         assert done.returncode == 3
         assert ours.recv(100) == b"hello\n"
 
 
 def test_a_stalled_reader_does_not_delay_a_stop(start: Start, tmp_path: Path, fifo: Callable[[str], Path]) -> None:
-    import subprocess
-
     path, run_dir = fifo("output"), tmp_path / "run"
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with open(path, "wb") as writer:
@@ -167,7 +165,7 @@ def test_a_stalled_reader_does_not_delay_a_stop(start: Start, tmp_path: Path, fi
             """echo '{"kind": "ready"}' >&4; exec yes""",
         ]
         process = subprocess.Popen([*argv, *flood], stdout=writer, stderr=subprocess.DEVNULL, start_new_session=True)
-        until(lambda: (run_dir / "supervisor.sock").exists(), process)
+        until((run_dir / "supervisor.sock").exists, process)
         status = subprocess.run(
             [sys.executable, "-m", "drum_supervisor", "status", "--run-dir", str(run_dir)],
             capture_output=True,

@@ -1,6 +1,7 @@
 """Good models under each built-in server: right predictions, a telling status, a clean end."""
 
 import io
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -84,7 +85,8 @@ def test_probes_answer_while_a_prediction_runs(
             assert supervised.get("/ping").status == 200
             opened.write("done")
         answer = b"".join(iter(lambda: busy.recv(4096), b""))
-    assert answer.startswith(b"HTTP/1.") and answer.endswith(b"done")
+    assert answer.startswith(b"HTTP/1.")
+    assert answer.endswith(b"done")
     assert supervised.stop() == 0
 
 
@@ -110,7 +112,10 @@ def test_a_stop_lets_a_running_prediction_finish(
 
 
 def test_prints_of_the_model_reach_the_log(start: Start, model: Callable[[str], Path]) -> None:
-    custom = "def load_model(d):\n    print('weights are here')\n    return 1\ndef score_unstructured(model, data, **k): return ''\n"
+    custom = (
+        "def load_model(d): return print('weights are here') or 1\n"
+        "def score_unstructured(model, data, **k): return ''\n"
+    )
     supervised = start("--code-dir", model(custom), "--target-type", "unstructured")
     supervised.until_phase("serving")
     assert "weights are here\n" in supervised.out.read_text()
@@ -120,8 +125,6 @@ def test_prints_of_the_model_reach_the_log(start: Start, model: Callable[[str], 
 def test_a_killed_model_server_is_replaced(start: Start) -> None:
     supervised = start("--code-dir", DIABETES)
     pid = supervised.until_phase("serving")["programs"][0]["pid"]
-    import os
-
     os.kill(pid, signal.SIGKILL)
     status = supervised.until_status(lambda s: s["phase"] == "serving" and s["restarts"]["crash"] == 1)
     assert status["programs"][0]["pid"] != pid

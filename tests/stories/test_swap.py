@@ -54,7 +54,7 @@ class Client:
                 response.begin()
                 response.read()
                 self.outcomes[response.status] += 1
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
             self.outcomes[repr(error)] += 1
 
     def stop(self) -> None:
