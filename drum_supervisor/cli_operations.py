@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from drum_supervisor import convert
 from drum_supervisor.contract.exits import ExitCode, UsageError
 from drum_supervisor.contract.failure import FailureReport, read_failure
 from drum_supervisor.display import failure_text, status_text
@@ -25,6 +26,18 @@ run_dir_option = click.option(
     help="Run directory of the supervisor; needed when several run.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _seconds(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
+    try:
+        return None if text is None else convert.seconds(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not accepted: {error}.") from error
+
+
+timeout_option = click.option(
+    "--timeout", callback=_seconds, metavar="S", help="Give up waiting after so many seconds."
+)
 
 
 @click.command("status")
@@ -61,7 +74,7 @@ def failure_command(run_dir: str | None, as_json: bool) -> int:
 @click.command("restart")
 @run_dir_option
 @click.option("--worker", type=click.IntRange(min=1), metavar="N", help="Replace this worker only.")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Give up waiting after so many seconds.")
+@timeout_option
 @click.option("--no-wait", is_flag=True, help="Do not wait for the new workers.")
 def restart_command(run_dir: str | None, worker: int | None, timeout: float | None, no_wait: bool) -> int:
     """Replace the workers: stop the old, start the new; connections wait meanwhile, none is refused.
@@ -78,7 +91,7 @@ def restart_command(run_dir: str | None, worker: int | None, timeout: float | No
 
 @click.command("stop")
 @run_dir_option
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Give up waiting after so many seconds.")
+@timeout_option
 @click.option("--no-wait", is_flag=True, help="Do not wait for the end.")
 def stop_command(run_dir: str | None, timeout: float | None, no_wait: bool) -> int:
     """End the supervisor and everything that it runs, gracefully."""
@@ -91,7 +104,7 @@ def stop_command(run_dir: str | None, timeout: float | None, no_wait: bool) -> i
         return 0
     poller = select.poll()
     poller.register(process, select.POLLIN)
-    if not poller.poll(None if timeout is None else timeout * 1000):
+    if not poller.poll(None if timeout is None else min(timeout * 1000, 2**31 - 1)):
         click.echo(f"The supervisor (pid {pid}) is still stopping after {timeout:g} s.", err=True)
         return 1
     click.echo(f"Stopped (pid {pid}).")

@@ -70,13 +70,13 @@ def main(front: str, *options: str) -> None:
     stop.leave(code or 0)
 
 
-def _stdlib(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, float]) -> None:
+def _stdlib(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, Any]) -> None:
     from drum_supervisor.fronts import stdlib_front
 
     stdlib_front.serve(EchoService(), listener, stop, Progress(reporter.send).become_ready, **options)
 
 
-def _fastapi(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, float]) -> None:
+def _fastapi(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, Any]) -> None:
     from drum_supervisor.fronts import fastapi_front
     from drum_supervisor.serve.hosts import uvicorn_host
 
@@ -84,7 +84,7 @@ def _fastapi(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapp
     uvicorn_host.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
 
 
-def _flask(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, float]) -> None:
+def _flask(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, Any]) -> None:
     from drum_supervisor.fronts import flask_front
     from drum_supervisor.serve.hosts import werkzeug_host
 
@@ -92,7 +92,7 @@ def _flask(listener: Any, stop: StopSignals, reporter: Reporter, options: Mappin
     werkzeug_host.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
 
 
-def _gunicorn(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, float]) -> int:
+def _gunicorn(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, Any]) -> int:
     from drum_supervisor.fronts import flask_front
     from drum_supervisor.serve.hosts import gunicorn_host
 

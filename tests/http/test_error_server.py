@@ -22,7 +22,7 @@ def report(tmp_path):
 
 
 @pytest.fixture(params=[*SERVER_TYPES, "plain"])
-def options(request) -> list[str]:
+def options(request):
     return ["--plain", "true"] if request.param == "plain" else ["--server-type", request.param]
 
 

@@ -10,7 +10,9 @@ from contextlib import suppress
 import pytest
 
 from tests.http.children import ANSWER_SECONDS, Raw, answer, ask, connect, measured, request
+from tests.http.conftest import FRONTS
 
+BLOCKING_FRONTS = FRONTS[1:]  # the standard-library front is for services that answer at once
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "FOO")
 TARGETS = {
     "/": ("/", ""),
@@ -37,11 +39,11 @@ TARGETS = {
 }
 
 
-def echoed(raw: Raw) -> dict:
+def echoed(raw: Raw):
     return json.loads(raw.body)
 
 
-def own(raw: Raw) -> dict:
+def own(raw: Raw):
     """Return what a service decides on."""
     names = ("content-type", "content-length", "x-echo", "x_echo_path", "allow")
     return {"status": raw.status, **{name: raw.headers.get(name) for name in names}}
@@ -252,9 +254,8 @@ def test_client_that_goes_away_does_no_harm(echo):
     assert ask(echo.listener, request("GET", "/")).status == 200
 
 
-def test_blocking_answer_keeps_nobody_else_waiting(echo, front, tmp_path):
-    if front == "stdlib":
-        pytest.skip("is for services that answer at once")
+@pytest.mark.parametrize("front", BLOCKING_FRONTS, indirect=True, scope="module")
+def test_blocking_answer_keeps_nobody_else_waiting(echo, tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with connect(echo.listener) as connection:

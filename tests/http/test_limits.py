@@ -10,7 +10,7 @@ from tests.http.conftest import ECHO, FRONTS
 
 
 @pytest.fixture(params=FRONTS)
-def front(request) -> str:
+def front(request):
     return request.param
 
 

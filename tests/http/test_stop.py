@@ -15,17 +15,17 @@ BLOCKING_FRONTS = FRONTS[1:]  # the standard-library front is for services that 
 
 
 @pytest.fixture(params=FRONTS)
-def front(request) -> str:
+def front(request):
     return request.param
 
 
 @pytest.fixture
-def child(start, front) -> Child:
+def child(start, front):
     return start(ECHO, front).until_ready()
 
 
 @pytest.fixture
-def fifo(tmp_path) -> Path:
+def fifo(tmp_path):
     path = tmp_path / "fifo"
     os.mkfifo(path)
     return path

@@ -113,8 +113,8 @@ class TestBind:
             assert address.port > 0
             assert connects(address)
 
-    def test_listens_on_a_unix_socket(self, tmp_path):
-        address = Address(path=str(tmp_path / "model.sock"))
+    def test_listens_on_a_unix_socket(self, short_path):
+        address = Address(path=str(short_path / "model.sock"))
         with bind(address) as listener:
             assert address_of(listener) == address
             assert connects(address)
@@ -153,9 +153,9 @@ class TestBind:
         with pytest.raises(AddressError, match="is not an address of this machine"):
             bind(Address(host, 0))
 
-    def test_directory_that_does_not_exist_is_an_error(self, tmp_path):
+    def test_directory_that_does_not_exist_is_an_error(self, short_path):
         with pytest.raises(AddressError, match="could not be bound: No such file or directory"):
-            bind(Address(path=str(tmp_path / "gone" / "model.sock")))
+            bind(Address(path=str(short_path / "gone" / "model.sock")))
 
     def test_failure_leaves_no_descriptor_open(self):
         with bind(LOOPBACK) as listener:
@@ -172,18 +172,18 @@ class TestBind:
         with pytest.raises(RuntimeError, match=f"No permission to bind 127.0.0.1:1: ports below {first} need root"):
             as_nobody(lambda: bind(Address("127.0.0.1", 1)).close())
 
-    def test_unix_socket_in_a_directory_of_somebody_else_is_an_error(self, tmp_path, as_nobody):
-        tmp_path.chmod(0o500)
+    def test_unix_socket_in_a_directory_of_somebody_else_is_an_error(self, short_path, as_nobody):
+        short_path.chmod(0o500)
         with pytest.raises(
             RuntimeError, match=r"No permission to bind unix:.* a unix socket needs a writable directory"
         ):
-            as_nobody(lambda: bind(Address(path=str(tmp_path / "model.sock"))).close())
+            as_nobody(lambda: bind(Address(path=str(short_path / "model.sock"))).close())
 
 
 class TestUnixSocketFile:
     @pytest.fixture
-    def path(self, tmp_path):
-        return tmp_path / "model.sock"
+    def path(self, short_path):
+        return short_path / "model.sock"
 
     def test_left_behind_by_a_killed_server_is_replaced(self, path):
         bind(Address(path=str(path))).close()

@@ -170,21 +170,10 @@ REPEATED = (
     "authorization:", "Authorization: Basic ", "eyJ", "eyJ.", "eyJ-", "eyJaaaaaaaa.", "sk-", "hf_", "ghp_", "AKIA",
     "-----BEGIN ", "-----BEGIN PRIVATE KEY-----",
 )  # fmt: skip
-BEGINNINGS = (
-    "",
-    "password",
-    "password=",
-    "password='",
-    "authorization:",
-    "basic ",
-    "--",
-    "://",
-    "://a:",
-    "eyJaaaaaaaa.",
-)
+BEGINNINGS = ("", "password='", "authorization:", "://a:", "eyJaaaaaaaa.")
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(30)
 @pytest.mark.parametrize("repeated", REPEATED)
 def test_hostile_text_takes_linear_time(repeated):
     """No clock is needed: a quadratic shape takes about a minute for one of these texts, a linear one milliseconds."""

@@ -179,8 +179,8 @@ class World:
 
 
 @pytest.fixture(params=["tcp", "unix"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    address = Address("127.0.0.1", 0) if request.param == "tcp" else Address(path=str(tmp_path / "model.sock"))
+def world(request: pytest.FixtureRequest, short_path: Path) -> Iterator[World]:
+    address = Address("127.0.0.1", 0) if request.param == "tcp" else Address(path=str(short_path / "model.sock"))
     made = World(bind(address))
     yield made
     made.close()
@@ -293,8 +293,8 @@ class TestServerThatIsNotThereYet:
         world.look(address=Address(name, 80))
         world.loop.until(lambda: world.loop.timers.seconds_left() < 1)
 
-    def test_because_there_is_no_such_socket_is_no_crash(self, world, tmp_path):
-        world.look(address=Address(path=str(tmp_path / "none.sock")))
+    def test_because_there_is_no_such_socket_is_no_crash(self, world, short_path):
+        world.look(address=Address(path=str(short_path / "none.sock")))
         world.loop.until(lambda: world.loop.timers.seconds_left() < 1)
 
 
@@ -337,8 +337,8 @@ class TestIsReadyAnswer:
 
 
 @pytest.fixture
-def run_dir(tmp_path):
-    return RunDir(tmp_path)
+def run_dir(short_path):
+    return RunDir(short_path)
 
 
 class TestNotifySocket:

@@ -13,10 +13,9 @@ from drum_supervisor.supervise.run_dir import LONGEST_SOCKET_PATH, RunDir, base,
 
 
 @pytest.fixture
-def environ(tmp_path):
-    """An environment whose private run directories are made in a folder of the test; its path is short."""
-    with tempfile.TemporaryDirectory(prefix="run-") as folder:
-        yield {"XDG_RUNTIME_DIR": folder}
+def environ(short_path):
+    """An environment whose private run directories are made in a folder of the test."""
+    return {"XDG_RUNTIME_DIR": str(short_path)}
 
 
 def mode(path: Path) -> int:
@@ -31,10 +30,10 @@ class TestBase:
     def test_is_else_in_the_temporary_directory_with_the_uid_in_its_name(self, environ):
         assert base(environ) == Path(tempfile.gettempdir()) / f"drum-supervisor-{os.geteuid()}"
 
-    def test_is_not_below_a_runtime_directory_that_cannot_be_written(self, tmp_path, as_nobody):
-        tmp_path.chmod(0o500)
-        found = as_nobody(lambda: str(base({"XDG_RUNTIME_DIR": str(tmp_path)})))
-        assert not found.startswith(str(tmp_path))
+    def test_is_not_below_a_runtime_directory_that_cannot_be_written(self, short_path, as_nobody):
+        short_path.chmod(0o500)
+        found = as_nobody(lambda: str(base({"XDG_RUNTIME_DIR": str(short_path)})))
+        assert not found.startswith(str(short_path))
 
 
 class TestMakePrivate:
@@ -65,95 +64,95 @@ class TestMakePrivate:
         with pytest.raises(UsageError, match="is open to other users"):
             make("", environ)
 
-    def test_parent_that_is_a_link_is_refused(self, environ, tmp_path):
-        base(environ).symlink_to(tmp_path)
+    def test_parent_that_is_a_link_is_refused(self, environ, short_path):
+        base(environ).symlink_to(short_path)
         with pytest.raises(UsageError, match="is a link or a file, not a directory"):
             make("", environ)
 
 
 class TestMakeGiven:
-    def test_is_made_with_its_parents(self, tmp_path):
-        made = make(str(tmp_path / "a" / "b"), {})
+    def test_is_made_with_its_parents(self, short_path):
+        made = make(str(short_path / "a" / "b"), {})
         assert mode(made.path) == 0o700
         assert not made.private
 
-    def test_is_taken_when_it_exists(self, tmp_path):
-        tmp_path.chmod(0o700)
-        assert make(str(tmp_path), {}).path == tmp_path
+    def test_is_taken_when_it_exists(self, short_path):
+        short_path.chmod(0o700)
+        assert make(str(short_path), {}).path == short_path
 
-    def test_becomes_absolute(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        assert make("run", {}).path == tmp_path / "run"
+    def test_becomes_absolute(self, short_path, monkeypatch):
+        monkeypatch.chdir(short_path)
+        assert make("run", {}).path == short_path / "run"
 
     @pytest.mark.parametrize("open_to_others", [0o750, 0o705, 0o777, 0o701, 0o1777])
-    def test_directory_that_is_open_to_others_is_refused(self, tmp_path, open_to_others):
-        tmp_path.chmod(open_to_others)
-        with pytest.raises(UsageError, match=f"--run-dir: {tmp_path} is open to other users .*chmod 700"):
-            make(str(tmp_path), {})
-        assert mode(tmp_path) == open_to_others
+    def test_directory_that_is_open_to_others_is_refused(self, short_path, open_to_others):
+        short_path.chmod(open_to_others)
+        with pytest.raises(UsageError, match=f"--run-dir: {short_path} is open to other users .*chmod 700"):
+            make(str(short_path), {})
+        assert mode(short_path) == open_to_others
 
-    def test_link_to_a_directory_is_refused(self, tmp_path):
-        (tmp_path / "real").mkdir(mode=0o700)
-        (tmp_path / "link").symlink_to(tmp_path / "real")
+    def test_link_to_a_directory_is_refused(self, short_path):
+        (short_path / "real").mkdir(mode=0o700)
+        (short_path / "link").symlink_to(short_path / "real")
         with pytest.raises(UsageError, match="is a link or a file, not a directory"):
-            make(str(tmp_path / "link"), {})
+            make(str(short_path / "link"), {})
 
     @pytest.mark.parametrize("name", ["file", "dangling", "file/below"])
-    def test_what_is_no_directory_is_refused(self, tmp_path, name):
-        (tmp_path / "file").touch()
-        (tmp_path / "dangling").symlink_to("nowhere")
+    def test_what_is_no_directory_is_refused(self, short_path, name):
+        (short_path / "file").touch()
+        (short_path / "dangling").symlink_to("nowhere")
         with pytest.raises(UsageError, match=r"is not a directory\. Choose another --run-dir"):
-            make(str(tmp_path / name), {})
+            make(str(short_path / name), {})
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
-    def test_directory_of_somebody_else_is_refused(self, tmp_path):
-        tmp_path.chmod(0o700)
-        os.chown(tmp_path, 65534, 65534)
+    def test_directory_of_somebody_else_is_refused(self, short_path):
+        short_path.chmod(0o700)
+        os.chown(short_path, 65534, 65534)
         with pytest.raises(UsageError, match="belongs to uid 65534, and we are uid 0"):
-            make(str(tmp_path), {})
+            make(str(short_path), {})
 
-    def test_directory_that_cannot_be_made_is_refused(self, tmp_path, as_nobody):
-        tmp_path.chmod(0o500)
+    def test_directory_that_cannot_be_made_is_refused(self, short_path, as_nobody):
+        short_path.chmod(0o500)
         with pytest.raises(RuntimeError, match=r"UsageError: --run-dir: .* cannot be used: Permission denied"):
-            as_nobody(lambda: str(make(str(tmp_path / "run"), {}).path))
+            as_nobody(lambda: str(make(str(short_path / "run"), {}).path))
 
-    def test_path_that_is_too_long_for_the_socket_is_refused(self, tmp_path):
-        room = LONGEST_SOCKET_PATH - len(os.fsencode(tmp_path)) - len("//supervisor.sock")
-        fits = make(str(tmp_path / ("x" * room)), {})
+    def test_path_that_is_too_long_for_the_socket_is_refused(self, short_path):
+        room = LONGEST_SOCKET_PATH - len(os.fsencode(short_path)) - len("//supervisor.sock")
+        fits = make(str(short_path / ("x" * room)), {})
         assert len(str(fits.socket)) == LONGEST_SOCKET_PATH
         with pytest.raises(UsageError, match="too long a path for a socket"):
-            make(str(tmp_path / ("x" * (room + 1))), {})
+            make(str(short_path / ("x" * (room + 1))), {})
 
     @pytest.mark.parametrize("name", ["a ;b", "a #b", "a\t;b", "a\nb"])
-    def test_path_that_supervisord_would_misread_is_refused(self, tmp_path, name):
+    def test_path_that_supervisord_would_misread_is_refused(self, short_path, name):
         with pytest.raises(UsageError, match="supervisord would read a part as a comment"):
-            make(str(tmp_path / name), {})
+            make(str(short_path / name), {})
 
     @pytest.mark.parametrize("name", ["a;b", "a#b", "a b", "50%", "größe", "'", '"'])
-    def test_any_other_path_is_taken(self, tmp_path, name):
-        assert make(str(tmp_path / name), {}).path.is_dir()
+    def test_any_other_path_is_taken(self, short_path, name):
+        assert make(str(short_path / name), {}).path.is_dir()
 
-    def test_length_is_counted_in_bytes(self, tmp_path):
+    def test_length_is_counted_in_bytes(self, short_path):
         with pytest.raises(UsageError, match="too long a path for a socket"):
-            make(str(tmp_path / ("é" * 40)), {})
+            make(str(short_path / ("é" * 40)), {})
 
-    def test_remove_keeps_the_failure_and_what_is_not_ours(self, tmp_path):
-        made = make(str(tmp_path / "run"), {})
+    def test_remove_keeps_the_failure_and_what_is_not_ours(self, short_path):
+        made = make(str(short_path / "run"), {})
         for path in (made.socket, made.pid_file, made.configuration, made.address, made.notify_socket, made.failure):
             made.write(path, "")
         (made.path / "notes").touch()
         made.remove()
         assert sorted(path.name for path in made.path.iterdir()) == ["failure.json", "notes"]
 
-    def test_remove_takes_what_there_is(self, tmp_path):
-        made = make(str(tmp_path / "run"), {})
+    def test_remove_takes_what_there_is(self, short_path):
+        made = make(str(short_path / "run"), {})
         made.remove()
         assert made.path.is_dir()
 
 
 class TestWrite:
-    def test_file_is_for_its_owner_only(self, tmp_path):
-        made = make(str(tmp_path / "run"), {})
+    def test_file_is_for_its_owner_only(self, short_path):
+        made = make(str(short_path / "run"), {})
         before = os.umask(0)
         try:
             made.write(made.address, "127.0.0.1:8080\n")
@@ -162,21 +161,21 @@ class TestWrite:
         assert mode(made.address) == 0o600
         assert made.address.read_text() == "127.0.0.1:8080\n"
 
-    def test_replaces_what_was_there(self, tmp_path):
-        made = make(str(tmp_path / "run"), {})
+    def test_replaces_what_was_there(self, short_path):
+        made = make(str(short_path / "run"), {})
         made.write(made.address, "127.0.0.1:8080 and more\n")
         made.write(made.address, "[::1]:80\n")
         assert made.address.read_text() == "[::1]:80\n"
 
-    def test_takes_file_names_that_are_not_utf_8(self, tmp_path):
-        made = make(str(tmp_path / "run"), {})
+    def test_takes_file_names_that_are_not_utf_8(self, short_path):
+        made = make(str(short_path / "run"), {})
         made.write(made.configuration, os.fsdecode(b"command=run /models/\xff\n"))
         assert made.configuration.read_bytes() == b"command=run /models/\xff\n"
 
 
 @pytest.fixture
-def run_dir(tmp_path):
-    return make(str(tmp_path / "run"), {})
+def run_dir(short_path):
+    return make(str(short_path / "run"), {})
 
 
 class TestLock:
@@ -241,13 +240,13 @@ class TestLock:
 
 class TestIsRunning:
     @pytest.mark.parametrize("name", ["gone", "file"])
-    def test_is_false_for_what_is_no_directory(self, tmp_path, name):
-        (tmp_path / "file").touch()
-        assert not is_running(tmp_path / name)
+    def test_is_false_for_what_is_no_directory(self, short_path, name):
+        (short_path / "file").touch()
+        assert not is_running(short_path / name)
 
-    def test_is_false_for_a_directory_that_others_closed_to_us(self, tmp_path, as_nobody):
-        tmp_path.chmod(0o700)
-        assert as_nobody(lambda: is_running(tmp_path / "run")) is False
+    def test_is_false_for_a_directory_that_others_closed_to_us(self, short_path, as_nobody):
+        short_path.chmod(0o700)
+        assert as_nobody(lambda: is_running(short_path / "run")) is False
 
 
 class TestDiscovery:
@@ -293,9 +292,9 @@ class TestStaleDirectories:
         assert left_behind.exists()
         os.close(fd)
 
-    def test_link_is_not_followed(self, environ, left_behind, tmp_path):
-        (tmp_path / "precious").touch()
-        os.utime(tmp_path, (0, 0))
-        (left_behind.parent / "link").symlink_to(tmp_path)
+    def test_link_is_not_followed(self, environ, left_behind, short_path):
+        (short_path / "precious").touch()
+        os.utime(short_path, (0, 0))
+        (left_behind.parent / "link").symlink_to(short_path)
         make("", environ)
-        assert (tmp_path / "precious").exists()
+        assert (short_path / "precious").exists()

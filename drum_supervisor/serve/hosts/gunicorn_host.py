@@ -33,7 +33,8 @@ SILENT_GRACE = 1.0
 # How long a client may take to close after its answer: it has one of the threads meanwhile.
 CLOSING_SECONDS = 1.0
 
-ACCEPT_PAUSE = 0.5
+# How long a worker has fewer connections after it ran out of descriptors.
+FULL_SECONDS = 10.0
 
 # Threads that clients who are slow with their heads cannot take.
 _FOR_OTHERS = 16
@@ -256,7 +257,7 @@ class _Worker(ThreadWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stop_began: float | None = None
-        self._full_at = 0.0
+        self._full_at = -FULL_SECONDS
         self._heads: dict[socket.socket, float] = {}  # connections whose head is being read, and since when
 
     def init_signals(self) -> None:
@@ -282,7 +283,7 @@ class _Worker(ThreadWorker):
         now = time.monotonic()
         if self._stop_began is not None:
             self._drain(now - self._stop_began)
-        elif now - self._full_at > ACCEPT_PAUSE:
+        elif now - self._full_at > FULL_SECONDS:
             self.worker_connections = self.cfg.worker_connections
         self._make_room()
         for connection, began in list(self._heads.items()):
@@ -293,9 +294,9 @@ class _Worker(ThreadWorker):
         try:
             super().accept(*args)
         except OSError as error:
-            # Out of descriptors, for which gunicorn would end the worker. For a while there can be no more connections.
+            # Out of descriptors, for which gunicorn would end the worker. It needs up to two for a connection.
             self.log.warning("Cannot accept a connection: %s", error)
-            self._full_at, self.worker_connections = time.monotonic(), self.nr_conns
+            self._full_at, self.worker_connections = time.monotonic(), max(self.nr_conns // 2, 1)
         self._make_room()
 
     def handle(self, conn: Any) -> Any:

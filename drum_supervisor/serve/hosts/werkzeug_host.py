@@ -139,10 +139,12 @@ class _Server(ThreadedWSGIServer):
     def _timeout(self) -> float | None:
         now = time.monotonic()
         with self._changed:
-            patience = self._head_seconds if self._accepts else CROWDED_PATIENCE
-            moments = [began + patience for began in itertools.islice(self._heads.values(), 1)]
-        if self._pause_ends > now:
+            oldest = list(itertools.islice(self._heads.values(), 1))
+        moments = [began + self._head_seconds for began in oldest]
+        if now < self._pause_ends:
             moments.append(self._pause_ends)
+        elif not self._accepts:
+            moments += [began + CROWDED_PATIENCE for began in oldest]
         return max(min(moments) - now, 0) if moments else None
 
     def _accept_or_not(self) -> None:

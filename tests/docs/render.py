@@ -1,0 +1,325 @@
+"""Tables of the documentation, rendered from the code; each stands in its page between two markers.
+
+`UPDATE_DOCS=1 pytest tests/docs` writes the pages anew.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from drum_supervisor.contract.exits import ExitCode, of_signal
+from drum_supervisor.contract.failure import Cause, FailureReport
+from drum_supervisor.settings import DECLARATIONS, PROFILES, Declaration
+from drum_supervisor.supervise import history
+from drum_supervisor.supervise.history import Action, Alarm, Event, Phase
+from drum_supervisor.supervise.policy import Limits, State, decide
+
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs"
+UPDATING = os.environ.get("UPDATE_DOCS", "") not in ("", "0")
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def in_page(page: str, name: str) -> str:
+    """Return what stands between the markers of table `name` in a page."""
+    return _split(page, name)[1]
+
+
+def write(page: str, name: str, content: str) -> None:
+    """Put `content` between the markers of table `name` in a page."""
+    before, _, after = _split(page, name)
+    (PAGES / page).write_text(f"{before}{content}{after}", encoding="utf-8")
+
+
+def _split(page: str, name: str) -> tuple[str, str, str]:
+    begin, end = f"<!-- {name}: rendered from the code -->\n", f"\n<!-- end of {name} -->"
+    text = (PAGES / page).read_text(encoding="utf-8")
+    before, found, rest = text.partition(begin)
+    content, found_too, after = rest.partition(end)
+    assert found and found_too, f"docs/{page} has no place for {name}: {begin}...{end}"  # noqa: PT018
+    return before + begin, content, end + after
+
+
+# --- settings
+
+
+def options() -> str:
+    """Return every option with its variables, default and meaning."""
+    rows = [
+        [_option(each), _variables(each), f"`{each.default}`" if each.default else "-", each.help]
+        for each in DECLARATIONS.values()
+    ]
+    return table(["option", "environment variables", "default", "meaning"], rows)
+
+
+def _option(declared: Declaration) -> str:
+    return f"`{declared.option}`, `{declared.off}`" if declared.off else f"`{declared.option} {declared.metavar}`"
+
+
+def _variables(declared: Declaration) -> str:
+    return "<br>".join(f"`{variable}`" for variable in declared.all_variables)
+
+
+def profiles() -> str:
+    """Return what each profile sets."""
+    names = list(dict.fromkeys(name for values in PROFILES.values() for name in values))
+    rows = [[f"`{DECLARATIONS[name].option}`", *(_value(profile, name) for profile in PROFILES)] for name in names]
+    return table(["", *(f"`{profile}`" for profile in PROFILES)], rows)
+
+
+def _value(profile: str, name: str) -> str:
+    text = PROFILES[profile].get(name, DECLARATIONS[name].default)
+    return f"`{text}`" if text else "-"
+
+
+# --- exit codes
+
+CODES = {
+    ExitCode.STOPPED: "stopped on request: a signal, or `drum-supervise stop`",
+    ExitCode.USAGE: "bad usage or configuration: an option, a variable, the configuration file, the run directory",
+    ExitCode.INIT_FAILED: "initialization failed",
+    ExitCode.STARTUP_TIMEOUT: "not ready within `--startup-timeout`",
+    ExitCode.KEPT_DYING: "kept dying after it had been ready (`--max-restarts` within `--restart-window`)",
+    ExitCode.ADDRESS: "the address could not be bound: in use, not permitted, or not of this machine",
+    ExitCode.INTERNAL: "internal error: a bug of drum_supervisor, with a traceback on stderr",
+}
+
+
+def exit_codes() -> str:
+    """Return the published exit codes."""
+    rows = [[f"{code.value}", CODES[code]] for code in ExitCode]
+    rows.append(
+        [f"{of_signal(0)} + n", "the model server died of signal n and was not replaced: 137 is SIGKILL, 139 SIGSEGV"]
+    )
+    return table(["exit code", "meaning"], rows)
+
+
+CAUSES = {
+    Cause.INIT_FAILED: "it said so, or ended before it was ready",
+    Cause.STARTUP_TIMEOUT: "it was not ready in time",
+    Cause.KEPT_DYING: "it had been ready, and died more often than is answered by a restart",
+    Cause.DIED: "it had been ready, and `--max-restarts 0` allows no restart",
+}
+
+
+def causes() -> str:
+    """Return the exit code of each cause."""
+    rows = []
+    for cause in Cause:
+        ended, killed = (FailureReport(cause, "", signal=signal).exit_code for signal in (None, 9))
+        rows.append([f"`{cause.value}`", CAUSES[cause], f"{ended:d}", f"{killed:d}"])
+    return table(["cause", "what happened", "exit code", "if SIGKILL ended it"], rows)
+
+
+# --- the policy
+
+NOW = 1000.0
+REPORT = FailureReport(Cause.INIT_FAILED, "bad weights")
+LATE = FailureReport(Cause.STARTUP_TIMEOUT, "too late")
+LIMITS = Limits(ttl=3600.0, max_retries=3, stand_in=True)
+PAIR = replace(LIMITS, workers=2)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Where a service may stand when something happens; `when` tells it from others of the same phase."""
+
+    when: str
+    state: State
+    limits: Limits = LIMITS
+
+
+def _state(phase: Phase, ready: Iterable[int] = (), coming: Iterable[int] = (), **more: object) -> State:
+    return State(phase, frozenset(ready), frozenset(coming), **more)  # type: ignore[arg-type]
+
+
+NO_ERROR_SERVER = "`--no-error-server`"
+CRASHED = tuple(NOW - seconds for seconds in range(5, 0, -1))
+
+ALONE: dict[Phase, list[Situation]] = {
+    Phase.STARTING: [
+        Situation("", _state(Phase.STARTING, coming=[1])),
+        Situation(NO_ERROR_SERVER, _state(Phase.STARTING, coming=[1]), replace(LIMITS, error_server=False)),
+    ],
+    Phase.SERVING: [
+        Situation("the first time within the window", _state(Phase.SERVING, [1])),
+        Situation("the third time", _state(Phase.SERVING, [1], crashes=CRASHED[-2:])),
+        Situation("once too often", _state(Phase.SERVING, [1], crashes=CRASHED)),
+        Situation(
+            f"once too often, {NO_ERROR_SERVER}",
+            _state(Phase.SERVING, [1], crashes=CRASHED),
+            replace(LIMITS, error_server=False),
+        ),
+    ],
+    Phase.FAILED: [Situation("", _state(Phase.FAILED, report=REPORT))],
+    Phase.RETRYING: [
+        Situation("retries are left", _state(Phase.RETRYING, coming=[1], retries=1, attempt=2, report=REPORT)),
+        Situation("no retry is left", _state(Phase.RETRYING, coming=[1], retries=3, attempt=4, report=REPORT)),
+    ],
+    Phase.STOPPING: [
+        Situation("on request", _state(Phase.STOPPING)),
+        Situation("after initialization failed", _state(Phase.STOPPING, report=REPORT, exit_code=ExitCode.INIT_FAILED)),
+    ],
+}
+
+EVENTS: tuple[tuple[str, Event], ...] = (
+    ("the supervisor is up", history.Begun(NOW)),
+    ("ready", history.Ready(NOW)),
+    ("initialization failed", history.InitFailed(NOW, REPORT)),
+    ("exited", history.Exited(NOW, REPORT)),
+    ("deadline passed", history.DeadlinePassed(NOW, LATE)),
+    ("restart of the worker is due", history.WorkerDue(NOW)),
+    ("restart requested", history.RestartRequested(NOW)),
+    ("retry is due", history.RetryDue(NOW)),
+    ("error server exited", history.ErrorServerExited(NOW)),
+    ("error server cannot start", history.ErrorServerExited(NOW, was_ready=False)),
+    ("plain error server cannot start", history.ErrorServerExited(NOW, was_ready=False, plain=True)),
+    ("error server is due", history.ErrorServerDue(NOW)),
+    ("TTL over", history.TtlOver(NOW)),
+    ("stop requested", history.StopRequested(NOW)),
+    ("everything has stopped", history.AllStopped(NOW)),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that happens to one of two workers, and where the other stands."""
+
+    event: str
+    when: str
+    state: State
+    happens: tuple[Event, ...]
+
+
+FAILS = (history.InitFailed(NOW, REPORT, 1), history.Exited(NOW, REPORT, 1))
+ONE_FAILS = "initialization of worker 1 failed, worker 1 exited"
+OFTEN = "once too often, "
+BOTH_COMING = _state(Phase.STARTING, coming=[1, 2])
+BOTH_RETRYING = _state(Phase.RETRYING, coming=[1, 2], retries=3, report=REPORT)
+
+TOGETHER: tuple[Case, ...] = (
+    Case("worker 1 is ready", "2 is starting", BOTH_COMING, (history.Ready(NOW, 1),)),
+    Case(ONE_FAILS, "2 is starting", BOTH_COMING, FAILS),
+    Case(ONE_FAILS, "2 has failed", _state(Phase.STARTING, coming=[1]), FAILS),
+    Case("deadline passed", "2 has failed, or is starting", BOTH_COMING, (history.DeadlinePassed(NOW, LATE),)),
+    Case("restart of worker 1 requested", "", BOTH_COMING, (history.RestartRequested(NOW, 1),)),
+    Case("worker 1 is ready", "2 is ready", _state(Phase.SERVING, [2], [1]), (history.Ready(NOW, 1),)),
+    Case(ONE_FAILS, "2 is ready", _state(Phase.SERVING, [1, 2]), FAILS),
+    Case(ONE_FAILS, "2 is starting", _state(Phase.SERVING, [1], [2]), FAILS),
+    Case(ONE_FAILS, f"{OFTEN}2 is ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), FAILS),
+    Case(ONE_FAILS, f"{OFTEN}2 is starting", _state(Phase.SERVING, [1], [2], crashes=CRASHED), FAILS),
+    Case(ONE_FAILS, f"{OFTEN}2 is given up", _state(Phase.SERVING, [1], crashes=CRASHED), FAILS),
+    Case("deadline passed", "2 is starting", _state(Phase.SERVING, [1], [2]), (history.DeadlinePassed(NOW, LATE),)),
+    Case(
+        "restart of worker 1 requested",
+        "2 is ready",
+        _state(Phase.SERVING, [1, 2]),
+        (history.RestartRequested(NOW, 1),),
+    ),
+    Case("restart requested", "", _state(Phase.SERVING, [1, 2]), (history.RestartRequested(NOW),)),
+    Case(
+        "restart of worker 1 requested, restart requested",
+        "",
+        _state(Phase.FAILED, report=REPORT),
+        (history.RestartRequested(NOW, 1), history.RestartRequested(NOW)),
+    ),
+    Case("worker 1 is ready", "2 is starting", BOTH_RETRYING, (history.Ready(NOW, 1),)),
+    Case(ONE_FAILS, "2 is starting", BOTH_RETRYING, FAILS),
+    Case(ONE_FAILS, "2 has failed, no retry is left", replace(BOTH_RETRYING, coming=frozenset({1})), FAILS),
+)
+
+HEADINGS = ["phase", "event", "when", "next", "what is done"]
+Answer = tuple[str, str]  # next phase, actions
+
+
+def policy() -> str:
+    """Return what is done about each event in each phase, with one worker."""
+    return table(HEADINGS, [[phase.value, *row] for phase, here in ALONE.items() for row in _rows(here)])
+
+
+def policy_of_workers() -> str:
+    """Return what is done about the events of one of two workers."""
+    return table(HEADINGS, [_row(case) for case in TOGETHER])
+
+
+def _row(case: Case) -> list[str]:
+    answers = {_answer(event, Situation("", case.state, PAIR)) for event in case.happens}
+    assert len(answers) == 1, f"{case.event}: the answers differ"
+    return [case.state.phase.value, case.event, case.when, *answers.pop()]
+
+
+def _rows(situations: list[Situation]) -> list[list[str]]:
+    """Return a row for each answer, with all events that have it; what is no concern of this phase comes last."""
+    events: dict[tuple[str, Answer], list[str]] = {}
+    for words, event in EVENTS:
+        for when, answer in _answers(event, situations):
+            events.setdefault((when, answer), []).append(words)
+    rows = [[", ".join(words), when, *answer] for (when, answer), words in events.items()]
+    return sorted(rows, key=lambda row: row[-1] == NOTHING)
+
+
+def _answers(event: Event, situations: list[Situation]) -> list[tuple[str, Answer]]:
+    """Return the one answer, or, where situations differ in it, the answer in each."""
+    answers = [(situation.when, _answer(event, situation)) for situation in situations]
+    return [("", answers[0][1])] if len({answer for _, answer in answers}) == 1 else answers
+
+
+NOTHING = "nothing"
+
+
+def _answer(event: Event, situation: Situation) -> Answer:
+    state, actions = decide(situation.state, event, situation.limits)
+    said = [words for action in actions if (words := _words(action, situation.limits))]
+    next_phase = state.phase.value if state.phase is not situation.state.phase else "same"
+    return next_phase, ", ".join(said) or NOTHING
+
+
+ALARMS = {
+    Alarm.DEADLINE: "the deadline",
+    Alarm.RETRY: "the retry",
+    Alarm.END: "the TTL",
+    Alarm.WORKER: "the planned restart",
+    Alarm.ERROR_SERVER: "the planned restart of the error server",
+}
+
+
+def _words(action: Action, limits: Limits) -> str:
+    """Say an action in words."""
+    worker = f"worker {getattr(action, 'worker', 0)}" if limits.workers > 1 else "the worker"
+    match action:
+        case history.StartWorker():
+            return f"start {worker}"
+        case history.StopWorker():
+            return f"stop {worker}"
+        case history.StartErrorServer(plain):
+            return "start the plain error server" if plain else "start the error server"
+        case history.StopErrorServer():
+            return "stop the error server"
+        case history.StartStandIn():
+            return "start the stand-in"
+        case history.StopStandIn():
+            return "stop the stand-in"
+        case history.KeepReport():
+            return "keep the report"
+        case history.Plan(Alarm.WORKER, after):
+            return f"start {worker} in {after:g} s"
+        case history.Plan(Alarm.RETRY, after):
+            return f"retry in {after:g} s"
+        case history.Plan(Alarm.ERROR_SERVER, after):
+            return f"start the error server in {after:g} s"
+        case history.Plan(alarm):
+            return f"set {ALARMS[alarm]}"
+        case history.Cancel(alarm):
+            return f"drop {ALARMS[alarm]}"
+        case history.StopAll():
+            return "stop everything"
+        case history.KillAll():
+            return "kill everything"
+        case history.Exit(code):
+            return f"exit with {code:d}"

@@ -1,0 +1,28 @@
+"""docs/policy.md says what the code does."""
+
+import pytest
+
+from drum_supervisor.supervise import history
+from drum_supervisor.supervise.history import Event, Phase
+from tests.docs import render
+
+TABLES = {"policy": render.policy, "policy-of-workers": render.policy_of_workers}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_table_is_what_the_code_does(name):
+    rendered = TABLES[name]()
+    if render.UPDATING:
+        render.write("policy.md", name, rendered)
+    assert render.in_page("policy.md", name) == rendered, "UPDATE_DOCS=1 pytest tests/docs writes it anew"
+
+
+def test_table_has_every_phase_and_every_event():
+    kinds = {value for value in vars(history).values() if isinstance(value, type) and issubclass(value, Event)}
+    assert {type(event) for _, event in render.EVENTS} == kinds - {Event}
+    assert list(render.ALONE) == list(Phase)
+
+
+def test_situations_are_in_the_phase_under_which_they_stand():
+    for phase, situations in render.ALONE.items():
+        assert {situation.state.phase for situation in situations} == {phase}

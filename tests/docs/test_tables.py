@@ -1,0 +1,36 @@
+"""docs/configuration.md and docs/exit-codes.md say what the code does."""
+
+import pytest
+
+from drum_supervisor.contract.exits import ExitCode
+from drum_supervisor.contract.failure import Cause
+from drum_supervisor.settings import DECLARATIONS
+from tests.docs import render
+
+TABLES = {
+    ("configuration.md", "options"): render.options,
+    ("configuration.md", "profiles"): render.profiles,
+    ("exit-codes.md", "exit-codes"): render.exit_codes,
+    ("exit-codes.md", "causes"): render.causes,
+}
+
+
+@pytest.mark.parametrize(("page", "name"), TABLES)
+def test_table_is_what_the_code_does(page, name):
+    rendered = TABLES[page, name]()
+    if render.UPDATING:
+        render.write(page, name, rendered)
+    assert render.in_page(page, name) == rendered, "UPDATE_DOCS=1 pytest tests/docs writes it anew"
+
+
+def test_every_exit_code_and_every_cause_has_a_meaning():
+    assert list(render.CODES) == list(ExitCode)
+    assert list(render.CAUSES) == list(Cause)
+
+
+def test_every_option_has_a_row():
+    assert render.options().count("\n") == len(DECLARATIONS) + 1
+
+
+def test_cells_do_not_end_at_a_bar_in_their_text():
+    assert render.table(["a"], [["x|y"]]).splitlines()[-1] == r"| x\|y |"
