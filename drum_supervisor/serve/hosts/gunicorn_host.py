@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import gunicorn.http.message
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
@@ -32,6 +33,10 @@ SILENT_GRACE = 1.0
 
 # How long a client may take to close after its answer: it has one of the threads meanwhile.
 CLOSING_SECONDS = 1.0
+
+# gunicorn 27 keeps connections for so many seconds more when their request has not arrived after 5 seconds; after its
+# answer each is closed. Before 22 only a zero does that.
+KEEP_ALIVE = round(HEAD_SECONDS) if hasattr(gunicorn.http.message.Message, "force_close") else 0
 
 # How long a worker has fewer connections after it ran out of descriptors.
 FULL_SECONDS = 10.0
@@ -127,7 +132,7 @@ class _Application(BaseApplication):
             "timeout": 0,  # a prediction takes as long as it takes; the worker's heart beats in another thread anyway
             "graceful_timeout": max(round(self.options.drain_seconds), 1),
             "backlog": self.options.backlog,
-            "keepalive": max(round(self.options.head_seconds), 1),  # of connections whose request has not arrived
+            "keepalive": KEEP_ALIVE,
             "limit_request_line": 8190,
             "loglevel": "warning",
             "control_socket_disable": True,  # newer gunicorns open one, at a path that all share
@@ -259,6 +264,7 @@ class _Worker(ThreadWorker):
         self._stop_began: float | None = None
         self._full_at = -FULL_SECONDS
         self._heads: dict[socket.socket, float] = {}  # connections whose head is being read, and since when
+        self._silent: dict[socket.socket, float] = {}  # those of which nothing has arrived
 
     def init_signals(self) -> None:
         super().init_signals()
@@ -281,12 +287,14 @@ class _Worker(ThreadWorker):
         """Also look after connections: gunicorn calls this in each turn of its loop, at least once a second."""
         super().notify()
         now = time.monotonic()
+        polled = [key.fileobj for key in self.poller.get_map().values()]
+        self._silent = {each: self._silent.get(each, now) for each in polled if isinstance(each, socket.socket)}
         if self._stop_began is not None:
             self._drain(now - self._stop_began)
         elif now - self._full_at > FULL_SECONDS:
             self.worker_connections = self.cfg.worker_connections
         self._make_room()
-        for connection, began in list(self._heads.items()):
+        for connection, began in [*self._heads.copy().items(), *self._silent.items()]:
             if now - began > self.app.options.head_seconds:
                 _end_reading(connection)
 
@@ -313,7 +321,8 @@ class _Worker(ThreadWorker):
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         self._heads.pop(conn.sock, None)
-        req.force_close()
+        if KEEP_ALIVE:
+            req.force_close()
         return super().handle_request(req, conn)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
@@ -325,7 +334,7 @@ class _Worker(ThreadWorker):
     def _make_room(self) -> None:
         """Give up clients that keep us waiting for their heads, the longest first, when threads run out."""
         excess = max(self.nr_conns - (THREADS - _FOR_OTHERS), 0)
-        slow = [each for each, began in list(self._heads.items()) if time.monotonic() - began > CROWDED_PATIENCE]
+        slow = [each for each, began in self._heads.copy().items() if time.monotonic() - began > CROWDED_PATIENCE]
         for connection in slow[:excess]:
             self._heads.pop(connection, None)
             _end_reading(connection)
@@ -338,10 +347,8 @@ class _Worker(ThreadWorker):
                 with suppress(KeyError):
                     self.poller.unregister(listener)
         if seconds > SILENT_GRACE:
-            waiting = [key.fileobj for key in list(self.poller.get_map().values())]
-            for connection in [*waiting, *list(self._heads)]:
-                if isinstance(connection, socket.socket):
-                    _end_reading(connection)
+            for connection in [*self._heads.copy(), *self._silent]:
+                _end_reading(connection)
         if self.nr_conns == 0 or seconds > self.cfg.graceful_timeout:
             self.alive = False
             self._wake()  # the loop is about to wait

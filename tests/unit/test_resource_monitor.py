@@ -1,0 +1,256 @@
+"""Memory and CPU of real processes; control groups are files of the test."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from drum_supervisor.contract.masking import MASK
+from drum_supervisor.request_state import RequestState
+from drum_supervisor.resource_monitor import ResourceMonitor
+
+MIB = 1024 * 1024
+WAITS = "import sys; print(flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def start():
+    """Start a Python process that waits for its end, with further arguments; they are ended after the test."""
+    started = []
+
+    def start(*arguments, program=WAITS):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        started.append(process)
+        assert process.stdout is not None
+        process.stdout.readline()  # it runs
+        return process
+
+    yield start
+    for process in started:
+        with process:  # closes its input, and waits
+            pass
+
+
+def pids(records):
+    return [record["pid"] for record in records]
+
+
+def test_processes_are_this_one_and_all_below_it(start):
+    child = start()
+    records = ResourceMonitor().collect_drum_info()
+    assert pids(records)[0] == os.getpid()
+    assert child.pid in pids(records)
+    assert records[0].keys() == {"pid", "cmdline", "mem", "cpu_percent"}
+    assert records[0]["cmdline"][0] == psutil.Process().cmdline()[0]
+    assert records[0]["mem"] == pytest.approx(psutil.Process().memory_info().rss / MIB, rel=0.5)
+
+
+def test_grandchildren_count_too(start):
+    program = (
+        f"import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', {WAITS!r}]); print(flush=True); "
+        "sys.stdin.read(); child.wait()"
+    )
+    parent = start(program=program)
+    assert len(ResourceMonitor(pid=parent.pid).collect_drum_info()) == 2
+
+
+def test_another_process_may_be_at_the_top(start):
+    child = start()
+    assert pids(ResourceMonitor(pid=child.pid).collect_drum_info()) == [child.pid]
+
+
+def test_current_process_may_be_asked_for_whatever_the_pid_is(start):
+    child = start()
+    monitor = ResourceMonitor(monitor_current_process=True, pid=child.pid)
+    assert pids(monitor.collect_drum_info())[0] == os.getpid()
+
+
+def test_process_that_has_ended_is_left_out(start):
+    child, monitor = start(), ResourceMonitor()
+    assert child.pid in pids(monitor.collect_drum_info())
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie now
+    assert child.pid not in pids(monitor.collect_drum_info())
+    child.wait()
+    assert child.pid not in pids(monitor.collect_drum_info())
+
+
+def test_nothing_is_left_when_the_process_at_the_top_has_ended(start):
+    child = start()
+    monitor = ResourceMonitor(pid=child.pid)
+    child.kill()
+    child.wait()
+    info = monitor.collect_resources_info()
+    assert info["drum_info"] == []
+    assert info["mem_info"]["drum_rss"] == 0
+
+
+def test_memory_is_in_mebibytes_and_of_the_machine_and_of_all_processes(start):
+    start()
+    info = ResourceMonitor().collect_resources_info()
+    memory = info["mem_info"]
+    assert memory.keys() == {
+        "total",
+        "avail",
+        "free",
+        "drum_rss",
+        "container_limit",
+        "container_max_used",
+        "container_used",
+    }
+    assert memory["total"] == psutil.virtual_memory().total / MIB
+    assert 0 < memory["avail"] <= memory["total"]
+    assert memory["drum_rss"] == pytest.approx(sum(record["mem"] for record in info["drum_info"]))
+    assert json.loads(json.dumps(info, allow_nan=False)) == info
+
+
+def test_request_may_be_passed_on():
+    state = RequestState("id", "/stats", "GET")
+    monitor = ResourceMonitor()
+    assert monitor.collect_resources_info(state).keys() == {"mem_info", "drum_info"}
+    assert pids(monitor.collect_drum_info(state))[0] == os.getpid()
+
+
+def test_secrets_of_command_lines_are_masked(start):
+    child = start("--password", "two words", "--token=abc123", "postgres://u:hunter2@db/x", "--password", "--rows", "7")
+    record = ResourceMonitor(pid=child.pid).collect_drum_info()[0]
+    assert record["cmdline"][3:] == [
+        "--password",
+        MASK,
+        f"--token={MASK}",
+        f"postgres://u:{MASK}@db/x",
+        "--password",
+        "--rows",
+        "7",
+    ]
+
+
+# --- CPU
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def own_cpu_percent(monitor):
+    return monitor.collect_drum_info()[0]["cpu_percent"]
+
+
+def test_cpu_percent_is_of_the_time_since_the_call_before():
+    clock = Clock()
+    monitor = ResourceMonitor(now=clock)
+    own_cpu_percent(monitor)
+    burn(0.2)
+    clock.now += 1.0
+    busy = own_cpu_percent(monitor)
+    assert 18 <= busy < 60  # the kernel counts in hundredths of a second
+    clock.now += 1000.0
+    assert own_cpu_percent(monitor) < 1
+
+
+def test_cpu_percent_of_the_first_call_is_of_the_whole_life(start):
+    child = start(program="import time\nwhile time.process_time() < 0.2: pass\n" + WAITS)
+    assert 0 < ResourceMonitor(pid=child.pid).collect_drum_info()[0]["cpu_percent"] <= 110
+
+
+def test_cpu_percent_of_a_very_short_time_is_that_of_the_call_before():
+    clock = Clock()
+    monitor = ResourceMonitor(now=clock)
+    own_cpu_percent(monitor)
+    burn(0.1)
+    clock.now += 0.5
+    before = own_cpu_percent(monitor)
+    burn(0.05)
+    clock.now += 0.01
+    assert own_cpu_percent(monitor) == before
+
+
+def test_closed_monitor_begins_anew():
+    clock = Clock()
+    monitor = ResourceMonitor(now=clock)
+    own_cpu_percent(monitor)
+    monitor.close()
+    monitor.close()
+    clock.now += 0.01
+    assert own_cpu_percent(monitor) > 0  # of the whole life, not of a hundredth of a second
+
+
+# --- control groups
+
+
+@pytest.fixture
+def container(tmp_path):
+    """Return a function that lays out files of the kernel and returns the container's figures."""
+
+    def container(own, files):
+        own_cgroups = tmp_path / "own"
+        own_cgroups.write_text(own)
+        for name, content in files.items():
+            path = tmp_path / "cgroup" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{content}\n")
+        monitor = ResourceMonitor(pid=1, cgroups=tmp_path / "cgroup", own_cgroups=own_cgroups)
+        memory = monitor.collect_resources_info()["mem_info"]
+        return [memory[f"container_{name}"] for name in ("limit", "used", "max_used")]
+
+    return container
+
+
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.max_usage_in_bytes")
+V2 = ("memory.max", "memory.current", "memory.peak")
+
+
+def files(folder, names, *values):
+    return {f"{folder}/{name}": value for name, value in zip(names, values, strict=True)}
+
+
+def test_version_2(container):
+    assert container("0::/\n", files(".", V2, 512 * MIB, 100 * MIB, 200 * MIB)) == [512, 100, 200]
+
+
+def test_version_2_below_the_root(container):
+    assert container("0::/app.slice/x\n", files("app.slice/x", V2, 512 * MIB, 100 * MIB, 200 * MIB)) == [512, 100, 200]
+
+
+def test_version_2_with_the_path_of_the_host(container):
+    assert container("0::/kubepods/pod1\n", files(".", V2, 512 * MIB, 100 * MIB, 200 * MIB)) == [512, 100, 200]
+
+
+def test_version_2_without_a_limit_and_on_an_old_kernel(container):
+    assert container("0::/\n", {"memory.max": "max", "memory.current": 100 * MIB}) == [None, 100, None]
+
+
+def test_version_1(container):
+    own = "5:cpu,cpuacct:/docker/1\n4:memory:/docker/1\n0::/\n"
+    assert container(own, files("memory", V1, 512 * MIB, 100 * MIB, 200 * MIB)) == [512, 100, 200]
+
+
+def test_version_1_without_a_limit_is_not_passed_off_as_a_container(container):
+    own = "4:memory:/\n"
+    assert container(own, files("memory", V1, 9223372036854771712, 100 * MIB, 200 * MIB)) == [None, None, None]
+
+
+@pytest.mark.parametrize("own", ["", "nonsense\n", "0::/\n", "3:cpu:/\n"])
+def test_without_control_groups_nothing_is_known(container, own):
+    assert container(own, {}) == [None, None, None]
+
+
+def test_file_that_is_not_there_is_no_error(tmp_path):
+    monitor = ResourceMonitor(pid=1, cgroups=tmp_path, own_cgroups=tmp_path / "missing")
+    assert monitor.collect_resources_info()["mem_info"]["container_limit"] is None

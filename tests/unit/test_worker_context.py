@@ -1,0 +1,611 @@
+"""What a worker starts is stopped and closed, in order, whatever fails on the way."""
+
+import asyncio
+import threading
+from contextlib import suppress
+
+import pytest
+
+from drum_supervisor.worker_context import FastAPIWorkerCtx, WorkerCtx
+from tests.support import TIMEOUT, until
+
+
+def stop(context):
+    """Stop either kind of context."""
+    result = context.stop()
+    if result is not None:
+        asyncio.run(result)
+
+
+def clean_up(context):
+    result = context.cleanup()
+    if result is not None:
+        asyncio.run(result)
+
+
+@pytest.fixture(params=[WorkerCtx, FastAPIWorkerCtx])
+def context(request):
+    return request.param("the application")
+
+
+@pytest.fixture
+def called():
+    """What was called, in order."""
+    return []
+
+
+def fails(called, name, error):
+    called.append(name)
+    raise error
+
+
+# --- both kinds
+
+
+def test_knows_its_application(context):
+    assert context.app == "the application"
+
+
+def test_is_running_between_start_and_stop(context):
+    assert not context.running()
+    context.start()
+    assert context.running()
+    stop(context)
+    assert not context.running()
+
+
+def test_is_not_running_any_more_when_it_stops(context, called):
+    context.defer_stop(lambda: called.append(context.running()))
+    context.start()
+    stop(context)
+    assert called == [False]
+
+
+def test_stop_calls_in_ascending_order_and_then_as_registered(context, called):
+    for name, order in (("c", 5), ("a", -1), ("b1", 0), ("b2", 0)):
+        context.defer_stop(lambda name=name: called.append(name), order=order, desc=name)
+    stop(context)
+    assert called == ["a", "b1", "b2", "c"]
+
+
+def test_cleanup_calls_in_descending_order_and_then_the_last_first(context, called):
+    for name, order in (("a", -1), ("b1", 0), ("c", 5), ("b2", 0)):
+        context.defer_cleanup(lambda name=name: called.append(name), order=order, desc=name)
+    clean_up(context)
+    assert called == ["c", "b2", "b1", "a"]
+
+
+def test_stop_and_cleanup_each_call_their_own(context, called):
+    context.defer_stop(lambda: called.append("stop"))
+    context.defer_cleanup(lambda: called.append("cleanup"))
+    stop(context)
+    assert called == ["stop"]
+    clean_up(context)
+    assert called == ["stop", "cleanup"]
+
+
+def test_each_is_called_once(context, called):
+    context.defer_stop(lambda: called.append("stop"))
+    context.defer_cleanup(lambda: called.append("cleanup"))
+    for _ in range(2):
+        stop(context)
+        clean_up(context)
+    assert called == ["stop", "cleanup"]
+
+
+def test_stop_and_cleanup_are_no_errors_without_start_and_without_anything(context):
+    stop(context)
+    clean_up(context)
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()], ids=repr)
+def test_failure_is_logged_with_its_traceback_and_stops_nothing(context, called, error, caplog):
+    context.defer_stop(lambda: fails(called, "stop 1", error), desc="the first")
+    context.defer_stop(lambda: called.append("stop 2"))
+    context.defer_cleanup(lambda: called.append("cleanup 2"))
+    context.defer_cleanup(lambda: fails(called, "cleanup 1", error), desc="the last")
+    stop(context)
+    clean_up(context)
+    assert called == ["stop 1", "stop 2", "cleanup 1", "cleanup 2"]
+    assert [record.getMessage().partition(" failed in the ")[0] for record in caplog.records] == [
+        "the first",
+        "the last",
+    ]
+    assert all(record.exc_info and record.exc_info[1] is error for record in caplog.records)
+    assert "in fails" in caplog.text
+
+
+def test_failure_without_a_description_names_the_function(context, caplog):
+    def close_the_door():
+        raise ValueError
+
+    context.defer_stop(close_the_door)
+    stop(context)
+    assert "close_the_door failed in the stop of the worker" in caplog.text
+
+
+def test_callback_may_register_another(context, called):
+    context.defer_stop(lambda: context.defer_stop(lambda: called.append("late")))
+    stop(context)
+    assert called == ["late"]
+
+
+def test_closeable_is_closed_in_the_cleanup(context, called):
+    class Thing:
+        def close(self):
+            called.append("close")
+
+        def terminate(self):
+            called.append("terminate")
+
+    context.add_closeable(Thing())
+    context.add_closeable(Thing(), "terminate", order=1)
+    stop(context)
+    assert called == []
+    clean_up(context)
+    assert called == ["terminate", "close"]
+
+
+def test_closeable_is_described_by_its_type(context, caplog):
+    class Thing:
+        def close(self):
+            raise ValueError
+
+    context.add_closeable(Thing())
+    context.add_closeable(Thing(), order=1, desc="that thing")
+    clean_up(context)
+    assert [record.getMessage().split(" failed")[0] for record in caplog.records] == ["that thing", "Thing.close"]
+
+
+def test_thread_is_started_with_the_worker_and_joined(context):
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait, args=(TIMEOUT,))
+    context.add_thread(thread)
+    assert not thread.is_alive()
+    context.start()
+    context.start()
+    assert thread.is_alive()
+    context.defer_stop(ended.set)
+    stop(context)
+    assert not thread.is_alive()
+
+
+def test_thread_that_is_added_later_is_started_at_once(context):
+    context.start()
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait, args=(TIMEOUT,))
+    context.add_thread(thread)
+    assert thread.is_alive()
+    context.defer_stop(ended.set)
+    stop(context)
+    assert not thread.is_alive()
+
+
+def test_thread_that_somebody_started_is_joined_too(context):
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait, args=(TIMEOUT,))
+    thread.start()
+    context.add_thread(thread)
+    context.start()
+    context.defer_stop(ended.set)
+    stop(context)
+    assert not thread.is_alive()
+
+
+def test_thread_that_never_ran_is_not_waited_for(context):
+    context.add_thread(threading.Thread(target=lambda: None))
+    stop(context)
+
+
+@pytest.mark.parametrize("kind", [WorkerCtx, FastAPIWorkerCtx])
+def test_thread_that_does_not_end_is_not_waited_for_for_ever(kind, caplog):
+    context, ended = kind(None, join_seconds=0.01), threading.Event()
+    threads = [threading.Thread(target=ended.wait, args=(TIMEOUT,), name=name) for name in ("one", "two")]
+    for thread in threads:
+        context.add_thread(thread)
+    context.start()
+    stop(context)
+    assert [record.getMessage().endswith("has not ended within 0.01 seconds of the stop.") for record in caplog.records]
+    assert all(thread.is_alive() for thread in threads)
+    ended.set()
+    for thread in threads:
+        thread.join(TIMEOUT)
+
+
+def test_threads_may_register_at_the_same_time(context, called):
+    def register():
+        for _ in range(200):
+            context.defer_stop(lambda: called.append(1))
+
+    threads = [threading.Thread(target=register) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TIMEOUT)
+    stop(context)
+    assert len(called) == 800
+
+
+def test_can_be_started_and_stopped_again(context, called):
+    for _ in range(2):
+        context.defer_stop(lambda: called.append("stop"))
+        context.start()
+        assert context.running()
+        stop(context)
+    assert called == ["stop", "stop"]
+
+
+# --- gunicorn
+
+
+def test_second_thread_that_stops_waits_for_the_first(called):
+    context, inside, may_go = WorkerCtx(None), threading.Event(), threading.Event()
+
+    def first():
+        inside.set()
+        assert may_go.wait(TIMEOUT)
+        called.append("first")
+
+    context.defer_stop(first)
+    context.defer_stop(lambda: called.append("second"))
+    one = threading.Thread(target=context.stop)
+    two = threading.Thread(target=lambda: (context.stop(), called.append("returned")))
+    one.start()
+    assert inside.wait(TIMEOUT)
+    two.start()
+    may_go.set()
+    for thread in (one, two):
+        thread.join(TIMEOUT)
+    assert called == ["first", "second", "returned"]
+
+
+def test_stop_within_stop_as_of_a_signal_handler_is_harmless(called):
+    context = WorkerCtx(None)
+    context.defer_stop(context.stop)
+    context.defer_stop(lambda: called.append("last"))
+    context.stop()
+    assert called == ["last"]
+
+
+def test_thread_may_be_the_one_that_stops(caplog):
+    context = WorkerCtx(None)
+    thread = threading.Thread(target=context.stop)
+    context.add_thread(thread)
+    context.start()
+    thread.join(TIMEOUT)
+    assert not context.running()
+    assert not caplog.records
+
+
+class FakeGreenlet:
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.killed: list[float] = []
+        self.error = error
+
+    def kill(self, *, block: bool, timeout: float) -> None:
+        self.killed.append(timeout)
+        if self.error:
+            raise self.error
+
+
+def test_greenlets_are_killed_once_also_after_one_that_cannot_be(caplog):
+    context = WorkerCtx(None)
+    greenlets = [FakeGreenlet(BaseException("no")), FakeGreenlet()]
+    for greenlet in greenlets:
+        context.add_greenlet(greenlet)
+    context.start()
+    context.stop()
+    context.stop()
+    assert [len(greenlet.killed) for greenlet in greenlets] == [1, 1]
+    assert all(0 < greenlet.killed[0] <= 5 for greenlet in greenlets)
+    assert len(caplog.records) == 1
+
+
+def test_greenlets_of_gevent_are_killed():
+    gevent = pytest.importorskip("gevent")
+    greenlet = gevent.spawn(gevent.sleep, TIMEOUT)
+    context = WorkerCtx(None)
+    context.add_greenlet(greenlet)
+    context.start()
+    context.stop()
+    assert greenlet.dead
+
+
+# --- FastAPI
+
+
+def run(main):
+    """Run the coroutine function `main` with a context; return what it returns."""
+
+    async def bounded():
+        return await asyncio.wait_for(main(FastAPIWorkerCtx("the application")), TIMEOUT)
+
+    return asyncio.run(bounded())
+
+
+def test_lifespan_starts_stops_and_cleans_up(called):
+    async def main(context):
+        context.defer_stop(lambda: called.append("stop"))
+        context.defer_cleanup(lambda: called.append("cleanup"))
+        async with context.lifespan(context.app):
+            assert context.running()
+            assert called == []
+
+    run(main)
+    assert called == ["stop", "cleanup"]
+
+
+def test_lifespan_stops_also_when_the_application_fails(called):
+    async def main(context):
+        context.defer_cleanup(lambda: called.append("cleanup"))
+        async with context.lifespan():
+            raise ValueError("bad")
+
+    with pytest.raises(ValueError, match="bad"):
+        run(main)
+    assert called == ["cleanup"]
+
+
+def test_lifespan_is_one_of_fastapi():
+    fastapi = pytest.importorskip("fastapi")
+
+    async def main(context):
+        app = fastapi.FastAPI(lifespan=context.lifespan)
+        async with app.router.lifespan_context(app):
+            assert context.running()
+        assert not context.running()
+
+    run(main)
+
+
+def test_callbacks_may_be_coroutines(called, caplog):
+    async def note(name, error=None):
+        await asyncio.sleep(0)
+        called.append(name)
+        if error:
+            raise error
+
+    class Thing:
+        async def aclose(self):
+            await note("aclose")
+
+    async def main(context):
+        context.defer_stop(lambda: note("stop 1", ValueError("bad")))
+        context.defer_stop(lambda: note("stop 2", asyncio.CancelledError()))
+        context.defer_stop(lambda: note("stop 3"))
+        context.add_closeable(Thing(), "aclose")
+        async with context.lifespan():
+            pass
+
+    run(main)
+    assert called == ["stop 1", "stop 2", "stop 3", "aclose"]
+    assert len(caplog.records) == 2
+
+
+def test_tasks_are_started_with_the_worker_and_cancelled(called):
+    async def work(name):
+        called.append(f"{name} started")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            called.append(f"{name} ended")
+
+    async def main(context):
+        context.add_task(work("early"))
+        assert called == []
+        async with context.lifespan():
+            context.add_task(work("late"))
+            task = asyncio.create_task(work("task"))
+            context.add_task(task)
+            await asyncio.sleep(0)
+            assert called == ["early started", "late started", "task started"]
+        assert task.cancelled()
+
+    run(main)
+    assert sorted(called[3:]) == ["early ended", "late ended", "task ended"]
+
+
+def test_task_that_was_never_started_is_forgotten(called):
+    async def work():
+        called.append("started")
+
+    async def main(context):
+        context.add_task(work())
+        await context.stop()
+
+    run(main)
+    assert called == []
+
+
+def test_tasks_are_cancelled_after_what_defer_stop_registered(called):
+    async def work():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            called.append("cancelled")
+
+    async def main(context):
+        context.add_task(work())
+        context.defer_stop(lambda: called.append("stop"))
+        async with context.lifespan():
+            await asyncio.sleep(0)
+
+    run(main)
+    assert called == ["stop", "cancelled"]
+
+
+def test_failure_of_a_task_is_logged(caplog):
+    async def work():
+        raise ValueError("bad")
+
+    async def main(context):
+        context.add_task(work())
+        async with context.lifespan():
+            await asyncio.sleep(0)
+
+    run(main)
+    assert "ValueError: bad" in caplog.text
+
+
+def test_task_that_ignores_its_cancellation_is_not_waited_for_for_ever(caplog):
+    async def main():
+        context, end = FastAPIWorkerCtx(None, join_seconds=0.01), asyncio.Event()
+
+        async def work():
+            while not end.is_set():
+                with suppress(asyncio.CancelledError):
+                    await end.wait()
+
+        task = asyncio.create_task(work())
+        context.add_task(task)
+        async with context.lifespan():
+            await asyncio.sleep(0)
+        end.set()
+        await task
+
+    asyncio.run(main())
+    assert "has not ended within 0.01 seconds of its cancellation" in caplog.text
+
+
+def test_task_may_be_the_one_that_stops(called):
+    async def main(context):
+        context.defer_stop(lambda: called.append("stop"))
+        context.start()
+        task = asyncio.create_task(context.stop())
+        context.add_task(task)
+        await task
+
+    run(main)
+    assert called == ["stop"]
+
+
+def test_stop_waits_for_requests_in_flight(called):
+    async def main(context):
+        answered = asyncio.Event()
+
+        async def request():
+            with context.request():
+                await answered.wait()
+                called.append("answered")
+
+        context.start()
+        context.defer_stop(lambda: called.append("stop"))
+        requests = [asyncio.create_task(request()) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert context.requests_in_flight == 3
+        stopping = asyncio.create_task(context.stop())
+        await asyncio.sleep(0)
+        assert not context.running()
+        assert called == []
+        answered.set()
+        await stopping
+        await asyncio.gather(*requests)
+
+    run(main)
+    assert called == ["answered", "answered", "answered", "stop"]
+
+
+def test_request_that_ends_in_another_thread_is_noticed():
+    async def main(context):
+        context.start()
+        may_end = threading.Event()
+
+        def request():
+            with context.request():
+                assert may_end.wait(TIMEOUT)
+
+        thread = threading.Thread(target=request)
+        thread.start()
+        until(lambda: context.requests_in_flight)
+        stopping = asyncio.create_task(context.stop())
+        await asyncio.sleep(0)
+        may_end.set()
+        await stopping
+        thread.join(TIMEOUT)
+        assert context.requests_in_flight == 0
+
+    run(main)
+
+
+def test_stop_does_not_wait_for_ever_for_requests(called, caplog):
+    async def main():
+        context = FastAPIWorkerCtx(None, drain_seconds=0.01)
+        context.defer_stop(lambda: called.append("stop"))
+        with context.request():
+            await context.stop()
+
+    asyncio.run(main())
+    assert called == ["stop"]
+    assert "1 requests were not answered within 0.01 seconds of the stop." in caplog.text
+
+
+def test_cancelled_stop_waits_no_longer_and_does_the_rest(called):
+    async def main(context):
+        context.defer_stop(lambda: called.append("stop"))
+        with context.request():
+            stopping = asyncio.create_task(context.stop())
+            await asyncio.sleep(0)
+            stopping.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await stopping
+
+    run(main)
+    assert called == ["stop"]
+
+
+def test_second_task_that_stops_waits_for_the_first(called):
+    async def main(context):
+        inside, may_go = asyncio.Event(), asyncio.Event()
+
+        async def first():
+            inside.set()
+            await may_go.wait()
+            called.append("first")
+
+        async def stop_and_clean_up():
+            await context.stop()
+            await context.cleanup()
+
+        context.defer_stop(first)
+        context.defer_stop(lambda: called.append("second"))
+        context.defer_cleanup(lambda: called.append("cleanup"))
+        tasks = [asyncio.create_task(context.stop())]
+        await inside.wait()
+        tasks.append(asyncio.create_task(stop_and_clean_up()))
+        await asyncio.sleep(0)
+        may_go.set()
+        await asyncio.gather(*tasks)
+
+    run(main)
+    assert called == ["first", "second", "cleanup"]
+
+
+def test_stop_within_stop_is_harmless(called):
+    async def main(context):
+        context.defer_stop(context.stop)
+        context.defer_stop(lambda: called.append("last"))
+        await context.stop()
+
+    run(main)
+    assert called == ["last"]
+
+
+def test_thread_that_needs_the_event_loop_to_end_can_be_joined(called):
+    async def main(context):
+        loop = asyncio.get_running_loop()
+        stopping = threading.Event()
+
+        async def last_words():
+            called.append("last words")
+
+        def work():
+            assert stopping.wait(TIMEOUT)
+            asyncio.run_coroutine_threadsafe(last_words(), loop).result(TIMEOUT)
+
+        context.add_thread(threading.Thread(target=work))
+        context.defer_stop(stopping.set)
+        async with context.lifespan():
+            pass
+
+    run(main)
+    assert called == ["last words"]
