@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.output import Sink
@@ -89,7 +90,7 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Callable[[dict[str, list[str]]], Bench]]:
     """Make an engine for some commands; whatever they leave is killed."""
     benches: list[Bench] = []
-    become_subreaper()
+    assert become_subreaper()
 
     def make(commands: dict[str, list[str]]) -> Bench:
         benches.append(Bench(tmp_path, commands))
@@ -98,6 +99,7 @@ def bench(tmp_path: Path) -> Iterator[Callable[[dict[str, list[str]]], Bench]]:
     yield make
     for made in benches:
         made.close()
+    tree._libc.prctl(tree.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)  # other tests do not reap what is left to them
 
 
 def python(code: str) -> list[str]:

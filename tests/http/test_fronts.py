@@ -140,8 +140,8 @@ def test_body_that_nobody_wants_is_drained(echo, data):
 
 @pytest.mark.parametrize(
     "lines",
-    [(b"zz", b"0123", b"0", b""), (b"4", b"01234", b"0", b""), (b"-4", b"0123"), (b"", b"")],
-    ids=["no number", "longer than said", "negative", "empty"],
+    [(b"zz", b"0123", b"0", b""), (b"4", b"01234", b"0", b""), (b"", b"")],
+    ids=["no number", "longer than said", "empty"],
 )
 def test_broken_chunks_are_a_bad_request(echo, lines):
     assert ask(echo.listener, chunked("POST", "/keep/100", *lines)).status == 400
@@ -226,14 +226,11 @@ NO_REQUESTS = {
     "no header": b"GET / HTTP/1.1\r\nHost: a\r\nno header\r\n\r\n",
     "two lengths": b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
     "endless line": b"x" * 100_000,
-    "raw umlaut": b"GET /\xfc HTTP/1.1\r\nHost: a\r\n\r\n",
 }
 
 
 @pytest.mark.parametrize("case", NO_REQUESTS)
 def test_what_is_no_request_is_refused(echo, front, case):
-    if (front, case) == ("gunicorn", "raw umlaut"):
-        pytest.skip("gunicorn before 27 takes it")
     raw = ask(echo.listener, NO_REQUESTS[case])
     assert 400 <= raw.status < 500
     if front != "gunicorn":  # which has a page for it

@@ -1,50 +1,26 @@
 """Runs a WSGI application under gunicorn: a master in this process, and workers that each load the application."""
 
 import os
-import selectors
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-import gunicorn.http.message
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from gunicorn.sock import create_sockets
-from gunicorn.workers.gthread import ThreadWorker
 
 from drum_supervisor.contract.exits import ExitCode, of_signal, signal_name
 from drum_supervisor.contract.report import InitFailed, Message, Stage, decode, encode
-from drum_supervisor.fronts.wire import CROWDED_PATIENCE, HEAD_SECONDS, PIECE, wait_for_close
+from drum_supervisor.fronts.wire import HEAD_SECONDS, PIECE
+from drum_supervisor.serve.hosts.gunicorn_worker import KEEP_ALIVE, STOPPING, THREADS, Worker
 from drum_supervisor.serve.process import STOP_SIGNALS
 from drum_supervisor.serve.progress import Progress
-
-# Each takes one connection, from its first byte to its answer. How many predictions run at once is the application's.
-THREADS = 256
-
-# How long a stop waits for a request that has not arrived.
-SILENT_GRACE = 1.0
-
-# How long a client may take to close after its answer: it has one of the threads meanwhile.
-CLOSING_SECONDS = 1.0
-
-# gunicorn 27 keeps connections for so many seconds more when their request has not arrived after 5 seconds; after its
-# answer each is closed. Before 22 only a zero does that.
-KEEP_ALIVE = round(HEAD_SECONDS) if hasattr(gunicorn.http.message.Message, "force_close") else 0
-
-# How long a worker has fewer connections after it ran out of descriptors.
-FULL_SECONDS = 10.0
-
-# Threads that clients who are slow with their heads cannot take.
-_FOR_OTHERS = 16
-
-_STOPPING = (*STOP_SIGNALS, signal.SIGQUIT)
 
 
 @dataclass(frozen=True)
@@ -127,7 +103,7 @@ class _Application(BaseApplication):
         settings = {
             "bind": self._bind,
             "workers": self.options.workers,
-            "worker_class": f"{_Worker.__module__}.{_Worker.__qualname__}",  # gunicorn 21 takes no class
+            "worker_class": f"{Worker.__module__}.{Worker.__qualname__}",  # gunicorn 21 takes no class
             "threads": THREADS,
             "timeout": 0,  # a prediction takes as long as it takes; the worker's heart beats in another thread anyway
             "graceful_timeout": max(round(self.options.drain_seconds), 1),
@@ -179,11 +155,11 @@ class _Arbiter(Arbiter):
 
     def spawn_worker(self) -> Any:
         # A stop signal that came before the worker has handlers of its own would be queued in it and forgotten.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         try:
             return super().spawn_worker()
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
     def stop(self, graceful: bool = True) -> None:
         self._is_stopping = True
@@ -246,119 +222,4 @@ def _how_ended(pid: int) -> str:
         return ""
     if ended.si_code == os.CLD_EXITED:
         return f"exited with status {ended.si_status}"
-    return "" if ended.si_status in _STOPPING else f"was killed by {signal_name(ended.si_status)}"
-
-
-class _Worker(ThreadWorker):
-    """gunicorn's threaded worker, which answers all that it has accepted before it stops.
-
-    While the application is loaded, stop signals have their default effect: there is nobody to answer yet, and the
-    user's code may be busy where Python sees no signals. Afterwards the worker stays `alive` for gunicorn until it
-    has drained, because what gunicorn does then differs from version to version.
-    """
-
-    app: _Application
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._stop_began: float | None = None
-        self._full_at = -FULL_SECONDS
-        self._heads: dict[socket.socket, float] = {}  # connections whose head is being read, and since when
-        self._silent: dict[socket.socket, float] = {}  # those of which nothing has arrived
-
-    def init_signals(self) -> None:
-        super().init_signals()
-        for number in _STOPPING:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
-
-    def load_wsgi(self) -> None:
-        super().load_wsgi()
-        for number in STOP_SIGNALS:
-            signal.signal(number, self._on_stop)
-        signal.signal(signal.SIGQUIT, self.handle_quit)
-
-    def run(self) -> None:
-        self.poller.register(self.PIPE[0], selectors.EVENT_READ, lambda fd: os.read(fd, PIECE))
-        self.app.progress.become_ready()
-        super().run()
-
-    def notify(self) -> None:
-        """Also look after connections: gunicorn calls this in each turn of its loop, at least once a second."""
-        super().notify()
-        now = time.monotonic()
-        polled = [key.fileobj for key in self.poller.get_map().values()]
-        self._silent = {each: self._silent.get(each, now) for each in polled if isinstance(each, socket.socket)}
-        if self._stop_began is not None:
-            self._drain(now - self._stop_began)
-        elif now - self._full_at > FULL_SECONDS:
-            self.worker_connections = self.cfg.worker_connections
-        self._make_room()
-        for connection, began in [*self._heads.copy().items(), *self._silent.items()]:
-            if now - began > self.app.options.head_seconds:
-                _end_reading(connection)
-
-    def accept(self, *args: Any) -> None:
-        try:
-            super().accept(*args)
-        except OSError as error:
-            # Out of descriptors, for which gunicorn would end the worker. It needs up to two for a connection.
-            self.log.warning("Cannot accept a connection: %s", error)
-            self._full_at, self.worker_connections = time.monotonic(), max(self.nr_conns // 2, 1)
-        self._make_room()
-
-    def handle(self, conn: Any) -> Any:
-        self._heads[conn.sock] = time.monotonic()
-        try:
-            result = super().handle(conn)
-        finally:
-            self._heads.pop(conn.sock, None)
-        if result is False or (isinstance(result, tuple) and not result[0]):
-            # gunicorn 27 waits for the client in the one thread that accepts, 2 seconds each; older ones close at once
-            wait_for_close(conn.sock, CLOSING_SECONDS)
-            _end_reading(conn.sock)
-        return result
-
-    def handle_request(self, req: Any, conn: Any) -> Any:
-        self._heads.pop(conn.sock, None)
-        if KEEP_ALIVE:
-            req.force_close()
-        return super().handle_request(req, conn)
-
-    def _on_stop(self, number: int, frame: FrameType | None) -> None:
-        # Once is enough: the master and whoever signals the process group may both ask, and more than once.
-        if self._stop_began is None:
-            self._stop_began = time.monotonic()
-            self._wake()
-
-    def _make_room(self) -> None:
-        """Give up clients that keep us waiting for their heads, the longest first, when threads run out."""
-        excess = max(self.nr_conns - (THREADS - _FOR_OTHERS), 0)
-        slow = [each for each, began in self._heads.copy().items() if time.monotonic() - began > CROWDED_PATIENCE]
-        for connection in slow[:excess]:
-            self._heads.pop(connection, None)
-            _end_reading(connection)
-
-    def _drain(self, seconds: float) -> None:
-        if hasattr(self, "set_accept_enabled"):
-            self.worker_connections = 0  # its loop stops to accept
-        else:  # gunicorn before 25
-            for listener in self.sockets:
-                with suppress(KeyError):
-                    self.poller.unregister(listener)
-        if seconds > SILENT_GRACE:
-            for connection in [*self._heads.copy(), *self._silent]:
-                _end_reading(connection)
-        if self.nr_conns == 0 or seconds > self.cfg.graceful_timeout:
-            self.alive = False
-            self._wake()  # the loop is about to wait
-
-    def _wake(self) -> None:
-        with suppress(BlockingIOError):
-            os.write(self.PIPE[1], b"\0")
-
-
-def _end_reading(connection: socket.socket) -> None:
-    """Make the thread that reads `connection` come to its end."""
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RD)
+    return "" if ended.si_status in STOPPING else f"was killed by {signal_name(ended.si_status)}"

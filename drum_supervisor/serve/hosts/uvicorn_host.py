@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
@@ -12,9 +11,9 @@ from typing import Any, cast
 import uvicorn
 
 from drum_supervisor.fronts.http1 import MAX_HEAD
-from drum_supervisor.fronts.wire import HEAD_SECONDS, response_headers
+from drum_supervisor.fronts.wire import HEAD_SECONDS
+from drum_supervisor.serve.hosts.uvicorn_connection import connection_class, is_idle, is_silent
 from drum_supervisor.serve.process import StopSignals
-from drum_supervisor.services.messages import CLOSE, message_response
 
 # Longer than the 60 seconds for which load balancers keep idle connections: they should be the ones to close.
 KEEP_ALIVE_SECONDS = 65
@@ -22,9 +21,6 @@ KEEP_ALIVE_SECONDS = 65
 # How long a stop waits for another request on a connection that had one, and for the first one on a new connection.
 IDLE_GRACE = 0.5
 SILENT_GRACE = 1.0
-
-# How long a client whose request was refused may take to read why.
-CLOSING_SECONDS = 2.0
 
 _TICK = 1.0
 _ACCEPT_PAUSE = 0.5
@@ -143,7 +139,7 @@ class _Server(uvicorn.Server):
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             raise self._application.start_error or RuntimeError("the application's start-up failed")
-        self._protocol = _connection_class(self.config.http_protocol_class, self._connection_lost.set)
+        self._protocol = connection_class(self.config.http_protocol_class, self._connection_lost.set)
         self._loop.add_reader(self._stop.fileno(), self._on_stop)
         self._loop.add_reader(self._listener.fileno(), self._accept)
         self.servers = []
@@ -200,7 +196,7 @@ class _Server(uvicorn.Server):
     def _close_silent(self) -> None:
         """Close connections that take too long for the head of a request: uvicorn waits for ever."""
         now = time.monotonic()
-        waiting = [connection for connection in self._connections if _is_silent(connection)]
+        waiting = [connection for connection in self._connections if is_silent(connection)]
         before, self._silent = self._silent, {}
         for connection in waiting:
             cycle, since = before.get(connection, (None, now))
@@ -215,10 +211,10 @@ class _Server(uvicorn.Server):
             if connection.cycle is not None and not connection.cycle.response_complete:
                 connection.cycle.keep_alive = False
         await self._until_closed(began + IDLE_GRACE)
-        for connection in [each for each in connections if _is_idle(each)]:
+        for connection in [each for each in connections if is_idle(each)]:
             connection.transport.close()
         await self._until_closed(began + SILENT_GRACE)
-        for connection in [each for each in connections if _is_silent(each) or _is_idle(each)]:
+        for connection in [each for each in connections if is_silent(each) or is_idle(each)]:
             connection.transport.close()
         await self._until_closed(began + self._drain_seconds)
         for connection in list(connections):
@@ -233,62 +229,6 @@ class _Server(uvicorn.Server):
             self._connection_lost.clear()
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._connection_lost.wait(), left)
-
-
-def _connection_class(protocol: Any, on_lost: Callable[[], None]) -> Any:
-    """Return uvicorn's class of connections, calling `on_lost` when one is lost, with our answer to bad requests."""
-
-    class Connection(protocol):  # type: ignore[misc]
-        is_refused = False
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            super().connection_lost(exc)
-            on_lost()
-
-        def eof_received(self) -> bool:
-            """Answer clients that say early that they send no more; uvicorn takes them for gone."""
-            cycle = self.cycle
-            if cycle is None or cycle.response_complete or cycle.more_body:
-                return False
-            cycle.keep_alive = False
-            return True
-
-        def data_received(self, data: bytes) -> None:
-            if not self.is_refused:
-                super().data_received(data)
-
-        def send_400_response(self, msg: str) -> None:
-            """Refuse what cannot be parsed, and read on until the client has read that: closing could reset it."""
-            self.is_refused = True
-            if self.cycle is None or not self.cycle.response_started:
-                status = getattr(sys.exc_info()[1], "error_status_hint", 400)  # h11 knows 431 and 501
-                self.transport.write(_refusal(status, msg))
-            self.transport.write_eof()
-            self.loop.call_later(CLOSING_SECONDS, self.transport.close)
-
-    return Connection
-
-
-def _refusal(status: int, message: str) -> bytes:
-    response = message_response(status, f"ERROR: {message}", CLOSE)
-    lines = [f"HTTP/1.1 {status} ", *(f"{name}: {value}" for name, value in response_headers(response))]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + response.body
-
-
-def _is_idle(connection: Any) -> bool:
-    """Whether it has had an answer, and nothing of another request has arrived."""
-    return bool(
-        connection.cycle is not None
-        and connection.cycle.response_complete
-        and connection.timeout_keep_alive_task is not None
-    )
-
-
-def _is_silent(connection: Any) -> bool:
-    """Whether a request has not arrived, or its head not completely."""
-    if connection.cycle is None:
-        return True
-    return bool(connection.cycle.response_complete and connection.timeout_keep_alive_task is None)
 
 
 def _log_to_stderr() -> None:
