@@ -43,8 +43,8 @@ def test_extra_is_offered(extra):
     assert requirements(extra)
 
 
-def test_all_includes_what_the_built_in_model_server_needs():
-    assert "drum_supervisor[model]" in requirements("all")
+def test_all_includes_every_extra_for_users():
+    assert "drum_supervisor[model,otel]" in requirements("all")
 
 
 def test_tools_for_developers_are_not_forced_on_users():
