@@ -97,9 +97,9 @@ def stop_command(run_dir: str | None, timeout: float | None, no_wait: bool) -> i
     """End the supervisor and everything that it runs, gracefully."""
     client = _client(run_dir)
     pid = int(client.status()["pid"])
-    process = os.pidfd_open(pid)
+    process = _watched(pid)
     client.stop()
-    if no_wait:
+    if no_wait or process is None:
         click.echo(f"Stop requested (pid {pid}).")
         return 0
     poller = select.poll()
@@ -109,6 +109,14 @@ def stop_command(run_dir: str | None, timeout: float | None, no_wait: bool) -> i
         return 1
     click.echo(f"Stopped (pid {pid}).")
     return 0
+
+
+def _watched(pid: int) -> int | None:
+    """Return a descriptor that becomes readable when the process ends; None where the kernel has none (before 5.3)."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
 
 
 OPERATIONS = (status_command, failure_command, restart_command, stop_command)

@@ -144,11 +144,14 @@ class _Server:
         graces = {Phase.HEAD: SILENT_GRACE, Phase.CLOSING: CLOSING_GRACE}
         self._limits = {phase: now + graces.get(phase, drain_seconds) for phase in Phase}
         self._pause_accepting()
+        self._accept_again = 0.0
         self._listener.close()
         self._waits = {connection: self._limited(wait) for connection, wait in self._waits.items()}
         self._next_deadline = now
 
     def _accept(self) -> None:
+        if self._limits:
+            return  # the stop came in the same turn
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, ConnectionError, InterruptedError):
@@ -174,7 +177,7 @@ class _Server:
         now = time.monotonic()
         for connection in [connection for connection, wait in self._waits.items() if wait.deadline <= now]:
             self._resume(connection, TimeoutError())
-        if self._accept_again and now >= self._accept_again and not self._limits:
+        if self._accept_again and now >= self._accept_again:
             self._accept_again = 0.0
             self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         deadlines = [wait.deadline for wait in self._waits.values()]

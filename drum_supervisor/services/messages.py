@@ -19,7 +19,7 @@ class Request:
         method: upper case.
         path: decoded, without the query.
         query: the raw query string, without `?`.
-        headers: names in lower case; of repeated headers the last.
+        headers: names in lower case; repeated ones are joined by a comma, as WSGI does.
         body: empty unless the service's plan keeps it.
         body_too_large: the body was longer than the plan allows; it was read to its end and thrown away.
         body_broken: why the body could not be read to its end (bad chunking, the client went silent); else empty.

@@ -110,6 +110,12 @@ class Engine:
             if process.get_state() in RUNNING_STATES:
                 process.stop()
 
+    def kill_others(self) -> None:
+        """Kill the programs of the user's configuration at once."""
+        for process in self._others():
+            if process.pid:
+                process.kill(signal.SIGKILL)
+
     def others_left(self) -> bool:
         """Return whether a program of the user's configuration still runs."""
         return any(process.pid for process in self._others())

@@ -17,13 +17,17 @@ from drum_supervisor.supervise.timers import Timers
 
 @dataclass
 class Seen:
-    """What a run was seen to do; `settled`: its end was told to the policy, or was asked for."""
+    """What a run was seen to do.
+
+    `settled`: its end was told to the policy, or was asked for; `abandoned`: what it still does no longer counts.
+    """
 
     run: Run
     attempt: int
     stage: str = ""
     ready: bool = False
     settled: bool = False
+    abandoned: bool = False
 
 
 class Fleet:
@@ -35,6 +39,7 @@ class Fleet:
     Args:
         listener: the shared listener, None when the model server binds.
         stop_timeout: seconds between TERM and KILL.
+        backlog: of a listener that is bound for the error server alone.
         on_start: called with each new run.
     """
 
@@ -46,6 +51,7 @@ class Fleet:
         listener: socket.socket | None,
         timers: Timers,
         stop_timeout: float,
+        backlog: int,
         on_start: Callable[[Seen], None],
     ) -> None:
         self._engine = engine
@@ -53,6 +59,7 @@ class Fleet:
         self._address = address
         self._listener = listener
         self._stop_timeout = stop_timeout
+        self._backlog = backlog
         self._on_start = on_start
         self._waiting: dict[str, tuple[Program, int]] = {}
         self._sweeper = Sweeper(engine.orphans, timers, stop_timeout)
@@ -69,7 +76,7 @@ class Fleet:
         """Stop a program and what belongs to it."""
         self._waiting.pop(name, None)
         if name in self.seen:
-            self.seen[name].settled = True
+            self.seen[name].settled = self.seen[name].abandoned = True
         if self._engine.run_of(name) is not None:
             self._engine.stop(name, self._stop_timeout)
 
@@ -82,6 +89,7 @@ class Fleet:
     def kill_all(self) -> None:
         for program in self._programs.all:
             self._engine.kill(program.name)
+        self._engine.kill_others()
         self._sweeper.kill()
 
     def exited(self, run: Run) -> None:
@@ -93,15 +101,15 @@ class Fleet:
         if self._stopping:
             self._sweeper.sweep(EVERYTHING)
         self._sweeper.turn()
-        for name, (program, attempt) in list(self._waiting.items()):
-            if self._is_free(program):
-                del self._waiting[name]
-                self._launch(program, attempt)
+        for name in list(self._waiting):
+            if name in self._waiting and self._is_free(self._waiting[name][0]):
+                self._launch(*self._waiting.pop(name))
 
     def all_gone(self) -> bool:
         """Return whether no program, ours or the user's, and nothing that they started is left."""
         ours = any(self._engine.run_of(program.name) for program in self._programs.all)
-        return not ours and not self._engine.others_left() and not self._engine.orphans()
+        left = self._engine.orphans().keys() - self._sweeper.untouchable
+        return not ours and not self._engine.others_left() and not left
 
     def evidence(self, seen: Seen, now: float, wall: float) -> Evidence:
         """Return what was seen of a run so far; `now` is monotonic, `wall` since the epoch."""
@@ -141,7 +149,7 @@ class Fleet:
         own_listener: socket.socket | None = None
         try:
             if self._listener is None and not program.worker:
-                own_listener = bind(self._address)
+                own_listener = bind(self._address, self._backlog)
         except AddressError as error:
             run = Run(program, 0.0, 0.0, spawn_error=str(error))
         else:

@@ -55,7 +55,7 @@ class Loop:
         self._log = log
         self._watch = watch
         self._watcher: Watcher | None = None
-        self._events: deque[Event] = deque()
+        self._events: deque[tuple[Event, Seen | None]] = deque()
 
     def attach(self, engine: Engine, fleet: Fleet) -> None:
         """Say what it works with; call this before the engine runs."""
@@ -128,9 +128,9 @@ class Loop:
         """End the supervisor gracefully."""
         self.post(history.StopRequested(self.timers.clock()))
 
-    def post(self, event: Event) -> None:
-        """Let the policy decide on `event` at the end of this turn."""
-        self._events.append(event)
+    def post(self, event: Event, about: Seen | None = None) -> None:
+        """Let the policy decide on `event` at the end of this turn, unless the run that it is about is then past."""
+        self._events.append((event, about))
         self.engine.wakeup.wake()
 
     def changed(self) -> None:
@@ -158,14 +158,14 @@ class Loop:
         if seen.run.program.worker and not seen.settled:
             seen.settled = True
             report = failures.gone(self._evidence(seen))
-            self.post(history.Exited(now, report, seen.run.program.worker))
+            self.post(history.Exited(now, report, seen.run.program.worker), seen)
         elif seen.run.program.name == ERROR_SERVER:
             taken = seen.run.pid == 0  # the address: somebody else has it, which may pass
             plain = seen.run.program is self.programs.plain_error_server
             self.post(history.ErrorServerExited(now, seen.ready or taken, plain))
 
     def _is_ready(self, seen: Seen) -> None:
-        if seen.ready:
+        if seen.ready or seen.settled:
             return
         seen.ready = True
         run = seen.run
@@ -175,12 +175,13 @@ class Loop:
         )
         self._log.information(f"{_who(run)} is ready after {took:.2f} s{hint}", program=run.program.name, pid=run.pid)
         if run.program.worker:
-            self.post(history.Ready(self.timers.clock(), run.program.worker))
+            self.post(history.Ready(self.timers.clock(), run.program.worker), seen)
 
     def _has_failed(self, seen: Seen, report: FailureReport) -> None:
         if not seen.settled:
             seen.settled = True
-            self.post(history.InitFailed(self.timers.clock(), report, seen.run.program.worker))
+            self._log.warning(f"{_who(seen.run)} cannot be initialized: {report.error}", pid=seen.run.pid)
+            self.post(history.InitFailed(self.timers.clock(), report, seen.run.program.worker), seen)
 
     def _reached(self, seen: Seen, stage: str) -> None:
         if seen.run.program.worker:
@@ -213,8 +214,11 @@ class Loop:
 
     def _decide(self) -> None:
         while self._events:
+            event, about = self._events.popleft()
+            if about is not None and about.abandoned:
+                continue
             before = self.state
-            self.state, actions = policy.decide(before, self._events.popleft(), self.limits)
+            self.state, actions = policy.decide(before, event, self.limits)
             if self.state.phase is not before.phase:
                 self._entered()
             if self.state is not before:

@@ -43,6 +43,7 @@ from drum_supervisor.supervise.history import (
 
 LONGEST_RETRY_INTERVAL = 300.0
 LONGEST_RESTART_DELAY = 30.0
+SHORTEST_RESTART_DELAY = 1.0  # of a worker that failed on its own
 ERROR_SERVER_DELAY = 1.0
 
 
@@ -76,7 +77,7 @@ class State:
         retries: how many of these were retries that count against the limit.
         crashes: when ready workers died, within the window.
         crash_restarts, requested_restarts, retry_restarts: how often workers were started again, by cause.
-        report: the last failure; None while there is none to tell.
+        report: the last failure; None while there is none to tell: all workers are ready, or on their way.
         exit_code: what the supervisor will exit with, once it is stopping.
     """
 
@@ -140,7 +141,8 @@ def retry_delay(retries: int, limits: Limits) -> float:
 
 
 def _retry(state: State, limits: Limits) -> Decision:
-    retrying = replace(state, phase=Phase.RETRYING, coming=limits.all_workers, attempt=state.attempt + 1)
+    attempt = state.attempt + 1
+    retrying = replace(state, phase=Phase.RETRYING, coming=limits.all_workers, attempt=attempt, crashes=())
     return retrying, [Cancel(Alarm.RETRY), *_start(limits.all_workers), _deadline(limits)]
 
 
@@ -171,35 +173,56 @@ def _ready_first(state: State, event: Ready, limits: Limits) -> Decision:
     if event.worker not in state.coming:  # it has failed meanwhile
         return state, []
     came_back = state.phase is Phase.RETRYING
-    serving = replace(_arrived(state, event.worker), phase=Phase.SERVING, attempt=1, retries=0, report=None)
+    arrived = replace(_arrived(state, event.worker, limits), phase=Phase.SERVING, attempt=1, retries=0)
+    serving, restarts = _bring_back(arrived, event.at, limits)
     actions: list[Action] = [Cancel(Alarm.END), StopErrorServer()] if came_back else []
     if not came_back and limits.stand_in:
         actions.append(StopStandIn())
-    return serving, actions + ([] if serving.coming else [Cancel(Alarm.DEADLINE)])
+    return serving, [*actions, *restarts] if serving.coming else [*actions, Cancel(Alarm.DEADLINE)]
+
+
+def _bring_back(state: State, at: float, limits: Limits) -> Decision:
+    """Workers that failed while another one became ready are started again like those that crash."""
+    actions: list[Action] = []
+    for worker in sorted(limits.all_workers - state.ready - state.coming):
+        crashes = (*_recent(state, at, limits), at)
+        if len(crashes) > limits.max_restarts:
+            return state, actions
+        coming = state.coming | {worker}
+        state = replace(state, crashes=crashes, coming=coming, crash_restarts=state.crash_restarts + 1)
+        actions.append(Plan(Alarm.WORKER, max(restart_delay(len(crashes)), SHORTEST_RESTART_DELAY), worker))
+    return state, actions
+
+
+def _recent(state: State, at: float, limits: Limits) -> tuple[float, ...]:
+    """Return the crashes that still count."""
+    return tuple(crash for crash in state.crashes if crash > at - limits.restart_window)
 
 
 def _ready_more(state: State, event: Ready, limits: Limits) -> Decision:
     if event.worker not in state.coming:
         return state, []
-    arrived = _arrived(state, event.worker)
+    arrived = _arrived(state, event.worker, limits)
     return arrived, ([] if arrived.coming else [Cancel(Alarm.DEADLINE)])
 
 
-def _arrived(state: State, worker: int) -> State:
-    return replace(state, ready=state.ready | {worker}, coming=state.coming - {worker})
+def _arrived(state: State, worker: int, limits: Limits) -> State:
+    ready, coming = state.ready | {worker}, state.coming - {worker}
+    complete = ready | coming == limits.all_workers
+    return replace(state, ready=ready, coming=coming, report=None if complete else state.report)
 
 
 def _init_lost(state: State, event: InitFailed | Exited, limits: Limits) -> Decision:
     """A worker will not become ready; the others may."""
     others = replace(state, coming=state.coming - {event.worker}, ready=state.ready - {event.worker})
     if others.coming:
-        return others, [StopWorker(event.worker)]
+        return replace(others, report=event.report), [StopWorker(event.worker)]
     return _fail(others, event.report, limits)
 
 
 def _crashed(state: State, event: InitFailed | Exited, limits: Limits) -> Decision:
     """A worker died while the service was up: start it again, at once or later, unless that happened too often."""
-    crashes = (*(at for at in state.crashes if at > event.at - limits.restart_window), event.at)
+    crashes = (*_recent(state, event.at, limits), event.at)
     without = replace(state, crashes=crashes, ready=state.ready - {event.worker}, coming=state.coming - {event.worker})
     if len(crashes) > limits.max_restarts:
         return _gave_up(without, event, limits)
@@ -216,7 +239,7 @@ def restart_delay(crashes: int) -> float:
 
 def _gave_up(state: State, event: InitFailed | Exited, limits: Limits) -> Decision:
     if state.ready or state.coming:
-        return _still_up(state, [StopWorker(event.worker)], limits)
+        return _still_up(replace(state, report=event.report), [StopWorker(event.worker)], limits)
     cause = Cause.KEPT_DYING if limits.max_restarts else Cause.DIED
     return _fail(state, replace(event.report, cause=cause), limits)
 
@@ -236,7 +259,8 @@ def _too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
 def _some_too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
     """The service is up, but not with all its workers: what is not ready yet is given up."""
     late = sorted(state.coming)
-    return replace(state, coming=frozenset()), [Cancel(Alarm.WORKER), *(StopWorker(worker) for worker in late)]
+    given_up = replace(state, coming=frozenset(), report=event.report if late else state.report)
+    return given_up, [Cancel(Alarm.WORKER), *(StopWorker(worker) for worker in late)]
 
 
 def _restart_worker(state: State, event: WorkerDue, limits: Limits) -> Decision:

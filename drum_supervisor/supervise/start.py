@@ -49,7 +49,7 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
         except DrumSupervisorError as error:
             termination_log.write(str(error))
             raise
-        err.write(f"drum-supervise: exit {code}: {last_words}\n".encode())
+        err.write(f"drum-supervise: exit {code}: {last_words}\n".encode("utf-8", "replace"))
         if code:
             termination_log.write(last_words)
     return code
@@ -64,6 +64,7 @@ def _supervise(
     directory = run_dir.make(settings.run_dir, environ)
     stack.callback(os.close, run_dir.lock(directory))
     stack.callback(directory.remove)  # ours only once it is locked
+    directory.failure.unlink(missing_ok=True)  # of an earlier supervisor
     found = programs(settings, argv, address, directory)
     configuration = render(found, directory)
     directory.write(directory.configuration, configuration)
@@ -82,11 +83,12 @@ def _bind(settings: Settings, shared: bool, stack: ExitStack) -> tuple[socket.so
     if not shared and address.port == 0 and not address.path:
         raise UsageError("--address: with port 0 the model server must inherit the listener: put {fd} in its command.")
     listener = bind(address, settings.backlog)
+    bound = address_of(listener)
     if shared:
         stack.callback(_close_listener, listener, address)
-        return listener, address_of(listener)
+        return listener, bound
     _close_listener(listener, address)
-    return None, address
+    return None, bound
 
 
 def _close_listener(listener: socket.socket, address: Address) -> None:
@@ -138,9 +140,11 @@ def _assemble(
         question = _question(settings)
         return readiness.watcher(found.readiness, engine, timers, address, question, directory, on_ready, on_stage)
 
-    loop = Loop(found, limits(settings, len(found.workers)), directory, log, timers, watch)
+    loop = Loop(found, limits(settings, found), directory, log, timers, watch)
     engine = Engine(configuration, {program.name: program for program in found.all}, loop, log, *sinks)
-    loop.attach(engine, Fleet(engine, found, address, listener, timers, settings.stop_timeout, loop.started))
+    loop.attach(
+        engine, Fleet(engine, found, address, listener, timers, settings.stop_timeout, settings.backlog, loop.started)
+    )
     running = _Running(engine, loop, address, directory)
     engine.publish(running)
     return running
@@ -151,10 +155,10 @@ def _question(settings: Settings) -> readiness.Question:
     return readiness.Question(path, below=400 if settings.ready_path else 500)
 
 
-def limits(settings: Settings, workers: int) -> Limits:
-    """Return the part of the settings that the policy knows."""
+def limits(settings: Settings, found: Programs) -> Limits:
+    """Return the part of the settings that the policy knows; without a shared listener a stand-in has none."""
     return Limits(
-        workers=workers,
+        workers=len(found.workers),
         startup_timeout=settings.startup_timeout,
         error_server=settings.with_error_server,
         ttl=settings.error_server_ttl,
@@ -162,7 +166,7 @@ def limits(settings: Settings, workers: int) -> Limits:
         retry_interval=settings.retry_interval,
         max_restarts=settings.max_restarts,
         restart_window=settings.restart_window,
-        stand_in=settings.while_starting == "respond",
+        stand_in=settings.while_starting == "respond" and found.shared,
     )
 
 

@@ -9,6 +9,7 @@ from drum_supervisor.supervise.programs import MODEL_SERVER
 from drum_supervisor.supervise.timers import Timers
 
 EVERYTHING = "*"
+SOON = 0.02
 
 
 @dataclass(eq=False)
@@ -20,11 +21,13 @@ class Sweeper:
     Attributes:
         orphans: returns the processes left to us, with the name of the program each comes from, or "".
         timeout: seconds between TERM and KILL.
+        untouchable: processes that even KILL is not permitted for (of another user, setuid): nobody waits for them.
     """
 
     orphans: Callable[[], dict[int, str]]
     timers: Timers
     timeout: float
+    untouchable: set[int] = field(default_factory=set)
     _sweeping: dict[str, set[int]] = field(default_factory=dict)
 
     def sweep(self, name: str) -> None:
@@ -47,11 +50,14 @@ class Sweeper:
     def kill(self) -> None:
         """Kill at once all that is being swept up."""
         for name in self._sweeping:
-            tree.signal_each(self._left_by(name), signal.SIGKILL)
+            self.untouchable |= tree.signal_each(self._left_by(name), signal.SIGKILL)
 
     def _left_by(self, name: str) -> set[int]:
-        roots = [pid for pid, owner in self.orphans().items() if _belongs(owner, name)]
-        return {pid for root in roots for pid in (root, *tree.descendants(root))}
+        orphans = self.orphans()
+        if tree.UNKNOWN in orphans.values():
+            self.timers.set((self, tree.UNKNOWN), SOON, self.turn)
+        roots = [pid for pid, owner in orphans.items() if _belongs(owner, name)]
+        return {pid for root in roots for pid in (root, *tree.descendants(root))} - self.untouchable
 
     def _stop(self, name: str, left: set[int]) -> None:
         told = self._sweeping[name]
@@ -65,7 +71,7 @@ class Sweeper:
 
     def _kill(self, name: str) -> None:
         """Kill what is left, and what is forked meanwhile a second later."""
-        tree.signal_each(self._left_by(name), signal.SIGKILL)
+        self.untouchable |= tree.signal_each(self._left_by(name), signal.SIGKILL)
         self.timers.set((self, name), 1.0, lambda: self._kill(name))
 
 

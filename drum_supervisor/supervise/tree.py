@@ -49,8 +49,12 @@ def descendants(pid: int) -> Iterator[int]:
         yield from descendants(child)
 
 
+UNKNOWN = "?"
+"""The program of a process that is just changing, in the midst of an exec: it can be told a moment later."""
+
+
 def orphans(known: Iterable[int]) -> dict[int, str]:
-    """Return our children that we did not start, with the name of the program that they come from, or ""."""
+    """Return our children that we did not start, with the name of the program that they come from, "" or UNKNOWN."""
     started = set(known)
     return {pid: program_of(pid) for pid in children(os.getpid()) if pid not in started and not is_zombie(pid)}
 
@@ -58,10 +62,20 @@ def orphans(known: Iterable[int]) -> dict[int, str]:
 def program_of(pid: int) -> str:
     """Return the program that `pid` descends from, by its environment; "" when that does not say."""
     with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
-        for entry in file.read().split(b"\0"):
+        environment = file.read()
+        for entry in environment.split(b"\0"):
             if entry.startswith(_NAME_VARIABLE):
                 return os.fsdecode(entry[len(_NAME_VARIABLE) :])
+        if not environment and _is_in_exec(pid):
+            return UNKNOWN
     return ""
+
+
+def _is_in_exec(pid: int) -> bool:
+    """Whether the kernel has not placed the environment yet: env_end of /proc/PID/stat is 0 (proc(5))."""
+    with suppress(OSError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()[48] == b"0"
+    return False
 
 
 def is_zombie(pid: int) -> bool:
@@ -73,11 +87,19 @@ def is_zombie(pid: int) -> bool:
         return True
 
 
-def signal_each(pids: Iterable[int], number: int) -> None:
-    """Send a signal to each process that is still there."""
-    for pid in pids:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
+def signal_each(pids: Iterable[int], number: int) -> set[int]:
+    """Send a signal to each process that is still there; return those that we have no power over."""
+    return {pid for pid in pids if not _may_signal(pid, number)}
+
+
+def _may_signal(pid: int, number: int) -> bool:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return True
 
 
 def memory_bytes(pid: int) -> int | None:

@@ -379,8 +379,23 @@ class TestSeveralWorkers:
         story = failed(workers=2, max_retries=1)
         assert story(RetryDue) == [Cancel(Alarm.RETRY), *started(1, 2), DEADLINE]
         assert story(InitFailed, BAD, 1) == [StopWorker(1)]
-        assert story(Ready, 2) == [Cancel(Alarm.END), StopErrorServer(), NO_DEADLINE]
+        assert story(Ready, 2) == [Cancel(Alarm.END), StopErrorServer(), Plan(Alarm.WORKER, 1.0, 1)]
         assert story.phase is SERVING
+
+    def test_one_that_fails_alone_is_started_again_and_told_of_until_it_is_ready(self):
+        story = starting(workers=2)
+        story(InitFailed, BAD, 1)
+        assert story(Ready, 2) == [Plan(Alarm.WORKER, 1.0, 1)]
+        assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {2}, {1})
+        assert story(WorkerDue, 1) == [StartWorker(1)]
+        assert story(Ready, 1) == [NO_DEADLINE]
+        assert story.state.report is None
+
+    def test_one_that_fails_alone_too_often_is_left_and_its_failure_is_told(self):
+        story = starting(workers=2, max_restarts=0)
+        story(InitFailed, BAD, 1)
+        assert story(Ready, 2) == [NO_DEADLINE]
+        assert (story.state.ready, story.state.coming, story.state.report) == ({2}, set(), BAD)
 
     def test_retry_fails_when_all_have_failed(self):
         story = failed(workers=2, max_retries=1)
@@ -396,9 +411,8 @@ class TestSeveralWorkers:
         story(InitFailed, BAD, 1)
         assert story(Ready, 1) == []
         assert (story.phase, story.state.ready) == (STARTING, set())
-        story(Ready, 2)
+        story(StopRequested)
         assert story(Ready, 1) == []
-        assert story.state.ready == {2}
 
 
 class TestCrashes:
@@ -767,7 +781,7 @@ def check(state: State, actions: Iterable[Action], event: Event, before: State, 
     assert bool(state.coming) or state.phase not in (STARTING, RETRYING)
     assert not state.coming or state.phase not in (FAILED, STOPPING)
     assert (state.report is not None) or state.phase not in (FAILED, RETRYING)
-    assert (state.report is None) or state.phase not in (SERVING, STARTING)
+    assert state.report is None or state.phase in (FAILED, RETRYING, STOPPING) or state.ready != limits.all_workers
     assert state.attempt >= 1
     assert list(state.crashes) == sorted(state.crashes)
     assert all(at >= state.crashes[-1] - limits.restart_window for at in state.crashes)

@@ -174,6 +174,7 @@ class _Arbiter(Arbiter):
             super().reap_workers()
         except HaltServer as raised:
             halt = raised
+        self._spoken &= self.WORKERS.keys()  # the system gives pids away again
         if self._is_stopping:
             self._forget_the_gone()  # gunicorn ended its reaping early; it would wait for them, or raise while it halts
         elif deaths or halt:
