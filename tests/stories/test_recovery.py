@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.stories.conftest import Start
 
@@ -93,6 +94,11 @@ def test_an_error_server_whose_framework_is_broken_answers_all_the_same(
         assert supervised.stop() == 0
 
 
+def stood_down(status: dict[str, Any]) -> bool:
+    """Whether the stand-in is gone: it may take a connection in the moment before it hears that the model is ready."""
+    return all(program["state"] == "stopped" for program in status["programs"] if program["name"] == "stand-in")
+
+
 def test_a_stand_in_answers_while_the_model_starts(
     start: Start, model: Callable[[str], Path], fifo: Callable[[str], Path]
 ) -> None:
@@ -104,11 +110,9 @@ def test_a_stand_in_answers_while_the_model_starts(
     assert supervised.get("/livez").status == 200
     with open(gate, "w") as opened:
         opened.write("weights")
-    supervised.until_phase("serving")
-    supervised.until(lambda: "stand-in" in supervised.err.read_text() and supervised.get("/ping").status == 200)
-    states = {program["name"]: program["state"] for program in supervised.until_status(
-        lambda s: all(p["state"] == "stopped" for p in s["programs"] if p["name"] == "stand-in")
-    )["programs"]}  # fmt: skip
+    status = supervised.until_status(lambda s: s["phase"] == "serving" and stood_down(s))
+    assert supervised.get("/ping").status == 200
+    states = {program["name"]: program["state"] for program in status["programs"]}
     assert states == {"model-server": "ready", "stand-in": "stopped"}
     assert supervised.stop() == 0
 
@@ -117,6 +121,43 @@ def test_serve_is_start_with_the_profile_of_sagemaker(start: Start, model: Calla
     supervised = start(
         "--code-dir", model(GOOD + "def load_model(d): return 1\n"), "--target-type", "unstructured", command="serve"
     )
-    supervised.until_phase("serving")
+    supervised.until_status(lambda s: s["phase"] == "serving" and stood_down(s))
     assert supervised.post("/invocations", b"x", "text/plain").body == b"fine"
+    assert supervised.stop() == 0
+
+
+ONE_FAILS = (
+    GOOD
+    + """
+import os
+def load_model(code_dir):
+    try:
+        os.close(os.open(os.path.join(code_dir, "first"), os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return 1
+    raise RuntimeError("the first one fails")
+"""
+)
+
+
+def test_a_worker_that_fails_alone_is_started_again(start: Start, model: Callable[[str], Path]) -> None:
+    supervised = start("--code-dir", model(ONE_FAILS), "--target-type", "unstructured", "--workers", 2)
+    degraded = supervised.until_status(lambda s: s["phase"] == "serving" and s["workers_ready"] == 1)
+    assert (degraded["degraded"], degraded["ready"]) == (True, True)
+    whole = supervised.until_status(lambda s: s["workers_ready"] == 2)
+    assert (whole["degraded"], whole["failure"]) == (False, None)
+    assert "cannot be initialized: RuntimeError: the first one fails" in supervised.err.read_text()
+    assert supervised.stop() == 0
+
+
+def test_a_worker_that_may_not_be_started_again_leaves_the_service_degraded_and_its_failure_shown(
+    start: Start, model: Callable[[str], Path]
+) -> None:
+    arguments = ("--target-type", "unstructured", "--workers", 2, "--max-restarts", 0)
+    supervised = start("--code-dir", model(ONE_FAILS), *arguments)
+    status = supervised.until_status(lambda s: s["phase"] == "serving" and not s["workers_coming"])
+    assert (status["degraded"], status["failure"]["error"]) == (True, "RuntimeError: the first one fails")
+    assert supervised.get("/ping").status == 200
+    assert supervised.run("restart", "--worker", str(status["failure"]["worker"])).returncode == 0
+    assert supervised.status()["degraded"] is False
     assert supervised.stop() == 0
