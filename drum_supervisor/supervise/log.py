@@ -42,6 +42,13 @@ class Log:
         if LEVELS[level] >= self._least:
             self._write(self._line(self._now(), level, message, about).encode("utf-8", "replace"))
 
+    def last_line(self, code: int, words: str) -> None:
+        """Write the line that is written whatever the level: the exit code and why."""
+        if self._line is _json_line:
+            self._write(_json_line(self._now(), "error" if code else "info", words, {"exit_code": code}).encode())
+        else:
+            self._write(f"drum-supervise: exit {code}: {words}\n".encode("utf-8", "replace"))
+
     def information(self, message: str, **about: object) -> None:
         self.line("info", message, **about)
 

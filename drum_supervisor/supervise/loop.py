@@ -180,7 +180,8 @@ class Loop:
     def _has_failed(self, seen: Seen, report: FailureReport) -> None:
         if not seen.settled:
             seen.settled = True
-            self._log.warning(f"{_who(seen.run)} cannot be initialized: {report.error}", pid=seen.run.pid)
+            if len(self.programs.workers) > 1:  # the policy may go on without it and keep no report
+                self._log.warning(f"{_who(seen.run)} cannot be initialized: {report.error}", pid=seen.run.pid)
             self.post(history.InitFailed(self.timers.clock(), report, seen.run.program.worker), seen)
 
     def _reached(self, seen: Seen, stage: str) -> None:

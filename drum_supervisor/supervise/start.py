@@ -45,20 +45,25 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
             stack.callback(sink.flush, FLUSH_SECONDS)
         termination_log = TerminationLog(Path(settings.termination_log))
         try:
-            code, last_words = _supervise(settings, argv, environ, out, err, stack)
+            log = Log(err.write, settings.log_level, settings.log_format)
+            code, last_words = _supervise(settings, argv, environ, log, (out, err), stack)
         except DrumSupervisorError as error:
             termination_log.write(str(error))
             raise
-        err.write(f"drum-supervise: exit {code}: {last_words}\n".encode("utf-8", "replace"))
+        log.last_line(code, last_words)
         if code:
             termination_log.write(last_words)
     return code
 
 
 def _supervise(
-    settings: Settings, argv: Sequence[str], environ: Mapping[str, str], out: Sink, err: Sink, stack: ExitStack
+    settings: Settings,
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    log: Log,
+    sinks: tuple[Sink, Sink],
+    stack: ExitStack,
 ) -> tuple[int, str]:
-    log = Log(err.write, settings.log_level, settings.log_format)
     shared = is_shared(settings, Command(tuple(argv)))
     listener, address = _bind(settings, shared, stack)
     directory = run_dir.make(settings.run_dir, environ)
@@ -71,7 +76,7 @@ def _supervise(
     directory.write(directory.address, f"{address}\n")
     if not tree.become_subreaper():
         log.warning("this kernel does not hand orphans to us: what daemons a model server starts may survive it")
-    loop = _assemble(settings, found, configuration, directory, address, listener, log, (out, err))
+    loop = _assemble(settings, found, configuration, directory, address, listener, log, sinks)
     log.information(f"listening on {address.url()}, run directory {directory.path}", address=str(address))
     loop.engine.run()
     return int(loop.state.exit_code), last_words(loop.state)

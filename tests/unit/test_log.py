@@ -117,3 +117,17 @@ class TestLinesOfSupervisord:
         options.reopenlogs()
         options.logger.close()
         assert len(written) == 1
+
+
+def test_last_line_is_written_whatever_the_level_in_both_forms():
+    lines = []
+    Log(lines.append, "error", "text").last_line(0, "stopped on request")
+    Log(lines.append, "error", "json", now=lambda: 0.0).last_line(3, "initialization failed")
+    assert lines[0] == b"drum-supervise: exit 0: stopped on request\n"
+    assert json.loads(lines[1]) == {
+        "time": "1970-01-01T00:00:00.000Z",
+        "level": "error",
+        "logger": "drum-supervise",
+        "message": "initialization failed",
+        "exit_code": 3,
+    }
