@@ -9,19 +9,17 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
 from drum_supervisor.contract.report import Reporter
 from drum_supervisor.fronts import stdlib_front
+from drum_supervisor.serve import frameworks
 from drum_supervisor.serve.process import Stopped, StopSignals, drain_seconds, take_listener, tell
 from drum_supervisor.serve.progress import Progress
 from drum_supervisor.services.failure import FailureService, ReportFile
 from drum_supervisor.services.messages import Service
 from drum_supervisor.settings import from_arguments
-
-Serve = Callable[[socket.socket, StopSignals, Callable[[], None], float], None]
 
 
 def main() -> None:
@@ -75,22 +73,12 @@ def _framework_serves(
     return True
 
 
-def _fastapi(service: Service) -> Serve:
-    from drum_supervisor.fronts import fastapi_front  # noqa: PLC0415
-    from drum_supervisor.serve.hosts import uvicorn_host  # noqa: PLC0415
-
-    return partial(uvicorn_host.serve, fastapi_front.create_app(service))
-
-
-def _flask(service: Service) -> Serve:
-    from drum_supervisor.fronts import flask_front  # noqa: PLC0415
-    from drum_supervisor.serve.hosts import werkzeug_host  # noqa: PLC0415
-
-    return partial(werkzeug_host.serve, flask_front.create_app(service))
-
-
 # gunicorn's master and workers would be two processes more for the same answers
-_FRAMEWORKS: dict[str, Callable[[Service], Serve]] = {"fastapi": _fastapi, "flask": _flask, "gunicorn": _flask}
+_FRAMEWORKS: dict[str, Callable[[Service], frameworks.Serve]] = {
+    "fastapi": frameworks.fastapi,
+    "flask": frameworks.flask,
+    "gunicorn": frameworks.flask,
+}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode
 from drum_supervisor.contract.report import Reporter
 from drum_supervisor.model.loading import load
+from drum_supervisor.serve import frameworks
 from drum_supervisor.serve.process import Stopped, StopSignals, drain_seconds, take_listener
 from drum_supervisor.serve.progress import Progress
 from drum_supervisor.services.model import ModelService
@@ -66,29 +67,14 @@ def _load(settings: Settings, progress: Progress) -> ModelService:
     return service
 
 
-def _serve_fastapi(
+def _serve_here(
     settings: Settings, listener: socket.socket, stop: StopSignals, reporter: Reporter, progress: Progress
 ) -> int:
+    """Serve in this process."""
+    framework = frameworks.flask if settings.server_type == "flask" else frameworks.fastapi
     with _initialization(stop, progress) as on_ready:
-        service = _load(settings, progress)
-        from drum_supervisor.fronts import fastapi_front  # noqa: PLC0415
-        from drum_supervisor.serve.hosts import uvicorn_host  # noqa: PLC0415
-
-        app = fastapi_front.create_app(service)
-        uvicorn_host.serve(app, listener, stop, on_ready, drain_seconds(settings.stop_timeout))
-    return ExitCode.STOPPED
-
-
-def _serve_flask(
-    settings: Settings, listener: socket.socket, stop: StopSignals, reporter: Reporter, progress: Progress
-) -> int:
-    with _initialization(stop, progress) as on_ready:
-        service = _load(settings, progress)
-        from drum_supervisor.fronts import flask_front  # noqa: PLC0415
-        from drum_supervisor.serve.hosts import werkzeug_host  # noqa: PLC0415
-
-        app = flask_front.create_app(service)
-        werkzeug_host.serve(app, listener, stop, on_ready, drain_seconds(settings.stop_timeout))
+        serve = framework(_load(settings, progress))
+        serve(listener, stop, on_ready, drain_seconds(settings.stop_timeout))
     return ExitCode.STOPPED
 
 
@@ -120,8 +106,8 @@ def _initialization(stop: StopSignals, progress: Progress) -> Iterator[Callable[
 
 
 _SERVE: dict[str, Callable[[Settings, socket.socket, StopSignals, Reporter, Progress], int]] = {
-    "fastapi": _serve_fastapi,
-    "flask": _serve_flask,
+    "fastapi": _serve_here,
+    "flask": _serve_here,
     "gunicorn": _serve_gunicorn,
 }
 
