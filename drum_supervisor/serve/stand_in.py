@@ -62,7 +62,7 @@ def _service(options: Mapping[str, str]) -> Service:
     prefix = convert.url_prefix(options["url_prefix"])
     report = Path(options["report"])
     if options["report"] and report.exists():
-        detail, ping = ErrorDetail(options["error_detail"]), convert.whole_number(200, 599)(options["failed_ping"])
+        detail, ping = ErrorDetail(options["error_detail"]), convert.status_with_body(options["failed_ping"])
         return FailureService(ReportFile(report), error_detail=detail, failed_ping=ping, url_prefix=prefix)
     return StartingService(prefix)
 

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from supervisor.options import NotFound, ProcessConfig
@@ -43,7 +43,7 @@ class Surroundings:
     out: Sink
     err: Sink
     known: Mapping[str, Program]
-    pid: int = field(default_factory=os.getpid)
+    pid: int
     peak_memory_bytes: int | None = None
 
 

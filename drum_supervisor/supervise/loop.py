@@ -195,7 +195,7 @@ class Loop:
         self._close_watcher()
         for program in self.programs.workers:
             seen = self.fleet.seen.get(program.name)
-            if seen is not None and seen.run.status is None and not seen.settled:
+            if seen is not None and seen.run.status is None:
                 self._is_ready(seen)
 
     def _stage_told(self, stage: str) -> None:

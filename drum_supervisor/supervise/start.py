@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
+from drum_supervisor.contract.failure import Cause
 from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.settings import Settings
 from drum_supervisor.supervise import readiness, run_dir, tree
@@ -76,10 +77,11 @@ def _supervise(
     directory.write(directory.address, f"{address}\n")
     if not tree.become_subreaper():
         log.warning("this kernel does not hand orphans to us: what daemons a model server starts may survive it")
-    loop = _assemble(settings, found, configuration, directory, address, listener, log, sinks)
+    running = _assemble(settings, found, configuration, directory, address, listener, log, sinks)
     log.information(f"listening on {address.url()}, run directory {directory.path}", address=str(address))
-    loop.engine.run()
-    return int(loop.state.exit_code), last_words(loop.state)
+    running.engine.run()
+    state = running.loop.state
+    return int(state.exit_code), last_words(state)
 
 
 def _bind(settings: Settings, shared: bool, stack: ExitStack) -> tuple[socket.socket | None, Address]:
@@ -111,10 +113,6 @@ class _Running:
     loop: Loop
     address: Address
     directory: run_dir.RunDir
-
-    @property
-    def state(self) -> State:
-        return self.loop.state
 
     def status(self) -> dict[str, Any]:
         return status(self.loop, self.engine, self.address, self.directory)
@@ -182,11 +180,11 @@ def last_words(state: State) -> str:
     report = state.report
     where = f" in {report.stage}" if report.stage else ""
     what = {
-        "init_failed": f"initialization failed{where}",
-        "startup_timeout": "the start-up deadline passed",
-        "kept_dying": "the model server kept dying after it had been ready",
-        "died": "the model server died and is not to be restarted",
-    }[report.cause.value]
+        Cause.INIT_FAILED: f"initialization failed{where}",
+        Cause.STARTUP_TIMEOUT: "the start-up deadline passed",
+        Cause.KEPT_DYING: "the model server kept dying after it had been ready",
+        Cause.DIED: "the model server died and is not to be restarted",
+    }[report.cause]
     return " ".join(f"{what}: {report.error}".split())
 
 

@@ -23,6 +23,12 @@ def multipart(name: str, content: bytes) -> tuple[bytes, dict[str, str]]:
     return head.encode() + content + b"\r\n--frontier--\r\n", headers
 
 
+def reading(gate: Path) -> str:
+    """Return a model whose prediction waits until somebody opens `gate` for writing, and answers what is written."""
+    load = "def load_model(d): return 1\n"
+    return load + f"def score_unstructured(model, data, **k): return open({str(gate)!r}).read()\n"
+
+
 def expected(csv: bytes) -> list[float]:
     """Predict with scikit-learn itself, trained anew."""
     data = load_diabetes(as_frame=True, scaled=False)
@@ -74,10 +80,7 @@ def test_probes_answer_while_a_prediction_runs(
     start: Start, model: Callable[[str], Path], tmp_path: Path, server: str, fifo: Callable[[str], Path]
 ) -> None:
     gate = fifo("gate")
-    custom = (
-        f"def load_model(d): return 1\ndef score_unstructured(model, data, **k): return open({str(gate)!r}).read()\n"
-    )
-    supervised = start("--code-dir", model(custom), "--target-type", "unstructured", "--server-type", server)
+    supervised = start("--code-dir", model(reading(gate)), "--target-type", "unstructured", "--server-type", server)
     supervised.until_phase("serving")
     with supervised.connect() as busy:
         busy.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx")
@@ -95,10 +98,7 @@ def test_a_stop_lets_a_running_prediction_finish(
     start: Start, model: Callable[[str], Path], server: str, fifo: Callable[[str], Path]
 ) -> None:
     gate = fifo("gate")
-    custom = (
-        f"def load_model(d): return 1\ndef score_unstructured(model, data, **k): return open({str(gate)!r}).read()\n"
-    )
-    supervised = start("--code-dir", model(custom), "--target-type", "unstructured", "--server-type", server)
+    supervised = start("--code-dir", model(reading(gate)), "--target-type", "unstructured", "--server-type", server)
     supervised.until_phase("serving")
     with supervised.connect() as busy:
         busy.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx")
