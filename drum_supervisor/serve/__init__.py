@@ -1,4 +1,4 @@
-"""Entry points of the child processes: `python -m drum_supervisor.serve.model`, `.error`, and their HTTP hosts.
+"""Entry points of the child processes: `python -m drum_supervisor.serve.model`, `.error`, `.stand_in`.
 
-A module here parses its arguments, assembles service, front and host, and exits. It decides nothing else.
+A module here parses its arguments, assembles what serves, and exits. It decides nothing else.
 """

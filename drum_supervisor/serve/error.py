@@ -14,9 +14,9 @@ from pathlib import Path
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
 from drum_supervisor.contract.report import Reporter
 from drum_supervisor.fronts import stdlib_front
-from drum_supervisor.serve import frameworks
-from drum_supervisor.serve.process import Stopped, StopSignals, drain_seconds, take_listener, tell
-from drum_supervisor.serve.progress import Progress
+from drum_supervisor.hosts import frameworks
+from drum_supervisor.hosts.process import Stopped, StopSignals, drain_seconds, take_listener, tell
+from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.services.failure import FailureService, ReportFile
 from drum_supervisor.services.messages import Service
 from drum_supervisor.settings import from_arguments

@@ -13,10 +13,10 @@ from contextlib import ExitStack, contextmanager
 
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode
 from drum_supervisor.contract.report import Reporter
+from drum_supervisor.hosts import frameworks
+from drum_supervisor.hosts.process import Stopped, StopSignals, drain_seconds, take_listener
+from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.model.loading import load
-from drum_supervisor.serve import frameworks
-from drum_supervisor.serve.process import Stopped, StopSignals, drain_seconds, take_listener
-from drum_supervisor.serve.progress import Progress
 from drum_supervisor.services.model import ModelService
 from drum_supervisor.settings import Settings, from_arguments
 
@@ -83,7 +83,7 @@ def _serve_gunicorn(
 ) -> int:
     with stop.ending_at_once():  # until gunicorn has taken the signals
         from drum_supervisor.fronts import flask_front  # noqa: PLC0415
-        from drum_supervisor.serve.hosts import gunicorn_host  # noqa: PLC0415
+        from drum_supervisor.hosts import gunicorn_host  # noqa: PLC0415
 
         options = gunicorn_host.Options(settings.workers, drain_seconds(settings.stop_timeout), settings.backlog)
         return gunicorn_host.serve(

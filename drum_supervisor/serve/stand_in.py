@@ -18,7 +18,7 @@ from drum_supervisor.contract.failure import ErrorDetail
 from drum_supervisor.contract.listener import parse_address
 from drum_supervisor.contract.report import Ready, Reporter
 from drum_supervisor.fronts import stdlib_front
-from drum_supervisor.serve.process import StopSignals, drain_seconds, take_listener, tell
+from drum_supervisor.hosts.process import StopSignals, drain_seconds, take_listener, tell
 from drum_supervisor.services.failure import FailureService, ReportFile
 from drum_supervisor.services.messages import Service
 from drum_supervisor.services.starting import StartingService

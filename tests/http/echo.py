@@ -11,8 +11,8 @@ from typing import Any
 
 from drum_supervisor.contract.listener import parse_address
 from drum_supervisor.contract.report import Reporter
-from drum_supervisor.serve.process import StopSignals, take_listener
-from drum_supervisor.serve.progress import Progress
+from drum_supervisor.hosts.process import StopSignals, take_listener
+from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.services.messages import Plan, Request, Response, json_response
 
 SHOWN = ("accept", "content-type", "x-twice", "x-empty")
@@ -78,7 +78,7 @@ def _stdlib(listener: Any, stop: StopSignals, reporter: Reporter, options: Mappi
 
 def _fastapi(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, Any]) -> None:
     from drum_supervisor.fronts import fastapi_front
-    from drum_supervisor.serve.hosts import uvicorn_host
+    from drum_supervisor.hosts import uvicorn_host
 
     app = fastapi_front.create_app(EchoService())
     uvicorn_host.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
@@ -86,7 +86,7 @@ def _fastapi(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapp
 
 def _flask(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, Any]) -> None:
     from drum_supervisor.fronts import flask_front
-    from drum_supervisor.serve.hosts import werkzeug_host
+    from drum_supervisor.hosts import werkzeug_host
 
     app = flask_front.create_app(EchoService())
     werkzeug_host.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
@@ -94,7 +94,7 @@ def _flask(listener: Any, stop: StopSignals, reporter: Reporter, options: Mappin
 
 def _gunicorn(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, Any]) -> int:
     from drum_supervisor.fronts import flask_front
-    from drum_supervisor.serve.hosts import gunicorn_host
+    from drum_supervisor.hosts import gunicorn_host
 
     given = gunicorn_host.Options(workers=1, backlog=100, **options)
     return gunicorn_host.serve(lambda _: flask_front.create_app(EchoService()), listener, reporter.send, given)

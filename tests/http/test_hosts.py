@@ -5,8 +5,8 @@ import contextlib
 import pytest
 from fastapi import FastAPI
 
-from drum_supervisor.serve.hosts import uvicorn_host
-from drum_supervisor.serve.process import StopSignals
+from drum_supervisor.hosts import uvicorn_host
+from drum_supervisor.hosts.process import StopSignals
 from tests.http.children import listening
 
 

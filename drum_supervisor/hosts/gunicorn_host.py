@@ -18,9 +18,9 @@ from gunicorn.sock import create_sockets
 from drum_supervisor.contract.exits import ExitCode, of_signal, signal_name
 from drum_supervisor.contract.report import InitFailed, Message, Stage, decode, encode
 from drum_supervisor.fronts.wire import HEAD_SECONDS, PIECE
-from drum_supervisor.serve.hosts.gunicorn_worker import KEEP_ALIVE, STOPPING, THREADS, Worker
-from drum_supervisor.serve.process import STOP_SIGNALS
-from drum_supervisor.serve.progress import Progress
+from drum_supervisor.hosts.gunicorn_worker import KEEP_ALIVE, STOPPING, THREADS, Worker
+from drum_supervisor.hosts.process import STOP_SIGNALS
+from drum_supervisor.hosts.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from drum_supervisor.contract.exits import DrumSupervisorError
 from drum_supervisor.contract.report import InitFailed, Message, Ready, Stage, init_failed, traceback_text
-from drum_supervisor.serve.process import tell
+from drum_supervisor.hosts.process import tell
 
 
 class Progress:

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
-from drum_supervisor.serve.process import StopSignals
+from drum_supervisor.hosts.process import StopSignals
 from drum_supervisor.services.messages import Service
 
 Serve = Callable[[socket.socket, StopSignals, Callable[[], None], float], None]
@@ -14,7 +14,7 @@ Serve = Callable[[socket.socket, StopSignals, Callable[[], None], float], None]
 def fastapi(service: Service) -> Serve:
     """Return what serves `service` with FastAPI on uvicorn."""
     from drum_supervisor.fronts import fastapi_front  # noqa: PLC0415
-    from drum_supervisor.serve.hosts import uvicorn_host  # noqa: PLC0415
+    from drum_supervisor.hosts import uvicorn_host  # noqa: PLC0415
 
     return partial(uvicorn_host.serve, fastapi_front.create_app(service))
 
@@ -22,6 +22,6 @@ def fastapi(service: Service) -> Serve:
 def flask(service: Service) -> Serve:
     """Return what serves `service` with Flask on werkzeug's server."""
     from drum_supervisor.fronts import flask_front  # noqa: PLC0415
-    from drum_supervisor.serve.hosts import werkzeug_host  # noqa: PLC0415
+    from drum_supervisor.hosts import werkzeug_host  # noqa: PLC0415
 
     return partial(werkzeug_host.serve, flask_front.create_app(service))

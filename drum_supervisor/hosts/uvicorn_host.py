@@ -12,8 +12,8 @@ import uvicorn
 
 from drum_supervisor.fronts.http1 import MAX_HEAD
 from drum_supervisor.fronts.wire import HEAD_SECONDS
-from drum_supervisor.serve.hosts.uvicorn_connection import connection_class, is_idle, is_silent
-from drum_supervisor.serve.process import StopSignals
+from drum_supervisor.hosts.process import StopSignals
+from drum_supervisor.hosts.uvicorn_connection import connection_class, is_idle, is_silent
 
 # Longer than the 60 seconds for which load balancers keep idle connections: they should be the ones to close.
 KEEP_ALIVE_SECONDS = 65

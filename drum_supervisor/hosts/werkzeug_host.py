@@ -14,8 +14,8 @@ from werkzeug.serving import ThreadedWSGIServer
 
 from drum_supervisor.contract.listener import address_of
 from drum_supervisor.fronts.wire import CROWDED_PATIENCE, HEAD_SECONDS, PIECE, wait_for_close
-from drum_supervisor.serve.hosts.werkzeug_handler import Handler
-from drum_supervisor.serve.process import StopSignals
+from drum_supervisor.hosts.process import StopSignals
+from drum_supervisor.hosts.werkzeug_handler import Handler
 
 MAX_CONNECTIONS = 256
 CLOSING_SECONDS = 2.0

@@ -13,7 +13,7 @@ import gunicorn.http.message
 from gunicorn.workers.gthread import ThreadWorker
 
 from drum_supervisor.fronts.wire import CROWDED_PATIENCE, HEAD_SECONDS, PIECE, wait_for_close
-from drum_supervisor.serve.process import STOP_SIGNALS
+from drum_supervisor.hosts.process import STOP_SIGNALS
 
 # Each takes one connection, from its first byte to its answer. How many predictions run at once is the application's.
 THREADS = 256

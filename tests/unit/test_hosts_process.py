@@ -8,7 +8,7 @@ import pytest
 
 HEAD = """
 import os, signal, sys, threading
-from drum_supervisor.serve.process import Stopped, StopSignals
+from drum_supervisor.hosts.process import Stopped, StopSignals
 stop = StopSignals()
 stop.install()
 """
