@@ -1,6 +1,5 @@
 """Telemetry, as a real collector on the loopback receives it: OTLP over HTTP, in OpenTelemetry's own types."""
 
-import gzip
 import logging
 import os
 import socket
@@ -9,8 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 
@@ -18,6 +15,7 @@ from drum_supervisor import __version__
 from drum_supervisor.contract.masking import MASK
 from drum_supervisor.request_state import RequestState
 from drum_supervisor.telemetry import SPANS, Telemetry, setup_otel
+from tests.collector import Collector, collecting
 from tests.support import TIMEOUT
 
 NOTHING = (None, None, None)
@@ -43,80 +41,6 @@ def no_threads_left():
         assert not thread.is_alive(), thread
 
 
-class Collector(ThreadingHTTPServer):
-    """A collector that keeps what it receives.
-
-    Attributes:
-        received: path, headers and message of each export, in order.
-    """
-
-    def __init__(self) -> None:
-        from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-        from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.received: list[tuple[str, Any, Any]] = []
-        self.types: dict[str, Any] = {
-            "/v1/traces": ExportTraceServiceRequest,
-            "/v1/metrics": ExportMetricsServiceRequest,
-            "/v1/logs": ExportLogsServiceRequest,
-        }
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.server_address[1]}/"}
-
-    def messages(self, path: str) -> list[Any]:
-        return [message for received, _, message in self.received if received == path]
-
-    def spans(self) -> list[Any]:
-        return [
-            span
-            for message in self.messages("/v1/traces")
-            for resource in message.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
-
-    def records(self) -> list[Any]:
-        return [
-            record
-            for message in self.messages("/v1/logs")
-            for resource in message.resource_logs
-            for scope in resource.scope_logs
-            for record in scope.log_records
-        ]
-
-    def metrics(self) -> dict[str, Any]:
-        """Return the metrics of the last export, by name."""
-        last = self.messages("/v1/metrics")[-1]
-        return {
-            metric.name: metric
-            for resource in last.resource_metrics
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-        }
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Collector
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        known = self.server.types.get(self.path)
-        if known is not None:
-            self.server.received.append((self.path, self.headers, known.FromString(body)))
-        self.send_response(200 if known is not None else 404)
-        self.send_header("Content-Type", "application/x-protobuf")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def packages():
     """Skip without the extra."""
@@ -126,12 +50,8 @@ def packages():
 
 @pytest.fixture
 def collector(packages: None) -> Iterator[Collector]:
-    with Collector() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with collecting() as server:
         yield server
-        server.shutdown()
-        thread.join(TIMEOUT)
 
 
 class Clock:
@@ -597,6 +517,135 @@ def test_provider_of_somebody_else_that_fails_is_logged(packages, caplog):
         def shutdown(self):
             raise ValueError("bad")
 
-    telemetry = Telemetry(log_provider=Broken())  # type: ignore[arg-type]
+    telemetry = Telemetry(log_provider=Broken())
     telemetry.shutdown()
     assert "ValueError: bad" in caplog.text
+
+
+# --- providers of the user
+
+
+class ShutdownOnly:
+    """The least that a user may give as a provider."""
+
+    def __init__(self) -> None:
+        self.shutdowns = 0
+
+    def shutdown(self) -> None:
+        self.shutdowns += 1
+
+
+class Empty(ShutdownOnly):
+    """Gives nothing to work with."""
+
+    def get_tracer(self, *_: object) -> None:
+        return None
+
+    get_meter = get_logger = get_tracer
+
+
+class Broken(ShutdownOnly):
+    """Gives what fails when it is used."""
+
+    def get_tracer(self, *_: object) -> "Broken":
+        return self
+
+    get_meter = get_logger = get_tracer
+
+    def fail(self, *_: object, **__: object) -> None:
+        raise ValueError("bad")
+
+    start_span = emit = add = record = fail
+
+    def create_histogram(self, *_: object, **__: object) -> "Broken":
+        return self
+
+    create_counter = create_up_down_counter = create_histogram
+
+
+class BrokenSpan(Broken):
+    """Gives spans that fail."""
+
+    def start_span(self, *_: object) -> "BrokenSpan":
+        return self
+
+    set_attribute = add_event = set_status = end = Broken.fail
+
+
+def use(telemetry):
+    """Call all that a server calls."""
+    observed = telemetry.start_request(request(), {})
+    with observed.current():
+        pass
+    observed.finish(500, raised(ValueError("of the user")))
+    telemetry.record_load(1.5)
+    telemetry.record_failure(raised(ValueError("of the user")), "load_model")
+
+
+@pytest.mark.parametrize("given", [ShutdownOnly, Empty, Broken, BrokenSpan])
+def test_provider_that_cannot_be_used_is_one_warning(packages, caplog, given):
+    providers = [given() for _ in range(3)]
+    telemetry = Telemetry(*providers)
+    for _ in range(2):
+        use(telemetry)
+    assert sorted(record.getMessage().partition("\n")[0] for record in caplog.records) == [
+        f"OpenTelemetry's {signal} failed; this is not said again." for signal in ("logs", "metrics", "traces")
+    ]
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+    telemetry.shutdown()
+    assert [provider.shutdowns for provider in providers] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("position", range(3))
+def test_provider_that_cannot_be_used_does_not_silence_the_others(providers, collector, position):
+    mixed = [ShutdownOnly() if number == position else provider for number, provider in enumerate(providers)]
+    telemetry = Telemetry(*mixed)
+    telemetry.record_failure(raised(ValueError("bad")), "load_model")
+    telemetry.shutdown()
+    paths = ["/v1/traces", "/v1/metrics", "/v1/logs"]
+    assert [path for path, _, _ in collector.received] == [path for path in paths if path != paths[position]]
+
+
+def test_user_gets_their_own_error_out_of_a_span_that_fails(packages):
+    observed = Telemetry(trace_provider=BrokenSpan()).start_request(request(), {})
+    with pytest.raises(KeyError, match="of the user"), observed.current():
+        raise KeyError("of the user")
+
+
+def test_error_that_cannot_be_shown_is_sent_all_the_same(telemetry, collector, caplog):
+    class Unprintable:
+        def __repr__(self):
+            raise ValueError("no words")
+
+    try:
+        sys.exit(Unprintable())
+    except SystemExit as error:
+        telemetry.record_failure(error, "load_model")
+    telemetry.shutdown()
+    assert not caplog.records
+    (record,) = collector.records()
+    assert "its text cannot be shown: ValueError" in record.body.string_value
+    assert len(collector.spans()) == 1
+
+
+def test_provider_of_the_user_without_the_extra_is_one_warning():
+    result = in_fresh_interpreter(
+        "import sys, logging\n"
+        "sys.modules['opentelemetry'] = None\n"
+        "logging.basicConfig(format='%(levelname)s %(message)s')\n"
+        "from drum_supervisor.telemetry import Telemetry\n"
+        "class Provider:\n"
+        "    def shutdown(self): print('shut down')\n"
+        "telemetry = Telemetry(trace_provider=Provider())\n"
+        "telemetry.record_failure(ValueError('bad'), 'load_model')\n"
+        "telemetry.shutdown()\n"
+    )
+    assert result.stdout == "shut down\n"
+    assert result.stderr.count("WARNING") == 1
+
+
+def test_object_that_is_no_provider_at_all_is_a_warning(packages, caplog):
+    telemetry = Telemetry(object(), object(), object())
+    use(telemetry)
+    telemetry.shutdown()
+    assert len(caplog.records) == 6  # each signal, each shutdown

@@ -1,0 +1,131 @@
+"""The providers of OpenTelemetry's SDK that send to a collector, and how long their shutdown may take."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from uuid import uuid4
+
+from drum_supervisor import __version__
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.trace import TracerProvider
+
+Providers: TypeAlias = "tuple[TracerProvider | None, MeterProvider | None, LoggerProvider | None]"
+
+_log = logging.getLogger(__name__)
+
+
+class Provider(Protocol):
+    """The least that a provider of traces, metrics or logs has."""
+
+    def shutdown(self) -> object: ...
+
+
+def build_providers(
+    collector: str, environ: Mapping[str, str], *, shutdown_seconds: float, make_global: bool
+) -> Providers:
+    """Return all three providers; the packages of OpenTelemetry are imported here.
+
+    Args:
+        collector: its address, where no signal has one of its own in `environ`.
+        environ, shutdown_seconds, make_global: as for `setup_otel`.
+
+    Raises:
+        ImportError: OpenTelemetry is not installed.
+        Exception: any other, by what the SDK finds in the environment of the process.
+    """
+    from opentelemetry import _logs, metrics, trace  # noqa: PLC0415
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter  # noqa: PLC0415
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    from opentelemetry.sdk._logs import LoggerProvider  # noqa: PLC0415
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor  # noqa: PLC0415
+    from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader  # noqa: PLC0415
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+    resource = Resource.create(_resource_attributes(environ))
+    spans = OTLPSpanExporter(endpoint=_endpoint(collector, environ, "traces"))
+    measurements = OTLPMetricExporter(endpoint=_endpoint(collector, environ, "metrics"))
+    records = OTLPLogExporter(endpoint=_endpoint(collector, environ, "logs"))
+    with ExitStack() as undo:
+        # shutdown_on_exit would be the SDK's own shutdown, without a limit
+        traces = TracerProvider(resource=resource, shutdown_on_exit=False)
+        traces.add_span_processor(BatchSpanProcessor(spans))
+        undo.callback(_limit_shutdown(traces, spans, shutdown_seconds, "traces"))
+        meters = MeterProvider([PeriodicExportingMetricReader(measurements)], resource, shutdown_on_exit=False)
+        undo.callback(_limit_shutdown(meters, measurements, shutdown_seconds, "metrics"))
+        logs = LoggerProvider(resource, shutdown_on_exit=False)
+        logs.add_log_record_processor(BatchLogRecordProcessor(records))
+        undo.callback(_limit_shutdown(logs, records, shutdown_seconds, "logs"))
+        undo.pop_all()
+    if make_global:
+        trace.set_tracer_provider(traces)
+        metrics.set_meter_provider(meters)
+        _logs.set_logger_provider(logs)
+    return traces, meters, logs
+
+
+def shut_down(provider: Provider, seconds: float) -> None:
+    """Shut `provider` down, and wait `seconds` for it; what it raises is logged."""
+    _within(seconds, lambda: provider.shutdown())  # noqa: PLW0108 - looked up in there: it may have none
+
+
+def _endpoint(collector: str, environ: Mapping[str, str], signal: str) -> str:
+    own = environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "").strip()
+    return own or f"{collector.rstrip('/')}/v1/{signal}"
+
+
+def _resource_attributes(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return who sends; what OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say is left to them."""
+    ours = {
+        "service.name": "drum-model-server",
+        "service.version": __version__,
+        "service.instance.id": str(uuid4()),  # without it the metrics of one worker would overwrite another's
+    }
+    given = {entry.partition("=")[0].strip() for entry in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(",")}
+    if environ.get("OTEL_SERVICE_NAME", "").strip():
+        given.add("service.name")
+    return {name: value for name, value in ours.items() if name not in given}
+
+
+def _limit_shutdown(provider: Any, exporter: Any, seconds: float, what: str) -> Callable[[], None]:
+    """Make `provider.shutdown()` return in time, and do nothing when it is called again; return it.
+
+    The SDK's waits half a minute for its own threads, and the export's time-out begins anew with each batch
+    (https://github.com/open-telemetry/opentelemetry-python/issues/4555).
+    """
+    shut_down_fully = provider.shutdown
+    begun = threading.Event()
+
+    def shutdown(timeout_millis: float = 1000 * seconds) -> None:
+        if begun.is_set():
+            return
+        begun.set()
+        if not _within(timeout_millis / 1000, shut_down_fully):
+            _log.warning("The collector did not answer within %g s: the last %s are lost.", timeout_millis / 1000, what)
+            exporter.shutdown()  # no further batch, and no further attempt
+
+    provider.shutdown = shutdown
+    return shutdown
+
+
+def _within(seconds: float, call: Callable[[], object]) -> bool:
+    """Call `call`, and return whether it has come to its end within `seconds`; what it raises is logged."""
+
+    def run() -> None:
+        try:
+            call()
+        except Exception:  # noqa: BLE001
+            _log.warning("The shutdown of OpenTelemetry failed.", exc_info=True)
+
+    thread = threading.Thread(target=run, name="telemetry-shutdown", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
