@@ -34,6 +34,18 @@ class _Report:
         return {"min": self.shortest, "max": self.longest, "avg": self.total / self.count, "total": self.total}
 
 
+class Taken(NamedTuple):
+    """What was measured since the last reset.
+
+    Attributes:
+        reports: `{min, max, avg, total}` in seconds, by name; all None where nothing was measured.
+        failed: how many requests have failed.
+    """
+
+    reports: dict[str, dict[str, float | None]]
+    failed: int
+
+
 class _Round(NamedTuple):
     """The marks of one request so far, and the period in which they were made: `enable` begins a new one."""
 
@@ -135,12 +147,12 @@ class StatsCollector:
         with self._lock:
             self._reset()
 
-    def take(self) -> dict[str, dict[str, float | None]]:
-        """Return all reports by name and reset them, in one step: no request is lost between the two."""
+    def take(self) -> Taken:
+        """Return all that was measured and reset it, in one step: no request is lost between the two."""
         with self._lock:
-            reports = {name: report.as_dict() for name, report in self._reports.items()}
+            taken = Taken({name: report.as_dict() for name, report in self._reports.items()}, self._failed)
             self._reset()
-        return reports
+        return taken
 
     def _reset(self) -> None:
         self._failed = 0

@@ -1,15 +1,14 @@
 """What a worker starts, and what it stops and closes in the end: threads, greenlets, tasks, whatever was opened."""
 
 import asyncio
-import heapq
-import inspect
 import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from drum_supervisor.deferred import Callbacks, logged
 
 # How long a stop waits for all threads to end, and as long for greenlets and for tasks.
 JOIN_SECONDS = 5.0
@@ -36,41 +35,6 @@ class Greenlet(Protocol):
     def kill(self, *, block: bool, timeout: float) -> None: ...
 
 
-@dataclass(frozen=True, order=True)
-class _Callback:
-    order: tuple[int, int]  # what the caller gave; then the order of registration
-    desc: str = field(compare=False)
-    call: Callable[[], Any] = field(compare=False)
-
-
-class _Callbacks:
-    """Callbacks that are called once each, in order; safe under threads.
-
-    One that is registered while others are being called is called with them.
-    """
-
-    def __init__(self, direction: int) -> None:
-        self._direction = direction  # 1: ascending, -1: descending
-        self._lock = threading.Lock()
-        self._waiting: list[_Callback] = []
-        self._registered = 0
-
-    def add(self, call: Callable[[], Any], order: int, desc: str) -> None:
-        with self._lock:
-            self._registered += 1
-            key = (self._direction * order, self._direction * self._registered)
-            heapq.heappush(self._waiting, _Callback(key, desc, call))
-
-    def take(self) -> Iterator[_Callback]:
-        """Yield them in order; what was yielded, here or to another thread, is gone."""
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    return
-                callback = heapq.heappop(self._waiting)
-            yield callback
-
-
 class _WorkerContext:
     """What both kinds of workers have in common.
 
@@ -85,8 +49,8 @@ class _WorkerContext:
         self._lock = threading.Lock()
         self._running = False
         self._threads: list[Thread] = []
-        self._on_stop = _Callbacks(1)
-        self._on_cleanup = _Callbacks(-1)
+        self._on_stop = Callbacks("stop")
+        self._on_cleanup = Callbacks("cleanup", descending=True)
 
     def running(self) -> bool:
         """Return whether it is started and no stop has begun; loops in threads ask this."""
@@ -109,11 +73,11 @@ class _WorkerContext:
 
     def defer_stop(self, fn: Callable[[], Any], order: int = 0, desc: str | None = None) -> None:
         """Call `fn` when the worker stops: of lower order first, of the same order as registered."""
-        self._on_stop.add(fn, order, desc or _name(fn))
+        self._on_stop.add(fn, order, desc)
 
     def defer_cleanup(self, fn: Callable[[], Any], order: int = 0, desc: str | None = None) -> None:
         """Call `fn` after the stop: of higher order first, of the same order the last registered first."""
-        self._on_cleanup.add(fn, order, desc or _name(fn))
+        self._on_cleanup.add(fn, order, desc)
 
     def start(self) -> None:
         """Start the threads; does nothing while it is running."""
@@ -158,26 +122,22 @@ class WorkerCtx(_WorkerContext):
         logged and stops none of the others.
         """
         self._running = False
-        self._call_each(self._on_stop, "stop")
+        with self._calling:
+            self._on_stop.call_each()
         self._join_threads()
         self._kill_greenlets()
 
     def cleanup(self) -> None:
         """Call what `defer_cleanup` and `add_closeable` registered, as `stop` does it; call that first."""
-        self._call_each(self._on_cleanup, "cleanup")
-
-    def _call_each(self, callbacks: _Callbacks, phase: str) -> None:
         with self._calling:
-            for callback in callbacks.take():
-                with _logged(callback.desc, phase):
-                    callback.call()
+            self._on_cleanup.call_each()
 
     def _kill_greenlets(self) -> None:
         with self._lock:
             greenlets, self._greenlets = self._greenlets, []
         deadline = time.monotonic() + self._join_seconds
         for greenlet in greenlets:
-            with _logged(repr(greenlet), "stop"):
+            with logged(repr(greenlet), "stop"):
                 greenlet.kill(block=True, timeout=max(deadline - time.monotonic(), 0.0))
 
 
@@ -268,7 +228,7 @@ class FastAPIWorkerCtx(_WorkerContext):
         """Call what `defer_cleanup` and `add_closeable` registered, as `stop` does it; await that first."""
         async with self._turn() as is_ours:
             if is_ours:
-                await _await_each(self._on_cleanup, "cleanup")
+                await self._on_cleanup.await_each()
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[bool]:
@@ -287,7 +247,7 @@ class FastAPIWorkerCtx(_WorkerContext):
         try:
             await self._drain()
         finally:
-            await _await_each(self._on_stop, "stop")
+            await self._on_stop.await_each()
             try:
                 await self._cancel_tasks()
             finally:
@@ -338,24 +298,3 @@ class FastAPIWorkerCtx(_WorkerContext):
 def _start(thread: Thread) -> None:
     if thread.ident is None:
         thread.start()
-
-
-async def _await_each(callbacks: _Callbacks, phase: str) -> None:
-    for callback in callbacks.take():
-        with _logged(callback.desc, phase):
-            result = callback.call()
-            if inspect.isawaitable(result):
-                await result
-
-
-@contextmanager
-def _logged(desc: str, phase: str) -> Iterator[None]:
-    """Log what the block raises; an exit, a cancellation or gevent's Timeout must not stop the rest either."""
-    try:
-        yield
-    except BaseException:  # noqa: BLE001 - whatever users register
-        _log.exception("%s failed in the %s of the worker; the rest of it goes on.", desc, phase)
-
-
-def _name(fn: Callable[[], Any]) -> str:
-    return getattr(fn, "__qualname__", None) or repr(fn)

@@ -8,7 +8,7 @@ import tracemalloc
 
 import pytest
 
-from drum_supervisor.stats_collector import StatsCollector
+from drum_supervisor.stats_collector import StatsCollector, Taken
 from tests.support import TIMEOUT
 
 NOTHING = {"min": None, "max": None, "avg": None, "total": None}
@@ -78,10 +78,29 @@ def test_round_forgets_the_marks_of_a_request_that_was_given_up(stats):
     assert report(stats) == NOTHING
 
 
-def test_taking_the_reports_resets_them(stats):
+def test_taking_what_was_measured_resets_it(stats):
     measure(stats, 2.0)
-    assert stats.take() == {"run_predictor_total": {"min": 2.0, "max": 2.0, "avg": 2.0, "total": 2.0}}
-    assert stats.take() == {"run_predictor_total": NOTHING}
+    stats.mark_failed()
+    taken = stats.take()
+    assert taken.reports == {"run_predictor_total": {"min": 2.0, "max": 2.0, "avg": 2.0, "total": 2.0}}
+    assert taken.failed == 1
+    assert stats.take() == Taken({"run_predictor_total": NOTHING}, failed=0)
+
+
+def test_no_failure_is_lost_between_taking_and_resetting():
+    stats = StatsCollector()
+
+    def serve():
+        for _ in range(500):
+            stats.mark_failed()
+
+    threads = [threading.Thread(target=serve) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    taken = 0
+    while any(thread.is_alive() for thread in threads):
+        taken += stats.take().failed
+    assert taken + stats.take().failed == 4000
 
 
 def test_several_reports_share_marks(stats):
