@@ -87,7 +87,11 @@ class FailureReport:
 
     def masked(self) -> "FailureReport":
         """Return the report without anything that looks like a secret."""
-        texts = {name: mask_secrets(getattr(self, name)) for name in ("message", "traceback", "stderr_tail")}
+        free = ("type", "message", "traceback", "stderr_tail")
+        texts = {name: mask_secrets(getattr(self, name)) for name in free}
+        if self.type:  # as `error` says it: what follows a type like InvalidPassword may be the password
+            prefix = f"{texts['type']}: "
+            texts["message"] = mask_secrets(prefix + texts["message"]).removeprefix(prefix)
         return FailureReport(**{**self._values(), **texts})
 
     def to_json(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ The pipe is fd 4; its number is in DRUM_SUPERVISOR_REPORT_FD. Any program may us
 import json
 import os
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
@@ -130,33 +130,32 @@ class Reporter:
 
 
 def init_failed(error: BaseException, stage: str) -> InitFailed:
-    """Describe `error`, raised in `stage`, for the supervisor."""
-    message = _text_of(error)
+    """Describe `error`, raised in `stage`, for the supervisor. Never raises, whatever the user's class does."""
+    message = _shown(lambda: str(error))
     if isinstance(error, SystemExit):
-        message = f"the model called sys.exit({error.code!r})"
+        message = f"the model called sys.exit({_shown(lambda: repr(error.code))})"
     if isinstance(error, DrumSupervisorError):
         return InitFailed(stage, "", message)
     return InitFailed(stage, type(error).__name__, message, traceback_text(error))
 
 
 def traceback_text(error: BaseException) -> str:
-    """Return the traceback as Python prints it, beginning where the user's code does."""
+    """Return the traceback as Python prints it, beginning where the user's code does. Never raises."""
     first = error.__traceback__
     while first is not None and _is_ours(first.tb_frame.f_code.co_filename):
         first = first.tb_next
     # A SyntaxError in the user's file has no frame of theirs; an error of our own keeps all its frames.
-    lines = traceback.format_exception(type(error), error, first or error.__traceback__)
-    return "".join(lines)
+    return _shown(lambda: "".join(traceback.format_exception(type(error), error, first or error.__traceback__)))
 
 
 def _is_ours(filename: str) -> bool:
     return filename.startswith((_PACKAGE, "<frozen importlib"))
 
 
-def _text_of(error: BaseException) -> str:
-    """Return the exception's text; one whose __str__ raises must not hide that there was a failure."""
+def _shown(show: Callable[[], str]) -> str:
+    """Return the text; an exception that cannot be shown must not hide that there was a failure."""
     try:
-        return str(error)
+        return show()
     except Exception as broken:  # noqa: BLE001 - the user's class may raise anything
         return f"(its text cannot be shown: {type(broken).__name__})"
 

@@ -230,6 +230,20 @@ class TestInitFailedDescribes:
         told = init_failed(raised(BrokenError()), "init")
         assert (told.type, told.message) == ("BrokenError", "(its text cannot be shown: KeyError)")
 
+    def test_an_exit_that_cannot_be_shown(self):
+        class Broken:
+            def __repr__(self) -> str:
+                raise KeyError("no text")
+
+        told = init_failed(raised(SystemExit(Broken())), "init")
+        assert told.message == "the model called sys.exit((its text cannot be shown: KeyError))"
+
+    def test_an_exception_whose_traceback_cannot_be_shown(self):
+        error = SyntaxError("bad", ("custom.py", 1, "not a number", "x ="))
+        told = init_failed(raised(error), "importing")
+        assert (told.type, told.message[:3]) == ("SyntaxError", "bad")
+        assert told.traceback
+
     def test_an_exception_without_a_text(self):
         told = init_failed(raised(AssertionError()), "init")
         assert (told.type, told.message) == ("AssertionError", "")
