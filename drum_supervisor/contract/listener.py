@@ -90,7 +90,9 @@ def bind(address: Address, backlog: int = DEFAULT_BACKLOG) -> socket.socket:
     listener: socket.socket | None = None
     try:
         family, target = _resolve(address)
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio sets TCP_NODELAY only where the protocol is named; without it answers wait 40 ms for an ACK.
+        protocol = 0 if family == socket.AF_UNIX else socket.IPPROTO_TCP
+        listener = socket.socket(family, socket.SOCK_STREAM, protocol)
         if family != socket.AF_UNIX:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
