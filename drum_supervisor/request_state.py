@@ -23,7 +23,7 @@ def _new_request_id() -> str:
     return uuid4().hex
 
 
-@dataclass(frozen=True)
+@dataclass
 class RequestState:
     """One request, without the framework that received it.
 
@@ -34,6 +34,7 @@ class RequestState:
         started: when its head had arrived, `time.monotonic()`.
         content_length: of its body in bytes, as announced; None when it was not.
         consumer_headers: the headers that say on whose behalf it was sent, by lower-case name.
+        error: what the user's code raised for it; None as long as it did not.
     """
 
     request_id: str
@@ -42,6 +43,7 @@ class RequestState:
     started: float = field(default_factory=time.monotonic)
     content_length: int | None = None
     consumer_headers: Mapping[str, str] = field(default_factory=dict)
+    error: BaseException | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def from_headers(

@@ -1,22 +1,26 @@
 """The FastAPI front: a service as an ASGI application, whose extensions, routes for example, are FastAPI's."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
+import anyio.to_thread
+from anyio import CapacityLimiter
 from fastapi import FastAPI
-from starlette.concurrency import run_in_threadpool
 from starlette.types import Message, Receive, Scope, Send
 
-from drum_supervisor.fronts.wire import (
-    CLIENT_GONE,
-    BodyKeeper,
-    has_body,
-    merge_headers,
-    response_headers,
-    split_target,
-    too_slow,
-)
-from drum_supervisor.services.messages import CLOSE, Plan, Request, Response, Service
+from drum_supervisor.fronts.asgi import ObservedApplication, headers_of, path_of
+from drum_supervisor.fronts.observer import Observer
+from drum_supervisor.fronts.wire import CLIENT_GONE, BodyKeeper, has_body, response_headers, too_slow
+from drum_supervisor.services.messages import CLOSE, Effort, Plan, Request, Response, Service
+
+# How many answers of each effort are made at once, in threads; all others wait without one.
+_THREADS = {Effort.SHORT: 1, Effort.LONG: 40}
+
+# Newer releases of FastAPI observe each request once more, probes too, when there are global providers; older ones
+# take any argument and ignore it.
+_NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 
 
 def create_app(service: Service, title: str = "drum_supervisor") -> FastAPI:
@@ -25,46 +29,71 @@ def create_app(service: Service, title: str = "drum_supervisor") -> FastAPI:
     Nothing is served that the service does not know: no documentation pages, no redirects. Routes that are added
     later come first, middleware that is added later sees every request.
     """
-    app = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title=title,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
+    )
+    mount(app, service)
+    return app
+
+
+def mount(app: FastAPI, service: Service) -> None:
+    """Let `service` answer every request to `app` that no route of the application takes."""
+    limiters: dict[Effort, CapacityLimiter] = {}  # made in the event loop
     no_route = app.router.default
 
     async def default(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await _serve(service, scope, receive, send)
+            await _serve(service, limiters, scope, receive, send)
         else:
             await no_route(scope, receive, send)
 
     app.router.default = default
-    return app
 
 
-async def _serve(service: Service, scope: Scope, receive: Receive, send: Send) -> None:
-    method = scope["method"].upper()
-    path, query = _target(scope)
+def observe(app: FastAPI, observer: Observer) -> None:
+    """Let `observer` see every request to `app`, from outside of all middleware; before the application starts."""
+    build = app.build_middleware_stack
+
+    def build_observed() -> Any:
+        return ObservedApplication(build(), observer)
+
+    app.build_middleware_stack = build_observed  # type: ignore[method-assign]
+
+
+def add_lifespan(app: FastAPI, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> None:
+    """Let `lifespan` begin before the application's own and end after it; before the application starts."""
+    own = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def both(application: FastAPI) -> AsyncIterator[Any]:
+        async with lifespan(application), own(application) as state:
+            yield state
+
+    app.router.lifespan_context = both
+
+
+async def _serve(
+    service: Service, limiters: dict[Effort, CapacityLimiter], scope: Scope, receive: Receive, send: Send
+) -> None:
+    method, path = scope["method"].upper(), path_of(scope)
     plan = service.plan(method, path)
-    headers = merge_headers(_decoded(scope["headers"]))
+    headers = headers_of(scope)
     keeper = BodyKeeper(plan.keep)
     broken = await _read_body(keeper, receive, plan) if has_body(headers) else ""
     body = b"" if broken else keeper.body()
+    query = scope["query_string"].decode("latin-1")
     request = Request(method, path, query, headers, body, keeper.too_large, broken)
-    if plan.blocking:
-        response = await run_in_threadpool(service.answer, request)
-    else:
+    if plan.effort is Effort.NONE:
         response = service.answer(request)
+    else:
+        limiter = limiters.setdefault(plan.effort, CapacityLimiter(_THREADS[plan.effort]))
+        response = await anyio.to_thread.run_sync(service.answer, request, limiter=limiter)
     await _send(response, send, head_only=method == "HEAD", closing=bool(broken))
-
-
-def _target(scope: Scope) -> tuple[str, str]:
-    # raw_path is not in every server's scope; it has what `path` has lost, a leading http://host for example
-    path = scope.get("raw_path")
-    if path is None:
-        return scope["path"] or "/", scope["query_string"].decode("latin-1")
-    path, _ = split_target(path.decode("latin-1"))
-    return path, scope["query_string"].decode("latin-1")
-
-
-def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[str, str]]:
-    return ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
 
 
 async def _read_body(keeper: BodyKeeper, receive: Receive, plan: Plan) -> str:

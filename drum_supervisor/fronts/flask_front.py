@@ -1,7 +1,7 @@
 """The Flask front: a service as a WSGI application, whose extensions, blueprints for example, are Flask's."""
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
 
@@ -9,16 +9,9 @@ from flask import Flask, request
 from flask import Response as FlaskResponse
 
 from drum_supervisor.fronts.deadlines import Deadlines
-from drum_supervisor.fronts.wire import (
-    BAD_CHUNKS,
-    CLIENT_GONE,
-    PIECE,
-    BodyKeeper,
-    has_body,
-    merge_headers,
-    response_headers,
-    too_slow,
-)
+from drum_supervisor.fronts.observer import Observer
+from drum_supervisor.fronts.wire import BAD_CHUNKS, CLIENT_GONE, PIECE, BodyKeeper, has_body, response_headers, too_slow
+from drum_supervisor.fronts.wsgi import ObservedApplication, headers_of, path_of
 from drum_supervisor.services.messages import Plan, Request, Response, Service
 
 # Where a WSGI server puts the connection: not in the standard, but werkzeug and gunicorn do.
@@ -34,39 +27,49 @@ def create_app(service: Service, name: str = "drum_supervisor") -> Flask:
     Nothing is served that the service does not know: no static files, no redirects. Routes that are added later come
     first, `before_request` functions and the like that are added later see every request.
     """
-    return _ServiceApp(service, name)
+    app = new_app(name)
+    mount(app, service)
+    return app
 
 
-class _ServiceApp(Flask):
-    def __init__(self, service: Service, name: str) -> None:
-        super().__init__(name, static_folder=None)
-        self._service = service
-        self._deadlines = Deadlines()
+def new_app(name: str = "drum_supervisor") -> Flask:
+    """Return an application that serves nothing yet."""
+    return Flask(name, static_folder=None)
 
-    def dispatch_request(self, *context: Any) -> Any:
+
+def mount(app: Flask, service: Service) -> None:
+    """Let `service` answer every request to `app` that no route of the application takes."""
+    dispatch, deadlines = app.dispatch_request, Deadlines()
+
+    def dispatch_or_answer(*context: Any) -> Any:
         failure = request.routing_exception
         if failure is None or failure.code in _ROUTE_IS_FOUND:
-            return super().dispatch_request(*context)
-        return _flask_response(_answer(self._service, request.environ, self._deadlines))
+            return dispatch(*context)
+        return _flask_response(_answer(service, request.environ, deadlines))
+
+    app.dispatch_request = dispatch_or_answer  # type: ignore[method-assign]
 
 
-def _answer(service: Service, environ: Mapping[str, Any], deadlines: Deadlines) -> Response:
-    method = environ["REQUEST_METHOD"].upper()
-    path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace") or "/"
+def take_over(app: Any, service: Service) -> None:
+    """Let `service` answer every request to `app`, one of Flask's, and nothing of the application any."""
+    app.wsgi_app = create_app(service, app.import_name).wsgi_app
+
+
+def observe(app: Flask, observer: Observer) -> None:
+    """Let `observer` see every request to `app`, from outside of all that it does."""
+    app.wsgi_app = ObservedApplication(app.wsgi_app, observer)  # type: ignore[method-assign]
+
+
+def _answer(service: Service, environ: MutableMapping[str, Any], deadlines: Deadlines) -> Response:
+    method, path = environ["REQUEST_METHOD"].upper(), path_of(environ)
     plan = service.plan(method, path)
-    headers = merge_headers(_headers(environ))
+    headers = headers_of(environ)
     keeper, broken = BodyKeeper(plan.keep), ""
     if has_body(headers):
         broken = _read_body(keeper, environ, plan, deadlines)
     body = b"" if broken else keeper.body()
     query = environ.get("QUERY_STRING", "")
     return service.answer(Request(method, path, query, headers, body, keeper.too_large, broken))
-
-
-def _headers(environ: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for key, value in environ.items():
-        if key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-            yield key.removeprefix("HTTP_").replace("_", "-"), value
 
 
 def _connection(environ: Mapping[str, Any]) -> socket.socket | None:

@@ -12,7 +12,6 @@ from typing import Any
 
 from drum_supervisor.contract.failure import ErrorDetail, FailureReport, read_failure
 from drum_supervisor.contract.http import PROGRAM_HEADER
-from drum_supervisor.contract.masking import mask_secrets
 from drum_supervisor.services.messages import CLOSE, Headers, Plan, Request, Response, json_response
 from drum_supervisor.services.routes import both_forms
 
@@ -31,7 +30,7 @@ class FailureService:
     """Answers probes, and everything else with the failure.
 
     Args:
-        read_report: returns the failure report, or None when there is none that can be read.
+        read_report: returns the failure report, masked already, or None when there is none that can be read.
         error_detail: how much of it clients see.
         failed_ping: status of `/`, `/ping` and `/health`.
         url_prefix: prefix of the paths that are probes.
@@ -52,7 +51,7 @@ class FailureService:
 
     def plan(self, method: str, path: str) -> Plan:
         """Drain every body unread, so that clients get to read the answer."""
-        return Plan(keep=0, blocking=False, drain_seconds=_DRAIN_SECONDS)
+        return Plan(drain_seconds=_DRAIN_SECONDS)
 
     def answer(self, request: Request) -> Response:
         """Answer a probe with its status, and any other path, with any method, with 513."""
@@ -69,12 +68,12 @@ class FailureService:
     def _error(self, report: FailureReport | None) -> str:
         if self._detail is ErrorDetail.NONE:
             return NOT_INITIALIZED
-        return (mask_secrets(report.error) if report else "") or NO_REASON
+        return (report.error if report else "") or NO_REASON
 
     def _details(self, report: FailureReport | None) -> dict[str, Any]:
         if self._detail is not ErrorDetail.FULL or report is None:
             return {}
-        return {"stage": report.stage, "type": report.type, "traceback": mask_secrets(report.traceback)}
+        return {"stage": report.stage, "type": report.type, "traceback": report.traceback}
 
     def _page(self, status: int, report: FailureReport | None) -> Response:
         facts = [] if report is None else [("Since", _utc(report.failed_at)), ("Attempt", str(report.attempt))]
@@ -86,7 +85,7 @@ class FailureService:
 
 
 class ReportFile:
-    """The failure report in a file; it is read again when the file has changed."""
+    """The failure report in a file, without secrets, whoever wrote it; it is read again when the file has changed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -103,7 +102,7 @@ class ReportFile:
         if version != self._read:
             report = read_failure(self._path)
             if report is not None:
-                self._read, self._report = version, report
+                self._read, self._report = version, report.masked()
         return self._report
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Protocol
 
 Headers = tuple[tuple[str, str], ...]
@@ -44,18 +45,26 @@ class Response:
     headers: Headers = ()
 
 
+class Effort(Enum):
+    """What an answer takes. All but NONE must not run on an event loop, and SHORT must not wait behind LONG."""
+
+    NONE = "none"
+    SHORT = "milliseconds, to read files"
+    LONG = "as long as a prediction"
+
+
 @dataclass(frozen=True)
 class Plan:
     """How a front handles a request before and while the service answers it.
 
     Attributes:
         keep: how many bytes of the body to keep, at most; 0: drain it unread.
-        blocking: the answer takes long (a prediction): it must not run on an event loop.
+        effort: what the answer takes.
         drain_seconds: how long to read a body in all, before the answer is given anyway.
     """
 
     keep: int = 0
-    blocking: bool = False
+    effort: Effort = Effort.NONE
     drain_seconds: float = 60.0
 
 

@@ -1,22 +1,24 @@
 """The model service: what a ready model server answers. Paths and shapes are DRUM's."""
 
 import logging
-import re
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
-from uuid import uuid4
 
 from drum_supervisor import __version__
 from drum_supervisor.contract.masking import mask_secrets
 from drum_supervisor.model.errors import PayloadError, ResultError
 from drum_supervisor.model.model import Model
 from drum_supervisor.model.target import TargetType
-from drum_supervisor.services.messages import Headers, Plan, Request, Response, json_response, message_response
+from drum_supervisor.request_state import current_request
+from drum_supervisor.resource_monitor import ResourceMonitor
+from drum_supervisor.services.messages import Effort, Plan, Request, Response, json_response, message_response
 from drum_supervisor.services.routes import RequestError, Route, Router
 from drum_supervisor.settings import Settings
+from drum_supervisor.stats_collector import StatsCollector
 
 VERSION = f"drum_supervisor {__version__}"
 
@@ -26,7 +28,10 @@ _PREDICT = ("/predict", "/predictions")
 _PREDICT_UNSTRUCTURED = ("/predictUnstructured", "/predictionsUnstructured")
 _INVOKE = ("/invocations",)
 
-_REQUEST_ID = re.compile(r"[ -~]{1,128}")
+# What `/stats/` calls the time in the model, without waiting for its turn; the name is DRUM's.
+RUN_PREDICTOR = "run_predictor_total"
+_START, _FINISH = "start", "finish"
+
 _LONGEST_MESSAGE = 4000
 
 _log = logging.getLogger(__name__)
@@ -39,7 +44,7 @@ class ModelService:
         model: the loaded model.
         settings: prefix, largest body and server type.
         at_once: how many predictions may run in the model at the same time.
-        new_request_id: makes the id of a request that brings none.
+        monitor: measures what `/stats/` tells; this process, if there is none.
     """
 
     def __init__(
@@ -47,12 +52,14 @@ class ModelService:
         model: Model,
         settings: Settings,
         at_once: int = 1,
-        new_request_id: Callable[[], str] = lambda: uuid4().hex,
+        monitor: ResourceMonitor | None = None,
     ) -> None:
         self._model = model
         self._settings = settings
         self._turns = threading.BoundedSemaphore(at_once)
-        self._new_request_id = new_request_id
+        self._monitor = monitor or ResourceMonitor()
+        self._stats = StatsCollector()
+        self._stats.register_report(RUN_PREDICTOR, _START, _FINISH)
         self._router = Router(settings.url_prefix, self._table())
 
     def routes(self) -> tuple[Route, ...]:
@@ -61,13 +68,15 @@ class ModelService:
 
     def plan(self, method: str, path: str) -> Plan:
         """Keep the body of predictions, and of nothing else."""
-        if self._router.is_blocking(method, path):
-            return Plan(keep=self._settings.max_body, blocking=True)
-        return Plan()
+        effort = self._router.effort(method, path)
+        return Plan(keep=self._settings.max_body if effort is Effort.LONG else 0, effort=effort)
+
+    def route_name(self, path: str) -> str:
+        """Return the path as the tables of routes have it, without prefix and trailing slash; empty for no route."""
+        return self._router.name(path)
 
     def answer(self, request: Request) -> Response:
         """Answer `request`; whatever the user's code raises, an exit included, becomes a 500."""
-        request_id = self._request_id(request)
         try:
             response = self._router.answer(request)
         except RequestError as error:
@@ -77,9 +86,11 @@ class ModelService:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - sys.exit in a hook must not end the server
-            _log.exception("%s %r failed (request %s)", request.method, request.path, request_id)
+            _log.exception("%s %r failed", request.method, request.path)
+            if (state := current_request()) is not None:
+                state.error = error
             response = message_response(500, f"ERROR: {_described(error)}")
-        return replace(response, headers=(*response.headers, *_headers(request_id)))
+        return replace(response, headers=(*response.headers, ("X-Drum-Version", VERSION)))
 
     def _table(self) -> tuple[Route, ...]:
         is_structured = self._model.target.is_structured
@@ -90,23 +101,42 @@ class ModelService:
             *(Route(path, _READ, _ok) for path in _PROBES),
             Route("/info", _READ, self._info),
             Route("/capabilities", _READ, _capabilities),
-            *(Route(path, ("POST",), predict, blocking=True) for path in _PREDICT),
-            *(Route(path, ("POST",), predict_unstructured, blocking=True) for path in _PREDICT_UNSTRUCTURED),
-            *(Route(path, ("POST",), invoke, blocking=True) for path in _INVOKE),
+            Route("/stats", ("GET",), self._tell_stats, Effort.SHORT),
+            *(Route(path, ("POST",), predict, Effort.LONG) for path in _PREDICT),
+            *(Route(path, ("POST",), predict_unstructured, Effort.LONG) for path in _PREDICT_UNSTRUCTURED),
+            *(Route(path, ("POST",), invoke, Effort.LONG) for path in _INVOKE),
         )
 
     def _predict(self, request: Request) -> Response:
         body, content_type = self._body(request), request.headers.get("content-type", "")
-        with self._turns:
+        with self._turn():
             content = self._model.predict(body, content_type)
         return json_response(200, content)
 
     def _predict_unstructured(self, request: Request) -> Response:
         body, content_type = self._body(request), request.headers.get("content-type", "")
         query = dict(parse_qsl(request.query, keep_blank_values=True))
-        with self._turns:
+        with self._turn():
             output = self._model.predict_unstructured(body, content_type, query, CaselessHeaders(request.headers))
         return Response(200, output.body, output.content_type)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait until the model is free for the block, and measure it."""
+        with self._turns:
+            self._stats.round()
+            self._stats.mark(_START)
+            try:
+                yield
+            except BaseException:
+                self._stats.mark_failed()
+                raise
+            self._stats.mark(_FINISH)
+
+    def _tell_stats(self, _: Request) -> Response:
+        resources = self._monitor.collect_resources_info(current_request())
+        taken = self._stats.take()
+        return json_response(200, {**resources, "time_info": taken.reports, "failed_requests": taken.failed})
 
     def _body(self, request: Request) -> bytes:
         if request.body_too_large:
@@ -129,11 +159,6 @@ class ModelService:
             **_label_info(model),
         }
         return json_response(200, content)
-
-    def _request_id(self, request: Request) -> str:
-        """Return the client's id if it is safe to send back, else a new one."""
-        given = request.headers.get("x-request-id", "").strip()
-        return given if _REQUEST_ID.fullmatch(given) else self._new_request_id()
 
 
 class CaselessHeaders(dict[str, str]):
@@ -172,11 +197,6 @@ def _label_info(model: Model) -> dict[str, Any]:
     if model.target.type is TargetType.BINARY:
         return dict(zip(("positiveClassLabel", "negativeClassLabel"), model.labels, strict=True))
     return {"classLabels": list(model.labels)} if model.labels else {}
-
-
-def _headers(request_id: str) -> Headers:
-    """DRUM spells the request id with underscores, everybody else with hyphens."""
-    return (("X-Request-ID", request_id), ("X_Request_ID", request_id), ("X-Drum-Version", VERSION))
 
 
 def _described(error: BaseException) -> str:

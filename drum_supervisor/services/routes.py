@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from drum_supervisor.services.messages import Request, Response
+from drum_supervisor.services.messages import Effort, Request, Response
 
 Handler = Callable[[Request], Response]
 
@@ -16,13 +16,13 @@ class Route:
         path: with the prefix.
         methods: that the handler answers; OPTIONS comes on top.
         handler: answers a request.
-        blocking: whether that takes long.
+        effort: what that takes.
     """
 
     path: str
     methods: tuple[str, ...]
     handler: Handler
-    blocking: bool = False
+    effort: Effort = Effort.NONE
 
     @property
     def allow(self) -> str:
@@ -43,18 +43,23 @@ class Router:
     """Finds the route of a request; each path is served with and without a trailing slash, without redirects."""
 
     def __init__(self, prefix: str, routes: Iterable[Route]) -> None:
-        expanded = (replace(route, path=form) for route in routes for form in both_forms(prefix, route.path))
-        self._by_path = {route.path: route for route in expanded}
+        forms = [(form, route) for route in routes for form in both_forms(prefix, route.path)]
+        self._by_path = {form: replace(route, path=form) for form, route in forms}
+        self._names = {form: route.path for form, route in forms}
 
     @property
     def routes(self) -> tuple[Route, ...]:
         """All routes, prefix and slash forms included."""
         return tuple(self._by_path.values())
 
-    def is_blocking(self, method: str, path: str) -> bool:
-        """Whether the handler of such a request takes long."""
+    def name(self, path: str) -> str:
+        """Return the path of the route as the service declares it; empty when there is none for `path`."""
+        return self._names.get(path, "")
+
+    def effort(self, method: str, path: str) -> Effort:
+        """Return what the answer to such a request takes."""
         route = self._by_path.get(path)
-        return route is not None and route.blocking and method in route.methods
+        return route.effort if route is not None and method in route.methods else Effort.NONE
 
     def answer(self, request: Request) -> Response:
         """Answer by the handler of the request's route.

@@ -17,7 +17,7 @@ class StartingService:
 
     def plan(self, method: str, path: str) -> Plan:
         """Drain every body unread, so that clients get to read the answer."""
-        return Plan(keep=0, blocking=False, drain_seconds=_DRAIN_SECONDS)
+        return Plan(drain_seconds=_DRAIN_SECONDS)
 
     def answer(self, request: Request) -> Response:
         """Answer `/livez` with 200, and any other path, with any method, with 503."""

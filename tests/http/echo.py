@@ -1,6 +1,7 @@
 """A program for tests that serves a service which answers with what it was asked.
 
-`echo.py FRONT [drain_seconds=S] [head_seconds=S] [max_connections=N]`
+`echo.py FRONT [drain_seconds=S] [head_seconds=S] [max_connections=N]`; for gunicorn also `finish_seconds=S`,
+`workers=N`, `gevent=1`, `max_requests=N`, `max_requests_jitter=N`, `timeout=S`, `graceful_timeout=S`, `keep_alive=S`.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from drum_supervisor.contract.listener import parse_address
 from drum_supervisor.contract.report import Reporter
 from drum_supervisor.hosts.process import StopSignals, take_listener
 from drum_supervisor.hosts.progress import Progress
-from drum_supervisor.services.messages import Plan, Request, Response, json_response
+from drum_supervisor.services.messages import Effort, Plan, Request, Response, json_response
 
 SHOWN = ("accept", "content-type", "x-twice", "x-empty")
 
@@ -22,16 +23,16 @@ class EchoService:
     """Says what it was asked. The path decides on the plan.
 
     `/keep/N` keeps N bytes of the body, `/hurry/N` drains it for N seconds, `/block/FIFO` blocks until the FIFO is
-    written to, `/status/N` answers N.
+    written to, `/short` takes a thread for a moment, `/status/N` answers N.
     """
 
     def plan(self, method: str, path: str) -> Plan:
         kind, _, value = path[1:].partition("/")
         if kind == "keep":
-            return Plan(keep=int(value), blocking=True)
+            return Plan(keep=int(value), effort=Effort.LONG)
         if kind == "hurry":
             return Plan(keep=1000, drain_seconds=float(value))
-        return Plan(blocking=kind == "block")
+        return Plan(effort={"block": Effort.LONG, "short": Effort.SHORT}.get(kind, Effort.NONE))
 
     def answer(self, request: Request) -> Response:
         kind, _, value = request.path[1:].partition("/")
@@ -92,12 +93,20 @@ def _flask(listener: Any, stop: StopSignals, reporter: Reporter, options: Mappin
     werkzeug_host.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
 
 
-def _gunicorn(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, Any]) -> int:
+_GUNICORN_NUMBERS = ("max_requests", "max_requests_jitter", "timeout", "graceful_timeout", "keep_alive")
+
+
+def _gunicorn(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> int:
     from drum_supervisor.fronts import flask_front
+    from drum_supervisor.gunicorn_parameters import GunicornParameters
     from drum_supervisor.hosts import gunicorn_host
 
-    given = gunicorn_host.Options(workers=1, backlog=100, **options)
-    return gunicorn_host.serve(lambda _: flask_front.create_app(EchoService()), listener, reporter.send, given)
+    numbers = {name: int(options.pop(name)) for name in _GUNICORN_NUMBERS if name in options}
+    worker_class = "gevent" if options.pop("gevent", 0) else "sync"
+    workers = int(options.pop("workers", 1))
+    parameters = GunicornParameters(worker_class=worker_class, **numbers)
+    given = gunicorn_host.Options(workers=workers, backlog=100, parameters=parameters, **options)
+    return gunicorn_host.serve(lambda *_: flask_front.create_app(EchoService()), listener, reporter.send, given)
 
 
 _SERVE = {"stdlib": _stdlib, "fastapi": _fastapi, "flask": _flask, "gunicorn": _gunicorn}

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -260,6 +260,19 @@ def test_blocking_answer_keeps_nobody_else_waiting(echo, tmp_path):
         assert ask(echo.listener, request("GET", "/")).status == 200
         fifo.write_text("")
         assert answer(connection).status == 200
+
+
+@pytest.mark.parametrize("front", BLOCKING_FRONTS, indirect=True, scope="module")
+def test_short_answers_do_not_wait_behind_long_ones(echo, tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(connect(echo.listener)) for _ in range(60)]  # more than FastAPI's threads
+        for connection in waiting:
+            connection.sendall(request("GET", f"/block{fifo}"))
+        with open(fifo, "w", encoding="ascii"):  # until here one of them is being answered, and then as many as can
+            for _ in range(3):
+                assert ask(echo.listener, request("GET", "/short")).status == 200
 
 
 def test_large_body_needs_no_memory(echo):

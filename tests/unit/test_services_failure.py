@@ -12,7 +12,7 @@ import pytest
 
 from drum_supervisor.contract.failure import Cause, ErrorDetail, FailureReport, write_failure
 from drum_supervisor.services.failure import FailureService, ReportFile, prefers_html
-from drum_supervisor.services.messages import Plan, Request, Response
+from drum_supervisor.services.messages import Effort, Plan, Request, Response
 from drum_supervisor.services.starting import StartingService
 
 REPORT = FailureReport(
@@ -79,7 +79,7 @@ def test_every_answer_closes_is_not_kept_and_says_who_answered(path):
 
 @pytest.mark.parametrize("path", [*PINGS, *OTHERS])
 def test_every_body_is_drained(path):
-    assert service_of().plan("POST", path) == Plan(keep=0, blocking=False, drain_seconds=30.0)
+    assert service_of().plan("POST", path) == Plan(keep=0, effort=Effort.NONE, drain_seconds=30.0)
 
 
 def test_only_paths_under_the_prefix_are_probes():
@@ -112,13 +112,6 @@ def test_with_full_detail_stage_type_and_traceback_are_added(path, keys):
 def test_without_a_reason_it_says_that_there_is_none(report, detail):
     content = content_of(service_of(report, error_detail=detail).answer(Request("GET", "/predict/")))
     assert content["message"] == "ERROR: The model could not be initialized; no reason was recorded."
-
-
-def test_secrets_are_masked_whoever_wrote_the_report():
-    leaky = replace(REPORT, message="password=hunter22", traceback="token: abcdefgh")
-    response = service_of(leaky, error_detail=ErrorDetail.FULL).answer(Request("GET", "/predict/"))
-    assert b"hunter22" not in response.body
-    assert b"abcdefgh" not in response.body
 
 
 def test_a_person_gets_a_page_with_what_failed_where_and_since_when():
@@ -199,6 +192,27 @@ def test_a_report_file_that_changes_is_read_again(tmp_path):
     assert read() == replace(REPORT, attempt=4)
 
 
+@pytest.mark.parametrize(
+    "leak",
+    [
+        {"message": "password=hunter22"},
+        {"type": "InvalidPassword", "message": "hunter22"},
+        {"type": "InvalidToken", "message": "--password hunter22"},
+        {"type": "password=hunter22", "message": ""},
+        {"type": "-----BEGIN PRIVATE KEY-----", "message": "hunter22"},
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/predict/"])
+def test_secrets_are_masked_whoever_wrote_the_report(tmp_path, leak, path):
+    leaky = replace(REPORT, traceback="token: abcdefgh", **leak)
+    write_failure(leaky, tmp_path / "failure.json")
+    service = FailureService(ReportFile(tmp_path / "failure.json"), error_detail=ErrorDetail.FULL)
+    for _ in range(2):
+        for response in (service.answer(Request("GET", path)), page_of(service, path)):
+            assert b"hunter22" not in response.body
+            assert b"abcdefgh" not in response.body
+
+
 @pytest.mark.parametrize("damage", [lambda path: path.write_text("{"), lambda path: path.unlink()])
 def test_the_last_good_report_outlives_its_file(tmp_path, damage):
     path = tmp_path / "failure.json"
@@ -229,7 +243,7 @@ def test_while_starting_liveness_is_200(path):
     response = StartingService("/v1").answer(Request("GET", path))
     assert (response.status, content_of(response)) == (200, {"message": "Starting"})
     assert StartingService("/v1").answer(Request("GET", "/livez")).status == 503
-    assert StartingService().plan("POST", path) == Plan(keep=0, blocking=False, drain_seconds=30.0)
+    assert StartingService().plan("POST", path) == Plan(keep=0, effort=Effort.NONE, drain_seconds=30.0)
 
 
 def test_these_services_need_the_standard_library_only():

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ from drum_supervisor import __version__
 from drum_supervisor.model.hooks import Hooks
 from drum_supervisor.model.model import Model
 from drum_supervisor.model.target import Target, TargetType
-from drum_supervisor.services.messages import Plan, Request, Response
-from drum_supervisor.services.model import ModelService
+from drum_supervisor.request_state import RequestState, handling
+from drum_supervisor.services.messages import Effort, Plan, Request, Response
+from drum_supervisor.services.model import RUN_PREDICTOR, ModelService
 from drum_supervisor.settings import choose, resolve
 
 CSV = b"a\n1\n2\n"
@@ -44,7 +46,7 @@ def service_of(target: Target = REGRESSION, hook: Callable[..., Any] | None = No
     name = "score" if target.is_structured else "score_unstructured"
     hooks = Hooks({name: hook or (score if target.is_structured else echo)})
     model = Model(Path("/model"), target, hooks, 2, {"name": "of mine"})
-    return ModelService(model, resolve(choose(flags, {})), new_request_id=lambda: "new-id")
+    return ModelService(model, resolve(choose(flags, {})))
 
 
 def post(service: ModelService, path: str = "/predict/", body: bytes = CSV, content_type: str = "text/csv") -> Response:
@@ -159,13 +161,13 @@ def test_routes_list_every_path_once_in_both_slash_forms():
 @pytest.mark.parametrize("path", [*PREDICT, *PREDICT_UNSTRUCTURED])
 def test_only_the_body_of_a_prediction_is_kept(path):
     service = service_of(max_body="1K")
-    assert service.plan("POST", path) == Plan(keep=1024, blocking=True)
+    assert service.plan("POST", path) == Plan(keep=1024, effort=Effort.LONG)
     assert service.plan("GET", path) == Plan()
 
 
 @pytest.mark.parametrize("path", [*PROBES, "/info/", "/nothing"])
 def test_the_body_of_anything_else_is_drained(path):
-    assert {service_of().plan(method, path) for method in ("GET", "POST", "BREW")} == {Plan(keep=0, blocking=False)}
+    assert {service_of().plan(method, path) for method in ("GET", "POST", "BREW")} == {Plan(keep=0, effort=Effort.NONE)}
 
 
 @pytest.mark.parametrize(
@@ -261,7 +263,7 @@ def test_the_traceback_is_logged_and_not_sent(caplog):
     assert b"Traceback" not in response.body
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage() == "POST '/predict/' failed (request new-id)"
+    assert record.getMessage() == "POST '/predict/' failed"
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], KeyError)
 
@@ -277,27 +279,77 @@ def test_an_interrupt_from_the_keyboard_is_not_swallowed():
         post(service_of(hook=raising(KeyboardInterrupt())))
 
 
-@pytest.mark.parametrize("path", ["/ping", "/nothing", "/predict/"])
-def test_every_answer_carries_the_request_id_and_the_version(path):
-    response = service_of().answer(Request("GET", path, headers={"x-request-id": "abc-1"}))
-    assert response.headers[-3:] == (
-        ("X-Request-ID", "abc-1"),
-        ("X_Request_ID", "abc-1"),
-        ("X-Drum-Version", f"drum_supervisor {__version__}"),
-    )
+@pytest.mark.parametrize("path", ["/ping", "/nothing", "/predict/", "/stats"])
+def test_every_answer_carries_the_version(path):
+    response = service_of().answer(Request("GET", path))
+    assert response.headers[-1] == ("X-Drum-Version", f"drum_supervisor {__version__}")
 
 
-@pytest.mark.parametrize("unsafe", ["", " ", "a\r\nSet-Cookie: x", "a\n", "ä", "a\x7fb", "x" * 129])
-def test_an_unsafe_request_id_is_replaced(unsafe):
-    response = service_of().answer(Request("GET", "/ping", headers={"x-request-id": f"{unsafe}"}))
-    assert dict(response.headers)["X-Request-ID"] == ("a" if unsafe == "a\n" else "new-id")
+def test_what_the_model_raised_is_in_the_state_of_the_request():
+    error = ValueError("no")
+    with handling(RequestState("abc", "/predict", "POST")) as state:
+        post(service_of(hook=raising(error)))
+    assert state.error is error
 
 
-def test_a_request_without_id_gets_a_fresh_one():
-    service = ModelService(Model(Path("/model"), REGRESSION, Hooks({}), 1), resolve(choose({}, {})))
-    ids = {dict(service.answer(Request("GET", "/ping")).headers)["X-Request-ID"] for _ in range(3)}
-    assert len(ids) == 3
-    assert all(len(each) == 32 for each in ids)
+@pytest.mark.parametrize(
+    ("prefix", "path", "name"),
+    [("", "/predict/", "/predict"), ("", "/", "/"), ("/p", "/p/stats", "/stats"), ("/p", "/stats", ""), ("", "/x", "")],
+)
+def test_route_has_the_name_that_the_tables_have(prefix, path, name):
+    assert service_of(url_prefix=prefix).route_name(path) == name
+
+
+class TestStats:
+    def stats(self, service: ModelService) -> Any:
+        response = service.answer(Request("GET", "/stats/"))
+        assert response.status == 200
+        return content_of(response)
+
+    def test_are_of_this_process_and_in_the_shape_of_drum(self):
+        stats = self.stats(service_of())
+        assert set(stats) == {"mem_info", "drum_info", "time_info", "failed_requests"}
+        assert stats["drum_info"][0]["pid"] == os.getpid()
+        assert stats["time_info"] == {RUN_PREDICTOR: {"min": None, "max": None, "avg": None, "total": None}}
+
+    def test_measure_each_prediction_until_they_are_read(self):
+        service = service_of()
+        post(service)
+        post(service)
+        measured = self.stats(service)["time_info"][RUN_PREDICTOR]
+        assert measured["total"] == pytest.approx(2 * measured["avg"])
+        assert 0 < measured["min"] <= measured["avg"] <= measured["max"]
+        assert self.stats(service)["time_info"][RUN_PREDICTOR]["total"] is None
+
+    def test_count_what_failed_apart(self):
+        service = service_of(hook=raising(ValueError("no")))
+        post(service)
+        post(service, body=b"")
+        stats = self.stats(service)
+        assert stats["failed_requests"] == 2
+        assert stats["time_info"][RUN_PREDICTOR]["total"] is None
+        assert self.stats(service)["failed_requests"] == 0
+
+    def test_are_answered_while_a_prediction_is_made(self):
+        entered, leave = threading.Event(), threading.Event()
+
+        def hook(data, model, **options):
+            entered.set()
+            leave.wait(10)
+            return score(data, model)
+
+        service = service_of(hook=hook)
+        thread = threading.Thread(target=post, args=(service,))
+        thread.start()
+        assert entered.wait(10)
+        try:
+            assert self.stats(service)["time_info"][RUN_PREDICTOR]["total"] is None
+        finally:
+            leave.set()
+            thread.join(10)
+
+    def test_take_little_effort_and_no_body(self):
+        assert service_of().plan("GET", "/stats/") == Plan(keep=0, effort=Effort.SHORT)
 
 
 class Gate:
