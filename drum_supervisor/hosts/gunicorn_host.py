@@ -1,12 +1,13 @@
 """Runs a WSGI application under gunicorn: a master in this process, and workers that each load the application."""
 
+import math
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -18,9 +19,17 @@ from gunicorn.sock import create_sockets
 from drum_supervisor.contract.exits import ExitCode, of_signal, signal_name
 from drum_supervisor.contract.report import InitFailed, Message, Stage, decode, encode
 from drum_supervisor.fronts.wire import HEAD_SECONDS, PIECE
-from drum_supervisor.hosts.gunicorn_worker import KEEP_ALIVE, STOPPING, THREADS, Worker
+from drum_supervisor.gunicorn_parameters import GunicornParameters
+from drum_supervisor.hosts import gunicorn_hooks
+from drum_supervisor.hosts.gunicorn_log import Logger
+from drum_supervisor.hosts.gunicorn_stopping import STOPPING
+from drum_supervisor.hosts.gunicorn_worker import KEEP_ALIVE, THREADS, Worker
 from drum_supervisor.hosts.process import STOP_SIGNALS
 from drum_supervisor.hosts.progress import Progress
+from drum_supervisor.worker_context import WorkerCtx
+
+Load = Callable[[Progress, WorkerCtx], Any]
+"""Returns the WSGI application; called in each worker, at whose end what it registers with the context is closed."""
 
 
 @dataclass(frozen=True)
@@ -31,25 +40,33 @@ class Options:
         drain_seconds: how long requests that have arrived may take after the stop.
         backlog: of the listener; gunicorn sets it anew.
         head_seconds: how long a client may take for the head of its request.
+        finish_seconds: how long stop and cleanup of a worker's context may take after that.
+        parameters: the runtime parameters. Their workers and backlog do not count, `keep_alive` has no effect: each
+            connection is closed after its answer, so that the next one may go to another process. `timeout` is how
+            long a worker may show no sign of life; it does not end predictions, and does not count while a model is
+            loaded. `graceful_timeout` can only make `drain_seconds` shorter.
     """
 
     workers: int
     drain_seconds: float
     backlog: int
     head_seconds: float = HEAD_SECONDS
+    finish_seconds: float = 8.0
+    parameters: GunicornParameters = field(default_factory=GunicornParameters)
 
 
-def serve(
-    load: Callable[[Progress], Any], listener: socket.socket, send: Callable[[Message], None], options: Options
-) -> int:
+def serve(load: Load, listener: socket.socket, send: Callable[[Message], None], options: Options) -> int:
     """Run gunicorn on `listener` until a stop is asked for or the initialization fails; return the exit code.
 
     Returns in the workers as well, when they end.
 
     Args:
-        load: returns the application; called in each worker.
         send: tells the supervisor, from the workers and from the master.
+
+    Raises:
+        UsageError: the worker class cannot be used.
     """
+    gunicorn_hooks.check_worker_class(options.parameters)
     words = _Words()
     progress = Progress(lambda message: _send_both(message, send, words))
     application = _Application(load, progress, options, f"fd://{listener.detach()}")
@@ -58,6 +75,12 @@ def serve(
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else ExitCode.INTERNAL
     return ExitCode.STOPPED
+
+
+_WORKERS = {  # by name: gunicorn 21 takes no class, and gevent is imported only when it is chosen
+    "sync": {"worker_class": f"{Worker.__module__}.{Worker.__qualname__}", "keepalive": KEEP_ALIVE},
+    "gevent": {"worker_class": "drum_supervisor.hosts.gunicorn_gevent.Worker", "keepalive": 0},
+}
 
 
 class _Words:
@@ -90,39 +113,57 @@ def _send_both(message: Message, send: Callable[[Message], None], words: _Words)
 
 
 class _Application(BaseApplication):
-    """The application as gunicorn's configuration sees it."""
+    """The application as gunicorn's configuration sees it.
 
-    def __init__(self, load: Callable[[Progress], Any], progress: Progress, options: Options, bind: str) -> None:
+    Attributes:
+        worker_ctx: in a worker, its context.
+        drain_seconds: how long requests may take after a stop.
+    """
+
+    def __init__(self, load: Load, progress: Progress, options: Options, bind: str) -> None:
         self.progress = progress
         self.options = options
+        self.worker_ctx: WorkerCtx | None = None
+        self.drain_seconds = min(options.drain_seconds, options.parameters.graceful_timeout or math.inf)
         self._load = load
         self._bind = bind
         super().__init__()
 
     def load_config(self) -> None:
-        settings = {
+        ours: dict[str, Any] = {
             "bind": self._bind,
             "workers": self.options.workers,
-            "worker_class": f"{Worker.__module__}.{Worker.__qualname__}",  # gunicorn 21 takes no class
+            **_WORKERS[self.options.parameters.worker_class],
             "threads": THREADS,
-            "timeout": 0,  # a prediction takes as long as it takes; the worker's heart beats in another thread anyway
-            "graceful_timeout": max(round(self.options.drain_seconds), 1),
+            "timeout": self._timeout(),
+            "graceful_timeout": math.ceil(self.drain_seconds + self.options.finish_seconds),
+            "max_requests": 0,  # gunicorn's way to stop loses connections
             "backlog": self.options.backlog,
-            "keepalive": KEEP_ALIVE,
             "limit_request_line": 8190,
-            "loglevel": "warning",
-            "control_socket_disable": True,  # newer gunicorns open one, at a path that all share
+            "logger_class": f"{Logger.__module__}.{Logger.__qualname__}",
         }
-        for name, value in settings.items():
+        given = {"loglevel": "warning", **gunicorn_hooks.settings(self.options.parameters)}
+        for name, value in {**given, **ours}.items():
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
 
     def load(self) -> Any:
+        self.worker_ctx = WorkerCtx(None)
         try:
-            return self._load(self.progress)
+            self.worker_ctx.app = self._load(self.progress, self.worker_ctx)
         except BaseException as error:  # noqa: BLE001 - the border to the user's code
+            for number in STOP_SIGNALS:  # the answer to the report: it must not interrupt what comes now
+                signal.signal(number, signal.SIG_IGN)
             self.progress.fail(error)
+            self.worker_ctx.stop()
+            self.worker_ctx.cleanup()
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
+        return self.worker_ctx.app
+
+    def _timeout(self) -> int:
+        """A worker that cleans up shows no sign of life."""
+        timeout = self.options.parameters.timeout
+        return timeout and timeout + math.ceil(self.options.finish_seconds)
 
 
 class _Arbiter(Arbiter):
@@ -165,6 +206,17 @@ class _Arbiter(Arbiter):
         self._is_stopping = True
         super().stop(graceful)
 
+    def murder_workers(self) -> None:
+        """Leave workers alone that load the model: how long that may take is the supervisor's to say.
+
+        gunicorn 21 does not; newer ones begin to count with the first sign of life.
+        """
+        self._hear()
+        for pid, worker in self.WORKERS.items():
+            if pid not in self._spoken:
+                worker.tmp.notify()
+        super().murder_workers()
+
     def reap_workers(self) -> None:
         deaths = [] if self._is_stopping else self._deaths_without_a_word()
         for stage, sentence in deaths[:1]:
@@ -182,17 +234,20 @@ class _Arbiter(Arbiter):
 
     def _deaths_without_a_word(self) -> list[tuple[str, str]]:
         """Return stage and sentence for each worker that died during its initialization and said nothing about it."""
-        for pid, message in self._words.heard():
-            if isinstance(message, Stage):
-                self._stages[pid] = message.name
-            else:
-                self._spoken.add(pid)
+        self._hear()
         ends = [(pid, _how_ended(pid)) for pid in list(self.WORKERS) if pid not in self._spoken]
         return [
             (self._stages.get(pid, ""), f"gunicorn worker (pid {pid}) {how} before it was ready")
             for pid, how in ends
             if how
         ]
+
+    def _hear(self) -> None:
+        for pid, message in self._words.heard():
+            if isinstance(message, Stage):
+                self._stages[pid] = message.name
+            else:
+                self._spoken.add(pid)
 
     def _forget_the_gone(self) -> None:
         for pid in [pid for pid in self.WORKERS if _is_gone(pid)]:

@@ -1,0 +1,488 @@
+"""gunicorn with conf/gunicorn.conf.py for other people's applications, and its parameters in the built-in server."""
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from json import loads
+
+import pytest
+
+from drum_supervisor.contract.exits import ExitCode
+from drum_supervisor.contract.report import Ready
+from tests.http.children import ROOT, Child, answer, ask, connect, request
+from tests.http.conftest import ECHO
+
+CONF = str(ROOT / "conf" / "gunicorn.conf.py")
+MODULE = "python:drum_supervisor.hosts.gunicorn_conf"
+
+FLASK = """
+from flask import Flask, request
+app = Flask(__name__)
+
+@app.get("/")
+def root():
+    print("printed", end="")
+    return "ok"
+
+@app.get("/context")
+def context():
+    return str(app.extensions["worker_ctx"].running())
+
+@app.get("/stream/<path:fifo>")
+def stream(fifo):
+    def pieces():
+        with open("/" + fifo) as opened:
+            opened.read()
+        print("at the end", end="")
+        yield "ok"
+    print("at the beginning", end="")
+    return pieces(), 200, {"Content-Length": "2"}
+"""
+
+USED_FLASK = FLASK + "\nwith app.test_client() as client:\n    client.get('/nothing')\n"
+
+RAW = """
+class Pieces:
+    def __init__(self, fifo):
+        self.fifo = fifo
+    def __iter__(self):
+        with open(self.fifo) as opened:
+            opened.read()
+        yield b"ok"
+    def close(self):
+        print("at the end", end="")
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "2")])
+    path = environ["PATH_INFO"]
+    if path.startswith("/stream"):
+        print("at the beginning", end="")
+        return Pieces(path.removeprefix("/stream"))
+    print("printed", end="")
+    return [b"ok"]
+"""
+
+FILE = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "2")])
+    print("printed", end="")
+    with open("two", "w") as file:
+        file.write("ok")
+    return environ["wsgi.file_wrapper"](open("two", "rb"))
+"""
+
+APPS = {"flask": FLASK, "used-flask": USED_FLASK, "raw": RAW, "file": FILE}
+
+# The built-in server, whose application and context are told by the arguments what to do.
+BUILT_IN = """
+import os, sys, threading
+from flask import Flask
+from drum_supervisor.contract.listener import parse_address
+from drum_supervisor.contract.report import Reporter
+from drum_supervisor.gunicorn_parameters import read
+from drum_supervisor.hosts.gunicorn_host import Options, serve
+from drum_supervisor.hosts.process import StopSignals, take_listener
+
+def block(fifo):
+    with open(fifo) as opened:
+        opened.read()
+
+def load(progress, context):
+    context.defer_stop(lambda: print("stopped", flush=True))
+    context.defer_cleanup(lambda: print("closed", flush=True), order=-1)
+    if closing:
+        context.defer_cleanup(closing)
+    progress.reach("loading")
+    loading()
+    app = Flask("app")
+    app.add_url_rule("/block/<path:fifo>", "block", lambda fifo: block("/" + fifo) or "ok")
+    app.add_url_rule("/context", "context", lambda: f"{app.extensions['worker_ctx'] is context} {context.running()}")
+    app.add_url_rule("/pid", "pid", lambda: str(os.getpid()))
+    return app
+
+loading, closing = (eval(text, globals()) for text in sys.argv[1:3])
+stop = StopSignals()
+stop.install()
+given = {name: float(value) for name, _, value in (text.partition("=") for text in sys.argv[3:])}
+options = Options(workers=1, backlog=100, parameters=read(os.environ), **{"drain_seconds": 10.0, **given})
+listener = take_listener(parse_address("127.0.0.1:0"))
+stop.leave(serve(load, listener, Reporter.from_environment(os.environ).send, options))
+"""
+
+NOTHING = "lambda: None"
+WORKER_CLASSES = ("sync", "gevent")
+
+
+@pytest.fixture
+def gunicorn(start, tmp_path) -> Callable[..., Child]:
+    """Run gunicorn with an application, and with the configuration."""
+
+    def run(app: str = FLASK, *options: str, conf: str = CONF, environ=None) -> Child:
+        (tmp_path / "app.py").write_text(app)
+        argv = ["-m", "gunicorn", "-c", conf, "-b", "fd://3", "--chdir", str(tmp_path), *options, "app:app"]
+        return start(*argv, environ={"PYTHONUNBUFFERED": "", **(environ or {})}, supervised=False)
+
+    return run
+
+
+@pytest.fixture
+def built_in(start, tmp_path) -> Callable[..., Child]:
+    """Run the built-in server."""
+
+    def run(*options: str, loading: str = NOTHING, closing: str = "None", environ=None) -> Child:
+        (tmp_path / "built_in.py").write_text(BUILT_IN)
+        return start(str(tmp_path / "built_in.py"), loading, closing, *options, environ=environ)
+
+    return run
+
+
+@pytest.fixture
+def fifo(tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    return path
+
+
+@pytest.fixture
+def without_gevent(tmp_path):
+    """Give an environment that has no gevent."""
+    folder = tmp_path / "hidden"
+    folder.mkdir()
+    (folder / "gevent.py").write_text("raise ImportError('hidden by a test')")
+    return {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "DRUM_GUNICORN_WORKER_CLASS": "gevent"}
+
+
+def get(child: Child, path: str = "/") -> str:
+    """Return the body of an answer; until a worker is there the request waits in the backlog."""
+    raw = ask(child.listener, request("GET", path))
+    assert raw.status == 200, child.output()
+    return raw.body.decode()
+
+
+class TestConfigurationFile:
+    @pytest.mark.parametrize("app", APPS)
+    def test_what_is_printed_reaches_the_log_while_the_worker_lives(self, gunicorn, app):
+        child = gunicorn(APPS[app])
+        assert get(child) == "ok"
+        child.until(lambda: "printed" in child.stdout)
+        child.terminate()
+        assert child.end() == 0
+
+    @pytest.mark.parametrize("app", ["flask", "used-flask", "raw"])
+    def test_what_a_stream_prints_at_its_end_does_so_too(self, gunicorn, app, fifo):
+        child = gunicorn(APPS[app])
+        with connect(child.listener) as connection:
+            connection.sendall(request("GET", f"/stream{fifo}"))
+            child.until(lambda: "at the beginning" in child.stdout)
+            fifo.write_text("")
+            assert answer(connection).body == b"ok"
+        child.until(lambda: "at the end" in child.stdout)
+
+    def test_as_a_module(self, gunicorn):
+        child = gunicorn(conf=MODULE)
+        assert get(child, "/context") == "True"
+
+    def test_with_gevent(self, gunicorn):
+        pytest.importorskip("gevent")
+        child = gunicorn(environ={"DRUM_GUNICORN_WORKER_CLASS": "gevent"})
+        assert get(child) == "ok"
+        child.until(lambda: "printed" in child.stdout)
+        child.terminate()
+        assert child.end() == 0
+        assert "Traceback" not in child.stderr
+
+    def test_what_a_user_adds_starts_and_ends_with_the_worker(self, gunicorn, tmp_path):
+        (tmp_path / "own.conf.py").write_text(
+            """
+import threading
+from drum_supervisor.hosts.gunicorn_conf import *
+from drum_supervisor.hosts import gunicorn_conf
+
+class Database:
+    def close(self):
+        print("database")
+
+def post_worker_init(worker):
+    gunicorn_conf.post_worker_init(worker)
+    stopping = threading.Event()
+    def poll():
+        print("polling")
+        stopping.wait()
+        print("polled", worker.ctx.running())
+    worker.ctx.add_thread(threading.Thread(target=poll))
+    worker.ctx.defer_stop(stopping.set, order=1)
+    worker.ctx.defer_stop(lambda: print("stop"), order=0)
+    worker.ctx.add_closeable(Database())
+    worker.ctx.defer_cleanup(lambda: print("first"), order=1)
+"""
+        )
+        child = gunicorn(conf=str(tmp_path / "own.conf.py"))
+        assert get(child, "/context") == "True"
+        child.terminate()
+        assert child.end() == 0
+        assert child.stdout.split() == ["polling", "stop", "polled", "False", "first", "database"]
+
+    def test_worker_that_cannot_load_its_application_has_no_context(self, gunicorn):
+        child = gunicorn("raise RuntimeError('broken')")
+        assert child.end() == 3
+        assert "broken" in child.stderr
+        assert "Exception during worker exit" not in child.stderr
+
+    def test_there_is_no_control_socket(self, gunicorn, tmp_path):
+        home = tmp_path / "home"
+        home.mkdir()
+        child = gunicorn(environ={"HOME": str(home), "XDG_RUNTIME_DIR": ""})
+        assert get(child) == "ok"
+        child.terminate()
+        assert child.end() == 0
+        assert not list(home.iterdir())  # gunicorn makes a folder for it, which stays
+
+    def test_parameters_are_gunicorns_settings(self, gunicorn):
+        environ = {
+            "MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS": '{"type": "numeric", "payload": 3}',
+            "DRUM_WEBSERVER_BACKLOG": "77",
+            "DRUM_CLIENT_REQUEST_TIMEOUT": "120",
+            "DRUM_GUNICORN_MAX_REQUESTS": "1000",
+            "DRUM_GUNICORN_MAX_REQUESTS_JITTER": "50",
+            "DRUM_GUNICORN_GRACEFUL_TIMEOUT": "12",
+            "DRUM_GUNICORN_KEEP_ALIVE": "9",
+            "DRUM_GUNICORN_LOG_LEVEL": "error",
+        }
+        assert settings(gunicorn(FLASK, "--print-config", environ=environ)) == {
+            "workers": "3",
+            "backlog": "77",
+            "timeout": "120",
+            "max_requests": "1000",
+            "max_requests_jitter": "50",
+            "worker_class": "sync",
+            "graceful_timeout": "12",
+            "keepalive": "9",
+            "loglevel": "error",
+        }
+
+    def test_what_is_not_set_is_the_callers(self, gunicorn):
+        found = settings(
+            gunicorn(FLASK, "--print-config", "--graceful-timeout=33", "--keep-alive=44", "--log-level=debug")
+        )
+        assert (found["graceful_timeout"], found["keepalive"], found["loglevel"]) == ("33", "44", "debug")
+
+    def test_command_line_wins(self, gunicorn):
+        found = settings(gunicorn(FLASK, "--print-config", "--workers=4", environ={"CUSTOM_MODEL_WORKERS": "2"}))
+        assert found["workers"] == "4"
+
+    @pytest.mark.parametrize("conf", [CONF, MODULE], ids=["file", "module"])
+    @pytest.mark.parametrize(
+        ("name", "text", "accepted"),
+        [
+            ("CUSTOM_MODEL_WORKERS", "200", "give a whole number from 1 to 199"),
+            ("MAX_WORKERS", "-1", "give a whole number from 1 to 199"),
+            ("DRUM_WEBSERVER_BACKLOG", "0", "give a whole number from 1 to 10000"),
+            ("DRUM_CLIENT_REQUEST_TIMEOUT", "3601", "give a whole number from 0 to 3600"),
+            ("MLOPS_RUNTIME_PARAM_DRUM_GUNICORN_MAX_REQUESTS", "10001", "give a whole number from 0 to 10000"),
+            ("DRUM_GUNICORN_MAX_REQUESTS_JITTER", "x", "give a whole number from 0 to 10000"),
+            ("DRUM_GUNICORN_WORKER_CLASS", "gthread", "choose from sync, gevent"),
+            ("DRUM_GUNICORN_GRACEFUL_TIMEOUT", "0", "give a whole number from 1 to 3600"),
+            ("DRUM_GUNICORN_KEEP_ALIVE", "2.5", "give a whole number from 0 to 3600"),
+            ("DRUM_GUNICORN_LOG_LEVEL", "loud", "choose from debug, info, warning, error, critical"),
+        ],
+    )
+    def test_bad_parameter_is_one_sentence(self, gunicorn, conf, name, text, accepted):
+        child = gunicorn(conf=conf, environ={name: text})
+        assert child.end() == ExitCode.USAGE
+        assert child.stderr == f"${name}: {text!r} is not accepted: {accepted}.\n"
+
+    def test_missing_gevent_is_one_sentence(self, gunicorn, without_gevent):
+        child = gunicorn(environ=without_gevent)
+        assert child.end() == ExitCode.USAGE
+        assert re.fullmatch(r"DRUM_GUNICORN_WORKER_CLASS: gevent cannot be used here: .*\n", child.stderr)
+
+
+def settings(child: Child) -> dict[str, str]:
+    """Return what `--print-config` prints, for the settings that are ours."""
+    assert child.end() == 0, child.output()
+    found = dict(re.findall(r"^(\w+) += (.*)$", child.stdout, re.MULTILINE))
+    ours = "workers backlog timeout max_requests max_requests_jitter worker_class graceful_timeout keepalive loglevel"
+    return {name: found[name] for name in ours.split()}
+
+
+class TestContextOfTheBuiltInServer:
+    def test_lives_as_long_as_the_worker(self, built_in):
+        child = built_in().until_ready()
+        assert get(child, "/context") == "True True"
+        child.terminate()
+        assert child.end() == 0
+        assert child.stdout.split() == ["stopped", "closed"]
+
+    def test_is_cleaned_up_in_full_though_all_the_time_for_draining_was_used(self, built_in, fifo):
+        closing = "lambda: threading.Event().wait(3) or print('waited', flush=True)"
+        child = built_in("drain_seconds=0.5", closing=closing).until_ready()
+        with connect(child.listener) as connection:
+            connection.sendall(request("GET", f"/block{fifo}"))
+            with open(fifo, "w"):
+                child.terminate()
+                assert child.end() == 0
+            assert connection.recv(100) == b""
+        assert child.stdout.split() == ["stopped", "waited", "closed"]
+
+    def test_is_cleaned_up_when_the_application_cannot_be_loaded(self, built_in):
+        child = built_in(loading="lambda: 1 / 0")
+        assert child.end() == ExitCode.INIT_FAILED
+        assert child.stdout.split() == ["stopped", "closed"]
+        assert [(failure.stage, failure.type) for failure in child.failures()] == [("loading", "ZeroDivisionError")]
+
+    def test_the_answer_to_a_failure_does_not_interrupt_its_cleanup(self, built_in, fifo):
+        child = built_in(loading="lambda: 1 / 0", closing=f"lambda: block({str(fifo)!r})")
+        child.until(child.failures)
+        os.killpg(child.process.pid, signal.SIGTERM)  # as the supervisor does
+        fifo.write_text("")
+        child.end()
+        child.until_gone()
+        assert child.stdout.split() == ["stopped", "closed"]
+
+    def test_missing_gevent_is_said_before_anything_is_started(self, built_in, without_gevent):
+        child = built_in(environ=without_gevent)
+        assert child.end() != 0
+        assert "DRUM_GUNICORN_WORKER_CLASS: gevent cannot be used here" in child.stderr
+        assert child.stdout == ""
+
+
+class TestParametersInTheBuiltInServer:
+    @pytest.mark.parametrize("worker_class", WORKER_CLASSES)
+    def test_worker_with_enough_requests_is_replaced_and_no_request_is_lost(self, start, worker_class):
+        options = ["workers=2", "max_requests=20", "max_requests_jitter=5", *gevent_if(worker_class)]
+        child = start(ECHO, "gunicorn", *options).until_ready(2)
+
+        def ask_for_pids(_: int) -> list[int]:
+            with ExitStack() as stack:
+                connections = [stack.enter_context(connect(child.listener)) for _ in range(5)]
+                for connection in connections:
+                    connection.sendall(request("GET", "/pid"))
+                return [int(loads(answer(connection).body)["pid"]) for connection in connections]
+
+        with ThreadPoolExecutor(8) as pool:
+            pids = [pid for some in pool.map(ask_for_pids, range(60)) for pid in some]
+        assert len(pids) == 300
+        assert len(set(pids)) > 4
+        assert child.messages().count(Ready()) >= len(set(pids))
+        assert not child.failures()
+        child.terminate()
+        assert child.end() == 0
+
+    def test_context_ends_with_a_worker_that_is_replaced(self, built_in):
+        child = built_in(environ={"DRUM_GUNICORN_MAX_REQUESTS": "1"}).until_ready()
+        first = get(child, "/pid")
+        child.until(lambda: child.stdout.split() == ["stopped", "closed"])
+        assert child.until_ready(2)
+        assert get(child, "/pid") != first
+
+    def test_successor_that_cannot_be_loaded_is_a_failure(self, built_in, tmp_path):
+        loading = f"lambda: os.mkdir({str(tmp_path / 'loaded')!r})"
+        child = built_in(loading=loading, environ={"DRUM_GUNICORN_MAX_REQUESTS": "1"}).until_ready()
+        get(child, "/pid")
+        assert child.end() == ExitCode.INIT_FAILED
+        assert [failure.type for failure in child.failures()] == ["FileExistsError"]
+
+    def test_time_out_does_not_end_a_worker_that_loads(self, built_in):  # it would in gunicorn 21
+        loading = "lambda: threading.Event().wait(3)"
+        environ = {"DRUM_CLIENT_REQUEST_TIMEOUT": "1"}
+        child = built_in("finish_seconds=0", loading=loading, environ=environ).until_ready()
+        assert get(child, "/context") == "True True"
+        assert child.messages().count(Ready()) == 1
+
+    def test_graceful_timeout_shortens_the_draining(self, built_in, fifo):
+        environ = {"DRUM_GUNICORN_GRACEFUL_TIMEOUT": "1"}
+        child = built_in("drain_seconds=1000", environ=environ).until_ready()
+        with connect(child.listener) as connection:
+            connection.sendall(request("GET", f"/block{fifo}"))
+            with open(fifo, "w"):
+                child.terminate()
+                assert child.end() == 0
+        assert child.stdout.split() == ["stopped", "closed"]
+
+    @pytest.mark.parametrize(("level", "is_said"), [("", False), ("info", True)])
+    def test_log_level(self, built_in, level, is_said):
+        child = built_in(environ={"DRUM_GUNICORN_LOG_LEVEL": level}).until_ready()
+        assert ("Booting worker" in child.stderr) == is_said
+
+    def test_keep_alive_has_no_effect(self, built_in):
+        child = built_in(environ={"DRUM_GUNICORN_KEEP_ALIVE": "3600"}).until_ready()
+        assert ask(child.listener, request("GET", "/pid")).header("connection") == "close"
+
+
+class TestGevent:
+    """What the other hosts promise, with `gevent`; while the model computes there is nobody who could keep it."""
+
+    @pytest.fixture
+    def child(self, start):
+        pytest.importorskip("gevent")
+        return start(ECHO, "gunicorn", "gevent=1", "drain_seconds=60", "head_seconds=3").until_ready()
+
+    def test_stops_when_there_is_nobody(self, child):
+        child.terminate()
+        assert child.end() == 0
+        assert child.stderr == ""
+
+    def test_connections_that_were_open_are_answered(self, child):
+        with ExitStack() as stack:
+            connections = [stack.enter_context(connect(child.listener)) for _ in range(50)]
+            assert ask(child.listener, request("GET", "/")).status == 200  # accepted later than those
+            child.terminate()
+            for connection in connections:
+                connection.sendall(request("GET", "/late"))
+            raws = [answer(connection) for connection in connections]
+        assert {(raw.status, raw.header("connection")) for raw in raws} == {(200, "close")}
+        assert child.end() == 0
+
+    def test_no_connection_is_lost_between_one_process_and_the_next(self, start, child):
+        with ExitStack() as stack:
+            before = [stack.enter_context(connect(child.listener)) for _ in range(50)]
+            child.terminate()
+            after = [stack.enter_context(connect(child.listener)) for _ in range(10)]
+            for connection in (*before, *after):
+                connection.sendall(request("GET", "/pid"))
+            start(ECHO, "gunicorn", "gevent=1", listener=child.listener).until_ready()
+            assert {answer(connection).status for connection in (*before, *after)} == {200}
+        assert child.end() == 0
+
+    def test_silent_clients_do_not_hold_up_the_stop(self, child):
+        with connect(child.listener) as silent, connect(child.listener) as partial:
+            partial.sendall(b"GET / HT")
+            assert ask(child.listener, request("GET", "/")).status == 200
+            child.terminate()
+            assert child.end() == 0
+            assert silent.recv(100) == b""
+            assert partial.recv(100) == b""
+
+    @pytest.mark.parametrize("begin", [b"", b"GET / HTTP/1.1\r\nHost: test\r\n"], ids=["nothing", "most"])
+    def test_client_that_sends_no_head_is_given_up(self, child, begin):
+        with connect(child.listener) as connection:
+            connection.sendall(begin)
+            assert connection.recv(100) == b""
+        assert ask(child.listener, request("GET", "/")).status == 200
+
+    def test_stop_while_loading_ends_at_once(self, built_in, fifo):
+        pytest.importorskip("gevent")
+        loading = f"lambda: block({str(fifo)!r})"
+        child = built_in(loading=loading, environ={"DRUM_GUNICORN_WORKER_CLASS": "gevent"})
+        with open(fifo, "w"):
+            child.terminate()
+            assert child.end() == 0
+        assert Ready() not in child.messages()
+
+    def test_context_is_cleaned_up(self, built_in):
+        pytest.importorskip("gevent")
+        child = built_in(environ={"DRUM_GUNICORN_WORKER_CLASS": "gevent"}).until_ready()
+        assert get(child, "/context") == "True True"
+        child.terminate()
+        assert child.end() == 0
+        assert child.stdout.split() == ["stopped", "closed"]
+
+
+def gevent_if(worker_class: str) -> list[str]:
+    if worker_class == "gevent":
+        pytest.importorskip("gevent")
+        return ["gevent=1"]
+    return []

@@ -1,0 +1,121 @@
+"""DRUM's runtime parameters for gunicorn: where each may come from, and what is said about a bad one."""
+
+import json
+from dataclasses import fields
+
+import pytest
+
+from drum_supervisor.contract.exits import ExitCode, UsageError
+from drum_supervisor.gunicorn_parameters import DECLARATIONS, SETTINGS, GunicornParameters, read
+from drum_supervisor.settings import RUNTIME_PARAMETER
+
+RANGES = {
+    "CUSTOM_MODEL_WORKERS": (1, 199),
+    "DRUM_WEBSERVER_BACKLOG": (1, 10000),
+    "DRUM_CLIENT_REQUEST_TIMEOUT": (0, 3600),
+    "DRUM_GUNICORN_MAX_REQUESTS": (0, 10000),
+    "DRUM_GUNICORN_MAX_REQUESTS_JITTER": (0, 10000),
+    "DRUM_GUNICORN_GRACEFUL_TIMEOUT": (1, 3600),
+    "DRUM_GUNICORN_KEEP_ALIVE": (0, 3600),
+}
+CHOICES = {
+    "DRUM_GUNICORN_WORKER_CLASS": ("sync", "gevent"),
+    "DRUM_GUNICORN_LOG_LEVEL": ("debug", "info", "warning", "error", "critical"),
+}
+BY_NAME = {declared.name: declared for declared in DECLARATIONS.values()}
+EDGES = [(name, number) for name, edges in RANGES.items() for number in edges]
+CHOSEN = [(name, choice) for name, choices in CHOICES.items() for choice in choices]
+OUTSIDE = [(name, number) for name, (lowest, highest) in RANGES.items() for number in (lowest - 1, highest + 1)]
+
+
+def value(name: str, environ: dict[str, str]) -> object:
+    return getattr(read(environ), BY_NAME[name].field)
+
+
+def parameter(name: str, payload: object, kind: str = "numeric") -> dict[str, str]:
+    return {RUNTIME_PARAMETER + name: json.dumps({"type": kind, "payload": payload})}
+
+
+class TestDeclarations:
+    def test_are_those_of_drum(self):
+        assert set(BY_NAME) == set(RANGES) | set(CHOICES)
+
+    def test_there_is_one_for_each_field(self):
+        assert list(DECLARATIONS) == [each.name for each in fields(GunicornParameters)]
+
+    @pytest.mark.parametrize("declared", DECLARATIONS.values(), ids=lambda declared: declared.name)
+    def test_say_what_they_are(self, declared):
+        assert declared.help.endswith(".")
+        assert declared.accepted
+
+    def test_defaults(self):
+        nothing = read({})
+        assert nothing == GunicornParameters()
+        assert (nothing.workers, nothing.backlog, nothing.timeout) == (1, 2048, 0)
+        assert (nothing.max_requests, nothing.max_requests_jitter, nothing.worker_class) == (0, 0, "sync")
+        assert (nothing.graceful_timeout, nothing.keep_alive, nothing.log_level) == (None, None, None)
+
+
+class TestSources:
+    @pytest.mark.parametrize(("name", "number"), EDGES)
+    def test_ends_of_the_range_are_accepted(self, name, number):
+        assert value(name, {name: str(number)}) == number
+        assert value(name, {RUNTIME_PARAMETER + name: str(number)}) == number
+        assert value(name, parameter(name, number)) == number
+        assert value(name, parameter(name, float(number))) == number
+        assert value(name, parameter(name, str(number), "string")) == number
+
+    @pytest.mark.parametrize(("name", "choice"), CHOSEN)
+    def test_choices_are_accepted(self, name, choice):
+        assert value(name, {name: choice.upper()}) == choice
+        assert value(name, {RUNTIME_PARAMETER + name: choice}) == choice
+        assert value(name, parameter(name, choice, "string")) == choice
+
+    @pytest.mark.parametrize("empty", ["", "  ", '{"type": "numeric", "payload": null}'])
+    @pytest.mark.parametrize("name", BY_NAME)
+    def test_empty_is_unset(self, name, empty):
+        assert read({RUNTIME_PARAMETER + name: empty, name: ""}) == GunicornParameters()
+
+    def test_runtime_parameter_wins(self):
+        environ = {**parameter("CUSTOM_MODEL_WORKERS", 2), "CUSTOM_MODEL_WORKERS": "3", "MAX_WORKERS": "4"}
+        assert read(environ).workers == 2
+        assert read({"CUSTOM_MODEL_WORKERS": "3", "MAX_WORKERS": "4"}).workers == 3
+        assert read({**parameter("CUSTOM_MODEL_WORKERS", None), "MAX_WORKERS": "4"}).workers == 4
+
+    def test_other_variables_do_not_matter(self):
+        assert read({"WEB_CONCURRENCY": "7", "DRUM_GUNICORN_THREADS": "x"}) == GunicornParameters()
+
+
+class TestBadValues:
+    @pytest.mark.parametrize(("name", "number"), OUTSIDE)
+    def test_out_of_range_is_refused(self, name, number):
+        lowest, highest = RANGES[name]
+        for environ in ({name: str(number)}, parameter(name, number)):
+            with pytest.raises(UsageError) as refused:
+                read(environ)
+            accepted = f"give a whole number from {lowest} to {highest}."
+            assert str(refused.value) == f"${next(iter(environ))}: '{number}' is not accepted: {accepted}"
+            assert refused.value.exit_code == ExitCode.USAGE
+
+    @pytest.mark.parametrize("name", RANGES)
+    @pytest.mark.parametrize("payload", [2.5, "many", True, [2], {"a": 2}, "1e1000", "9" * 30])
+    def test_what_is_no_number_is_refused(self, name, payload):
+        with pytest.raises(UsageError, match=rf"\${RUNTIME_PARAMETER}{name}: .*whole number"):
+            read(parameter(name, payload))
+
+    @pytest.mark.parametrize("name", CHOICES)
+    @pytest.mark.parametrize("payload", ["gthread", "loud", 1, False])
+    def test_what_is_no_choice_is_refused(self, name, payload):
+        with pytest.raises(UsageError, match=rf"\${RUNTIME_PARAMETER}{name}: .*choose from {', '.join(CHOICES[name])}"):
+            read(parameter(name, payload, "string"))
+
+    @pytest.mark.parametrize("text", ['{"type": "numeric"}', '{"payload": 2', "[2]", "null", "{}", '"2"', "\x00"])
+    def test_garbage_is_refused_as_it_was_written(self, text):
+        with pytest.raises(UsageError) as refused:
+            read({RUNTIME_PARAMETER + "CUSTOM_MODEL_WORKERS": text})
+        assert repr(text) in str(refused.value)
+
+
+def test_what_is_set_by_other_means_is_not_looked_at():
+    environ = {"MAX_WORKERS": "no", "DRUM_WEBSERVER_BACKLOG": "0", "DRUM_GUNICORN_MAX_REQUESTS": "5"}
+    assert read(environ, ignored=SETTINGS) == GunicornParameters(max_requests=5)
