@@ -85,8 +85,8 @@ class Settings:
     )
     server_type: str = _setting(
         "fastapi",
-        "Built-in model server: fastapi (uvicorn), flask, or gunicorn (Flask under gunicorn).",
-        convert.choice("fastapi", "flask", "gunicorn", uvicorn="fastapi"),
+        "Built-in model server: fastapi (uvicorn), flask, or gunicorn (Flask under gunicorn); drum: the installed DRUM.",
+        convert.choice("fastapi", "flask", "gunicorn", "drum", uvicorn="fastapi", werkzeug="flask"),
         metavar="TYPE",
         also=[RUNTIME_PARAMETER + "DRUM_SERVER_TYPE"],
     )
@@ -140,6 +140,12 @@ class Settings:
         "is ready: a server that knows no /ping is up all the same.",
         convert.url_path,
         metavar="PATH",
+    )
+    ready_failed: int = _setting(
+        "513",
+        "Status of an answer to --ready http that says that initialization failed for good; its message is the reason.",
+        convert.whole_number(400, 599),
+        metavar="STATUS",
     )
     startup_timeout: float = _setting(
         "600", "Seconds to become ready; not ready by then is a failure.", convert.seconds, metavar="S"
@@ -262,15 +268,43 @@ def resolve(chosen: Mapping[str, Value]) -> Settings:
 
 def arguments(settings: Settings, names: Iterable[str]) -> list[str]:
     """Return the arguments that hand the named settings to a child process; what is not set is left out."""
-    result = []
-    for name in names:
-        value = getattr(settings, name)
-        if isinstance(value, bool):
-            value = str(value).lower()
-        written = " ".join(value) if isinstance(value, tuple) else getattr(value, "value", value)
-        if written not in ("", ()):
-            result += [DECLARATIONS[name].option, str(written)]
-    return result
+    written = {name: _written(getattr(settings, name)) for name in names}
+    return [text for name, value in written.items() if value for text in (DECLARATIONS[name].option, value)]
+
+
+def _written(value: Any) -> str:
+    """Return `value` as a user would write it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return " ".join(value)
+    return str(getattr(value, "value", value))
+
+
+def from_options(options: object, environ: Mapping[str, str]) -> Settings:
+    """Return settings from the attributes of `options` that are called like settings, and are not None.
+
+    Args:
+        options: settings already, or anything else, an `argparse.Namespace` for example.
+        environ: says the rest.
+
+    Raises:
+        UsageError: a value cannot be read.
+    """
+    if isinstance(options, Settings):
+        return options
+    given = {name: getattr(options, name, None) for name in DECLARATIONS}
+    return resolve(choose({name: _written(value) for name, value in given.items() if value is not None}, environ))
+
+
+def from_environment(names: Iterable[str], environ: Mapping[str, str]) -> Settings:
+    """Return settings of which the named ones are what the environment says, and all others their defaults.
+
+    Raises:
+        UsageError: a value of those cannot be read.
+    """
+    chosen = choose({}, environ)
+    return resolve({**choose({}, {}), **{name: chosen[name] for name in names}})
 
 
 def from_arguments(argv: Sequence[str]) -> tuple[Settings, dict[str, str]]:
@@ -305,7 +339,7 @@ def runtime_parameter(text: str) -> str:
     """Return the payload of a DRUM runtime parameter: JSON with `type` and `payload`, or the plain text itself."""
     try:
         record = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     if isinstance(record, dict) and "payload" in record:
         payload = record["payload"]

@@ -150,7 +150,11 @@ class Supervised:
         address = self.address
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         sock.settimeout(TIMEOUT)
-        sock.connect(address.path or (address.client_host, address.port))
+        try:
+            sock.connect(address.path or (address.client_host, address.port))
+        except OSError:
+            sock.close()
+            raise
         return sock
 
     def request(

@@ -1,27 +1,46 @@
-"""A service under each framework: its front on its host, imported only when it is chosen."""
+"""The web frameworks behind one interface: each a front and its host, imported only when chosen."""
 
 import socket
 from collections.abc import Callable
-from functools import partial
+from typing import Any, Protocol
 
+from drum_supervisor.fronts.observer import Observer
 from drum_supervisor.hosts.process import StopSignals
 from drum_supervisor.services.messages import Service
 
-Serve = Callable[[socket.socket, StopSignals, Callable[[], None], float], None]
-"""Takes the listener, the stop signals, what to call when ready, and the seconds for draining."""
+
+class Front(Protocol):
+    """What a front offers; the modules `fronts.fastapi_front` and `fronts.flask_front` are such."""
+
+    def create_app(self, service: Service, name: str = ..., /) -> Any: ...
+    def mount(self, app: Any, service: Service) -> None: ...
+    def observe(self, app: Any, observer: Observer) -> None: ...
 
 
-def fastapi(service: Service) -> Serve:
-    """Return what serves `service` with FastAPI on uvicorn."""
+class Host(Protocol):
+    """What a host offers; the modules `hosts.uvicorn_host` and `hosts.werkzeug_host` are such."""
+
+    def serve(
+        self,
+        app: Any,
+        listener: socket.socket,
+        stop: StopSignals,
+        on_ready: Callable[[], None],
+        drain_seconds: float,
+    ) -> None: ...
+
+
+def fastapi() -> tuple[Front, Host]:
+    """Return FastAPI and uvicorn."""
     from drum_supervisor.fronts import fastapi_front  # noqa: PLC0415
     from drum_supervisor.hosts import uvicorn_host  # noqa: PLC0415
 
-    return partial(uvicorn_host.serve, fastapi_front.create_app(service))
+    return fastapi_front, uvicorn_host
 
 
-def flask(service: Service) -> Serve:
-    """Return what serves `service` with Flask on werkzeug's server."""
+def flask() -> tuple[Front, Host]:
+    """Return Flask and werkzeug's server."""
     from drum_supervisor.fronts import flask_front  # noqa: PLC0415
     from drum_supervisor.hosts import werkzeug_host  # noqa: PLC0415
 
-    return partial(werkzeug_host.serve, flask_front.create_app(service))
+    return flask_front, werkzeug_host

@@ -38,9 +38,18 @@ class StopSignals:
         os.set_blocking(self._writer, False)
 
     def install(self) -> None:
-        """Take the signals, also after somebody else took them: the user's code may have."""
-        for number in STOP_SIGNALS:
-            signal.signal(number, self._receive)
+        """Take the signals, also after somebody else took them: the user's code may have.
+
+        Outside of the main thread Python lets nobody have them.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                signal.signal(number, self._receive)
+
+    def close(self) -> None:
+        """Give the pipe back; the signals must be somebody else's by now."""
+        os.close(self._reader)
+        os.close(self._writer)
 
     def fileno(self) -> int:
         return self._reader
@@ -77,6 +86,42 @@ class StopSignals:
             raise Stopped
 
 
+@contextmanager
+def stop_signals() -> Iterator[StopSignals]:
+    """Take the signals for the block, and give them back."""
+    stop = StopSignals()
+    try:
+        with _handlers_restored():
+            stop.install()
+            yield stop
+    finally:
+        stop.close()
+
+
+@contextmanager
+def stop_signals_ignored() -> Iterator[None]:
+    """Let nobody stop the process within the block, which must be a short one; only in the main thread."""
+    with _handlers_restored() as may_install:
+        for number in STOP_SIGNALS if may_install else ():
+            signal.signal(number, signal.SIG_IGN)
+        yield
+
+
+@contextmanager
+def _handlers_restored() -> Iterator[bool]:
+    """Put the handlers of the stop signals back after the block; say whether this thread may set any."""
+    if threading.current_thread() is not threading.main_thread():
+        yield False
+        return
+    before = [(number, signal.getsignal(number)) for number in STOP_SIGNALS]
+    try:
+        yield True
+    finally:
+        for number, handler in before:
+            # None: not set from Python, and Python cannot set it again
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
 def take_listener(address: Address) -> socket.socket:
     """Return the listener of the supervisor; without one, bind `address` and say where.
 
@@ -95,9 +140,14 @@ def tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def drain_seconds(stop_timeout: float) -> float:
-    """Return how long requests may take after a stop, so that the process has ended when TERM becomes KILL."""
-    return max(stop_timeout - EXIT_SECONDS, stop_timeout / 2)
+def drain_seconds(stop_timeout: float, finish_seconds: float = 0.0) -> float:
+    """Return how long requests may take after a stop, so that the process has ended when TERM becomes KILL.
+
+    Args:
+        stop_timeout: seconds between the two.
+        finish_seconds: how long it may take from the last answer until the process exits.
+    """
+    return max(stop_timeout - finish_seconds - EXIT_SECONDS, stop_timeout / 2)
 
 
 def _exit_after(seconds: float, code: int) -> None:

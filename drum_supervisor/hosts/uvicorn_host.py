@@ -4,14 +4,16 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import uvicorn
 
+from drum_supervisor.fronts.asgi import Application, Message, Receive, Send
 from drum_supervisor.fronts.http1 import MAX_HEAD
 from drum_supervisor.fronts.wire import HEAD_SECONDS
+from drum_supervisor.hosts.logs import stderr_handler
 from drum_supervisor.hosts.process import StopSignals
 from drum_supervisor.hosts.uvicorn_connection import connection_class, is_idle, is_silent
 
@@ -24,11 +26,6 @@ SILENT_GRACE = 1.0
 
 _TICK = 1.0
 _ACCEPT_PAUSE = 0.5
-
-_Message = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[_Message]]
-_Send = Callable[[_Message], Awaitable[None]]
-Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 def serve(
@@ -77,12 +74,12 @@ class _Application:
         self.closing = False
         self._app = app
 
-    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
             return
 
-        async def send_closing(message: _Message) -> None:
+        async def send_closing(message: Message) -> None:
             if self.closing and message["type"] == "http.response.start":
                 others = [(name, value) for name, value in message.get("headers", []) if name.lower() != b"connection"]
                 message = {**message, "headers": [*others, (b"connection", b"close")]}
@@ -90,7 +87,7 @@ class _Application:
 
         await self._app(scope, receive, send_closing)
 
-    async def _live(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+    async def _live(self, scope: Message, receive: Receive, send: Send) -> None:
         try:
             await self._app(scope, receive, send)
         except BaseException as error:
@@ -235,8 +232,6 @@ def _log_to_stderr() -> None:
     """Let uvicorn say what goes wrong, and nothing else; the root logger is the user's."""
     logger = logging.getLogger("uvicorn")
     if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
-        logger.addHandler(handler)
+        logger.addHandler(stderr_handler())
     logger.setLevel(logging.WARNING)
     logger.propagate = False

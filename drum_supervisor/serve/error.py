@@ -62,8 +62,9 @@ def _framework_serves(
     """Serve with the framework of `server_type`; return whether it could be used."""
     try:
         with stop.ending_at_once():
-            serve = _FRAMEWORKS[server_type](service)
-        serve(listener, stop, progress.become_ready, drain)
+            front, host = _FRAMEWORKS[server_type]()
+            app = front.create_app(service)
+        host.serve(app, listener, stop, progress.become_ready, drain)
     except (Exception, SystemExit) as error:
         if progress.is_ready:
             raise
@@ -74,10 +75,11 @@ def _framework_serves(
 
 
 # gunicorn's master and workers would be two processes more for the same answers
-_FRAMEWORKS: dict[str, Callable[[Service], frameworks.Serve]] = {
+_FRAMEWORKS: dict[str, Callable[[], tuple[frameworks.Front, frameworks.Host]]] = {
     "fastapi": frameworks.fastapi,
     "flask": frameworks.flask,
     "gunicorn": frameworks.flask,
+    "drum": frameworks.flask,
 }
 
 

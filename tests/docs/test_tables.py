@@ -4,6 +4,7 @@ import pytest
 
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure import Cause
+from drum_supervisor.gunicorn_parameters import DECLARATIONS as PARAMETERS
 from drum_supervisor.settings import DECLARATIONS
 from tests.docs import render
 
@@ -34,3 +35,13 @@ def test_every_option_has_a_row():
 
 def test_cells_do_not_end_at_a_bar_in_their_text():
     assert render.table(["a"], [["x|y"]]).splitlines()[-1] == r"| x\|y |"
+
+
+@pytest.mark.parametrize("declared", PARAMETERS.values(), ids=lambda declared: declared.name)
+def test_every_parameter_of_gunicorn_has_a_row_with_its_range_and_default(declared):
+    page = (render.PAGES / "gunicorn.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{declared.name}`")]
+    _, names, accepted, default, *_ = (cell.strip() for cell in row.split("|"))
+    assert all(f"`{name}`" in names for name in declared.also)
+    assert accepted.startswith(declared.accepted)
+    assert default.startswith(declared.default or "unset")

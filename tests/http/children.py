@@ -1,5 +1,6 @@
 """Real child processes on a listener of the test, as the supervisor starts them, and raw requests to them."""
 
+import json
 import os
 import signal
 import socket
@@ -176,6 +177,9 @@ class Raw:
     status: int
     headers: Mapping[str, list[str]]
     body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
 
     def header(self, name: str) -> str:
         return ", ".join(self.headers.get(name, []))

@@ -130,3 +130,27 @@ def test_a_killed_model_server_is_replaced(start: Start) -> None:
     assert status["programs"][0]["pid"] != pid
     assert supervised.get("/ping").status == 200
     assert supervised.stop() == 0
+
+
+def test_a_bad_parameter_of_gunicorn_is_refused_before_anything_starts(start: Start) -> None:
+    given = ("--code-dir", "examples/diabetes", "--server-type", "gunicorn", "--workers", "1")
+    environ = {
+        "MLOPS_RUNTIME_PARAM_DRUM_GUNICORN_MAX_REQUESTS": '{"type": "numeric", "payload": 20000}',
+        "MAX_WORKERS": "x",
+    }
+    supervised = start(*given, **environ)
+    assert supervised.wait() == 2
+    assert "$MLOPS_RUNTIME_PARAM_DRUM_GUNICORN_MAX_REQUESTS: '20000' is not accepted" in supervised.last_line
+
+
+def test_parameters_of_gunicorn_reach_its_workers(start: Start) -> None:
+    given = ("--code-dir", "examples/diabetes", "--server-type", "gunicorn")
+    supervised = start(*given, DRUM_GUNICORN_MAX_REQUESTS="2")
+    supervised.until_phase("serving")
+
+    def workers() -> set[int]:
+        return {process["pid"] for process in supervised.get("/stats/").json()["drum_info"][1:]}
+
+    first = workers()
+    supervised.until(lambda: first and not first & workers())
+    assert supervised.stop() == 0

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from drum_supervisor.hosts.process import drain_seconds
+
 HEAD = """
 import os, signal, sys, threading
 from drum_supervisor.hosts.process import Stopped, StopSignals
@@ -83,3 +85,42 @@ def test_signal_on_the_way_out_does_not_change_the_exit_code():
         "stop.leave(3)\n"
     )
     assert result.returncode == 3
+
+
+def test_signals_are_given_back_after_the_block():
+    result = run(
+        "from drum_supervisor.hosts.process import STOP_SIGNALS, stop_signals, stop_signals_ignored\n"
+        "before = [signal.getsignal(number) for number in STOP_SIGNALS]\n"
+        "with stop_signals() as other:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print(other.requested, stop.requested)\n"
+        "with stop_signals_ignored():\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print(stop.requested)\n"
+        "print(before == [signal.getsignal(number) for number in STOP_SIGNALS])\n"
+    )
+    assert result.stdout.split("\n") == ["True False", "False", "True", ""]
+    assert result.returncode == 0
+
+
+def test_outside_of_the_main_thread_signals_are_left_alone():
+    result = run(
+        "from drum_supervisor.hosts.process import stop_signals, stop_signals_ignored\n"
+        "def work():\n"
+        "    with stop_signals() as other, stop_signals_ignored():\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print(other.requested)\n"
+        "thread = threading.Thread(target=work)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "print(stop.requested)\n"
+    )
+    assert result.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize(
+    ("stop_timeout", "finish", "drain"), [(25, 0, 23), (25, 6, 17), (4, 1, 2), (1, 0, 0.5), (0, 0, 0)]
+)
+def test_drain_leaves_time_for_what_follows(stop_timeout, finish, drain):
+    assert drain_seconds(stop_timeout, finish) == drain

@@ -4,6 +4,7 @@ import random
 import re
 import string
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,8 @@ from drum_supervisor.settings import (
     arguments,
     choose,
     from_arguments,
+    from_environment,
+    from_options,
     resolve,
     runtime_parameter,
 )
@@ -433,3 +436,32 @@ class TestArgumentsOfAChild:
     def test_bad_value_is_refused(self):
         with pytest.raises(UsageError, match="--workers: 'many' is not accepted"):
             from_arguments(["--workers", "many"])
+
+
+class TestFromOptions:
+    def test_settings_are_what_they_are(self):
+        settings = resolve(choose({}, {}))
+        assert from_options(settings, {"URL_PREFIX": "/p"}) is settings
+
+    def test_attributes_of_anything_are_read_as_a_user_writes_them(self):
+        options = SimpleNamespace(
+            address="[::1]:0", class_labels=["a", "b"], with_error_server=False, workers=3, code_dir=None, of_mine=1
+        )
+        settings = from_options(options, {"URL_PREFIX": "/p", "CODE_DIR": "/model", "MAX_WORKERS": "7"})
+        assert settings.address == Address("::1", 0)
+        assert (settings.class_labels, settings.with_error_server, settings.workers) == (("a", "b"), False, 3)
+        assert (settings.url_prefix, settings.code_dir) == ("/p", "/model")
+
+    def test_bad_value_is_a_sentence(self):
+        with pytest.raises(UsageError, match=r"--workers: '0' is not accepted"):
+            from_options(SimpleNamespace(workers=0), {})
+
+
+class TestFromEnvironment:
+    def test_only_what_is_named_is_read(self):
+        settings = from_environment(["url_prefix"], {"URL_PREFIX": "/p", "CODE_DIR": "/model", "MAX_WORKERS": "no"})
+        assert settings == replace(resolve(choose({}, {})), url_prefix="/p")
+
+    def test_bad_value_is_a_sentence(self):
+        with pytest.raises(UsageError, match=r"--stop-timeout: 'x' \(from \$DRUM_SUPERVISOR_STOP_TIMEOUT\)"):
+            from_environment(["stop_timeout"], {"DRUM_SUPERVISOR_STOP_TIMEOUT": "x"})
