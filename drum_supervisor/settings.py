@@ -85,8 +85,8 @@ class Settings:
     )
     server_type: str = _setting(
         "fastapi",
-        "Built-in model server: fastapi (uvicorn), flask, or gunicorn (Flask under gunicorn); drum: the installed DRUM.",
-        convert.choice("fastapi", "flask", "gunicorn", "drum", uvicorn="fastapi", werkzeug="flask"),
+        "Built-in model server: fastapi (uvicorn), flask, or gunicorn (Flask under gunicorn).",
+        convert.choice("fastapi", "flask", "gunicorn", uvicorn="fastapi"),
         metavar="TYPE",
         also=[RUNTIME_PARAMETER + "DRUM_SERVER_TYPE"],
     )
@@ -140,12 +140,6 @@ class Settings:
         "is ready: a server that knows no /ping is up all the same.",
         convert.url_path,
         metavar="PATH",
-    )
-    ready_failed: int = _setting(
-        "513",
-        "Status of an answer to --ready http that says that initialization failed for good; its message is the reason.",
-        convert.whole_number(400, 599),
-        metavar="STATUS",
     )
     startup_timeout: float = _setting(
         "600", "Seconds to become ready; not ready by then is a failure.", convert.seconds, metavar="S"

@@ -16,14 +16,13 @@ from drum_supervisor.contract.failure import Cause
 from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.settings import Settings
 from drum_supervisor.supervise import readiness, run_dir, tree
-from drum_supervisor.supervise.drum import command_of
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.output import Sink
 from drum_supervisor.supervise.policy import Limits, State
-from drum_supervisor.supervise.programs import Programs, is_shared, programs, render
+from drum_supervisor.supervise.programs import Command, Programs, is_shared, programs, render
 from drum_supervisor.supervise.status import status
 from drum_supervisor.supervise.timers import Timers
 
@@ -69,14 +68,13 @@ def _supervise(
 ) -> tuple[int, str]:
     if not argv and settings.server_type == "gunicorn":
         gunicorn_parameters.read(environ, ignored=gunicorn_parameters.SETTINGS)  # refused here, not by the child
-    command = command_of(settings, argv, environ)
-    shared = is_shared(settings, command)
+    shared = is_shared(settings, Command(tuple(argv)))
     listener, address = _bind(settings, shared, stack)
     directory = run_dir.make(settings.run_dir, environ)
     stack.callback(os.close, run_dir.lock(directory))
     stack.callback(directory.remove)  # ours only once it is locked
     directory.failure.unlink(missing_ok=True)  # of an earlier supervisor
-    found = programs(settings, command, address, directory)
+    found = programs(settings, argv, address, directory)
     configuration = render(found, directory)
     directory.write(directory.configuration, configuration)
     directory.write(directory.address, f"{address}\n")
