@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property, partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +27,7 @@ from drum_supervisor.hosts.process import (
     tell,
 )
 from drum_supervisor.hosts.progress import Progress
+from drum_supervisor.model.extension import extend
 from drum_supervisor.model.loading import load
 from drum_supervisor.resource_monitor import ResourceMonitor
 from drum_supervisor.services.failure import FailureService
@@ -165,6 +167,8 @@ class DrumRuntime:
         is_reported = failure is not None and self.progress.supervised
         # The supervisor stops a program that has reported its failure: the rest is still to be sent.
         with stop_signals_ignored() if is_reported else nullcontext():
+            if is_reported:
+                self._close_listener()  # no client waits for somebody who will not answer
             if failure is not None:
                 self._tell(failure)
             self._shut_down()
@@ -172,9 +176,12 @@ class DrumRuntime:
             with _guarded("The error server cannot run"):
                 self.progress.fail(failure)
                 self._serve_error(failure)
+        self._close_listener()
+        return exc_value is None
+
+    def _close_listener(self) -> None:
         if self._listener is not None:
             self._listener.close()
-        return exc_value is None
 
     def _is_failure(self, error: BaseException | None) -> bool:
         """Whether `error` means that the initialization failed: an exit does, somebody's stop does not."""
@@ -294,9 +301,18 @@ class CMRunner:
         # Under gunicorn the whole server is the master, and whatever is below it.
         monitor = ResourceMonitor(pid=os.getppid() if settings.server_type == "gunicorn" else None)
         service = ModelService(model, settings, monitor=monitor)
-        worker = self._worker = Worker(service, runtime.telemetry, settings.server_type, self.app, self.worker_ctx)
+        extend_app = partial(self._extend, model.code_dir)
+        worker = self._worker = Worker(
+            service, runtime.telemetry, settings.server_type, self.app, self.worker_ctx, extend_app
+        )
         worker.context.add_closeable(monitor)
+        worker.context.add_closeable(service)
         return worker
+
+    def _extend(self, code_dir: Path, framework: str, app: Any) -> None:
+        reach = self.runtime.progress.reach
+        if extend(app, framework, code_dir, reach):
+            reach(STARTING_SERVER)
 
 
 def finish_seconds(settings: Settings) -> float:
