@@ -57,6 +57,18 @@ def seconds(value: str) -> float:
     return number
 
 
+def seconds_up_to(most: float) -> Callable[[str], float]:
+    """Return a reader of durations that are not longer than `most` seconds."""
+
+    def read(value: str) -> float:
+        number = seconds(value)
+        if number > most:
+            raise ValueError(f"give seconds, from 0 to {most:g}")
+        return number
+
+    return read
+
+
 def byte_size(value: str) -> int:
     """Read a number of bytes: 1048576, 512K, 100M, 2GB, 1.5GiB (units are powers of 1024)."""
     match = re.fullmatch(r"\s*([0-9]{1,30}(?:\.[0-9]{1,6})?)\s*([KMG]?)(?:iB|B)?\s*", value, re.IGNORECASE | re.ASCII)

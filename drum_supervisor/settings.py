@@ -64,6 +64,11 @@ def _setting(
     return field(metadata={"declaration": (default, read, help, metavar, tuple(also), off)})
 
 
+def _parameter(*names: str) -> list[str]:
+    """Return the variables of DRUM's runtime parameters, by either of their names."""
+    return [variable for name in names for variable in (RUNTIME_PARAMETER + name, name)]
+
+
 @dataclass(frozen=True)
 class Settings:
     """The effective settings of one supervisor. Empty text and empty tuples mean: not set."""
@@ -85,8 +90,8 @@ class Settings:
     )
     server_type: str = _setting(
         "fastapi",
-        "Built-in model server: fastapi (uvicorn), flask, or gunicorn (Flask under gunicorn).",
-        convert.choice("fastapi", "flask", "gunicorn", uvicorn="fastapi"),
+        "Built-in model server: fastapi (uvicorn), flask, or gunicorn (Flask under gunicorn); drum: installed DRUM.",
+        convert.choice("fastapi", "flask", "gunicorn", "drum", uvicorn="fastapi", werkzeug="flask"),
         metavar="TYPE",
         also=[RUNTIME_PARAMETER + "DRUM_SERVER_TYPE"],
     )
@@ -110,6 +115,28 @@ class Settings:
         metavar="N",
         also=[RUNTIME_PARAMETER + "CUSTOM_MODEL_WORKERS", "MAX_WORKERS"],
     )
+    max_concurrent_requests: int = _setting(
+        "1",
+        "Predictions that each process makes at the same time, in as many threads: more need a model that is safe "
+        "under threads.",
+        convert.whole_number(1, 10000),
+        metavar="N",
+        also=_parameter("DRUM_MAX_CONCURRENT_REQUESTS", "DRUM_FASTAPI_EXECUTOR_WORKERS"),
+    )
+    max_queue_depth: int = _setting(
+        "1000",
+        "Predictions that may wait for their turn in each process; further ones are answered with 503.",
+        convert.whole_number(0, 10**6),
+        metavar="N",
+        also=_parameter("DRUM_MAX_QUEUE_DEPTH"),
+    )
+    request_timeout: float = _setting(
+        "0",
+        "Seconds until a prediction that has not ended, or not begun, is answered with 504; 0: never.",
+        convert.seconds_up_to(3600),
+        metavar="S",
+        also=_parameter("DRUM_CLIENT_REQUEST_TIMEOUT"),
+    )
     max_body: int = _setting(
         "128M", "Largest request body the built-in model server takes.", convert.byte_size, metavar="SIZE"
     )
@@ -118,7 +145,7 @@ class Settings:
         "Connections the kernel keeps waiting while nothing accepts them.",
         convert.whole_number(1, 10000),
         metavar="N",
-        also=[RUNTIME_PARAMETER + "DRUM_WEBSERVER_BACKLOG", "DRUM_WEBSERVER_BACKLOG"],
+        also=_parameter("DRUM_WEBSERVER_BACKLOG"),
     )
     listener: str = _setting(
         "auto",
@@ -140,6 +167,12 @@ class Settings:
         "is ready: a server that knows no /ping is up all the same.",
         convert.url_path,
         metavar="PATH",
+    )
+    ready_failed: int = _setting(
+        "513",
+        "Status of an answer to --ready http that says that initialization failed for good; its message is the reason.",
+        convert.whole_number(400, 599),
+        metavar="STATUS",
     )
     startup_timeout: float = _setting(
         "600", "Seconds to become ready; not ready by then is a failure.", convert.seconds, metavar="S"

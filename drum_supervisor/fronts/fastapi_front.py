@@ -5,18 +5,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-import anyio.to_thread
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from drum_supervisor.fronts.asgi import ObservedApplication, headers_of, path_of
+from drum_supervisor.fronts.body import BodyKeeper
 from drum_supervisor.fronts.observer import Observer
-from drum_supervisor.fronts.wire import CLIENT_GONE, BodyKeeper, has_body, response_headers, too_slow
-from drum_supervisor.services.messages import CLOSE, Effort, Plan, Request, Response, Service
-
-# How many answers of each effort are made at once, in threads; all others wait without one.
-_THREADS = {Effort.SHORT: 1, Effort.LONG: 40}
+from drum_supervisor.fronts.wire import CLIENT_GONE, has_body, response_headers, too_slow
+from drum_supervisor.services.messages import CLOSE, Pending, Plan, Response, Service
 
 # Newer releases of FastAPI observe each request once more, probes too, when there are global providers; older ones
 # take any argument and ignore it.
@@ -43,12 +39,11 @@ def create_app(service: Service, title: str = "drum_supervisor") -> FastAPI:
 
 def mount(app: FastAPI, service: Service) -> None:
     """Let `service` answer every request to `app` that no route of the application takes."""
-    limiters: dict[Effort, CapacityLimiter] = {}  # made in the event loop
     no_route = app.router.default
 
     async def default(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await _serve(service, limiters, scope, receive, send)
+            await _serve(service, scope, receive, send)
         else:
             await no_route(scope, receive, send)
 
@@ -77,23 +72,24 @@ def add_lifespan(app: FastAPI, lifespan: Callable[[FastAPI], AbstractAsyncContex
     app.router.lifespan_context = both
 
 
-async def _serve(
-    service: Service, limiters: dict[Effort, CapacityLimiter], scope: Scope, receive: Receive, send: Send
-) -> None:
+async def _serve(service: Service, scope: Scope, receive: Receive, send: Send) -> None:
     method, path = scope["method"].upper(), path_of(scope)
     plan = service.plan(method, path)
     headers = headers_of(scope)
-    keeper = BodyKeeper(plan.keep)
-    broken = await _read_body(keeper, receive, plan) if has_body(headers) else ""
-    body = b"" if broken else keeper.body()
-    query = scope["query_string"].decode("latin-1")
-    request = Request(method, path, query, headers, body, keeper.too_large, broken)
-    if plan.effort is Effort.NONE:
-        response = service.answer(request)
-    else:
-        limiter = limiters.setdefault(plan.effort, CapacityLimiter(_THREADS[plan.effort]))
-        response = await anyio.to_thread.run_sync(service.answer, request, limiter=limiter)
+    with BodyKeeper(plan.keep) as keeper:
+        broken = await _read_body(keeper, receive, plan) if has_body(headers) else ""
+        query = scope["query_string"].decode("latin-1")
+        response = service.answer(keeper.request(method, path, query, headers, broken))
+        if isinstance(response, Pending):
+            response = await _outcome(response)
     await _send(response, send, head_only=method == "HEAD", closing=bool(broken))
+
+
+async def _outcome(pending: Pending) -> Response:
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(pending.future), pending.seconds)
+    except asyncio.TimeoutError:
+        return pending.too_late
 
 
 async def _read_body(keeper: BodyKeeper, receive: Receive, plan: Plan) -> str:
@@ -110,7 +106,11 @@ async def _keep(keeper: BodyKeeper, receive: Receive) -> bool:
         message: Message = await receive()
         if message["type"] == "http.disconnect":
             return False
-        keeper.add(message.get("body", b""))
+        piece = message.get("body", b"")
+        if keeper.needs_disk(piece):
+            await asyncio.to_thread(keeper.add, piece)
+        else:
+            keeper.add(piece)
         if not message.get("more_body", False):
             return True
 

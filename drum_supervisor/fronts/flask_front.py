@@ -2,17 +2,19 @@
 
 import socket
 from collections.abc import Mapping, MutableMapping
+from concurrent.futures import TimeoutError as FutureTimeoutError  # another one than TimeoutError before 3.11
 from contextlib import suppress
 from typing import Any
 
 from flask import Flask, request
 from flask import Response as FlaskResponse
 
+from drum_supervisor.fronts.body import BodyKeeper
 from drum_supervisor.fronts.deadlines import Deadlines
 from drum_supervisor.fronts.observer import Observer
-from drum_supervisor.fronts.wire import BAD_CHUNKS, CLIENT_GONE, PIECE, BodyKeeper, has_body, response_headers, too_slow
+from drum_supervisor.fronts.wire import BAD_CHUNKS, CLIENT_GONE, PIECE, has_body, response_headers, too_slow
 from drum_supervisor.fronts.wsgi import ObservedApplication, headers_of, path_of
-from drum_supervisor.services.messages import Plan, Request, Response, Service
+from drum_supervisor.services.messages import Pending, Plan, Response, Service
 
 # Where a WSGI server puts the connection: not in the standard, but werkzeug and gunicorn do.
 _CONNECTIONS = ("werkzeug.socket", "gunicorn.socket")
@@ -64,12 +66,19 @@ def _answer(service: Service, environ: MutableMapping[str, Any], deadlines: Dead
     method, path = environ["REQUEST_METHOD"].upper(), path_of(environ)
     plan = service.plan(method, path)
     headers = headers_of(environ)
-    keeper, broken = BodyKeeper(plan.keep), ""
-    if has_body(headers):
-        broken = _read_body(keeper, environ, plan, deadlines)
-    body = b"" if broken else keeper.body()
-    query = environ.get("QUERY_STRING", "")
-    return service.answer(Request(method, path, query, headers, body, keeper.too_large, broken))
+    with BodyKeeper(plan.keep) as keeper:
+        broken = _read_body(keeper, environ, plan, deadlines) if has_body(headers) else ""
+        query = environ.get("QUERY_STRING", "")
+        response = service.answer(keeper.request(method, path, query, headers, broken))
+        return _outcome(response) if isinstance(response, Pending) else response
+
+
+def _outcome(pending: Pending) -> Response:
+    try:
+        return pending.future.result(pending.seconds)
+    except FutureTimeoutError:
+        pending.future.cancel()
+        return pending.too_late
 
 
 def _connection(environ: Mapping[str, Any]) -> socket.socket | None:

@@ -15,6 +15,7 @@ from enum import Enum
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
+from drum_supervisor.fronts.body import BodyKeeper
 from drum_supervisor.fronts.http1 import (
     BadBodyError,
     BadRequestError,
@@ -28,12 +29,11 @@ from drum_supervisor.fronts.wire import (
     CLIENT_GONE,
     HEAD_SECONDS,
     PIECE,
-    BodyKeeper,
     response_headers,
     split_target,
     too_slow,
 )
-from drum_supervisor.services.messages import CLOSE, Request, Response, Service, message_response
+from drum_supervisor.services.messages import CLOSE, Pending, Response, Service, message_response
 
 MAX_CONNECTIONS = 1000
 ANSWER_SECONDS = 30.0
@@ -249,10 +249,12 @@ def _answer(connection: socket.socket, service: Service, head: Head, rest: bytes
     method = head.method.upper()
     path, query = split_target(head.target)
     plan = service.plan(method, path)
-    keeper = BodyKeeper(plan.keep)
-    broken = yield from _read_body(connection, head, rest, keeper, plan.drain_seconds)
-    body = b"" if broken else keeper.body()
-    return service.answer(Request(method, path, query, head.headers, body, keeper.too_large, broken))
+    with BodyKeeper(plan.keep) as keeper:
+        broken = yield from _read_body(connection, head, rest, keeper, plan.drain_seconds)
+        response = service.answer(keeper.request(method, path, query, head.headers, broken))
+    if isinstance(response, Pending):
+        raise TypeError("this server is for services that answer at once")
+    return response
 
 
 def _read_body(

@@ -5,7 +5,6 @@ import socket
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from io import BytesIO
 
 from drum_supervisor.services.messages import Response
 
@@ -88,33 +87,3 @@ def wait_for_close(connection: socket.socket, seconds: float) -> None:
             connection.settimeout(left)
             if not connection.recv(PIECE):
                 return
-
-
-class BodyKeeper:
-    """Takes a body piece by piece and keeps it as long as it is not longer than `limit`; 0 keeps nothing.
-
-    Attributes:
-        length: of all that was taken.
-        too_large: it was longer than a limit that is not 0; what had been kept is thrown away.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.length = 0
-        self.too_large = False
-        self._limit = limit
-        self._kept = BytesIO()  # getvalue() shares its memory: the body is in memory once
-
-    def add(self, piece: bytes) -> None:
-        """Take the next piece."""
-        self.length += len(piece)
-        if not self._limit or self.too_large:
-            return
-        if self._kept.tell() + len(piece) > self._limit:
-            self.too_large = True
-            self._kept = BytesIO()
-        else:
-            self._kept.write(piece)
-
-    def body(self) -> bytes:
-        """Return what was kept."""
-        return self._kept.getvalue()

@@ -3,8 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -24,6 +26,8 @@ class Request:
         body: empty unless the service's plan keeps it.
         body_too_large: the body was longer than the plan allows; it was read to its end and thrown away.
         body_broken: why the body could not be read to its end (bad chunking, the client went silent); else empty.
+        body_unkept: why the body could not be kept (the disk is full); else empty.
+        file: has a body that is too large for the memory; `body` is empty then.
     """
 
     method: str
@@ -33,6 +37,15 @@ class Request:
     body: bytes = b""
     body_too_large: bool = False
     body_broken: str = ""
+    body_unkept: str = ""
+    file: BinaryIO | None = None
+
+    def content(self) -> bytes:
+        """Return the body, wherever it is kept."""
+        if self.file is None:
+            return self.body
+        self.file.seek(0)
+        return self.file.read()
 
 
 @dataclass(frozen=True)
@@ -45,12 +58,19 @@ class Response:
     headers: Headers = ()
 
 
-class Effort(Enum):
-    """What an answer takes. All but NONE must not run on an event loop, and SHORT must not wait behind LONG."""
+@dataclass(frozen=True)
+class Pending:
+    """An answer that takes long, and is being made somewhere else.
 
-    NONE = "none"
-    SHORT = "milliseconds, to read files"
-    LONG = "as long as a prediction"
+    Attributes:
+        future: the answer; it never has an exception, unless it is cancelled.
+        seconds: how long to wait for it; None: as long as it takes.
+        too_late: the answer after that; then `future` is cancelled.
+    """
+
+    future: "Future[Response]"
+    seconds: float | None = None
+    too_late: Response = field(default_factory=lambda: Response(504))
 
 
 @dataclass(frozen=True)
@@ -59,12 +79,10 @@ class Plan:
 
     Attributes:
         keep: how many bytes of the body to keep, at most; 0: drain it unread.
-        effort: what the answer takes.
         drain_seconds: how long to read a body in all, before the answer is given anyway.
     """
 
     keep: int = 0
-    effort: Effort = Effort.NONE
     drain_seconds: float = 60.0
 
 
@@ -74,8 +92,8 @@ class Service(Protocol):
     def plan(self, method: str, path: str) -> Plan:
         """Return how to treat a request for `path`; called when its head has arrived."""
 
-    def answer(self, request: Request) -> Response:
-        """Answer `request`. Never raises."""
+    def answer(self, request: Request) -> Response | Pending:
+        """Answer `request`. Returns at once, and never raises."""
 
 
 def json_response(status: int, content: Any, headers: Headers = ()) -> Response:

@@ -1,22 +1,24 @@
 """The model service: what a ready model server answers. Paths and shapes are DRUM's."""
 
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
 from drum_supervisor import __version__
 from drum_supervisor.contract.masking import mask_secrets
+from drum_supervisor.model.drum_names import user_http_answer
 from drum_supervisor.model.errors import PayloadError, ResultError
 from drum_supervisor.model.model import Model
 from drum_supervisor.model.target import TargetType
 from drum_supervisor.request_state import current_request
 from drum_supervisor.resource_monitor import ResourceMonitor
-from drum_supervisor.services.messages import Effort, Plan, Request, Response, json_response, message_response
-from drum_supervisor.services.routes import RequestError, Route, Router
+from drum_supervisor.services.messages import Pending, Plan, Request, Response, json_response, message_response
+from drum_supervisor.services.routes import Handler, RequestError, Route, Router
+from drum_supervisor.services.turns import QueueFullError, Turns
 from drum_supervisor.settings import Settings
 from drum_supervisor.stats_collector import StatsCollector
 
@@ -32,18 +34,24 @@ _INVOKE = ("/invocations",)
 RUN_PREDICTOR = "run_predictor_total"
 _START, _FINISH = "start", "finish"
 
+_BUSY = "the model has too many requests to answer"
+_SLOW = "the model has not answered within"
+_TRY_AGAIN = (("Retry-After", "1"),)
+
+# Says that the user's code has chosen status and message.
+_USER_ERROR = (("X-Drum-User-Http-Error", "true"),)
+
 _LONGEST_MESSAGE = 4000
 
 _log = logging.getLogger(__name__)
 
 
 class ModelService:
-    """Answers probes at once, and predictions one after the other: users' models are rarely thread-safe.
+    """Answers probes at once, and predictions when it is their turn: users' models are rarely thread-safe.
 
     Args:
         model: the loaded model.
-        settings: prefix, largest body and server type.
-        at_once: how many predictions may run in the model at the same time.
+        settings: prefix, server type, and the limits: of bodies, of predictions at the same time, and of waiting.
         monitor: measures what `/stats/` tells; this process, if there is none.
     """
 
@@ -51,12 +59,12 @@ class ModelService:
         self,
         model: Model,
         settings: Settings,
-        at_once: int = 1,
         monitor: ResourceMonitor | None = None,
     ) -> None:
         self._model = model
         self._settings = settings
-        self._turns = threading.BoundedSemaphore(at_once)
+        self._turns = Turns(settings.max_concurrent_requests, settings.max_queue_depth, "prediction")
+        self._stats_turns = Turns(1, name="stats")
         self._monitor = monitor or ResourceMonitor()
         self._stats = StatsCollector()
         self._stats.register_report(RUN_PREDICTOR, _START, _FINISH)
@@ -68,29 +76,47 @@ class ModelService:
 
     def plan(self, method: str, path: str) -> Plan:
         """Keep the body of predictions, and of nothing else."""
-        effort = self._router.effort(method, path)
-        return Plan(keep=self._settings.max_body if effort is Effort.LONG else 0, effort=effort)
+        return Plan(keep=self._settings.max_body if self._router.keeps_body(method, path) else 0)
 
     def route_name(self, path: str) -> str:
         """Return the path as the tables of routes have it, without prefix and trailing slash; empty for no route."""
         return self._router.name(path)
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: Request) -> Response | Pending:
         """Answer `request`; whatever the user's code raises, an exit included, becomes a 500."""
         try:
-            response = self._router.answer(request)
+            route = self._router.find(request.method, request.path)
+            if route.turns is None:
+                return self._handle(route.handler, request)
+            pending = route.turns.submit(partial(self._handle, route.handler, request))
+        except RequestError as error:
+            return _signed(message_response(error.status, f"ERROR: {error}", error.headers))
+        except QueueFullError as error:
+            return _signed(message_response(503, f"ERROR: {_BUSY}: {error}", _TRY_AGAIN))
+        seconds = self._settings.request_timeout
+        too_late = message_response(504, f"ERROR: {_SLOW} {seconds:g} seconds", _TRY_AGAIN)
+        return Pending(pending, seconds or None, _signed(too_late))
+
+    def close(self) -> None:
+        """End the threads that make predictions, when they have nothing left to do."""
+        self._turns.close()
+        self._stats_turns.close()
+
+    def _handle(self, handler: Handler, request: Request) -> Response:
+        try:
+            response = handler(request)
         except RequestError as error:
             response = message_response(error.status, f"ERROR: {error}", error.headers)
         except PayloadError as error:
             response = message_response(422, f"ERROR: {error}")
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # noqa: BLE001 - sys.exit in a hook must not end the server
+            if (answer := user_http_answer(error)) is not None:
+                return _signed(message_response(*answer, _USER_ERROR))
             _log.exception("%s %r failed", request.method, request.path)
             if (state := current_request()) is not None:
                 state.error = error
             response = message_response(500, f"ERROR: {_described(error)}")
-        return replace(response, headers=(*response.headers, ("X-Drum-Version", VERSION)))
+        return _signed(response)
 
     def _table(self) -> tuple[Route, ...]:
         is_structured = self._model.target.is_structured
@@ -101,37 +127,37 @@ class ModelService:
             *(Route(path, _READ, _ok) for path in _PROBES),
             Route("/info", _READ, self._info),
             Route("/capabilities", _READ, _capabilities),
-            Route("/stats", ("GET",), self._tell_stats, Effort.SHORT),
-            *(Route(path, ("POST",), predict, Effort.LONG) for path in _PREDICT),
-            *(Route(path, ("POST",), predict_unstructured, Effort.LONG) for path in _PREDICT_UNSTRUCTURED),
-            *(Route(path, ("POST",), invoke, Effort.LONG) for path in _INVOKE),
+            Route("/stats", ("GET",), self._tell_stats, self._stats_turns),
+            *(Route(path, ("POST",), predict, self._turns, keeps_body=True) for path in _PREDICT),
+            *(
+                Route(path, ("POST",), predict_unstructured, self._turns, keeps_body=True)
+                for path in _PREDICT_UNSTRUCTURED
+            ),
+            *(Route(path, ("POST",), invoke, self._turns, keeps_body=True) for path in _INVOKE),
         )
 
     def _predict(self, request: Request) -> Response:
         body, content_type = self._body(request), request.headers.get("content-type", "")
-        with self._turn():
+        with self._measured():
             content = self._model.predict(body, content_type)
         return json_response(200, content)
 
     def _predict_unstructured(self, request: Request) -> Response:
         body, content_type = self._body(request), request.headers.get("content-type", "")
         query = dict(parse_qsl(request.query, keep_blank_values=True))
-        with self._turn():
+        with self._measured():
             output = self._model.predict_unstructured(body, content_type, query, CaselessHeaders(request.headers))
         return Response(200, output.body, output.content_type)
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Wait until the model is free for the block, and measure it."""
-        with self._turns:
-            self._stats.round()
-            self._stats.mark(_START)
-            try:
-                yield
-            except BaseException:
-                self._stats.mark_failed()
-                raise
-            self._stats.mark(_FINISH)
+    def _measured(self) -> Iterator[None]:
+        self._stats.mark(_START)
+        try:
+            yield
+        except BaseException:
+            self._stats.mark_failed()
+            raise
+        self._stats.mark(_FINISH)
 
     def _tell_stats(self, _: Request) -> Response:
         resources = self._monitor.collect_resources_info(current_request())
@@ -144,7 +170,9 @@ class ModelService:
             raise RequestError(413, f"the body is larger than {limit} bytes; --max-body sets this limit")
         if request.body_broken:
             raise RequestError(400, f"the body could not be read: {request.body_broken}")
-        return request.body
+        if request.body_unkept:
+            raise RequestError(503, f"the body could not be kept: {request.body_unkept}", _TRY_AGAIN)
+        return request.content()
 
     def _info(self, _: Request) -> Response:
         model = self._model
@@ -155,7 +183,7 @@ class ModelService:
             "drumVersion": VERSION,
             "drumServer": self._settings.server_type,
             "modelMetadata": dict(model.metadata) or None,
-            "predictor": "custom.py",
+            "predictor": model.predictor_name,
             **_label_info(model),
         }
         return json_response(200, content)
@@ -172,6 +200,10 @@ class CaselessHeaders(dict[str, str]):
 
     def get(self, name: str, default: Any = None) -> Any:
         return super().get(name.lower(), default)
+
+
+def _signed(response: Response) -> Response:
+    return replace(response, headers=(*response.headers, ("X-Drum-Version", VERSION)))
 
 
 def _ok(_: Request) -> Response:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from drum_supervisor.services.messages import Effort, Request, Response
+from drum_supervisor.services.messages import Request, Response
+from drum_supervisor.services.turns import Turns
 
 Handler = Callable[[Request], Response]
 
@@ -16,13 +17,15 @@ class Route:
         path: with the prefix.
         methods: that the handler answers; OPTIONS comes on top.
         handler: answers a request.
-        effort: what that takes.
+        turns: make that handler's answers; None: it answers at once.
+        keeps_body: whether it needs the body of a request.
     """
 
     path: str
     methods: tuple[str, ...]
     handler: Handler
-    effort: Effort = Effort.NONE
+    turns: "Turns | None" = None
+    keeps_body: bool = False
 
     @property
     def allow(self) -> str:
@@ -56,27 +59,25 @@ class Router:
         """Return the path of the route as the service declares it; empty when there is none for `path`."""
         return self._names.get(path, "")
 
-    def effort(self, method: str, path: str) -> Effort:
-        """Return what the answer to such a request takes."""
+    def keeps_body(self, method: str, path: str) -> bool:
+        """Return whether the body of such a request is needed."""
         route = self._by_path.get(path)
-        return route.effort if route is not None and method in route.methods else Effort.NONE
+        return route is not None and route.keeps_body and method in route.methods
 
-    def answer(self, request: Request) -> Response:
-        """Answer by the handler of the request's route.
+    def find(self, method: str, path: str) -> Route:
+        """Return the route of a request.
 
         Raises:
             RequestError: no such path, or not with this method.
         """
-        route = self._by_path.get(request.path)
+        route = self._by_path.get(path)
         if route is None:
-            raise RequestError(404, f"there is nothing at {request.path[:200]}")
-        if request.method == "OPTIONS":
-            return Response(204, headers=(("Allow", route.allow),))
-        if request.method not in route.methods:
-            raise RequestError(
-                405, f"{request.path} answers {route.allow}, not {request.method[:20]}", (("Allow", route.allow),)
-            )
-        return route.handler(request)
+            raise RequestError(404, f"there is nothing at {path[:200]}")
+        if method == "OPTIONS":
+            return Route(path, ("OPTIONS",), lambda _: Response(204, headers=(("Allow", route.allow),)))
+        if method not in route.methods:
+            raise RequestError(405, f"{path} answers {route.allow}, not {method[:20]}", (("Allow", route.allow),))
+        return route
 
 
 def both_forms(prefix: str, path: str) -> tuple[str, ...]:

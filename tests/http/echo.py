@@ -14,7 +14,8 @@ from drum_supervisor.contract.listener import parse_address
 from drum_supervisor.contract.report import Reporter
 from drum_supervisor.hosts.process import StopSignals, take_listener
 from drum_supervisor.hosts.progress import Progress
-from drum_supervisor.services.messages import Effort, Plan, Request, Response, json_response
+from drum_supervisor.services.messages import Pending, Plan, Request, Response, json_response
+from drum_supervisor.services.turns import Turns
 
 SHOWN = ("accept", "content-type", "x-twice", "x-empty")
 
@@ -22,23 +23,37 @@ SHOWN = ("accept", "content-type", "x-twice", "x-empty")
 class EchoService:
     """Says what it was asked. The path decides on the plan.
 
-    `/keep/N` keeps N bytes of the body, `/hurry/N` drains it for N seconds, `/block/FIFO` blocks until the FIFO is
-    written to, `/short` takes a thread for a moment, `/status/N` answers N.
+    `/keep/N` keeps N bytes of the body, `/hurry/N` drains it for N seconds, `/block/FIFO` takes until the FIFO is
+    written to, `/late/N/FIFO` too, but the client waits N seconds only, `/status/N` answers N.
     """
+
+    def __init__(self) -> None:
+        self._turns = Turns(100)
 
     def plan(self, method: str, path: str) -> Plan:
         kind, _, value = path[1:].partition("/")
         if kind == "keep":
-            return Plan(keep=int(value), effort=Effort.LONG)
+            return Plan(keep=int(value))
         if kind == "hurry":
             return Plan(keep=1000, drain_seconds=float(value))
-        return Plan(effort={"block": Effort.LONG, "short": Effort.SHORT}.get(kind, Effort.NONE))
+        return Plan()
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: Request) -> Response | Pending:
         kind, _, value = request.path[1:].partition("/")
         if kind == "block":
-            with open(f"/{value}", encoding="utf-8") as fifo:
-                fifo.read()
+            return Pending(self._turns.submit(lambda: self._answer_after(f"/{value}", request)))
+        if kind == "late":
+            seconds, _, fifo = value.partition("/")
+            answer = self._turns.submit(lambda: self._answer_after(f"/{fifo}", request))
+            return Pending(answer, float(seconds), json_response(504, {"too": "late"}))
+        return self._answer(request, kind, value)
+
+    def _answer_after(self, fifo: str, request: Request) -> Response:
+        with open(fifo, encoding="utf-8") as gate:
+            gate.read()
+        return self._answer(request, "", "")
+
+    def _answer(self, request: Request, kind: str, value: str) -> Response:
         status = int(value) if kind == "status" else 400 if request.body_broken else 200
         headers = (("X-Echo", request.method), ("X_Echo_Path", str(len(request.path))))
         if status in (204, 304):

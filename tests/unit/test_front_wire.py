@@ -7,7 +7,6 @@ import pytest
 
 from drum_supervisor.fronts.deadlines import Deadlines
 from drum_supervisor.fronts.wire import (
-    BodyKeeper,
     has_body,
     merge_headers,
     response_headers,
@@ -58,22 +57,6 @@ def test_headers_are_merged():
 )
 def test_body_is_announced(headers, announced):
     assert has_body(headers) is announced
-
-
-def test_body_is_kept_up_to_its_limit():
-    keeper = BodyKeeper(4)
-    keeper.add(b"01")
-    keeper.add(b"23")
-    assert (keeper.body(), keeper.too_large) == (b"0123", False)
-    keeper.add(b"4")
-    keeper.add(b"5")
-    assert (keeper.body(), keeper.too_large, keeper.length) == (b"", True, 6)
-
-
-def test_body_that_nobody_wants_is_not_too_large():
-    keeper = BodyKeeper(0)
-    keeper.add(b"0123")
-    assert (keeper.body(), keeper.too_large, keeper.length) == (b"", False, 4)
 
 
 def test_headers_of_a_response_describe_its_body():

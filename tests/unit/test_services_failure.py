@@ -12,7 +12,7 @@ import pytest
 
 from drum_supervisor.contract.failure import Cause, ErrorDetail, FailureReport, write_failure
 from drum_supervisor.services.failure import FailureService, ReportFile, prefers_html
-from drum_supervisor.services.messages import Effort, Plan, Request, Response
+from drum_supervisor.services.messages import Plan, Request, Response
 from drum_supervisor.services.starting import StartingService
 
 REPORT = FailureReport(
@@ -79,7 +79,7 @@ def test_every_answer_closes_is_not_kept_and_says_who_answered(path):
 
 @pytest.mark.parametrize("path", [*PINGS, *OTHERS])
 def test_every_body_is_drained(path):
-    assert service_of().plan("POST", path) == Plan(keep=0, effort=Effort.NONE, drain_seconds=30.0)
+    assert service_of().plan("POST", path) == Plan(keep=0, drain_seconds=30.0)
 
 
 def test_only_paths_under_the_prefix_are_probes():
@@ -243,7 +243,7 @@ def test_while_starting_liveness_is_200(path):
     response = StartingService("/v1").answer(Request("GET", path))
     assert (response.status, content_of(response)) == (200, {"message": "Starting"})
     assert StartingService("/v1").answer(Request("GET", "/livez")).status == 503
-    assert StartingService().plan("POST", path) == Plan(keep=0, effort=Effort.NONE, drain_seconds=30.0)
+    assert StartingService().plan("POST", path) == Plan(keep=0, drain_seconds=30.0)
 
 
 def test_these_services_need_the_standard_library_only():

@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 
 from drum_supervisor import __version__
+from drum_supervisor.model.drum_names import CustomHTTPError
 from drum_supervisor.model.hooks import Hooks
 from drum_supervisor.model.model import Model
 from drum_supervisor.model.target import Target, TargetType
 from drum_supervisor.request_state import RequestState, handling
-from drum_supervisor.services.messages import Effort, Plan, Request, Response
+from drum_supervisor.services.messages import Pending, Plan, Request, Response
 from drum_supervisor.services.model import RUN_PREDICTOR, ModelService
 from drum_supervisor.settings import choose, resolve
 
@@ -49,8 +50,14 @@ def service_of(target: Target = REGRESSION, hook: Callable[..., Any] | None = No
     return ModelService(model, resolve(choose(flags, {})))
 
 
+def ask(service: ModelService, request: Request) -> Response:
+    """Return the answer, when it is there."""
+    response = service.answer(request)
+    return response.future.result(30) if isinstance(response, Pending) else response
+
+
 def post(service: ModelService, path: str = "/predict/", body: bytes = CSV, content_type: str = "text/csv") -> Response:
-    return service.answer(Request("POST", path, headers={"content-type": content_type}, body=body))
+    return ask(service, Request("POST", path, headers={"content-type": content_type}, body=body))
 
 
 def content_of(response: Response) -> Any:
@@ -68,7 +75,7 @@ def raising(error: BaseException) -> Callable[..., Any]:
 @pytest.mark.parametrize("path", [*PROBES, "/startupz/"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_probes_are_answered(method, path):
-    response = service_of().answer(Request(method, path))
+    response = ask(service_of(), Request(method, path))
     assert (response.status, content_of(response)) == (200, {"message": "OK"})
 
 
@@ -92,7 +99,7 @@ def test_an_unstructured_hook_sees_the_request():
 
     headers = {"content-type": "text/plain", "x-tenant": "a"}
     service = service_of(UNSTRUCTURED, hook)
-    response = service.answer(Request("POST", "/predictUnstructured/", "a=1&b=&a=2&c=%C3%A4", headers, b"x"))
+    response = ask(service, Request("POST", "/predictUnstructured/", "a=1&b=&a=2&c=%C3%A4", headers, b"x"))
     assert (response.status, response.body) == (200, b"")
     assert seen["query"] == {"a": "2", "b": "", "c": "ä"}
     assert seen["headers"] == headers
@@ -115,7 +122,7 @@ def test_the_wrong_endpoint_for_the_target_type_names_the_right_one(target, path
 
 @pytest.mark.parametrize("path", ["/nothing", "/predict/x", "//", "/PING", "", "*", "/stats/x", "/v1/ping"])
 def test_an_unknown_path_is_404(path):
-    response = service_of().answer(Request("GET", path))
+    response = ask(service_of(), Request("GET", path))
     assert (response.status, content_of(response)) == (404, {"message": f"ERROR: there is nothing at {path}"})
 
 
@@ -128,7 +135,7 @@ def test_an_unknown_path_is_404(path):
     ],
 )
 def test_a_known_path_with_another_method_is_405_and_says_which(method, path, allow):
-    response = service_of().answer(Request(method, path))
+    response = ask(service_of(), Request(method, path))
     assert response.status == 405
     assert ("Allow", allow) in response.headers
     assert content_of(response) == {"message": f"ERROR: {path} answers {allow}, not {method}"}
@@ -136,7 +143,7 @@ def test_a_known_path_with_another_method_is_405_and_says_which(method, path, al
 
 @pytest.mark.parametrize(("path", "allow"), [("/", "GET, HEAD, OPTIONS"), ("/invocations", "POST, OPTIONS")])
 def test_options_on_a_known_path_is_204_and_says_which(path, allow):
-    response = service_of().answer(Request("OPTIONS", path))
+    response = ask(service_of(), Request("OPTIONS", path))
     assert (response.status, response.body) == (204, b"")
     assert ("Allow", allow) in response.headers
 
@@ -144,9 +151,9 @@ def test_options_on_a_known_path_is_204_and_says_which(path, allow):
 def test_the_prefix_applies_to_every_path():
     service = service_of(url_prefix="/v1/a")
     for path in ("/v1/a", "/v1/a/", "/v1/a/ping", "/v1/a/info/"):
-        assert service.answer(Request("GET", path)).status == 200
+        assert ask(service, Request("GET", path)).status == 200
     for path in ("/", "/ping", "/v1", "/v1/aping"):
-        assert service.answer(Request("GET", path)).status == 404
+        assert ask(service, Request("GET", path)).status == 404
     assert post(service, "/v1/a/predict").status == 200
     assert all(route.path.startswith("/v1/a") for route in service.routes())
 
@@ -161,13 +168,13 @@ def test_routes_list_every_path_once_in_both_slash_forms():
 @pytest.mark.parametrize("path", [*PREDICT, *PREDICT_UNSTRUCTURED])
 def test_only_the_body_of_a_prediction_is_kept(path):
     service = service_of(max_body="1K")
-    assert service.plan("POST", path) == Plan(keep=1024, effort=Effort.LONG)
+    assert service.plan("POST", path) == Plan(keep=1024)
     assert service.plan("GET", path) == Plan()
 
 
 @pytest.mark.parametrize("path", [*PROBES, "/info/", "/nothing"])
 def test_the_body_of_anything_else_is_drained(path):
-    assert {service_of().plan(method, path) for method in ("GET", "POST", "BREW")} == {Plan(keep=0, effort=Effort.NONE)}
+    assert {service_of().plan(method, path) for method in ("GET", "POST", "BREW")} == {Plan(keep=0)}
 
 
 @pytest.mark.parametrize(
@@ -179,7 +186,7 @@ def test_the_body_of_anything_else_is_drained(path):
     ],
 )
 def test_info_describes_the_model(target, labels):
-    response = service_of(target, server_type="flask").answer(Request("GET", "/info/"))
+    response = ask(service_of(target, server_type="flask"), Request("GET", "/info/"))
     assert content_of(response) == {
         "codeDir": "/model",
         "targetType": target.type.value,
@@ -193,7 +200,7 @@ def test_info_describes_the_model(target, labels):
 
 
 def test_capabilities_name_the_formats():
-    content = content_of(service_of().answer(Request("GET", "/capabilities/")))
+    content = content_of(ask(service_of(), Request("GET", "/capabilities/")))
     assert [each["format"] for each in content["supported_payload_formats"]] == ["csv", "mtx"]
 
 
@@ -213,12 +220,12 @@ def test_data_that_cannot_be_read_is_422(body, content_type, said):
 
 
 def test_no_content_type_at_all_is_csv():
-    response = service_of().answer(Request("POST", "/predict/", body=CSV))
+    response = ask(service_of(), Request("POST", "/predict/", body=CSV))
     assert content_of(response) == {"predictions": [2.0, 4.0]}
 
 
 def test_a_body_over_the_limit_is_413_and_names_it():
-    response = service_of(max_body="1M").answer(Request("POST", "/predict/", body_too_large=True))
+    response = ask(service_of(max_body="1M"), Request("POST", "/predict/", body_too_large=True))
     assert response.status == 413
     assert content_of(response)["message"] == (
         "ERROR: the body is larger than 1048576 bytes; --max-body sets this limit"
@@ -226,7 +233,7 @@ def test_a_body_over_the_limit_is_413_and_names_it():
 
 
 def test_a_body_that_broke_off_is_400_and_says_why():
-    response = service_of().answer(Request("POST", "/predict/", body_broken="the client went silent"))
+    response = ask(service_of(), Request("POST", "/predict/", body_broken="the client went silent"))
     assert response.status == 400
     assert content_of(response)["message"] == "ERROR: the body could not be read: the client went silent"
 
@@ -255,7 +262,7 @@ def test_whatever_a_hook_raises_is_a_500_and_the_service_goes_on(target, error, 
     for _ in range(2):
         response = post(service, "/invocations")
         assert (response.status, content_of(response)) == (500, {"message": message})
-    assert service.answer(Request("GET", "/ping")).status == 200
+    assert ask(service, Request("GET", "/ping")).status == 200
 
 
 def test_the_traceback_is_logged_and_not_sent(caplog):
@@ -274,14 +281,28 @@ def test_predictions_of_the_wrong_shape_are_a_500_that_says_what_was_expected(ca
     assert content_of(response)["message"] == "ERROR: score must return a DataFrame, but it returned list."
 
 
-def test_an_interrupt_from_the_keyboard_is_not_swallowed():
-    with pytest.raises(KeyboardInterrupt):
-        post(service_of(hook=raising(KeyboardInterrupt())))
+def test_an_interrupt_that_the_model_raises_is_a_500():
+    response = post(service_of(hook=raising(KeyboardInterrupt())))
+    assert (response.status, content_of(response)["message"]) == (500, "ERROR: KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("target", [REGRESSION, UNSTRUCTURED])
+@pytest.mark.parametrize("status", [400, 418, 503])
+def test_the_users_http_error_is_the_answer(target, status, caplog):
+    response = post(service_of(target, raising(CustomHTTPError("come back later", status))), "/invocations")
+    assert (response.status, content_of(response)) == (status, {"message": "come back later"})
+    assert ("X-Drum-User-Http-Error", "true") in response.headers
+    assert not caplog.records
+
+
+def test_the_users_http_error_with_a_status_that_is_none_of_an_error_is_a_500(caplog):
+    response = post(service_of(hook=raising(CustomHTTPError("all is well", 200))))
+    assert (response.status, content_of(response)) == (500, {"message": "ERROR: CustomHTTPError: all is well"})
 
 
 @pytest.mark.parametrize("path", ["/ping", "/nothing", "/predict/", "/stats"])
 def test_every_answer_carries_the_version(path):
-    response = service_of().answer(Request("GET", path))
+    response = ask(service_of(), Request("GET", path))
     assert response.headers[-1] == ("X-Drum-Version", f"drum_supervisor {__version__}")
 
 
@@ -302,7 +323,7 @@ def test_route_has_the_name_that_the_tables_have(prefix, path, name):
 
 class TestStats:
     def stats(self, service: ModelService) -> Any:
-        response = service.answer(Request("GET", "/stats/"))
+        response = ask(service, Request("GET", "/stats/"))
         assert response.status == 200
         return content_of(response)
 
@@ -348,8 +369,8 @@ class TestStats:
             leave.set()
             thread.join(10)
 
-    def test_take_little_effort_and_no_body(self):
-        assert service_of().plan("GET", "/stats/") == Plan(keep=0, effort=Effort.SHORT)
+    def test_need_no_body(self):
+        assert service_of().plan("GET", "/stats/") == Plan(keep=0)
 
 
 class Gate:
@@ -379,7 +400,7 @@ def test_predictions_run_one_at_a_time_and_probes_do_not_wait():
         thread.start()
     for _ in threads:
         assert gate.entered.acquire(timeout=30)
-        assert service.answer(Request("GET", "/ping")).status == 200
+        assert ask(service, Request("GET", "/ping")).status == 200
         gate.leave.release()
     for thread in threads:
         thread.join(timeout=30)
@@ -387,16 +408,67 @@ def test_predictions_run_one_at_a_time_and_probes_do_not_wait():
     assert gate.most == 1
 
 
+def submitted(service: ModelService) -> Pending:
+    pending = service.answer(Request("POST", "/predict/", headers={"content-type": "text/csv"}, body=CSV))
+    assert isinstance(pending, Pending)
+    return pending
+
+
 def test_more_predictions_may_run_at_once_when_asked_for():
     gate = Gate()
-    model = Model(Path("/model"), REGRESSION, Hooks({"score": gate}), 2)
-    service = ModelService(model, resolve(choose({}, {})), at_once=2)
-    threads = [threading.Thread(target=post, args=(service,)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for _ in threads:
+    service = service_of(hook=gate, max_concurrent_requests="2")
+    pending = [submitted(service) for _ in range(3)]
+    for _ in range(2):
         assert gate.entered.acquire(timeout=30)
     assert gate.inside == 2
-    gate.leave.release(len(threads))
-    for thread in threads:
-        thread.join(timeout=30)
+    gate.leave.release(len(pending))
+    assert [each.future.result(30).status for each in pending] == [200, 200, 200]
+    assert gate.most == 2
+
+
+def test_more_than_may_wait_are_refused_and_probes_are_not():
+    gate = Gate()
+    service = service_of(hook=gate, max_queue_depth="1")
+    pending = [submitted(service) for _ in range(2)]
+    refused = post(service)
+    assert refused.status == 503
+    assert ("Retry-After", "1") in refused.headers
+    assert content_of(refused)["message"] == "ERROR: the model has too many requests to answer: 1 wait already"
+    assert ask(service, Request("GET", "/ping")).status == 200
+    assert ask(service, Request("GET", "/stats/")).status == 200
+    gate.leave.release(2)
+    assert [each.future.result(30).status for each in pending] == [200, 200]
+    gate.leave.release()
+    assert post(service).status == 200
+
+
+def test_none_may_wait():
+    gate = Gate()
+    service = service_of(hook=gate, max_queue_depth="0")
+    pending = submitted(service)
+    assert post(service).status == 503
+    gate.leave.release()
+    assert pending.future.result(30).status == 200
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0", None), ("1.5", 1.5)])
+def test_prediction_has_a_limit_of_time(text, seconds):
+    pending = submitted(service_of(request_timeout=text))
+    assert pending.seconds == seconds
+    assert pending.too_late.status == 504
+    if seconds:
+        message = "ERROR: the model has not answered within 1.5 seconds"
+        assert content_of(pending.too_late)["message"] == message
+
+
+def test_predictions_are_made_in_the_same_thread():
+    threads = set()
+
+    def hook(data, model, **options):
+        threads.add(threading.get_ident())
+        return score(data, model)
+
+    service = service_of(hook=hook)
+    for _ in range(3):
+        assert post(service).status == 200
+    assert len(threads) == 1
