@@ -84,7 +84,7 @@ def serve_command(command: tuple[str, ...], **given: Any) -> int:
 def _start(given: Mapping[str, Any], command: Sequence[str]) -> int:
     from drum_supervisor.supervise.start import start
 
-    return start(resolve(_chosen(given)), command, os.environ)
+    return start(resolve(_chosen(given, command)), command, os.environ)
 
 
 @cli.command("config", context_settings={"allow_interspersed_args": False})
@@ -93,7 +93,7 @@ def _start(given: Mapping[str, Any], command: Sequence[str]) -> int:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int:
     """Print the effective settings, where each comes from, and the supervisord configuration rendered from them."""
-    chosen = _chosen(given)
+    chosen = _chosen(given, command)
     settings = resolve(chosen)
     if as_json:
         values = {name: {"value": value.text, "source": value.source} for name, value in chosen.items()}
@@ -107,18 +107,22 @@ def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int
 
 
 def _rendered(settings: Settings, command: Sequence[str]) -> str:
+    from drum_supervisor.supervise.drum import command_of
     from drum_supervisor.supervise.programs import programs, render
     from drum_supervisor.supervise.run_dir import RunDir, base
 
     path = Path(settings.run_dir) if settings.run_dir else base(os.environ) / "PID"
     directory = RunDir(path)
-    return render(programs(settings, command, settings.address, directory), directory)
+    found = programs(settings, command_of(settings, command, os.environ), settings.address, directory)
+    return render(found, directory)
 
 
-def _chosen(given: Mapping[str, Any]) -> dict[str, Value]:
-    """Return what was chosen, from the command line and everywhere else."""
+def _chosen(given: Mapping[str, Any], command: Sequence[str]) -> dict[str, Value]:
+    """Return what was chosen, from the command line, DRUM's own options included, and everywhere else."""
+    from drum_supervisor.supervise.drum import told
+
     flags = {name: _text(value) for name, value in given.items() if value is not None}
-    return choose(flags, os.environ)
+    return choose({**told(command), **flags}, os.environ)
 
 
 def _text(value: object) -> str:

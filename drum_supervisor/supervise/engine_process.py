@@ -65,7 +65,7 @@ class ManagedConfig(ProcessConfig):  # type: ignore[misc]
         around: Surroundings = self.options.around
         stdout, stderr, report = (pipes[name] or 0 for name in ("stdout", "stderr", "report"))
         dispatchers: dict[int, Dispatcher] = {
-            stdout: Forwarder(stdout, around.out),
+            stdout: Forwarder(stdout, around.out, process.run.output),
             stderr: Forwarder(stderr, around.err, process.run.tail),
             report: _ReportPipe(report, process),
         }

@@ -2,17 +2,21 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drum_supervisor.contract.exits import signal_name
 from drum_supervisor.contract.failure import Cause, FailureReport
 from drum_supervisor.contract.report import InitFailed
+from drum_supervisor.supervise.stacks import last_stack
 
 TAIL_LINES = 50
 LONGEST_LAST_LINE = 500
 # Log formats and exception groups put something before each line: what stands before the first frame.
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\r?\n(?P<prefix>.*?)  File ")
 _LAST_LINE = re.compile(r"^(?P<type>[^\W\d][\w.<>]*)(?:: (?P<message>.*))?$")
+# What a server prints after a traceback: a log line, as most formats begin one, or the next exception of a chain.
+_LOG_LINE = re.compile(r"\[|\d{4}-\d\d-\d\d|[A-Z]{4,8}[ :]|Traceback |During handling |The above exception ")
+_CHAINS = ("another exception occurred:", "the direct cause of the following exception:")
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -24,7 +28,7 @@ class Evidence:
         program: its name.
         status: its wait status as from wait(2), None while it is alive.
         stage: the last one it reported.
-        stderr: the end of its stderr.
+        stderr, stdout: the end of each.
         was_ready: whether it ever was ready.
         The rest is as in `FailureReport`.
     """
@@ -39,6 +43,7 @@ class Evidence:
     status: int | None = None
     stage: str = ""
     stderr: str = ""
+    stdout: str = ""
     peak_memory_bytes: int | None = None
     was_ready: bool = False
     spawn_error: str = ""
@@ -62,24 +67,61 @@ def said(evidence: Evidence, told: InitFailed) -> FailureReport:
 def gone(evidence: Evidence) -> FailureReport:
     """Return the report for a child that died without a word on the report pipe.
 
-    An exit by itself is explained by the last traceback on stderr, if there is one; a death by a signal is not:
-    what was printed before it is another story.
+    An exit by itself is explained by the last traceback that it printed, if there is one; a death by a signal is
+    not: what was printed before it is another story.
     """
     if evidence.spawn_error:
         return _report(evidence, Complaint("", evidence.spawn_error, ""))
     sentence = death_sentence(evidence)
     if evidence.status is None or not os.WIFEXITED(evidence.status):
         return _report(evidence, Complaint("", sentence, ""))
+    return _report(evidence, _explained(evidence) or Complaint("", sentence + _last_line(evidence), ""))
+
+
+def answered(evidence: Evidence, message: str) -> FailureReport:
+    """Return the report for a server that answers requests, and says in the answer that it was not initialized.
+
+    The traceback that it printed goes with it, and where both say the same thing, the type of the exception as well.
+    """
+    found = _printed(evidence)
+    if found is None:
+        return _report(evidence, Complaint("", message, ""))
     return _report(
-        evidence, last_traceback(evidence.stderr) or Complaint("", sentence + _last_line(evidence.stderr), "")
+        evidence, replace(found, type=found.type if _is_same(message, found.message) else "", message=message)
     )
 
 
+def _is_same(told: str, printed: str) -> bool:
+    """Whether one says what the other does, or its beginning."""
+    one, other = (" ".join(text.split()) for text in (told, printed))
+    return bool(one and other) and (one.startswith(other) or other.startswith(one))
+
+
+def worker_gone(evidence: Evidence, pid: int, status: int | None) -> FailureReport:
+    """Return the report for a server of which a worker of its own died; the server itself goes on.
+
+    Args:
+        pid: of the worker.
+        status: its wait status, None when that is unknown.
+    """
+    name = f"worker {pid} of the {evidence.program}"
+    worker = replace(evidence, program=name, pid=pid, status=status, was_ready=False)
+    told = None if status is not None and os.WIFSIGNALED(status) else _explained(evidence)
+    return _report(worker, told or Complaint("", death_sentence(worker), ""))
+
+
 def too_slow(evidence: Evidence, timeout: float) -> FailureReport:
-    """Return the report for a start-up deadline that passed."""
+    """Return the report for a start-up deadline that passed, with the last error that was printed meanwhile.
+
+    Some servers go on after a failure, and start what failed again and again.
+    """
     where = f", still in {evidence.stage}" if evidence.stage else ""
     message = f"the {evidence.program} was not ready within {timeout:g} s{where}"
-    return _report(evidence, Complaint("", message, ""), Cause.STARTUP_TIMEOUT)
+    printed = _printed(evidence)
+    if printed is None:
+        return _report(evidence, Complaint("", message, ""), Cause.STARTUP_TIMEOUT)
+    complaint = Complaint("", f"{message}; the last error that it printed: {_in_short(printed)}", printed.traceback)
+    return _report(evidence, complaint, Cause.STARTUP_TIMEOUT)
 
 
 def death_sentence(evidence: Evidence) -> str:
@@ -97,9 +139,40 @@ def ending(status: int | None) -> str:
     return f"exited with status {os.WEXITSTATUS(status)}"
 
 
-def _last_line(stderr: str) -> str:
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    return f"; its last line on stderr: {lines[-1][:LONGEST_LAST_LINE]}" if lines else ""
+def _last_line(evidence: Evidence) -> str:
+    for name, text in (("stderr", evidence.stderr), ("stdout", evidence.stdout)):
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        if lines:
+            return f"; its last line on {name}: {lines[-1][:LONGEST_LAST_LINE]}"
+    return ""
+
+
+def _in_short(complaint: Complaint) -> str:
+    return f"{complaint.type}: {complaint.message}".strip(": ").splitlines()[0][:LONGEST_LAST_LINE]
+
+
+def _explained(evidence: Evidence) -> Complaint | None:
+    """Return the last error that was printed, with another one that stands before it, or on stdout.
+
+    A server that gives up because of a worker (gunicorn, LitServe, MLflow) raises an exception that says no more than
+    that, after the worker has printed the reason.
+    """
+    last = _printed(evidence)
+    other = earlier_traceback(evidence.stderr) or last_traceback(evidence.stdout)
+    if last is None or other is None or (other.type, other.message) == (last.type, last.message):
+        return last
+    message = f"{last.message}; also printed: {_in_short(other)}"
+    return replace(last, message=message, traceback=f"{other.traceback}\n{last.traceback}")
+
+
+def _printed(evidence: Evidence) -> Complaint | None:
+    """Return the last error that was printed on stderr, else that on stdout: there are servers that log there."""
+    for text in (evidence.stderr, evidence.stdout):
+        if traceback := last_traceback(text):
+            return traceback
+        if stack := last_stack(text):
+            return Complaint(stack.type, stack.message, stack.text)
+    return None
 
 
 def last_traceback(stderr: str) -> Complaint | None:
@@ -114,8 +187,23 @@ def last_traceback(stderr: str) -> Complaint | None:
             match = _LAST_LINE.match(line)
             if match is None:
                 return None
-            message = "\n".join([match["message"] or "", *_continued(lines[number + 1 :])]).strip()
+            rest = lines[number + 1 :]
+            continued = _begun_anew(rest) if match["message"] == "" else _continued(rest)
+            message = "\n".join([match["message"] or "", *continued]).strip()
             return Complaint(match["type"].rpartition(".")[2], message, "\n".join(lines[: number + 1]) + "\n")
+    return None
+
+
+def earlier_traceback(stderr: str) -> Complaint | None:
+    """Return the last exception before that of the last traceback which is another one, and not in its chain."""
+    text = _COLOR.sub("", stderr)
+    last = earlier = last_traceback(text)
+    while last is not None and earlier is not None:
+        text = text[: [*_TRACEBACK.finditer(text)][-1].start()]
+        chained = text.rstrip().endswith(_CHAINS)
+        earlier = last_traceback(text)
+        if earlier and not chained and (earlier.type, earlier.message) != (last.type, last.message):
+            return earlier
     return None
 
 
@@ -126,6 +214,17 @@ def _continued(lines: list[str]) -> list[str]:
         if not line.startswith((" ", "\t")) or line.lstrip().startswith("+-"):
             break
         found.append(line)
+    return found
+
+
+def _begun_anew(lines: list[str]) -> list[str]:
+    """A message that begins with a line break: what says anything at all is in the lines that follow."""
+    found: list[str] = []
+    for line in lines[:20]:
+        if _LOG_LINE.match(line):
+            break
+        if line.strip():
+            found.append(line.strip())
     return found
 
 

@@ -29,6 +29,16 @@ class Seen:
     settled: bool = False
     abandoned: bool = False
 
+    @property
+    def is_coming(self) -> bool:
+        """Whether it may still become ready."""
+        return self.is_there and not self.ready
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it runs, and nobody wants it to end."""
+        return self.run.status is None and self.run.pid > 0 and not (self.settled or self.run.stop_asked)
+
 
 class Fleet:
     """Starts and stops the programs, each only when what is left of its predecessor is gone.
@@ -125,6 +135,7 @@ class Fleet:
             status=run.status,
             stage=seen.stage,
             stderr=run.tail.text(),
+            stdout=run.output.text(),
             peak_memory_bytes=run.peak_memory_bytes,
             was_ready=seen.ready,
             spawn_error=run.spawn_error,

@@ -55,6 +55,14 @@ class InitFailed(Event):
 
 
 @dataclass(frozen=True)
+class ReadyTooSoon(Event):
+    """A worker that counted as ready is not: of the processes that serve in it not all can be initialized."""
+
+    report: FailureReport
+    worker: int = 1
+
+
+@dataclass(frozen=True)
 class Exited(Event):
     """A worker is gone, and nobody had asked it to go."""
 

@@ -14,7 +14,9 @@ from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet, Seen
 from drum_supervisor.supervise.history import Alarm, Event, Phase
 from drum_supervisor.supervise.log import Log
-from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs
+from drum_supervisor.supervise.newcomers import Newcomers
+from drum_supervisor.supervise.offspring import Death
+from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs, Readiness
 from drum_supervisor.supervise.readiness import Watcher
 from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.running import Run
@@ -29,7 +31,8 @@ class Loop:
 
     Args:
         limits: what the policy knows of the settings.
-        watch: starts to look out for readiness, given what to do about it; returns None where programs report it.
+        watch: starts to look out for readiness, given what to do when it is there, about a stage, and about a
+            failure; returns None where programs report it.
     """
 
     engine: Engine
@@ -42,7 +45,7 @@ class Loop:
         run_dir: RunDir,
         log: Log,
         timers: Timers,
-        watch: Callable[[Callable[[], None], Callable[[str], None]], Watcher | None],
+        watch: Callable[[Callable[[], None], Callable[[str], None], Callable[[str], None]], Watcher | None],
     ) -> None:
         self.programs = programs
         self.limits = limits
@@ -55,6 +58,7 @@ class Loop:
         self._log = log
         self._watch = watch
         self._watcher: Watcher | None = None
+        self._newcomers = Newcomers(timers, self._worker_died)
         self._events: deque[tuple[Event, Seen | None]] = deque()
 
     def attach(self, engine: Engine, fleet: Fleet) -> None:
@@ -150,12 +154,18 @@ class Loop:
         self._log.information(f"{_who(run)} started", program=run.program.name, pid=run.pid)
         if run.program.worker:
             self.stage = ""
-            self._watcher = self._watcher or self._watch(self._all_ready, self._stage_told)
+            self._watcher = self._watcher or self._watch(self._answered, self._stage_told, self._failure_told)
+            if not self.programs.built_in:
+                self._newcomers.add(seen)
 
     def _lost(self, seen: Seen) -> None:
         """A run came to its end and nobody had asked for it."""
         now = self.timers.clock()
         if seen.run.program.worker and not seen.settled:
+            death = self._newcomers.worker_lost_by(seen) if seen.ready else None
+            if death is not None:
+                self._worker_died(seen, death)
+                return
             seen.settled = True
             report = failures.gone(self._evidence(seen))
             self.post(history.Exited(now, report, seen.run.program.worker), seen)
@@ -190,12 +200,37 @@ class Loop:
             self._log.line("debug", f"{_who(seen.run)} has reached {stage}", pid=seen.run.pid)
             self.changed()
 
-    def _all_ready(self) -> None:
-        """The address answers: all workers that run count as ready, for nobody can tell which one answered."""
+    def _worker_died(self, seen: Seen, death: Death) -> None:
+        """A server that loses a worker of its own while it is new has failed."""
+        report = failures.worker_gone(self._evidence(seen), death.pid, death.status)
+        if not seen.ready:
+            self._has_failed(seen, report)
+        elif not seen.settled:
+            seen.settled = True
+            self.post(history.ReadyTooSoon(self.timers.clock(), report, seen.run.program.worker), seen)
+
+    def _answered(self) -> None:
+        """The address answers as a server does that is ready."""
+        if self.programs.readiness is not Readiness.HTTP or not self._newcomers.on_trial():
+            self._all_ready()
+
+    def _failure_told(self, message: str) -> None:
+        """The address answers that initialization failed; with several workers nobody can tell which one answered."""
         self._close_watcher()
-        for program in self.programs.workers:
-            seen = self.fleet.seen.get(program.name)
-            if seen is not None and seen.run.status is None:
+        for seen in self._coming_workers():
+            self._has_failed(seen, failures.answered(self._evidence(seen), message))
+
+    def _coming_workers(self) -> list[Seen]:
+        return [seen for seen in self._seen_workers() if seen.is_coming]
+
+    def _seen_workers(self) -> list[Seen]:
+        return [seen for program in self.programs.workers if (seen := self.fleet.seen.get(program.name))]
+
+    def _all_ready(self) -> None:
+        """All workers that run count as ready, for nobody can tell which one answered."""
+        self._close_watcher()
+        for seen in self._seen_workers():
+            if seen.run.status is None:
                 self._is_ready(seen)
 
     def _stage_told(self, stage: str) -> None:

@@ -27,6 +27,7 @@ from drum_supervisor.supervise.history import (
     Phase,
     Plan,
     Ready,
+    ReadyTooSoon,
     RestartRequested,
     RetryDue,
     StartErrorServer,
@@ -212,7 +213,7 @@ def _arrived(state: State, worker: int, limits: Limits) -> State:
     return replace(state, ready=ready, coming=coming, report=None if complete else state.report)
 
 
-def _init_lost(state: State, event: InitFailed | Exited, limits: Limits) -> Decision:
+def _init_lost(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
     """A worker will not become ready; the others may."""
     others = replace(state, coming=state.coming - {event.worker}, ready=state.ready - {event.worker})
     if others.coming:
@@ -220,7 +221,15 @@ def _init_lost(state: State, event: InitFailed | Exited, limits: Limits) -> Deci
     return _fail(others, event.report, limits)
 
 
-def _crashed(state: State, event: InitFailed | Exited, limits: Limits) -> Decision:
+def _ready_too_soon(state: State, event: ReadyTooSoon, limits: Limits) -> Decision:
+    """Alone it has failed, and to start it again would only repeat it; among others it is like one that crashed."""
+    others = replace(state, ready=state.ready - {event.worker}, coming=state.coming - {event.worker})
+    if others.ready or others.coming:
+        return _crashed(state, event, limits)
+    return _fail(others, event.report, limits)
+
+
+def _crashed(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
     """A worker died while the service was up: start it again, at once or later, unless that happened too often."""
     crashes = (*_recent(state, event.at, limits), event.at)
     without = replace(state, crashes=crashes, ready=state.ready - {event.worker}, coming=state.coming - {event.worker})
@@ -237,7 +246,7 @@ def restart_delay(crashes: int) -> float:
     return 0.0 if crashes <= 1 else min(2.0 ** min(crashes - 2, 60), LONGEST_RESTART_DELAY)
 
 
-def _gave_up(state: State, event: InitFailed | Exited, limits: Limits) -> Decision:
+def _gave_up(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
     if state.ready or state.coming:
         return _still_up(replace(state, report=event.report), [StopWorker(event.worker)], limits)
     cause = Cause.KEPT_DYING if limits.max_restarts else Cause.DIED
@@ -327,6 +336,7 @@ _EVERYWHERE: _Row = {
     Begun: _nothing,
     Ready: _nothing,
     InitFailed: _nothing,
+    ReadyTooSoon: _nothing,
     Exited: _nothing,
     DeadlinePassed: _nothing,
     RetryDue: _nothing,
@@ -347,6 +357,7 @@ _TABLE: Mapping[Phase, _Row] = {
         Begun: _begin,
         Ready: _ready_first,
         InitFailed: _init_lost,
+        ReadyTooSoon: _init_lost,
         Exited: _init_lost,
         DeadlinePassed: _too_late,
         WorkerDue: _restart_worker,
@@ -356,6 +367,7 @@ _TABLE: Mapping[Phase, _Row] = {
     | {
         Ready: _ready_more,
         InitFailed: _crashed,
+        ReadyTooSoon: _ready_too_soon,
         Exited: _crashed,
         DeadlinePassed: _some_too_late,
         WorkerDue: _restart_worker,
@@ -367,6 +379,7 @@ _TABLE: Mapping[Phase, _Row] = {
     | {
         Ready: _ready_first,
         InitFailed: _init_lost,
+        ReadyTooSoon: _init_lost,
         Exited: _init_lost,
         DeadlinePassed: _too_late,
         RestartRequested: _replace_workers,

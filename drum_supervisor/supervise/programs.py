@@ -2,14 +2,14 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import LISTENER_FD, Address
 from drum_supervisor.settings import Settings, arguments
+from drum_supervisor.supervise.commands import Command
 from drum_supervisor.supervise.run_dir import RunDir
 
 MODEL_SERVER = "model-server"
@@ -18,7 +18,7 @@ STAND_IN = "stand-in"
 
 _MODEL_SETTINGS = (
     "code_dir target_type server_type positive_class_label negative_class_label class_labels class_labels_file "
-    "url_prefix max_body stop_timeout backlog"
+    "url_prefix max_body max_concurrent_requests max_queue_depth request_timeout stop_timeout backlog"
 ).split()
 _ERROR_SETTINGS = "server_type failed_ping error_detail url_prefix stop_timeout".split()
 
@@ -60,7 +60,8 @@ class Programs:
 
     Attributes:
         shared: the supervisor binds the address and its children inherit the listener; else the model server binds.
-        server_type: what `status` calls the model server: a built-in one, or `command`.
+        server_type: what `status` calls the model server: a built-in one, `drum`, or `command`.
+        built_in: whether the model server is ours; others do not tell us how their workers fare.
     """
 
     workers: tuple[Program, ...]
@@ -70,28 +71,15 @@ class Programs:
     shared: bool
     readiness: Readiness
     server_type: str
+    built_in: bool = False
 
     @property
     def all(self) -> tuple[Program, ...]:
         return (*self.workers, self.error_server, self.stand_in)
 
 
-@dataclass(frozen=True)
-class Command:
-    """What the user wants to run: a built-in model server, or a command of their own."""
-
-    argv: tuple[str, ...] = field(default=())
-
-    @property
-    def built_in(self) -> bool:
-        return not self.argv
-
-    def uses(self, name: str) -> bool:
-        return any(f"{{{name}}}" in argument for argument in self.argv)
-
-
-def programs(settings: Settings, argv: Sequence[str], address: Address, run_dir: RunDir) -> Programs:
-    """Return the programs for `settings` and the user's command (empty: the built-in model server).
+def programs(settings: Settings, command: Command, address: Address, run_dir: RunDir) -> Programs:
+    """Return the programs for `settings` and the user's command.
 
     Args:
         address: the one that is really served, port 0 resolved.
@@ -99,10 +87,10 @@ def programs(settings: Settings, argv: Sequence[str], address: Address, run_dir:
     Raises:
         UsageError: nothing to run, or options that contradict each other.
     """
-    command = Command(tuple(argv))
     shared = is_shared(settings, command)
     readiness = _readiness(settings, command, shared)
-    environment = (("NOTIFY_SOCKET", str(run_dir.notify_socket)),) if readiness is Readiness.NOTIFY else ()
+    notify = (("NOTIFY_SOCKET", str(run_dir.notify_socket)),) if readiness is Readiness.NOTIFY else ()
+    environment = (*command.environment, *notify)
     count = copies(settings, command, shared)
     model = _model_argv(settings, address) if command.built_in else _filled_in(command, address)
     error = _error_argv(settings, address, run_dir.failure)
@@ -116,14 +104,15 @@ def programs(settings: Settings, argv: Sequence[str], address: Address, run_dir:
         stand_in=Program(STAND_IN, STAND_IN, _stand_in_argv(settings, address)),
         shared=shared,
         readiness=readiness,
-        server_type=settings.server_type if command.built_in else "command",
+        server_type=settings.server_type if command.built_in else command.name,
+        built_in=command.built_in,
     )
 
 
 def is_shared(settings: Settings, command: Command) -> bool:
     """Return whether the model server inherits the listener."""
     if settings.listener == "auto":
-        return command.built_in or command.uses("fd")
+        return command.built_in or command.uses("fd") or command.takes_listener
     if settings.listener == "bind" and command.uses("fd"):
         raise UsageError("--listener bind: the command has {fd} in it, which only an inherited listener has.")
     return settings.listener == "inherit"
@@ -137,6 +126,8 @@ def copies(settings: Settings, command: Command, shared: bool) -> int:
     """
     if command.built_in and settings.server_type == "gunicorn":
         return 1  # its master starts the workers
+    if command.own_workers:
+        return 1
     if settings.workers > 1 and not shared:
         raise UsageError(
             f"--workers {settings.workers}: a command that binds the port itself can run only once. Use its own "

@@ -1,10 +1,11 @@
 """How the supervisor finds out that a foreign server answers: an HTTP answer, an open port, sd_notify.
 
-Each watcher is a dispatcher of the engine's loop or makes some, and calls `on_ready` once. (The report pipe is read
-by the engine itself.)
+Each watcher is a dispatcher of the engine's loop or makes some, and tells what it hears until it is closed. (The
+report pipe is read by the engine itself.)
 """
 
 import errno
+import json
 import os
 import re
 import socket
@@ -21,17 +22,21 @@ from drum_supervisor.supervise.running import Dispatcher
 from drum_supervisor.supervise.timers import Timers
 
 AGAIN_AFTER = 0.1
-LONGEST_HEAD = 64 * 1024
+LONGEST_ANSWER = 64 * 1024
+LONGEST_MESSAGE = 4000
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})")
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
+_MESSAGE_NAMES = ("message", "error", "detail")
 _OURS = re.compile(b"\r\n" + PROGRAM_HEADER.encode() + b":", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Question:
-    """What an HTTP probe asks: a path, and the first status that does not mean ready."""
+    """What an HTTP probe asks: a path; the first status that does not mean ready; the one that means failed."""
 
     path: str
     below: int
+    failed: int = 513
 
 
 class Polled(Protocol):
@@ -49,25 +54,34 @@ class Watcher(Protocol):
 
 
 class AddressWatcher:
-    """Asks the address again and again, until the model server answers.
+    """Asks the address again and again, until it is closed: tells of each answer of a server that is ready, or failed.
 
     On an inherited listener a question waits in the backlog until somebody accepts: usually one is enough. An
     answer of our own error server or stand-in, which may serve the same listener, does not count.
     """
 
     def __init__(
-        self, polled: Polled, timers: Timers, address: Address, question: Question | None, on_ready: Callable[[], None]
+        self,
+        polled: Polled,
+        timers: Timers,
+        address: Address,
+        question: Question | None,
+        on_ready: Callable[[], None],
+        on_failed: Callable[[str], None],
     ):
         self._polled = polled
         self._timers = timers
         self._address = address
         self._question = question
         self._on_ready = on_ready
+        self._on_failed = on_failed
         self._probe: _Probe | None = None
+        self._closed = False
         self._ask()
 
     def close(self) -> None:
         """Ask no more."""
+        self._closed = True
         self._timers.cancel(self)
         self._drop_probe()
 
@@ -75,11 +89,13 @@ class AddressWatcher:
         self._probe = _Probe(self._address, self._question, self._on_answer)
         self._polled.watch(self._probe)
 
-    def _on_answer(self, ready: bool) -> None:
+    def _on_answer(self, ready: bool, failure: str | None = None) -> None:
         self._drop_probe()
-        if ready:
+        if failure is not None:
+            self._on_failed(failure)
+        elif ready:
             self._on_ready()
-        else:
+        if not self._closed:
             self._timers.set(self, AGAIN_AFTER, self._ask)
 
     def _drop_probe(self) -> None:
@@ -89,10 +105,14 @@ class AddressWatcher:
             self._probe = None
 
 
+class _OnAnswer(Protocol):
+    def __call__(self, ready: bool, failure: str | None = None) -> None: ...
+
+
 class _Probe:
     """One connection, and one GET request on it unless there is no question."""
 
-    def __init__(self, address: Address, question: Question | None, on_answer: Callable[[bool], None]) -> None:
+    def __init__(self, address: Address, question: Question | None, on_answer: "_OnAnswer") -> None:
         self._socket = socket.socket(address.family, socket.SOCK_STREAM)
         self._socket.setblocking(False)
         self.fd = self._socket.fileno()
@@ -101,7 +121,7 @@ class _Probe:
         self._question = question
         self._on_answer = on_answer
         self._sent = False
-        self._head = b""
+        self._received = b""
         target = address.path or (address.client_host, address.port)
         try:
             self._error = self._socket.connect_ex(target)
@@ -129,10 +149,12 @@ class _Probe:
             self._socket.sendall(_request(self._question.path, self._host))
 
     def handle_read_event(self) -> None:
+        assert self._question is not None, "without a question nothing was sent"
         data = self._socket.recv(4096)
-        self._head += data
-        if not data or b"\r\n\r\n" in self._head or len(self._head) > LONGEST_HEAD:
-            self._on_answer(self._question is not None and is_ready_answer(self._head, self._question.below))
+        self._received += data
+        if not data or len(self._received) > LONGEST_ANSWER or is_complete(self._received, self._question):
+            ready = is_ready_answer(self._received, self._question.below)
+            self._on_answer(ready, failure_told(self._received, self._question.failed))
 
     def handle_error(self) -> None:
         self._on_answer(False)
@@ -151,6 +173,46 @@ def is_ready_answer(head: bytes, below: int) -> bool:
     """
     status = _STATUS.match(head)
     return status is not None and 200 <= int(status[1]) < below and not _OURS.search(head)
+
+
+def is_complete(answer: bytes, question: Question) -> bool:
+    """Return whether enough of an answer has come: its head, and the body only where that says why."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    if not end or not _has_status(head, question.failed):
+        return bool(end)
+    length = _LENGTH.search(head)
+    return length is not None and len(body) >= int(length[1])
+
+
+def failure_told(answer: bytes, failed: int) -> str | None:
+    """Return why a server says that it cannot be initialized, None when it does not say so.
+
+    Args:
+        failed: the status that says so. The reason is the message in a JSON body, or a body of plain text.
+    """
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if not _has_status(head, failed) or _OURS.search(head):
+        return None
+    text = body.decode("utf-8", "replace").strip()
+    message = _message(text).strip().removeprefix("ERROR:").strip()
+    return message[:LONGEST_MESSAGE] or f"the model server answers with status {failed}"
+
+
+def _has_status(head: bytes, expected: int) -> bool:
+    status = _STATUS.match(head)
+    return status is not None and int(status[1]) == expected
+
+
+def _message(body: str) -> str:
+    """Return the text in a body: JSON's `message`, `error` or `detail`, plain text as it is; no pages for people."""
+    try:
+        record = json.loads(body)
+    except (ValueError, RecursionError):
+        return "" if body.startswith("<") else body
+    if isinstance(record, str):
+        return record
+    told = [record[name] for name in _MESSAGE_NAMES if name in record] if isinstance(record, dict) else []
+    return next((value for value in told if isinstance(value, str)), "")
 
 
 class NotifySocket:
@@ -211,10 +273,12 @@ def watcher(
     run_dir: RunDir,
     on_ready: Callable[[], None],
     on_stage: Callable[[str], None],
+    on_failed: Callable[[str], None],
 ) -> Watcher | None:
     """Return the watcher for this kind of readiness, None for the report pipe."""
     if readiness is Readiness.REPORT:
         return None
     if readiness is Readiness.NOTIFY:
         return NotifySocket(polled, run_dir, on_ready, on_stage)
-    return AddressWatcher(polled, timers, address, question if readiness is Readiness.HTTP else None, on_ready)
+    asked = question if readiness is Readiness.HTTP else None
+    return AddressWatcher(polled, timers, address, asked, on_ready, on_failed)

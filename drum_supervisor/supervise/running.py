@@ -15,7 +15,7 @@ class Run:
         pid: 0 when it could not be started; `spawn_error` says why.
         started_at: seconds since the epoch.
         started: seconds of the monotonic clock.
-        tail: the end of its stderr.
+        tail, output: the end of its stderr, and of its stdout.
         stop_asked: whether we asked it to stop.
         status: its wait status as from wait(2), None while it is alive.
         peak_memory_bytes: known when it is dead.
@@ -26,6 +26,7 @@ class Run:
     started: float
     pid: int = 0
     tail: Tail = field(default_factory=Tail)
+    output: Tail = field(default_factory=Tail)
     stop_asked: bool = False
     status: int | None = None
     peak_memory_bytes: int | None = None

@@ -16,13 +16,14 @@ from drum_supervisor.contract.failure import Cause
 from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.settings import Settings
 from drum_supervisor.supervise import readiness, run_dir, tree
+from drum_supervisor.supervise.drum import command_of
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.output import Sink
 from drum_supervisor.supervise.policy import Limits, State
-from drum_supervisor.supervise.programs import Command, Programs, is_shared, programs, render
+from drum_supervisor.supervise.programs import Programs, is_shared, programs, render
 from drum_supervisor.supervise.status import status
 from drum_supervisor.supervise.timers import Timers
 
@@ -68,13 +69,14 @@ def _supervise(
 ) -> tuple[int, str]:
     if not argv and settings.server_type == "gunicorn":
         gunicorn_parameters.read(environ, ignored=gunicorn_parameters.SETTINGS)  # refused here, not by the child
-    shared = is_shared(settings, Command(tuple(argv)))
+    command = command_of(settings, argv, environ)
+    shared = is_shared(settings, command)
     listener, address = _bind(settings, shared, stack)
     directory = run_dir.make(settings.run_dir, environ)
     stack.callback(os.close, run_dir.lock(directory))
     stack.callback(directory.remove)  # ours only once it is locked
     directory.failure.unlink(missing_ok=True)  # of an earlier supervisor
-    found = programs(settings, argv, address, directory)
+    found = programs(settings, command, address, directory)
     configuration = render(found, directory)
     directory.write(directory.configuration, configuration)
     directory.write(directory.address, f"{address}\n")
@@ -142,9 +144,11 @@ def _assemble(
 ) -> _Running:
     timers = Timers(time.monotonic)
 
-    def watch(on_ready: Callable[[], None], on_stage: Callable[[str], None]) -> readiness.Watcher | None:
-        question = _question(settings)
-        return readiness.watcher(found.readiness, engine, timers, address, question, directory, on_ready, on_stage)
+    def watch(
+        on_ready: Callable[[], None], on_stage: Callable[[str], None], on_failed: Callable[[str], None]
+    ) -> readiness.Watcher | None:
+        asked, told = _question(settings), (on_ready, on_stage, on_failed)
+        return readiness.watcher(found.readiness, engine, timers, address, asked, directory, *told)
 
     loop = Loop(found, limits(settings, found), directory, log, timers, watch)
     engine = Engine(configuration, {program.name: program for program in found.all}, loop, log, *sinks)
@@ -158,7 +162,7 @@ def _assemble(
 
 def _question(settings: Settings) -> readiness.Question:
     path = settings.url_prefix + (settings.ready_path or "/ping")
-    return readiness.Question(path, below=400 if settings.ready_path else 500)
+    return readiness.Question(path, below=400 if settings.ready_path else 500, failed=settings.ready_failed)
 
 
 def limits(settings: Settings, found: Programs) -> Limits:

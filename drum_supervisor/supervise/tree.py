@@ -5,11 +5,15 @@ belongs to the program that its environment names, and one that names none to th
 """
 
 import ctypes
+import fcntl
 import os
 import signal
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
+PIDFD_GET_INFO = 0xC040FF0B  # linux/pidfd.h; of processes that are reaped already since Linux 6.15
+PIDFD_INFO_EXIT = 8
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 _NAME_VARIABLE = b"SUPERVISOR_PROCESS_NAME="  # supervisord sets it in every child
@@ -85,6 +89,50 @@ def is_zombie(pid: int) -> bool:
             return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
     except OSError:
         return True
+
+
+def ended(pid: int, pidfd: int) -> int | None:
+    """Return the wait status of a dead process that is not our child; None where the kernel does not tell.
+
+    Linux 6.15 keeps it for whoever holds a pidfd; an earlier one shows it until the parent has asked for it.
+    """
+    with suppress(OSError):
+        if pidfd >= 0:
+            answer = fcntl.ioctl(pidfd, PIDFD_GET_INFO, struct.pack("Q56x", PIDFD_INFO_EXIT))
+            if struct.unpack_from("Q", answer)[0] & PIDFD_INFO_EXIT:
+                return int(struct.unpack_from("i", answer, 60)[0])
+    with suppress(OSError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+        if fields[0] == b"Z":
+            return int(fields[49])
+    return None
+
+
+def looks_like_a_worker(pid: int, parent: int) -> bool:
+    """Return whether `pid` runs the same program as its parent and shares a socket with it, the listener presumably.
+
+    A process forked to serve does; helpers that are run do not, for Python closes descriptors over an exec, and
+    they are other programs. A shell's children are its commands, whatever they share.
+    """
+    with suppress(OSError):
+        program = os.readlink(f"/proc/{parent}/exe")
+        if program == os.readlink(f"/proc/{pid}/exe") and os.path.basename(program) not in _SHELLS:
+            return bool(_sockets(pid) & _sockets(parent))
+    return False
+
+
+_SHELLS = frozenset("ash bash busybox dash ksh mksh sh zsh".split())
+
+
+def _sockets(pid: int) -> set[str]:
+    """Return the sockets that a process has open, the standard three aside: these may be the log's."""
+    found = set()
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(OSError):
+            target = os.readlink(f"/proc/{pid}/fd/{number}")
+            if int(number) > 2 and target.startswith("socket:"):
+                found.add(target)
+    return found
 
 
 def signal_each(pids: Iterable[int], number: int) -> set[int]:

@@ -172,6 +172,7 @@ EVENTS: tuple[tuple[str, Event], ...] = (
     ("the supervisor is up", history.Begun(NOW)),
     ("ready", history.Ready(NOW)),
     ("initialization failed", history.InitFailed(NOW, REPORT)),
+    ("ready too soon", history.ReadyTooSoon(NOW, REPORT)),
     ("exited", history.Exited(NOW, REPORT)),
     ("deadline passed", history.DeadlinePassed(NOW, LATE)),
     ("restart of the worker is due", history.WorkerDue(NOW)),
@@ -198,6 +199,7 @@ class Case:
 
 
 FAILS = (history.InitFailed(NOW, REPORT, 1), history.Exited(NOW, REPORT, 1))
+TOO_SOON = (history.ReadyTooSoon(NOW, REPORT, 1),)
 ONE_FAILS = "initialization of worker 1 failed, worker 1 exited"
 OFTEN = "once too often, "
 BOTH_COMING = _state(Phase.STARTING, coming=[1, 2])
@@ -211,6 +213,7 @@ TOGETHER: tuple[Case, ...] = (
     Case("restart of worker 1 requested", "", BOTH_COMING, (history.RestartRequested(NOW, 1),)),
     Case("worker 1 is ready", "2 is ready", _state(Phase.SERVING, [2], [1]), (history.Ready(NOW, 1),)),
     Case(ONE_FAILS, "2 is ready", _state(Phase.SERVING, [1, 2]), FAILS),
+    Case("worker 1 was ready too soon", "2 is ready", _state(Phase.SERVING, [1, 2]), TOO_SOON),
     Case(ONE_FAILS, "2 is starting", _state(Phase.SERVING, [1], [2]), FAILS),
     Case(ONE_FAILS, f"{OFTEN}2 is ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), FAILS),
     Case(ONE_FAILS, f"{OFTEN}2 is starting", _state(Phase.SERVING, [1], [2], crashes=CRASHED), FAILS),

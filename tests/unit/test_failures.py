@@ -16,12 +16,15 @@ from drum_supervisor.supervise.failures import (
     TAIL_LINES,
     Complaint,
     Evidence,
+    answered,
     death_sentence,
+    earlier_traceback,
     ending,
     gone,
     last_traceback,
     said,
     too_slow,
+    worker_gone,
 )
 
 EVIDENCE = Evidence(
@@ -67,6 +70,11 @@ class TestLastTraceback:
     def test_is_found_between_other_lines(self):
         stderr = f"INFO: loading\n{PLAIN}INFO: bye\nERROR: Application startup failed. Exiting.\n"
         assert last_traceback(stderr) == Complaint("ValueError", "bad weights", PLAIN)
+
+    @pytest.mark.parametrize("after", ["", "[1] [INFO] Worker exiting\n", "INFO: bye\n", "2026-11-22 10:00 bye\n"])
+    def test_of_a_message_that_begins_with_a_line_break_is_read_up_to_the_next_log_line(self, after):
+        stderr = PLAIN.replace(": bad weights", ": \n\nLanguage: Python.\nNo weights") + after
+        assert last_traceback(stderr).message == "Language: Python.\nNo weights"
 
     def test_is_the_last_of_several(self):
         assert last_traceback(PLAIN + "then\n" + PLAIN.replace("weights", "luck")).message == "bad luck"
@@ -143,6 +151,31 @@ class TestLastTraceback:
     def test_inside_of_a_message_is_the_one_that_is_taken(self):
         stderr = PLAIN.replace("bad weights\n", f"a worker failed:\n{PLAIN.replace('ValueError', 'OSError')}")
         assert last_traceback(stderr).type == "OSError"
+
+
+WRAPPER = PLAIN.replace("ValueError: bad weights", "gunicorn.errors.HaltServer: a worker failed")
+DURING = "\nDuring handling of the above exception, another exception occurred:\n\n"
+BECAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
+
+
+class TestEarlierTraceback:
+    @pytest.mark.parametrize(
+        "stderr",
+        [
+            f"{PLAIN}INFO: bye\n{WRAPPER}",
+            f"{PLAIN}[7] [ERROR] {WRAPPER}{DURING}{WRAPPER}",
+            f"{PLAIN}INFO: again\n{PLAIN}INFO: bye\n{WRAPPER}INFO: bye\n{WRAPPER}",
+            WRAPPER.replace("failed", "hangs") + PLAIN + "bye\n" + WRAPPER,
+        ],
+    )
+    def test_is_the_one_before_the_last(self, stderr):
+        assert earlier_traceback(stderr) == Complaint("ValueError", "bad weights", PLAIN)
+
+    @pytest.mark.parametrize(
+        "stderr", ["", "bye\n", PLAIN, PLAIN + "again\n" + PLAIN, PLAIN + DURING + WRAPPER, PLAIN + BECAUSE + WRAPPER]
+    )
+    def test_is_none_where_all_is_one_story(self, stderr):
+        assert earlier_traceback(stderr) is None
 
 
 class TestLastTracebackOfPython:
@@ -264,6 +297,30 @@ class TestReportOfAChildThatIsGone:
             "the model server exited with status 1 before it was ready; its last line on stderr: usage: serve [-h]"
         )
 
+    def test_is_on_stdout_where_stderr_has_none(self):
+        report = gone(replace(EVIDENCE, status=exited(1), stderr="bye\n", stdout=f"{PLAIN}bye\n"))
+        assert (report.error, report.traceback) == ("ValueError: bad weights", PLAIN)
+
+    @pytest.mark.parametrize(("stderr", "stdout"), [(f"{PLAIN}bye\n{WRAPPER}", ""), (WRAPPER, f"{PLAIN}bye\n")])
+    def test_names_another_error_that_was_printed_before_or_on_stdout(self, stderr, stdout):
+        report = gone(replace(EVIDENCE, status=exited(1), stderr=stderr, stdout=stdout))
+        assert report.error == "HaltServer: a worker failed; also printed: ValueError: bad weights"
+        assert report.traceback == f"{PLAIN}\n{WRAPPER}"
+
+    @pytest.mark.parametrize(("stderr", "stdout"), [(PLAIN, PLAIN), ("", PLAIN)])
+    def test_names_no_error_twice(self, stderr, stdout):
+        report = gone(replace(EVIDENCE, status=exited(1), stderr=stderr, stdout=stdout))
+        assert report.error == "ValueError: bad weights"
+
+    def test_is_an_error_of_another_language(self):
+        printed = "TypeError: no weights\n    at load (server.js:1:24)\n\nNode.js v20.20.2\n"
+        report = gone(replace(EVIDENCE, status=exited(1), stderr=printed))
+        assert (report.error, report.traceback) == ("TypeError: no weights", printed)
+
+    def test_is_the_last_line_of_stdout_where_stderr_is_empty(self):
+        report = gone(replace(EVIDENCE, status=exited(1), stderr="\n", stdout="loading\nno license\n"))
+        assert report.message.endswith("; its last line on stdout: no license")
+
     def test_is_a_sentence_when_it_said_nothing_at_all(self):
         assert (
             gone(replace(EVIDENCE, status=exited(1))).error
@@ -316,6 +373,40 @@ class TestReportOfAChildThatSpoke:
         assert said(EVIDENCE, replace(self.TOLD, stage="")).stage == "load_model"
 
 
+class TestReportOfAServerThatSaysSo:
+    def test_has_its_message_and_the_traceback_that_it_printed(self):
+        report = answered(replace(EVIDENCE, stderr=PLAIN), "the model is not there")
+        assert (report.error, report.traceback) == ("the model is not there", PLAIN)
+        assert report.cause is Cause.INIT_FAILED
+
+    @pytest.mark.parametrize("message", ["bad weights", "bad weights\nin w.bin"])
+    def test_has_the_type_of_the_exception_that_says_the_same(self, message):
+        assert answered(replace(EVIDENCE, stderr=PLAIN), message).error == f"ValueError: {message}"
+
+    def test_has_no_type_of_one_that_says_nothing(self):
+        stderr = PLAIN.replace(": bad weights", "")
+        assert answered(replace(EVIDENCE, stderr=stderr), "bad weights").error == "bad weights"
+
+    def test_needs_no_traceback(self):
+        assert answered(EVIDENCE, "bad weights").error == "bad weights"
+
+
+class TestReportOfAWorkerOfTheServersOwn:
+    def test_is_its_traceback_when_it_exited(self):
+        report = worker_gone(replace(EVIDENCE, stderr=PLAIN), 815, exited(3))
+        assert (report.error, report.pid, report.exit_status) == ("ValueError: bad weights", 815, 3)
+
+    def test_is_how_it_ended_when_a_signal_killed_it(self):
+        report = worker_gone(replace(EVIDENCE, stderr=PLAIN), 815, int(signal.SIGKILL))
+        assert report.error == "the worker 815 of the model server was killed by SIGKILL before it was ready"
+        assert (report.signal, report.exit_code) == (9, 137)
+
+    @pytest.mark.parametrize(("status", "ended"), [(exited(9), "exited with status 9"), (None, "vanished")])
+    def test_is_a_sentence_when_nothing_was_printed(self, status, ended):
+        report = worker_gone(replace(EVIDENCE, was_ready=True), 815, status)
+        assert report.error == f"the worker 815 of the model server {ended} before it was ready"
+
+
 class TestReportOfADeadline:
     def test_says_how_long_was_waited_and_where_it_stands(self):
         report = too_slow(EVIDENCE, 600.0)
@@ -324,3 +415,17 @@ class TestReportOfADeadline:
 
     def test_says_no_more_than_is_known(self):
         assert too_slow(replace(EVIDENCE, stage=""), 0.5).error == "the model server was not ready within 0.5 s"
+
+    @pytest.mark.parametrize("stream", ["stderr", "stdout"])
+    def test_names_the_last_error_that_was_printed(self, stream):
+        report = too_slow(replace(EVIDENCE, stage="", **{stream: f"{PLAIN}INFO: again\n"}), 2.0)
+        assert report.message == (
+            "the model server was not ready within 2 s; the last error that it printed: ValueError: bad weights"
+        )
+        assert (report.cause, report.type, report.traceback) == (Cause.STARTUP_TIMEOUT, "", PLAIN)
+
+    def test_names_only_the_first_line_of_an_error_and_not_all_of_a_long_one(self):
+        printed = PLAIN.replace("bad weights", "bad" * 1000) + "  expected: 3\n"
+        report = too_slow(replace(EVIDENCE, stderr=printed), 2.0)
+        assert "expected" not in report.message
+        assert len(report.message) < LONGEST_LAST_LINE + 200

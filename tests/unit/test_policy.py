@@ -27,6 +27,7 @@ from drum_supervisor.supervise.history import (
     Phase,
     Plan,
     Ready,
+    ReadyTooSoon,
     RestartRequested,
     RetryDue,
     StartErrorServer,
@@ -328,6 +329,11 @@ class TestSeveralWorkers:
         assert story(InitFailed, BAD, 2) == [StopWorker(2), StartWorker(2), DEADLINE]
         assert story.phase is SERVING
 
+    def test_one_that_was_ready_too_soon_is_like_one_that_crashed_while_others_serve(self):
+        story = serving(workers=2)
+        assert story(ReadyTooSoon, BAD, 1) == [StopWorker(1), StartWorker(1), DEADLINE]
+        assert story.phase is SERVING
+
     def test_deadline_gives_up_those_that_are_not_ready(self):
         story = starting(workers=3)
         story(Ready, 2)
@@ -493,6 +499,23 @@ class TestCrashes:
     @pytest.mark.parametrize("crashes", range(200))
     def test_delay_never_shrinks_and_has_an_end(self, crashes):
         assert 0.0 <= restart_delay(crashes) <= restart_delay(crashes + 1) <= LONGEST_RESTART_DELAY
+
+
+class TestReadyTooSoon:
+    def test_is_a_failure_that_no_restart_repeats(self):
+        story = serving()
+        actions = story(ReadyTooSoon, BAD)
+        assert actions == [NO_DEADLINE, NO_RESTART, StopWorker(1), KeepReport(BAD), StartErrorServer()]
+        assert story.phase is FAILED
+        assert story.state.crashes == ()
+
+    def test_may_be_tried_again_later(self):
+        assert serving(max_retries=1)(ReadyTooSoon, BAD)[-1] == RETRY_10_S
+
+    def test_without_an_error_server_is_the_end(self):
+        story = serving(error_server=False)
+        assert story(ReadyTooSoon, BAD)[-1] == StopAll()
+        assert story.state.exit_code == 3
 
 
 class TestRetries:
@@ -762,7 +785,7 @@ class TestExhaustive:
         assert isinstance(actions, list)
 
     def test_there_are_all_the_events_that_this_test_thinks_of(self):
-        assert len(EVENTS) == 13
+        assert len(EVENTS) == 14
 
     @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
     def test_a_stopping_supervisor_only_kills_or_ends(self, kind):

@@ -39,7 +39,7 @@ def settings(**flags: str) -> Settings:
 
 
 def found(argv: Sequence[str], address: Address = ADDRESS, run_dir: RunDir = RUN_DIR, **flags: str) -> Programs:
-    return programs(settings(**flags), argv, address, run_dir)
+    return programs(settings(**flags), Command(tuple(argv)), address, run_dir)
 
 
 def built_in(**flags: str) -> Programs:
@@ -301,5 +301,5 @@ class TestRendered:
 def test_address_with_the_port_that_was_really_bound_is_what_children_get():
     asked = settings(address="127.0.0.1:0", code_dir="/model")
     served = replace(ADDRESS, port=43210)
-    argv = programs(asked, [], served, RUN_DIR).workers[0].argv
+    argv = programs(asked, Command(), served, RUN_DIR).workers[0].argv
     assert argv[argv.index("--address") + 1] == "127.0.0.1:43210"

@@ -16,6 +16,8 @@ from drum_supervisor.supervise.readiness import (
     AddressWatcher,
     NotifySocket,
     Question,
+    failure_told,
+    is_complete,
     is_ready_answer,
     watcher,
 )
@@ -28,6 +30,7 @@ STRICT = Question("/health?full=1", below=400)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
 OURS = b"HTTP/1.1 200 OK\r\nX-Drum-Supervisor: error-server\r\n\r\n"
+FAILED = b'HTTP/1.1 513 X\r\nContent-Length: 25\r\n\r\n{"message": "no weights"}'
 RESET = b"reset"
 CLOSE = b""
 
@@ -149,6 +152,7 @@ class World:
         self.loop = PollLoop()
         self.listener = listener
         self.ready = 0
+        self.failures: list[str] = []
         self.server: Server
         self.watcher: AddressWatcher | None = None
 
@@ -160,9 +164,10 @@ class World:
     def look(self, question: Question | None = PING, address: Address | None = None) -> None:
         def on_ready() -> None:
             self.ready += 1
+            self.watcher and self.watcher.close()
 
         where = address or address_of(self.listener)
-        self.watcher = AddressWatcher(self.loop, self.loop.timers, where, question, on_ready)
+        self.watcher = AddressWatcher(self.loop, self.loop.timers, where, question, on_ready, self.failures.append)
 
     def until_ready(self) -> None:
         self.loop.until(lambda: self.ready)
@@ -256,9 +261,65 @@ class TestHttp:
             world.watcher.close()
 
         world.serve(OK)
-        world.watcher = AddressWatcher(world.loop, world.loop.timers, address_of(world.listener), PING, on_ready)
+        world.watcher = AddressWatcher(
+            world.loop, world.loop.timers, address_of(world.listener), PING, on_ready, world.failures.append
+        )
         world.until_asked(1)
         world.loop.until(lambda: set(world.loop.watched) == {world.listener.fileno()})
+
+    def test_that_answers_with_its_failure_is_told_of(self, world):
+        world.serve(UNAVAILABLE, FAILED)
+        world.look()
+        world.loop.until(lambda: world.failures)
+        assert (world.ready, world.failures) == (0, ["no weights"])
+
+    def test_is_asked_again_after_a_good_answer_until_that_is_enough(self, world):
+        def on_ready() -> None:
+            world.ready += 1
+
+        world.serve(OK)
+        where = address_of(world.listener)
+        world.watcher = AddressWatcher(world.loop, world.loop.timers, where, PING, on_ready, world.failures.append)
+        world.loop.until(lambda: world.ready >= 3)
+
+
+class TestAnswerThatSaysFailed:
+    @pytest.mark.parametrize(
+        ("body", "message"),
+        [
+            (b'{"message": "ERROR: no weights"}', "no weights"),
+            (b'{"error": "no weights"}', "no weights"),
+            (b'{"detail": "no weights", "x": 1}', "no weights"),
+            (b'"no weights"', "no weights"),
+            (b" no\nweights\n", "no\nweights"),
+            (b'{"detail": [1]}', "the model server answers with status 513"),
+            (b"[]", "the model server answers with status 513"),
+            (b"<html>", "the model server answers with status 513"),
+            (b"", "the model server answers with status 513"),
+        ],
+    )
+    def test_is_read(self, body, message):
+        assert failure_told(b"HTTP/1.1 513 X\r\nA: b\r\n\r\n" + body, 513) == message
+
+    @pytest.mark.parametrize("head", [b"HTTP/1.1 500 X", b"HTTP/1.1 200 OK", b"HTTP/1.1 513 X\r\n" + OURS[17:48], b""])
+    def test_is_another_status_or_that_of_our_own_error_server(self, head):
+        assert failure_told(head + b"\r\n\r\nno weights", 513) is None
+
+    def test_may_be_another_status(self):
+        assert failure_told(b"HTTP/1.1 599 X\r\n\r\nno", 599) == "no"
+
+    @pytest.mark.parametrize(
+        ("answer", "complete"),
+        [
+            (b"HTTP/1.1 200 OK\r\n", False),
+            (OK, True),
+            (b"HTTP/1.1 513 X\r\nContent-Length: 3\r\n\r\nab", False),
+            (b"HTTP/1.1 513 X\r\nContent-Length: 3\r\n\r\nabc", True),
+            (b"HTTP/1.1 513 X\r\n\r\nabc", False),
+        ],
+    )
+    def test_is_read_to_its_end(self, answer, complete):
+        assert is_complete(answer, PING) is complete
 
 
 class TestServerThatIsNotThereYet:
@@ -418,7 +479,9 @@ class TestWatcher:
     def made(self, readiness: Readiness, run_dir: RunDir) -> object:
         loop = PollLoop()
         address = Address(path=str(run_dir.path / "none.sock"))
-        found = watcher(readiness, loop, loop.timers, address, PING, run_dir, lambda: None, lambda stage: None)
+        found = watcher(
+            readiness, loop, loop.timers, address, PING, run_dir, lambda: None, lambda stage: None, lambda message: None
+        )
         if found is not None:
             found.close()
         return found

@@ -1,0 +1,93 @@
+"""Foreign servers that are new: their own workers are watched, a first good answer is put to the proof."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from drum_supervisor.supervise.fleet import Seen
+from drum_supervisor.supervise.offspring import Death, Offspring, told_deaths
+from drum_supervisor.supervise.timers import Timers
+
+LOOK_AGAIN_AFTER = 0.1
+SHORTEST_TRIAL, LONGEST_TRIAL = 0.5, 10.0  # seconds
+SHORTEST_PROBATION = 30.0
+DEATHS_ON_PROBATION = 2
+
+
+@dataclass
+class _Newcomer:
+    """A run, what it started, and after how many seconds it answered first."""
+
+    seen: Seen
+    offspring: Offspring
+    took: float | None = None
+
+
+class Newcomers:
+    """Watches over runs from their start until some time after they are ready.
+
+    Before a run is ready, one death of a worker of its own is enough. Afterwards workers may die of other things: then
+    it takes two, each within the time that a worker takes to begin. It is watched for half a minute then, or three
+    times as long as its start took.
+
+    Args:
+        on_death: what to do about a run whose own worker died; it may start its workers again for ever.
+    """
+
+    def __init__(self, timers: Timers, on_death: Callable[[Seen, Death], None]) -> None:
+        self._timers = timers
+        self._on_death = on_death
+        self._runs: list[_Newcomer] = []
+
+    def add(self, seen: Seen) -> None:
+        """Watch over a run that was just started."""
+        self._runs.append(_Newcomer(seen, Offspring(seen.run.pid, self._timers.clock)))
+        self._timers.set(self, LOOK_AGAIN_AFTER, self._look)
+
+    def on_trial(self) -> bool:
+        """Return whether a good answer is not enough yet, because a server has several workers of its own.
+
+        Nobody can tell which of them answers. They began together, so that the others are given half as long again
+        as the first one took; meanwhile all that answers must be good, and none may die.
+        """
+        tried = [self._is_on_trial(each) for each in self._runs if each.seen.is_coming]
+        return any(tried)
+
+    def worker_lost_by(self, seen: Seen) -> Death | None:
+        """Return the worker for which a run has ended that was new: it ended in the same way just before."""
+        if not any(each.seen is seen for each in self._runs):
+            return None
+        deaths = [death for death in told_deaths(seen.run.tail.text()) if death.status == seen.run.status]
+        return deaths[-1] if deaths else None
+
+    def _is_on_trial(self, newcomer: _Newcomer) -> bool:
+        age = self._timers.clock() - newcomer.seen.run.started
+        if newcomer.took is None:
+            newcomer.took = age
+        trial = min(max(newcomer.took / 2, SHORTEST_TRIAL), LONGEST_TRIAL)
+        return age < newcomer.took + trial and newcomer.offspring.count() > 1
+
+    def _look(self) -> None:
+        for newcomer in list(self._runs):
+            if self._is_watched(newcomer):
+                self._look_at(newcomer)
+            else:
+                newcomer.offspring.close()
+                self._runs.remove(newcomer)
+        if self._runs:
+            self._timers.set(self, LOOK_AGAIN_AFTER, self._look)
+
+    def _is_watched(self, newcomer: _Newcomer) -> bool:
+        seen = newcomer.seen
+        if not seen.ready:
+            return seen.is_coming
+        took = newcomer.took = newcomer.took or self._timers.clock() - seen.run.started
+        probation = max(3 * took, SHORTEST_PROBATION)
+        return seen.is_there and self._timers.clock() - seen.run.started < took + probation
+
+    def _look_at(self, newcomer: _Newcomer) -> None:
+        deaths = newcomer.offspring.look(newcomer.seen.run.tail.text())
+        if newcomer.seen.ready:
+            boot = 1.5 * (newcomer.took or 0.0) + 1.0
+            deaths = [death for death in deaths if death.seconds < boot]
+        if len(deaths) >= (DEATHS_ON_PROBATION if newcomer.seen.ready else 1):
+            self._on_death(newcomer.seen, deaths[-1])

@@ -1,0 +1,205 @@
+"""Servers that start workers by themselves, and servers that answer for a model that they do not have: no crash loop,
+no split brain, and the true reason. Small commands that behave like DRUM in front of a model that cannot be loaded."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.stories.conftest import Start
+from tests.stories.test_commands import TINY, script
+from tests.support import Supervised
+
+# Each gunicorn worker loads the model by itself; HOW says what becomes of it, SECOND of all but the first.
+APP = """
+import os, signal, sys, time
+def load():
+    how = os.environ["HOW"]
+    if "LOADED" in os.environ:
+        try:
+            os.mkdir(os.environ["LOADED"])
+            how = "loads"
+        except FileExistsError:
+            pass
+    if how == "raises":
+        raise ValueError("no weights")
+    if how == "says-it-itself":
+        from flask import Flask
+        app = Flask("error-server")
+        @app.errorhandler(404)
+        def error(_):
+            return {"message": "ERROR: no weights"}, 513
+        return app
+    time.sleep(0.5)  # a worker that is gone at once is seen only in the words of its master
+    if how == "sys-exit":
+        sys.exit(7)
+    if how == "os-exit":
+        os._exit(9)
+    if how == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+    return app
+app = load()
+"""
+
+QUIET = ("--log-level", "critical")  # the master says nothing about its workers
+ENDS = {
+    "raises": ("ValueError: no weights", 3),
+    "sys-exit": ("exited with status 7 before it was ready", 3),
+    "os-exit": ("exited with status 9 before it was ready", 3),
+    "segfault": ("was killed by SIGSEGV before it was ready", 139),
+}
+
+
+@pytest.fixture
+def gunicorn(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Start gunicorn on the application above."""
+    (tmp_path / "app.py").write_text(APP)
+    monkeypatch.chdir(tmp_path)
+
+    def begin(how: str, *arguments: str, ours: tuple[str, ...] = (), **environ: str) -> Supervised:
+        command = [script("gunicorn"), "-b", "fd://{fd}", "--no-control-socket", *arguments, "app:app"]
+        return start(*ours, "--", *command, HOW=how, **environ)
+
+    return begin
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("how", ENDS)
+def test_a_worker_that_dies_before_the_server_was_ready_is_a_failure(gunicorn, how: str, workers: str) -> None:
+    supervised = gunicorn(how, "-w", workers)
+    error, _ = ENDS[how]
+    status = supervised.until_phase("failed")
+    assert error in status["failure"]["error"]
+    assert status["restarts"]["crash"] == 0
+    answer = supervised.post("/predict/", b"")
+    assert (answer.status, error in answer.json()["message"]) == (513, True)
+    assert supervised.stop() == 0
+
+
+@pytest.mark.parametrize("how", ["os-exit", "segfault"])
+def test_the_master_need_not_say_so(gunicorn, how: str, kernel_tells: None) -> None:
+    supervised = gunicorn(how, *QUIET, ours=("--no-error-server",))
+    error, code = ENDS[how]
+    assert supervised.wait() == code
+    assert error in supervised.last_line
+
+
+@pytest.fixture
+def kernel_tells() -> None:
+    if tuple(int(number) for number in Path("/proc/sys/kernel/osrelease").read_text().split(".")[:2]) < (6, 15):
+        pytest.skip("before Linux 6.15 nobody but its parent is told how a process ended")
+
+
+@pytest.mark.parametrize("how", ["raises", "os-exit"])
+def test_a_worker_that_cannot_load_beside_one_that_can_is_a_failure(gunicorn, tmp_path: Path, how: str) -> None:
+    supervised = gunicorn(how, "-w", "2", LOADED=str(tmp_path / "loaded"))
+    status = supervised.until_phase("failed")
+    assert ENDS[how][0] in status["failure"]["error"]
+    assert status["restarts"]["crash"] == 0
+    assert supervised.stop() == 0
+
+
+def test_a_server_that_answers_513_by_itself_has_failed(gunicorn) -> None:
+    supervised = gunicorn("says-it-itself", "-w", "2")
+    status = supervised.until_phase("failed")
+    assert status["failure"]["error"] == "no weights"
+    answer = supervised.get("/ping")
+    assert (answer.status, answer.headers["x-drum-supervisor"]) == (200, "error-server")
+    assert supervised.stop() == 0
+
+
+def test_the_status_that_says_failed_can_be_chosen(start: Start) -> None:
+    code = TINY.replace("send_response(200)", "send_response(520)") + "server.serve_forever()\n"
+    arguments = ("--listener", "inherit", "--ready-failed", "520", "--", sys.executable, "-c", code)
+    assert start(*arguments).until_phase("failed")["failure"]["error"] == "hello"
+
+
+def test_one_worker_and_several_serve(gunicorn) -> None:
+    for workers in ("1", "3"):
+        supervised = gunicorn("loads", "-w", workers)
+        supervised.until_phase("serving")
+        assert supervised.get("/").body == b"ok"
+        assert supervised.stop() == 0
+
+
+HELPERS = """
+import multiprocessing, os, subprocess, sys
+def fail():
+    sys.exit(1)
+if __name__ == "__main__":
+    forks = multiprocessing.get_context("fork")
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", "import sys, time; time.sleep(0.3); sys.exit(1)"])
+        subprocess.run("sleep 0.3; exit 1", shell=True, close_fds=False)
+    with forks.Pool(2) as pool:
+        pool.map(os.path.exists, "ab")
+    helper = forks.Process(target=fail)
+    helper.start()
+    helper.join()
+"""
+
+
+def test_helpers_that_fail_while_a_server_loads_mean_nothing(start: Start) -> None:
+    code = HELPERS + "    " + TINY.replace("\n", "\n    ") + "\n    server.serve_forever()\n"
+    supervised = start("--listener", "inherit", "--", sys.executable, "-c", code)
+    supervised.until_phase("serving")
+    assert supervised.status()["failure"] is None
+    assert supervised.stop() == 0
+
+
+# What answers to the name of drum: with what it was started, it answers to every question.
+DRUM = f"""#!{sys.executable}
+import http.server, json, os, socket, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        names = ("WITH_ERROR_SERVER", "MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS")
+        body = json.dumps({{"argv": sys.argv[1:], **{{name: os.environ.get(name) for name in names}}}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+server = http.server.HTTPServer(("", 0), Handler, bind_and_activate=False)
+server.socket.close()
+server.socket = socket.socket(fileno=3)
+assert os.environ["LISTEN_PID"] == str(os.getpid())
+server.serve_forever()
+"""
+
+
+@pytest.fixture
+def drum_in_path(tmp_path: Path) -> str:
+    program = tmp_path / "bin" / "drum"
+    program.parent.mkdir()
+    program.write_text(DRUM)
+    program.chmod(0o755)
+    return str(program.parent)
+
+
+def test_drum_is_found_in_path_and_gets_the_listener(start: Start, drum_in_path: str, tmp_path: Path) -> None:
+    arguments = ("--server-type", "drum", "--code-dir", tmp_path, "--target-type", "regression", "--workers", "2")
+    supervised = start(*arguments, PATH=drum_in_path)
+    assert supervised.until_phase("serving")["server_type"] == "drum"
+    told = supervised.get("/").json()
+    address = ["--address", str(supervised.address)]
+    assert told["argv"] == ["server", "--code-dir", str(tmp_path), "--target-type", "regression", *address]
+    assert json.loads(told["MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS"]) == {"type": "numeric", "payload": 2}
+    assert supervised.stop() == 0
+
+
+def test_a_line_of_drum_needs_only_our_words_in_front(start: Start, drum_in_path: str, reserved_port: int) -> None:
+    line = ["drum", "server", "--address", f"127.0.0.1:{reserved_port}", "--with-error-server", "--code-dir", "m"]
+    supervised = start("--address", f"127.0.0.1:{reserved_port}", "--", *line, PATH=drum_in_path, WITH_ERROR_SERVER="1")
+    supervised.until_phase("serving")
+    told = supervised.get("/").json()
+    assert told["argv"] == ["server", "--code-dir", "m", "--address", f"127.0.0.1:{reserved_port}"]
+    assert not told["WITH_ERROR_SERVER"]
+
+
+def test_drum_that_is_not_installed_is_a_mistake_of_usage(start: Start, tmp_path: Path) -> None:
+    supervised = start("--server-type", "drum", "--code-dir", tmp_path, PATH="/nowhere")
+    assert supervised.wait() == 2
+    assert "no command 'drum' in PATH" in supervised.last_line

@@ -1,0 +1,138 @@
+"""DRUM as a command: what is run, what is left to us, what its options say to us."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from drum_supervisor.contract.exits import UsageError
+from drum_supervisor.contract.listener import Address
+from drum_supervisor.settings import choose, resolve
+from drum_supervisor.supervise.commands import Command
+from drum_supervisor.supervise.drum import command_of, told
+from drum_supervisor.supervise.programs import Programs, programs
+from drum_supervisor.supervise.run_dir import RunDir
+
+SERVER_TYPE = "MLOPS_RUNTIME_PARAM_DRUM_SERVER_TYPE"
+LINE = ["drum", "server", "--code-dir", "/model"]
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> str:
+    """A program called drum, in a folder of its own."""
+    program = tmp_path / "drum"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+def command(argv: list[str], environ: dict[str, str] | None = None, **flags: str) -> Command:
+    environ = environ or {}
+    return command_of(resolve(choose({**told(argv), **flags}, environ)), argv, environ)
+
+
+def run(argv: list[str], environ: dict[str, str] | None = None, **flags: str) -> Programs:
+    settings = resolve(choose({**told(argv), **flags}, environ or {}))
+    found = command_of(settings, argv, environ or {})
+    return programs(settings, found, Address("127.0.0.1", 8080), RunDir(Path("/run/drum")))
+
+
+class TestCommandOfTheUser:
+    def test_is_run_on_our_address_whatever_it_says(self):
+        for given in (["--address", "0.0.0.0:1"], ["--address=0.0.0.0:1"], []):
+            (worker,) = run(["/opt/drum", "server", *given, "--code-dir", "/model"]).workers
+            assert worker.argv == ("/opt/drum", "server", "--code-dir", "/model", "--address", "127.0.0.1:8080")
+
+    def test_is_passed_on_with_all_its_other_options(self):
+        options = ["--target-type", "binary", "--class-labels", "a", "b", "--show-perf", "--verbose", "--docker={fdx}"]
+        (worker,) = run(["/opt/drum", "server", *options]).workers
+        assert worker.argv == ("/opt/drum", "server", *options, "--address", "127.0.0.1:8080")
+
+    def test_has_no_error_server_of_its_own(self):
+        (worker,) = run(["/opt/drum", "server", "--with-error-server", "-cd", "m"], {"WITH_ERROR_SERVER": "1"}).workers
+        assert "--with-error-server" not in worker.argv
+        assert dict(worker.environment)["WITH_ERROR_SERVER"] == ""
+
+    def test_is_found_beside_our_interpreter_too(self, installed, monkeypatch):
+        monkeypatch.setattr(sys, "executable", str(Path(installed).parent / "python"))
+        assert command(LINE, {"PATH": "/nowhere"}).argv[0] == installed
+
+    def test_that_is_not_installed_fails_like_any_other(self, monkeypatch):
+        monkeypatch.setattr(sys, "executable", "/nowhere/python")
+        assert command(LINE, {"PATH": "/nowhere"}).argv[0] == "drum"
+
+    @pytest.mark.parametrize("argv", [["drum"], ["drum", "score"], ["uvicorn", "server"], ["sh", "-c", "drum server"]])
+    def test_is_an_ordinary_one_when_it_is_not_the_server(self, argv):
+        assert command(argv) == Command(tuple(argv))
+        assert told([*argv, "--address", "h:1"]) == {}
+
+    def test_of_any_kind_is_kept_from_starting_an_error_server_in_a_script(self):
+        assert command(["./start.sh"], {"WITH_ERROR_SERVER": "true"}).environment == (("WITH_ERROR_SERVER", ""),)
+
+
+class TestItsOptions:
+    @pytest.mark.parametrize(
+        ("options", "settings"),
+        [
+            (["--address", "h:1"], {"address": "h:1"}),
+            (["--address=h:1", "--with-error-server"], {"address": "h:1", "with_error_server": "true"}),
+            (["--address", "localhost"], {"address": "localhost:5000"}),
+            (["--address"], {}),
+            (["--target-type", "binary"], {}),
+        ],
+    )
+    def test_say_the_same_to_us(self, options, settings):
+        assert told(["drum", "server", *options]) == settings
+
+
+class TestListener:
+    @pytest.mark.parametrize(
+        ("server_type", "shared"),
+        [
+            ("", True),
+            ("gunicorn", True),
+            ("flask", True),
+            ("werkzeug", False),
+            (json.dumps({"type": "string", "payload": "werkzeug"}), False),
+        ],
+    )
+    def test_is_inherited_under_gunicorn_which_is_its_default(self, server_type, shared):
+        found = run(["/opt/drum", "server"], {SERVER_TYPE: server_type})
+        assert found.shared is shared
+        assert found.workers[0].announced
+
+    def test_is_what_the_user_says(self):
+        assert not run(["/opt/drum", "server"], listener="bind").shared
+
+
+class TestServerTypeDrum:
+    def test_is_the_installed_one_with_our_settings(self, installed):
+        environ = {"PATH": str(Path(installed).parent)}
+        flags = {"code_dir": "/m", "target_type": "multiclass", "class_labels": "a b", "server_type": "drum"}
+        found = run([], environ, **flags)
+        (worker,) = found.workers
+        labels = ("--class-labels", "a", "b")
+        expected = ("--code-dir", "/m", "--target-type", "multiclass", *labels, "--address", "127.0.0.1:8080")
+        assert worker.argv == (installed, "server", *expected)
+        assert (found.server_type, found.built_in) == ("drum", False)
+
+    def test_starts_its_workers_by_itself(self, installed):
+        environ = {"PATH": str(Path(installed).parent), "MAX_WORKERS": "3"}
+        (worker,) = run([], environ, code_dir="/m", server_type="drum").workers
+        told_to_it = dict(worker.environment)["MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS"]
+        assert json.loads(told_to_it) == {"type": "numeric", "payload": 3}
+
+    def test_has_our_prefix(self, installed):
+        environ = {"PATH": str(Path(installed).parent)}
+        (worker,) = run([], environ, code_dir="/m", server_type="drum", url_prefix="v1").workers
+        assert dict(worker.environment)["URL_PREFIX"] == "/v1"
+
+    def test_must_be_installed(self, monkeypatch):
+        monkeypatch.setattr(sys, "executable", "/nowhere/python")
+        with pytest.raises(UsageError, match="no command 'drum' in PATH or beside /nowhere/python"):
+            command([], {"PATH": "/nowhere"}, code_dir="/m", server_type="drum")
+
+    def test_needs_a_model_folder(self):
+        with pytest.raises(UsageError, match="--code-dir"):
+            command([], server_type="drum")

@@ -1,0 +1,218 @@
+"""A server's own workers: which deaths count, in families of processes that a table describes."""
+
+import os
+import signal
+from dataclasses import dataclass, field
+
+import pytest
+
+from drum_supervisor.supervise.offspring import Death, Offspring, is_bad, told_deaths
+
+MASTER = 1
+
+
+def exited(status: int) -> int:
+    return status << 8
+
+
+@dataclass
+class Village:
+    """Processes below MASTER: who is whose child, who looks like a worker, who ended how."""
+
+    parents: dict[int, int] = field(default_factory=dict)
+    helpers: set[int] = field(default_factory=set)
+    statuses: dict[int, int | None] = field(default_factory=dict)
+    opened: set[int] = field(default_factory=set)
+    now: float = 0.0
+
+    def born(self, *pids: int, parent: int = MASTER, helper: bool = False) -> None:
+        for pid in pids:
+            self.parents[pid] = parent
+            if helper:
+                self.helpers.add(pid)
+
+    def died(self, pid: int, status: int | None) -> None:
+        del self.parents[pid]
+        self.statuses[pid] = status
+
+    def children(self, pid: int) -> list[int]:
+        return [child for child, parent in self.parents.items() if parent == pid]
+
+    def looks_like_a_worker(self, pid: int, parent: int) -> bool:
+        return pid not in self.helpers
+
+    def open(self, pid: int) -> int:
+        self.opened.add(pid)
+        return pid
+
+    def ended(self, pid: int, pidfd: int) -> int | None:
+        assert pid == pidfd
+        return self.statuses[pid]
+
+    def close(self, pidfd: int) -> None:
+        self.opened.remove(pidfd)
+
+
+@pytest.fixture
+def village() -> Village:
+    return Village()
+
+
+@pytest.fixture
+def offspring(village: Village) -> Offspring:
+    return Offspring(MASTER, lambda: village.now, village)
+
+
+def looks(offspring: Offspring, times: int = 3, stderr: str = "") -> list[Death]:
+    found: list[Death] = []
+    for _ in range(times):
+        offspring.kin.now += 0.1
+        found = offspring.look(stderr)
+    return found
+
+
+class TestDeathThatCounts:
+    @pytest.mark.parametrize("status", [exited(1), exited(9), int(signal.SIGSEGV), int(signal.SIGKILL)])
+    def test_is_that_of_a_worker_that_is_replaced(self, village, offspring, status):
+        village.born(10)
+        assert looks(offspring) == []
+        village.died(10, status)
+        assert looks(offspring) == []
+        village.born(11)
+        (death,) = looks(offspring)
+        assert (death.pid, death.status) == (10, status)
+
+    def test_says_how_long_the_worker_lived(self, village, offspring):
+        village.born(10)
+        looks(offspring, 5)
+        village.died(10, exited(1))
+        looks(offspring)
+        village.born(11)
+        assert looks(offspring)[0].seconds == pytest.approx(0.5)
+
+    def test_is_seen_behind_a_script_that_started_the_server(self, village, offspring):
+        village.born(5, helper=True)
+        village.born(10, parent=5)
+        looks(offspring)
+        village.died(10, exited(7))
+        village.born(11, parent=5)
+        assert [death.pid for death in looks(offspring)] == [10]
+
+
+class TestDeathThatDoesNot:
+    @pytest.mark.parametrize("status", [exited(0), int(signal.SIGTERM), int(signal.SIGINT), None])
+    def test_is_one_that_was_no_failure_or_of_which_nothing_is_known(self, village, offspring, status):
+        village.born(10)
+        looks(offspring)
+        village.died(10, status)
+        village.born(11)
+        assert looks(offspring) == []
+
+    def test_is_one_that_nobody_replaces(self, village, offspring):
+        village.born(10, 11)
+        looks(offspring)
+        village.died(10, exited(1))
+        assert looks(offspring) == []
+
+    def test_is_one_that_another_parent_replaces(self, village, offspring):
+        village.born(5, 6, helper=True)
+        village.born(10, parent=5)
+        looks(offspring)
+        village.died(10, exited(1))
+        village.born(11, parent=6)
+        assert looks(offspring) == []
+
+    def test_is_that_of_a_helper(self, village, offspring):
+        village.born(10, helper=True)
+        looks(offspring)
+        village.died(10, exited(1))
+        village.born(11, helper=True)
+        assert looks(offspring) == []
+
+    def test_is_that_of_a_helper_that_looked_like_its_parent_until_its_exec(self, village, offspring):
+        for pid in (10, 11):
+            village.born(pid)
+            looks(offspring, 1)
+            village.helpers.add(pid)
+            looks(offspring)
+            village.died(pid, exited(1))
+        assert looks(offspring) == []
+
+
+def test_descriptors_are_closed_with_the_dead_and_in_the_end(village, offspring):
+    village.born(10, 11)
+    looks(offspring)
+    village.died(10, exited(1))
+    looks(offspring)
+    assert village.opened == {11}
+    offspring.close()
+    assert village.opened == set()
+
+
+class TestWordsOfAMaster:
+    @pytest.mark.parametrize(
+        ("line", "deaths"),
+        [
+            ("[1] [ERROR] Worker (pid:77) exited with code 9.", [Death(77, exited(9))]),
+            ("[1] [WARNING] Worker (pid:77) was sent SIGSEGV!", [Death(77, signal.SIGSEGV)]),
+            ("[1] [ERROR] Worker (pid:77) was sent SIGKILL! Perhaps out of memory?", [Death(77, signal.SIGKILL)]),
+            ("[WARNING] Worker with pid 77 was terminated due to signal 9", [Death(77, signal.SIGKILL)]),
+            ("[2026-11-22 10:00:00 +0000] [77] [ERROR] Exception in worker process", [Death(77, None)]),
+            ("INFO:     Child process [77] died", [Death(77, None)]),
+            ("[1] [INFO] Worker (pid:77) was sent SIGTERM!", []),
+            ("[1] [ERROR] Worker (pid:77) exited with code 0.", []),
+            ("[77] [INFO] Booting worker with pid: 77", []),
+            ("[77] [INFO] Worker exiting (pid: 77)", []),
+        ],
+    )
+    def test_are_understood(self, line, deaths):
+        assert told_deaths(f"before\n{line}\nafter\n") == deaths
+
+    def test_count_at_the_second_look(self, offspring):
+        stderr = "Worker (pid:77) exited with code 9."
+        assert looks(offspring, 1, stderr) == []
+        assert looks(offspring, 1, stderr) == [Death(77, exited(9))]
+
+    def test_count_once_beside_what_was_seen(self, village, offspring):
+        village.born(10)
+        looks(offspring)
+        village.died(10, exited(9))
+        village.born(11)
+        assert len(looks(offspring, 5, "Worker (pid:10) exited with code 9.")) == 1
+
+    def test_have_the_age_of_the_worker_they_are_about(self, village, offspring):
+        village.born(10)
+        looks(offspring, 10)
+        village.died(10, exited(9))
+        looks(offspring, 1)
+        (death,) = looks(offspring, 2, "Worker (pid:10) exited with code 9.")
+        assert death.seconds == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("status", "bad"), [(exited(0), False), (exited(1), True), (signal.SIGABRT, True)])
+def test_an_end_is_bad_or_not(status, bad):
+    assert is_bad(int(status)) is bad
+
+
+def test_real_processes_are_looked_at(tmp_path):
+    """A child of ours with a socket that we have too: a worker, and the kernel or its zombie tells how it ended."""
+    import socket
+
+    with socket.socket():
+        offspring = Offspring(os.getpid(), lambda: 0.0)
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.read(reading, 1)
+            os._exit(7)
+        assert offspring.kin.looks_like_a_worker(pid, os.getpid())
+        pidfd = offspring.kin.open(pid)
+        os.write(writing, b"x")
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert offspring.kin.ended(pid, pidfd) == exited(7)
+        os.waitpid(pid, 0)
+        assert offspring.kin.ended(pid, pidfd) in (exited(7), None)
+        assert pid not in offspring.kin.children(os.getpid())
+        offspring.kin.close(pidfd)
+        for fd in (reading, writing):
+            os.close(fd)
