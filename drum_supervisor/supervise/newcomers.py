@@ -1,5 +1,6 @@
 """Foreign servers that are new: their own workers are watched, a first good answer is put to the proof."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -53,10 +54,14 @@ class Newcomers:
         return any(tried)
 
     def worker_lost_by(self, seen: Seen) -> Death | None:
-        """Return the worker for which a run has ended that was new: it ended in the same way just before."""
-        if not any(each.seen is seen for each in self._runs):
+        """Return the worker for which a run has ended that was new: it ended with the same status just before.
+
+        A run that is killed does not end for its worker's sake, whatever its worker was killed by.
+        """
+        status = seen.run.status
+        if status is None or not os.WIFEXITED(status) or not any(each.seen is seen for each in self._runs):
             return None
-        deaths = [death for death in told_deaths(seen.run.tail.text()) if death.status == seen.run.status]
+        deaths = [death for death in told_deaths(seen.run.tail.text()) if death.status == status]
         return deaths[-1] if deaths else None
 
     def _is_on_trial(self, newcomer: _Newcomer) -> bool:

@@ -118,6 +118,20 @@ def test_the_status_that_says_failed_can_be_chosen(start: Start) -> None:
     assert start(*arguments).until_phase("failed")["failure"]["error"] == "hello"
 
 
+def test_a_master_that_is_killed_after_one_of_its_workers_has_crashed_and_is_started_again(gunicorn) -> None:
+    supervised = gunicorn("loads", "--workers", "2")
+    supervised.until_phase("serving")
+    (master,) = [process for process in supervised.left() if process.pid == supervised.pid()]
+    workers = master.children()
+    workers[0].kill()
+    supervised.until(lambda: workers[0].pid not in {child.pid for child in master.children()})
+    supervised.until(lambda: "SIGKILL" in supervised.err.read_text())  # the master says so
+    master.kill()
+    status = supervised.until_status(lambda status: status["restarts"]["crash"] == 1 and status["phase"] == "serving")
+    assert status["failure"] is None
+    assert supervised.stop() == 0
+
+
 def test_one_worker_and_several_serve(gunicorn) -> None:
     for workers in ("1", "3"):
         supervised = gunicorn("loads", "-w", workers)
