@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # What was installed is renewed when one of these changes.
 DECLARED := setup.cfg pyproject.toml constraints.txt drum_supervisor/__init__.py
 
-.PHONY: help run test check test-all lock clean
+.PHONY: help run test check test-all compat lock clean
 
 help:  ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -38,18 +38,21 @@ PACKAGE_HOST := [p]ypi[.]org/simple|[p]ythonhosted[.]org|--[i]ndex-url|--[e]xtra
 
 .PHONY: no-machine-paths
 no-machine-paths:
-	@found=$$(grep -rnIE '$(MACHINE_PATH)|$(PACKAGE_HOST)' . --exclude-dir=.git --exclude-dir=.venv --exclude-dir=.nox \
+	@found=$$(grep -rnIE '$(MACHINE_PATH)|$(PACKAGE_HOST)' . --exclude-dir=.git --exclude-dir=.venv --exclude-dir=.nox --exclude-dir=.compat \
 	  --exclude-dir=build --exclude-dir=dist --exclude-dir='.*_cache' --exclude-dir='*.egg-info'); \
 	if [ -n "$$found" ]; then echo "A file names a path or a package index of one machine:"; echo "$$found"; exit 1; fi
 
 test-all: $(VENV)/installed-dev  ## run the tests on every Python 3.10-3.13 that is installed
 	@$(BIN)/nox -s tests
 
+compat: $(VENV)/installed-dev  ## run other people's servers, each in its own environment; ARGS="--only NAME --json FILE"
+	@$(BIN)/python -m compat.run $(ARGS)
+
 lock: $(VENV)/installed-dev  ## renew constraints.txt; needs Python 3.10, 3.11, 3.12 and 3.13
 	@$(BIN)/nox -s lock
 
 clean:  ## remove what was built and installed here
-	rm -rf $(VENV) .nox build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
+	rm -rf $(VENV) .nox .compat build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/installed-all: $(BIN)/python $(DECLARED)

@@ -195,16 +195,21 @@ def last_traceback(stderr: str) -> Complaint | None:
 
 
 def earlier_traceback(stderr: str) -> Complaint | None:
-    """Return the last exception before that of the last traceback which is another one, and not in its chain."""
+    """Return the last exception before that of the last traceback which is another one, and of another story."""
     text = _COLOR.sub("", stderr)
     last = earlier = last_traceback(text)
     while last is not None and earlier is not None:
         text = text[: [*_TRACEBACK.finditer(text)][-1].start()]
-        chained = text.rstrip().endswith(_CHAINS)
         earlier = last_traceback(text)
-        if earlier and not chained and (earlier.type, earlier.message) != (last.type, last.message):
+        if earlier and not _goes_on(text, earlier) and (earlier.type, earlier.message) != (last.type, last.message):
             return earlier
     return None
+
+
+def _goes_on(text: str, exception: Complaint) -> bool:
+    """Whether a traceback that follows `text` belongs to the last exception in it: to its chain, or its message."""
+    in_message = bool(exception.message) and text.endswith(exception.message)
+    return in_message or text.rstrip().endswith(_CHAINS)
 
 
 def _continued(lines: list[str]) -> list[str]:

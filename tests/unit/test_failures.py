@@ -172,7 +172,16 @@ class TestEarlierTraceback:
         assert earlier_traceback(stderr) == Complaint("ValueError", "bad weights", PLAIN)
 
     @pytest.mark.parametrize(
-        "stderr", ["", "bye\n", PLAIN, PLAIN + "again\n" + PLAIN, PLAIN + DURING + WRAPPER, PLAIN + BECAUSE + WRAPPER]
+        "stderr",
+        [
+            "",
+            "bye\n",
+            PLAIN,
+            PLAIN + "again\n" + PLAIN,
+            PLAIN + DURING + WRAPPER,
+            PLAIN + BECAUSE + WRAPPER,
+            WRAPPER.replace("failed\n", f"failed: '{PLAIN}"),  # as hypercorn prints it
+        ],
     )
     def test_is_none_where_all_is_one_story(self, stderr):
         assert earlier_traceback(stderr) is None

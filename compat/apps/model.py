@@ -1,0 +1,18 @@
+"""The model of every Python server here: it doubles a number, or fails as $COMPAT_MODEL says."""
+
+import os
+import threading
+
+KIND = os.environ.get("COMPAT_MODEL", "good")
+
+if KIND == "import":
+    raise RuntimeError("the model module is broken")
+
+
+def load() -> float:
+    """Return the weight: what a request is multiplied by."""
+    if KIND == "load":
+        raise RuntimeError("the weights are not there")
+    if KIND == "hang":
+        threading.Event().wait()
+    return 2.0

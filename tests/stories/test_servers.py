@@ -1,0 +1,244 @@
+"""Other people's servers: a model that fails or hangs, a crash of the server or of one of its workers, a start script.
+
+`make compat` goes through many more of them, each in an environment of its own; see docs/servers.md.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.stories.conftest import Start
+from tests.stories.test_commands import TINY, script
+from tests.stories.test_swap import asking
+from tests.support import Supervised
+
+MODEL = """
+import os, threading
+def load():
+    if os.environ.get("FAIL") == "load":
+        raise RuntimeError("the weights are not there")
+    if os.environ.get("FAIL") == "hang":
+        threading.Event().wait()
+"""
+
+ASGI = """
+import traceback
+from model import load
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        try:
+            load()
+        except Exception:
+            await send({"type": "lifespan.startup.failed", "message": traceback.format_exc()})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"hello"})
+"""
+
+WSGI = """
+from flask import Flask
+from model import load
+load()
+app = Flask(__name__)
+@app.route("/", methods=["GET"])
+@app.route("/invocations", methods=["POST"])
+def hello():
+    return "hello"
+"""
+
+SHARED = {
+    "uvicorn": ("uvicorn", "asgi_app:app", "--fd", "{fd}"),
+    "uvicorn-workers": ("uvicorn", "asgi_app:app", "--fd", "{fd}", "--workers", "2"),
+    "gunicorn": ("gunicorn", "-b", "fd://{fd}", "wsgi_app:app"),
+    "hypercorn": ("hypercorn", "--bind", "fd://{fd}", "asgi_app:app"),
+}
+FLASK_RUN = ("flask", "--app", "wsgi_app", "run", "--host", "{host}", "--port", "{port}")
+REASON = "RuntimeError: the weights are not there"
+
+
+@pytest.fixture(autouse=True)
+def apps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in {"model": MODEL, "asgi_app": ASGI, "wsgi_app": WSGI}.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def serve(start: Start, reserved_port: int) -> Iterator[object]:
+    """Start a server by its name; one that binds the port itself gets a port that is kept for it."""
+
+    def begin(name: str, *options: object, **environ: str) -> Supervised:
+        command, *arguments = SHARED.get(name, FLASK_RUN)
+        address = ("--address", f"127.0.0.1:{reserved_port}") if name == "flask" else ()
+        return start(*address, *options, "--", script(command), *arguments, **environ)
+
+    return begin
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    """Return the processes below a server that are no helpers of Python's multiprocessing."""
+    return [child for child in psutil.Process(pid).children(recursive=True) if "resource_tracker" not in words(child)]
+
+
+def words(process: psutil.Process) -> str:
+    """Return the command line of a process; that of a helper is said of one that is gone."""
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return "resource_tracker"
+
+
+def is_gone(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.mark.parametrize("server", [*SHARED, "flask"])
+def test_a_model_that_cannot_be_loaded_is_told_on_the_same_port_whatever_the_exit_code(serve, server: str) -> None:
+    supervised = serve(server, FAIL="load")
+    failure = supervised.until_phase("failed")["failure"]
+    assert supervised.until(lambda: answer_of(supervised)) == (513, f"ERROR: {REASON}")
+    assert (failure["cause"], failure["signal"]) == ("init_failed", None)
+    assert supervised.stop() == 0
+
+
+def answer_of(supervised: Supervised) -> "tuple[int, str] | None":
+    """Return status and message; nothing while a port that is not shared changes hands."""
+    try:
+        answer = supervised.get("/x")
+    except ConnectionError:
+        return None
+    return answer.status, answer.json()["message"]
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "uvicorn-workers", "flask"])
+def test_a_model_that_hangs_is_given_up_in_time(serve, server: str) -> None:
+    supervised = serve(server, "--startup-timeout", 2, "--stop-timeout", 1, "--no-error-server", FAIL="hang")
+    assert supervised.wait() == 4
+    assert "the model server was not ready within 2 s" in supervised.last_line
+
+
+@pytest.mark.parametrize("server", ["uvicorn-workers", "gunicorn", "hypercorn", "flask"])
+def test_a_killed_server_is_started_again_and_leaves_nobody(serve, server: str) -> None:
+    supervised = serve(server)
+    supervised.until_phase("serving")
+    main = psutil.Process(supervised.pid())
+    old = [main, *main.children(recursive=True)]
+    main.kill()
+    supervised.until_status(lambda status: status["phase"] == "serving" and status["restarts"]["crash"] == 1)
+    assert supervised.get("/").body == b"hello"
+    assert [process for process in old if not is_gone(process)] == []
+    assert supervised.stop() == 0
+
+
+@pytest.mark.parametrize(("server", "crashes"), [("uvicorn-workers", 0), ("gunicorn", 0), ("hypercorn", 1)])
+def test_a_killed_worker_of_a_server_comes_back_by_the_server_or_with_it(serve, server: str, crashes: int) -> None:
+    """gunicorn and uvicorn start another worker; hypercorn ends, and is started again."""
+    supervised = serve(server)
+    before = supervised.until_phase("serving")
+    worker = supervised.until(lambda: workers_of(supervised.pid()))[-1]
+    worker.kill()
+    supervised.until(lambda: is_gone(worker))
+    after = supervised.until_status(
+        lambda status: status["phase"] == "serving" and status["restarts"]["crash"] == crashes
+    )
+    supervised.until(lambda: workers_of(supervised.pid()))
+    assert supervised.get("/").body == b"hello"
+    assert (after["programs"][0]["pid"] == before["programs"][0]["pid"]) is (crashes == 0)
+    assert supervised.stop() == 0
+
+
+@pytest.mark.parametrize("server", SHARED)
+def test_no_connection_is_refused_while_a_server_is_restarted(serve, server: str) -> None:
+    """What a server has accepted it may lose when it stops, each in its own way: see docs/servers.md."""
+    supervised = serve(server)
+    supervised.until_phase("serving")
+    with asking(supervised.address) as client:
+        supervised.until(lambda: client.outcomes[200] >= 20)
+        assert supervised.run("restart").returncode == 0
+        before = client.outcomes[200]
+        supervised.until(lambda: client.outcomes[200] >= before + 20)
+    assert not [outcome for outcome in client.outcomes if "Refused" in str(outcome)]
+    assert supervised.stop() == 0
+
+
+def test_flask_run_serves_restarts_and_stops(serve) -> None:
+    supervised = serve("flask")
+    supervised.until_phase("serving")
+    assert supervised.get("/").body == b"hello"
+    assert supervised.run("restart").returncode == 0
+    assert supervised.get("/").body == b"hello"
+    assert supervised.stop() == 0
+
+
+EXECS = '#!/bin/sh\necho preparing >&2\nexec "$@"\n'
+FORKS = '#!/bin/sh\n"$@" &\nwait\n'
+LEAVES = '#!/bin/sh\n"$@" &\nexit 0\n'
+
+
+def start_script(text: str) -> str:
+    path = Path("start.sh").absolute()
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize("text", [EXECS, FORKS], ids=["execs", "forks"])
+def test_a_server_behind_a_start_script(start: Start, text: str) -> None:
+    command, *arguments = SHARED["uvicorn-workers"]
+    supervised = start("--", start_script(text), script(command), *arguments)
+    supervised.until_phase("serving")
+    assert supervised.get("/").body == b"hello"
+    assert supervised.run("restart").returncode == 0
+    os.kill(supervised.pid(), signal.SIGKILL)  # what the script has started is left, and ends as well
+    supervised.until_status(lambda status: status["phase"] == "serving" and status["restarts"]["crash"] == 1)
+    assert supervised.get("/").body == b"hello"
+    assert supervised.stop() == 0
+
+
+@pytest.mark.parametrize("text", [EXECS, FORKS], ids=["execs", "forks"])
+def test_a_failure_behind_a_start_script(start: Start, text: str) -> None:
+    command, *arguments = SHARED["uvicorn"]
+    supervised = start("--no-error-server", "--", start_script(text), script(command), *arguments, FAIL="load")
+    assert supervised.wait() == 3
+    assert supervised.last_line.endswith(REASON)
+
+
+def test_a_start_script_that_ends_is_the_end_of_its_server(start: Start) -> None:
+    """A server in the background, and nobody who waits for it: it does not survive, nor keep the port."""
+    command, *arguments = SHARED["uvicorn"]
+    supervised = start("--", start_script(LEAVES), script(command), *arguments)
+    failure = supervised.until_phase("failed")["failure"]
+    assert "exited with status 0 before it was ready" in failure["error"]
+    ours = {supervised.process.pid, supervised.pid("error-server")}
+    supervised.until(lambda: {process.pid for process in supervised.left()} <= ours)
+    assert supervised.get("/x").status == 513
+    assert supervised.stop() == 0
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["good", "failing"])
+def test_a_command_of_another_environment(start: Start, tmp_path: Path, fails: bool) -> None:
+    """Nothing of ours is installed there; the error server runs in our own."""
+    other = tmp_path / "other"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(other)], check=True)
+    program = "import no_such_module" if fails else TINY + "server.serve_forever()"
+    supervised = start("--listener", "inherit", "--", str(other / "bin" / "python"), "-c", program)
+    status = supervised.until_phase("failed" if fails else "serving")
+    if fails:
+        assert status["failure"]["error"] == "ModuleNotFoundError: No module named 'no_such_module'"
+    assert supervised.get("/").status == 200
+    assert supervised.get("/x").status == (513 if fails else 200)
+    assert supervised.stop() == 0
