@@ -141,7 +141,11 @@ def _find(controller: str, memberships: Sequence[Membership], mounts: Sequence[M
     version = 1 if membership.controllers else 2
     fitting = [mount for mount in mounts if mount.version == version and (version == 2 or controller in mount.options)]
     fitting.sort(key=lambda mount: mount.root.count("/") if mount.root != "/" else 0)  # who sees most of the way up
-    found = (group for mount in fitting for group in _shown(mount, membership.path, base))
+    shown = [(base / mount.point.lstrip("/"), below(mount.root, membership.path)) for mount in fitting]
+    exact = [(point, point / relative) for point, relative in shown if relative is not None]
+    # Sandboxes show a container's group as if it were the root, beside the path that the host has for it.
+    as_root = [(point, point) for point, _ in exact]
+    found = (Group(directory, point, version) for point, directory in exact + as_root if _is_group(directory, version))
     return next(found, None)
 
 
@@ -152,17 +156,8 @@ def _membership(controller: str, memberships: Sequence[Membership]) -> Membershi
     return next(of_version_1, None) or next(of_version_2, None)
 
 
-def _shown(mount: Mount, path: str, base: Path) -> Iterator[Group]:
-    """Yield the group if `mount` shows it."""
-    relative, point = below(mount.root, path), base / mount.point.lstrip("/")
-    if relative is None:
-        return
-    directory = point / relative
-    if not directory.is_dir():
-        # Sandboxes show a container's group as if it were the root, beside the path that the host has for it.
-        directory = point
-    if directory.is_dir() and not _is_whole_machine(directory, mount.version):
-        yield Group(directory, point, mount.version)
+def _is_group(directory: Path, version: int) -> bool:
+    return directory.is_dir() and not _is_whole_machine(directory, version)
 
 
 def _is_whole_machine(directory: Path, version: int) -> bool:

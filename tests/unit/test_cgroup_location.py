@@ -134,6 +134,11 @@ def test_mount_that_shows_most_of_the_way_up_is_taken(host):
     assert host("4:memory:/docker/1\n", table, "bound/tasks", "m/docker/1/tasks", "other/1/tasks") == "m/docker/1"
 
 
+def test_group_that_is_there_goes_before_a_mount_that_only_seems_to_be_it(host):
+    table = v1(point="/sandbox") + v1(root="/docker", point="/other")
+    assert host("4:memory:/docker/1\n", table, "sandbox/tasks", "other/1/tasks") == "other/1"
+
+
 def test_controller_that_is_mounted_with_others(host):
     assert host("4:hugetlb,memory:/a\n", v1(options="rw,hugetlb,memory"), "m/a/tasks") == "m/a"
 
