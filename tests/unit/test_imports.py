@@ -55,6 +55,11 @@ def test_package_itself_loads_nothing():
     assert loaded_by("drum_supervisor") - before == {"drum_supervisor"}
 
 
+def test_control_groups_are_read_with_the_standard_library_alone():
+    loaded = loaded_by("drum_supervisor.cgroup") - loaded_by("sys")
+    assert loaded - sys.stdlib_module_names == {"drum_supervisor"}
+
+
 @pytest.mark.parametrize("module", sorted((PACKAGE / "contract").glob("*.py")), ids=lambda module: module.stem)
 def test_contract_is_standard_library_only(module):
     for name in imported_by(module.read_text(encoding="utf-8")):

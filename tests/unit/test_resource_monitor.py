@@ -5,13 +5,16 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
+from drum_supervisor.cgroup import Cgroup, read_cgroup
 from drum_supervisor.contract.masking import MASK
 from drum_supervisor.request_state import RequestState
 from drum_supervisor.resource_monitor import ResourceMonitor
+from tests.support import TIMEOUT
 
 MIB = 1024 * 1024
 WAITS = "import sys; print(flush=True); sys.stdin.read()"
@@ -194,19 +197,24 @@ def test_closed_monitor_begins_anew():
 # --- control groups
 
 
+MOUNTS = "31 22 0:28 / /cgroup rw - cgroup2 cgroup2 rw\n32 22 0:29 / /cgroup/memory rw - cgroup cgroup rw,memory\n"
+
+
 @pytest.fixture
 def container(tmp_path):
     """Return a function that lays out files of the kernel and returns the container's figures."""
 
     def container(own, files):
-        own_cgroups = tmp_path / "own"
-        own_cgroups.write_text(own)
+        process = tmp_path / "proc" / str(os.getpid())
+        files = {f"cgroup/{name}": content for name, content in files.items()}
+        files[f"{process}/cgroup"] = own.rstrip("\n")
+        files[f"{process}/stat"] = Path("/proc/self/stat").read_text()
+        files["proc/self/mountinfo"] = MOUNTS
         for name, content in files.items():
-            path = tmp_path / "cgroup" / name
+            path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"{content}\n")
-        monitor = ResourceMonitor(pid=1, cgroups=tmp_path / "cgroup", own_cgroups=own_cgroups)
-        memory = monitor.collect_resources_info()["mem_info"]
+        memory = ResourceMonitor(root=tmp_path).collect_resources_info()["mem_info"]
         return [memory[f"container_{name}"] for name in ("limit", "used", "max_used")]
 
     return container
@@ -217,7 +225,10 @@ V2 = ("memory.max", "memory.current", "memory.peak")
 
 
 def files(folder, names, *values):
-    return {f"{folder}/{name}": value for name, value in zip(names, values, strict=True)}
+    """Return the files of a group that is not the root of the machine."""
+    return {f"{folder}/{name}": value for name, value in zip(names, values, strict=True)} | {
+        f"{folder}/cgroup.events": ""
+    }
 
 
 def test_version_2(container):
@@ -233,7 +244,7 @@ def test_version_2_with_the_path_of_the_host(container):
 
 
 def test_version_2_without_a_limit_and_on_an_old_kernel(container):
-    assert container("0::/\n", {"memory.max": "max", "memory.current": 100 * MIB}) == [None, 100, None]
+    assert container("0::/\n", files(".", V2[:2], "max", 100 * MIB)) == [None, 100, None]
 
 
 def test_version_1(container):
@@ -242,8 +253,12 @@ def test_version_1(container):
 
 
 def test_version_1_without_a_limit_is_not_passed_off_as_a_container(container):
-    own = "4:memory:/\n"
-    assert container(own, files("memory", V1, 9223372036854771712, 100 * MIB, 200 * MIB)) == [None, None, None]
+    own, machine = "4:memory:/\n", {"memory/release_agent": ""}
+    assert container(own, files("memory", V1, 9223372036854771712, 100 * MIB, 200 * MIB) | machine) == [
+        None,
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize("own", ["", "nonsense\n", "0::/\n", "3:cpu:/\n"])
@@ -252,5 +267,120 @@ def test_without_control_groups_nothing_is_known(container, own):
 
 
 def test_file_that_is_not_there_is_no_error(tmp_path):
-    monitor = ResourceMonitor(pid=1, cgroups=tmp_path, own_cgroups=tmp_path / "missing")
+    monitor = ResourceMonitor(root=tmp_path)
     assert monitor.collect_resources_info()["mem_info"]["container_limit"] is None
+
+
+def test_limit_above_the_container_is_the_limit(container):
+    above = files("pod", V2, 512 * MIB, 400 * MIB, 500 * MIB)
+    assert container("0::/pod/c\n", above | files("pod/c", V2, "max", 100 * MIB, 200 * MIB)) == [512, 100, 200]
+
+
+# --- snapshots
+
+
+def test_snapshot_has_everything_about_a_process(start):
+    child = start("--token", "abc123")
+    snapshot = ResourceMonitor(pid=child.pid).snapshot()
+    (process,) = snapshot.processes
+    reference = psutil.Process(child.pid)
+    assert (process.pid, process.parent_pid) == (child.pid, os.getpid())
+    assert process.name == reference.name()
+    assert process.command_line[-2:] == ("--token", MASK)
+    assert process.state in ("running", "sleeping")
+    assert 0 <= process.cpu_seconds <= sum(reference.cpu_times()[:2])
+    assert process.rss_bytes == pytest.approx(reference.memory_info().rss, rel=0.1)
+    assert (process.threads, process.descriptors) == (1, reference.num_fds())
+    assert process.started_at == pytest.approx(time.time(), abs=TIMEOUT)
+    assert snapshot.taken_at == pytest.approx(time.time(), abs=TIMEOUT)
+    assert snapshot.cgroup.memory.limit_bytes == read_cgroup(child.pid).memory.limit_bytes
+
+
+def test_zombie_is_shown_and_uses_nothing(start):
+    child = start()
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    (process,) = ResourceMonitor(pid=child.pid).snapshot().processes
+    assert process.state == "zombie"
+    assert (process.rss_bytes, process.pss_bytes, process.descriptors, process.command_line) == (0, 0, None, ())
+
+
+def test_memory_that_is_shared_after_a_fork_counts_once(start):
+    program = (
+        "import os, sys; kept = b'x' * (64 << 20)\n"
+        "if os.fork(): print(flush=True); sys.stdin.read(); os.wait()\n"
+        "else: sys.stdin.read()"
+    )
+    parent = start(program=program)
+    snapshot = ResourceMonitor(pid=parent.pid).snapshot()
+    assert len(snapshot.processes) == 2
+    assert snapshot.counts_shared_once
+    assert snapshot.rss_bytes > 128 * MIB
+    assert 64 * MIB < snapshot.memory_bytes < 100 * MIB
+    assert all(process.uss_bytes < 32 * MIB < process.pss_bytes for process in snapshot.processes)
+
+
+def test_without_pss_the_sum_is_of_rss_and_says_so(start):
+    child = start()
+    snapshot = ResourceMonitor(pid=child.pid).snapshot(shared_memory=False)
+    assert not snapshot.counts_shared_once
+    assert snapshot.memory_bytes == snapshot.rss_bytes == snapshot.processes[0].rss_bytes > 0
+
+
+def test_process_of_another_user_is_shown_without_what_may_not_be_seen(start, as_nobody):
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to have a process that others may not look into")
+    child = start()
+
+    def look():
+        (process,) = ResourceMonitor(pid=child.pid).snapshot().processes
+        return [process.pss_bytes, process.uss_bytes, process.descriptors, process.rss_bytes > 0]
+
+    assert as_nobody(look) == [None, None, None, True]
+
+
+def test_snapshot_of_a_process_that_is_gone_is_empty(start):
+    child = start()
+    child.kill()
+    child.wait()
+    snapshot = ResourceMonitor(pid=child.pid).snapshot()
+    assert (snapshot.processes, snapshot.cgroup, snapshot.memory_bytes) == ((), Cgroup(), 0)
+
+
+def test_processes_that_vanish_in_the_midst_are_left_out(start):
+    program = "import subprocess, sys\nprint(flush=True)\nwhile True: subprocess.Popen(['true']).wait()"
+    busy = start(program=program)
+    monitor = ResourceMonitor(pid=busy.pid)
+    try:
+        found = [monitor.snapshot().processes for _ in range(200)]
+    finally:
+        busy.kill()
+    assert all(processes[0].pid == busy.pid for processes in found)
+
+
+def test_sums_are_of_all_processes(start):
+    start()
+    start()
+    snapshot = ResourceMonitor().snapshot()
+    assert len(snapshot.processes) >= 3
+    assert snapshot.cpu_seconds == pytest.approx(sum(process.cpu_seconds for process in snapshot.processes))
+    assert snapshot.cpu_percent == pytest.approx(sum(process.cpu_percent for process in snapshot.processes), abs=0.1)
+
+
+def test_first_percentage_of_a_young_process_is_right(start):
+    child = start(program="import time\nwhile time.process_time() < 0.3: pass\n" + WAITS)
+    snapshot = ResourceMonitor(pid=child.pid).snapshot()
+    (process,) = snapshot.processes
+    lived = snapshot.taken_at - process.started_at
+    assert process.cpu_percent == pytest.approx(100 * process.cpu_seconds / lived, rel=0.3)
+
+
+def test_start_of_a_process_stays_what_it_was(start):
+    monitor = ResourceMonitor(pid=start().pid)
+    assert len({monitor.snapshot().processes[0].started_at for _ in range(5)}) == 1
+
+
+def test_kernel_without_lists_of_children_is_asked_for_all_processes(start, tmp_path):
+    child = start()
+    (tmp_path / f"proc/{os.getpid()}/task/{os.getpid()}").mkdir(parents=True)
+    assert child.pid in pids(ResourceMonitor(root=tmp_path).collect_drum_info())

@@ -1,0 +1,84 @@
+"""Files of control groups, as numbers. What is missing, unreadable, or no number that makes sense, is None.
+
+The names are in the kernel's documentation: admin-guide/cgroup-v2.rst, admin-guide/cgroup-v1/memory.rst and
+scheduler/sched-bwc.rst.
+"""
+
+import math
+from pathlib import Path
+
+# Version 1 says "no limit" with a number close to 2**63, and counters that went below 0 are close to 2**64.
+NO_NUMBER = 2**60
+_LONGEST = 65536  # characters; memory.stat has about 2,000
+
+
+def read_number(file: Path) -> int | None:
+    """Return the number that is all of the file."""
+    try:
+        return plausible(_parsed(read_text(file).strip()))
+    except (OSError, ValueError):
+        return None
+
+
+def read_table(file: Path) -> dict[str, int]:
+    """Return the lines `name number` of a file; none when it cannot be read."""
+    try:
+        lines = read_text(file).splitlines()
+    except (OSError, ValueError):
+        return {}
+    pairs = (line.partition(" ")[::2] for line in lines)
+    return {name: int(value) for name, value in pairs if _parsed(value) is not None}
+
+
+def read_limit(file: Path) -> float | None:
+    """Return a limit in bytes, infinity when there is none: it says so, or the group has no such controller."""
+    try:
+        text = read_text(file).strip()
+    except FileNotFoundError:
+        return _unlimited_if_there(file.parent)
+    except (OSError, ValueError):
+        return None
+    number = math.inf if text == "max" else _parsed(text)
+    return math.inf if number is not None and number >= NO_NUMBER else number
+
+
+def read_quota(directory: Path, version: int) -> float | None:
+    """Return how many processors a group may use, infinity when that is not limited."""
+    try:
+        if version == 2:
+            quota, period = read_text(directory / "cpu.max").split()
+        else:
+            quota, period = (read_text(directory / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+    except FileNotFoundError:
+        return _unlimited_if_there(directory)
+    except (OSError, ValueError):
+        return None
+    return math.inf if quota in ("max", "-1") else _quotient(plausible(_parsed(quota)), plausible(_parsed(period)))
+
+
+def _unlimited_if_there(directory: Path) -> float | None:
+    return math.inf if directory.is_dir() else None
+
+
+def _quotient(quota: int | None, period: int | None) -> float | None:
+    return quota / period if quota and period else None
+
+
+def plausible(number: int | None) -> int | None:
+    """Return the number, unless it is one that stands for something else."""
+    return number if number is not None and number < NO_NUMBER else None
+
+
+def _parsed(text: str) -> int | None:
+    """Read a number as the kernel writes it: no sign, no underscore, not thousands of digits."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
+
+
+def read_text(file: Path) -> str:
+    """Return the text of a file.
+
+    Raises:
+        OSError, ValueError: it cannot be read; it is no text.
+    """
+    with open(file, encoding="ascii") as opened:
+        return opened.read(_LONGEST)

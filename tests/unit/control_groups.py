@@ -1,0 +1,128 @@
+"""Control groups for tests: recorded ones as files, and real ones of this machine."""
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from drum_supervisor.cgroup_location import below, parse_memberships, parse_mounts
+from tests.support import until
+
+PID = 4242
+MIB = 1024 * 1024
+TREES = Path(__file__).parent / "cgroup_trees"
+NAMES = sorted(tree.stem for tree in TREES.glob("*.txt"))
+
+
+def lay_out(name: str, root: Path) -> Path:
+    """Make the files of a recorded tree below `root`; return it."""
+    text = (TREES / f"{name}.txt").read_text(encoding="ascii")
+    for entry in text.split("\n--- ")[1:]:
+        path, _, content = entry.partition("\n")
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content.rstrip("\n") + "\n")
+    return root
+
+
+def own_directory(controller: str) -> Path:
+    """Return the directory of this process's group in the version 1 hierarchy of `controller`; skip without one."""
+    mounts = parse_mounts(Path("/proc/self/mountinfo").read_text())
+    for membership in parse_memberships(Path("/proc/self/cgroup").read_text()):
+        for mount in mounts:
+            relative = below(mount.root, membership.path)
+            if controller in membership.controllers & mount.options and relative is not None:
+                return Path(mount.point) / relative
+    pytest.skip(f"needs the {controller} controller of cgroup version 1")
+
+
+def own_unified_directory() -> Path:
+    """Return the directory of this process's group of version 2; skip without one."""
+    mounts = [mount for mount in parse_mounts(Path("/proc/self/mountinfo").read_text()) if mount.version == 2]
+    paths = [item.path for item in parse_memberships(Path("/proc/self/cgroup").read_text()) if not item.controllers]
+    for mount, path in zip(mounts, paths, strict=False):
+        relative = below(mount.root, path)
+        if relative is not None:
+            return Path(mount.point) / relative
+    pytest.skip("needs cgroup version 2")
+
+
+@contextmanager
+def new_group(parent: Path) -> Iterator[Path]:
+    """Make a real group below `parent`, or skip; it is gone afterwards, the processes in it have to be so before."""
+    directory = parent / f"test-{uuid.uuid4().hex[:8]}"
+    try:
+        directory.mkdir()
+    except OSError as error:
+        pytest.skip(f"may not make a control group: {error}")
+    try:
+        yield directory
+    finally:
+        until(lambda: _removed(directory))  # a moment after the end of a process its group is still busy
+
+
+def _removed(directory: Path) -> bool:
+    try:
+        directory.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+_FILLS = """
+import sys
+kept = []
+print(flush=True)
+for line in sys.stdin:
+    kept.append(b"x" * (int(line) * 1024 * 1024))
+    print(flush=True)
+"""
+
+
+@contextmanager
+def eater(*groups: Path) -> Iterator["Eater"]:
+    """Run a process in these groups that takes as much memory as it is told to."""
+    process = subprocess.Popen([sys.executable, "-c", _FILLS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for group in groups:
+            join(group, process.pid)
+        yield Eater(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def join(group: Path, pid: int) -> None:
+    """Put a process into a group, or skip."""
+    try:
+        (group / "cgroup.procs").write_text(str(pid))
+    except OSError as error:
+        pytest.skip(f"may not put a process into a control group: {error}")
+
+
+class Eater:
+    """A process that waits to be told how much memory to take."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.pid = process.pid
+
+    def take(self, mebibytes: int) -> bool:
+        """Take memory; return False when it died of that."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{mebibytes}\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline() != ""
+
+    def become_zombie(self) -> None:
+        """Be killed, and not reaped yet."""
+        self.process.kill()
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
