@@ -70,10 +70,16 @@ class Supervised:
         folder: an empty folder for output and run directory.
         arguments: what comes after `start`.
         environ: added to a clean environment.
+        before: called in the new process before it becomes the supervisor.
     """
 
     def __init__(
-        self, folder: Path, arguments: Sequence[str], environ: Mapping[str, str], command: str = "start"
+        self,
+        folder: Path,
+        arguments: Sequence[str],
+        environ: Mapping[str, str],
+        command: str = "start",
+        before: Callable[[], None] | None = None,
     ) -> None:
         self.run_dir = folder / "run"
         self.out, self.err = folder / "out.log", folder / "err.log"
@@ -88,6 +94,7 @@ class Supervised:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
+                preexec_fn=before,
                 env={**clean, **environ, MARK: self.mark},
             )
 

@@ -50,6 +50,8 @@ class FailureReport:
         started_at, failed_at: seconds since the epoch.
         seconds: from start to failure.
         peak_memory_bytes: largest resident memory of the process, None when unknown.
+        out_of_memory: whether the kernel killed it for want of memory.
+        memory_limit_bytes: the limit that was reached then, None when unknown.
         stderr_tail: the last lines it wrote to stderr.
     """
 
@@ -67,6 +69,8 @@ class FailureReport:
     failed_at: float = 0.0
     seconds: float = 0.0
     peak_memory_bytes: int | None = None
+    out_of_memory: bool = False
+    memory_limit_bytes: int | None = None
     stderr_tail: str = ""
 
     @property

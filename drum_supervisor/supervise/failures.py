@@ -2,14 +2,18 @@
 
 import os
 import re
+import signal
 from dataclasses import dataclass, replace
 
-from drum_supervisor.contract.exits import signal_name
+from drum_supervisor.contract.exits import of_signal, signal_name
 from drum_supervisor.contract.failure import Cause, FailureReport
 from drum_supervisor.contract.report import InitFailed
+from drum_supervisor.supervise.out_of_memory import OutOfMemory
 from drum_supervisor.supervise.stacks import last_stack
 
 TAIL_LINES = 50
+OUT_OF_MEMORY = "out of memory: "
+KILLED = "was killed by SIGKILL"
 LONGEST_LAST_LINE = 500
 # Log formats and exception groups put something before each line: what stands before the first frame.
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\r?\n(?P<prefix>.*?)  File ")
@@ -30,6 +34,7 @@ class Evidence:
         stage: the last one it reported.
         stderr, stdout: the end of each.
         was_ready: whether it ever was ready.
+        out_of_memory: what the kernel has to say about that, if it killed anybody since the start.
         The rest is as in `FailureReport`.
     """
 
@@ -47,6 +52,7 @@ class Evidence:
     peak_memory_bytes: int | None = None
     was_ready: bool = False
     spawn_error: str = ""
+    out_of_memory: OutOfMemory | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,10 @@ class Complaint:
 
 
 def said(evidence: Evidence, told: InitFailed) -> FailureReport:
-    """Return the report for a failure that the child itself reported."""
+    """Return the report for a failure that the child itself reported; a master reports how its worker ended."""
+    if evidence.out_of_memory and KILLED in told.message:
+        sentence = evidence.out_of_memory.sentence(evidence.seconds)
+        return _report(evidence, Complaint(told.type, f"{sentence} ({told.message})", told.traceback, told.stage))
     return _report(evidence, Complaint(told.type, told.message, told.traceback, told.stage))
 
 
@@ -72,6 +81,8 @@ def gone(evidence: Evidence) -> FailureReport:
     """
     if evidence.spawn_error:
         return _report(evidence, Complaint("", evidence.spawn_error, ""))
+    if (killed := _killed_for_memory(evidence)) is not None:
+        return _report(evidence, killed)
     sentence = death_sentence(evidence)
     if evidence.status is None or not os.WIFEXITED(evidence.status):
         return _report(evidence, Complaint("", sentence, ""))
@@ -106,6 +117,8 @@ def worker_gone(evidence: Evidence, pid: int, status: int | None) -> FailureRepo
     """
     name = f"worker {pid} of the {evidence.program}"
     worker = replace(evidence, program=name, pid=pid, status=status, was_ready=False)
+    if (killed := _killed_for_memory(worker)) is not None:
+        return _report(worker, killed)
     told = None if status is not None and os.WIFSIGNALED(status) else _explained(evidence)
     return _report(worker, told or Complaint("", death_sentence(worker), ""))
 
@@ -122,6 +135,15 @@ def too_slow(evidence: Evidence, timeout: float) -> FailureReport:
         return _report(evidence, Complaint("", message, ""), Cause.STARTUP_TIMEOUT)
     complaint = Complaint("", f"{message}; the last error that it printed: {_in_short(printed)}", printed.traceback)
     return _report(evidence, complaint, Cause.STARTUP_TIMEOUT)
+
+
+def _killed_for_memory(evidence: Evidence) -> Complaint | None:
+    """Return the complaint of a program that the kernel killed for want of memory, or whose shell says so by 137."""
+    status = evidence.status
+    is_killed = status is not None and os.waitstatus_to_exitcode(status) in (-signal.SIGKILL, of_signal(signal.SIGKILL))
+    if evidence.out_of_memory is None or not is_killed:
+        return None
+    return Complaint("", evidence.out_of_memory.sentence(evidence.seconds), "")
 
 
 def death_sentence(evidence: Evidence) -> str:
@@ -250,5 +272,7 @@ def _report(evidence: Evidence, complaint: Complaint, cause: Cause = Cause.INIT_
         failed_at=evidence.failed_at,
         seconds=round(evidence.seconds, 3),
         peak_memory_bytes=evidence.peak_memory_bytes,
+        out_of_memory=complaint.message.startswith(OUT_OF_MEMORY),
+        memory_limit_bytes=evidence.out_of_memory.limit_bytes if evidence.out_of_memory else None,
         stderr_tail="\n".join(evidence.stderr.splitlines()[-TAIL_LINES:]),
     ).masked()

@@ -9,6 +9,7 @@ from drum_supervisor.contract.exits import AddressError
 from drum_supervisor.contract.listener import Address, bind
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.failures import Evidence
+from drum_supervisor.supervise.out_of_memory import MemoryWatch
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Program, Programs
 from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.sweeper import EVERYTHING, Sweeper
@@ -28,6 +29,7 @@ class Seen:
     ready: bool = False
     settled: bool = False
     abandoned: bool = False
+    memory: MemoryWatch | None = None
 
     @property
     def is_coming(self) -> bool:
@@ -139,6 +141,7 @@ class Fleet:
             peak_memory_bytes=run.peak_memory_bytes,
             was_ready=seen.ready,
             spawn_error=run.spawn_error,
+            out_of_memory=seen.memory.verdict() if seen.memory else None,
         )
 
     def _label(self, program: Program) -> str:
@@ -170,5 +173,6 @@ class Fleet:
             if own_listener is not None:
                 with suppress(OSError):
                     own_listener.close()
-        self.seen[program.name] = seen = Seen(run, attempt)
+        memory = MemoryWatch(run.pid) if run.pid else None
+        self.seen[program.name] = seen = Seen(run, attempt, memory=memory)
         self._on_start(seen)

@@ -12,7 +12,13 @@ from tests.support import Supervised
 
 
 class Start(Protocol):
-    def __call__(self, *arguments: object, command: str = "start", **environ: str) -> Supervised: ...
+    def __call__(
+        self,
+        *arguments: object,
+        command: str = "start",
+        before: Callable[[], None] | None = None,
+        **environ: str,
+    ) -> Supervised: ...
 
 
 @pytest.fixture
@@ -20,12 +26,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start a supervisor on a free port; whatever is still there afterwards is ended, and what should not be fails."""
     started: list[Supervised] = []
 
-    def begin(*arguments: object, command: str = "start", **environ: str) -> Supervised:
+    def begin(*arguments: object, command: str = "start", before=None, **environ: str) -> Supervised:
         folder = tmp_path / f"supervisor-{len(started)}"
         folder.mkdir()
         given = [str(argument) for argument in arguments]
         address = [] if "--address" in given else ["--address", "127.0.0.1:0"]
-        started.append(Supervised(folder, [*address, *given], environ, command))
+        started.append(Supervised(folder, [*address, *given], environ, command, before))
         return started[-1]
 
     yield begin
