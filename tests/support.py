@@ -94,7 +94,7 @@ class Supervised:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                preexec_fn=before,
+                preexec_fn=before,  # noqa: PLW1509 - it writes one file, before any thread matters
                 env={**clean, **environ, MARK: self.mark},
             )
 
