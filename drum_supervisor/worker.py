@@ -27,13 +27,20 @@ class Worker:
         server_type: `flask`, or else FastAPI; of the application that is made when there is none.
         app: the application of somebody else's server.
         context: of somebody else's worker, who starts and stops it; without one the worker has its own.
+        extend: lets the user's code extend the application; given `flask` or `fastapi`, and the application.
 
     Attributes:
         context: the `WorkerCtx` or `FastAPIWorkerCtx`.
     """
 
     def __init__(
-        self, service: ModelService, telemetry: Telemetry, server_type: str, app: Any = None, context: Any = None
+        self,
+        service: ModelService,
+        telemetry: Telemetry,
+        server_type: str,
+        app: Any = None,
+        context: Any = None,
+        extend: Callable[[str, Any], None] = lambda framework, app: None,
     ) -> None:
         is_flask = server_type == "flask" if app is None else hasattr(app, "wsgi_app")
         front, self._host = frameworks.flask() if is_flask else frameworks.fastapi()
@@ -41,6 +48,7 @@ class Worker:
             app = front.create_app(service)
         else:
             front.mount(app, service)
+        extend("flask" if is_flask else "fastapi", app)  # before anything is put around it
         self._app = app
         self._own_context: Any = None
         if context is None:

@@ -1,1 +1,1 @@
-"""The user's model: finding and calling `custom.py`, reading payloads, shaping predictions. No HTTP in here."""
+"""The user's model: finding and calling `custom.py`, artifacts, reading payloads, shaping predictions. No HTTP here."""

@@ -1,8 +1,6 @@
 """The hooks that a `custom.py` defines, and calling them with the arguments they accept."""
 
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from drum_supervisor.contract.exits import UsageError
+from drum_supervisor.model.importing import import_file, search_first
 
 HOOKS = ("init", "load_model", "read_input_data", "transform", "score", "post_process", "score_unstructured")
 
@@ -39,10 +38,8 @@ def import_hooks(source: Path) -> Hooks:
         UsageError: something with a hook's name is no function.
         BaseException: whatever the user's module raises.
     """
-    folder = str(source.parent)
-    if sys.path[:1] != [folder]:
-        sys.path.insert(0, folder)
-    return hooks_of(_import(source), source)
+    search_first(source.parent)
+    return hooks_of(import_file(source, _MODULE), source)
 
 
 def hooks_of(module: ModuleType, source: Path) -> Hooks:
@@ -57,20 +54,6 @@ def hooks_of(module: ModuleType, source: Path) -> Hooks:
         if not callable(value):
             raise UsageError(f"{name} in {str(source)!r} is a {type(value).__name__}; make it a function.")
     return Hooks(functions)
-
-
-def _import(source: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(_MODULE, source)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{str(source)!r} is no Python module.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[_MODULE] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        sys.modules.pop(_MODULE, None)
-        raise
-    return module
 
 
 def _accepted(hook: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:

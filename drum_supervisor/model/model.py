@@ -9,6 +9,8 @@ from typing import Any
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.model import unstructured
 from drum_supervisor.model.hooks import Hooks
+from drum_supervisor.model.predictors import Predictor
+from drum_supervisor.model.source import SOURCE
 from drum_supervisor.model.target import Target
 from drum_supervisor.model.unstructured import Output
 
@@ -21,8 +23,9 @@ class Model:
         code_dir: the model folder, absolute.
         target: what is predicted.
         hooks: what `custom.py` defines.
-        artifact: what `load_model` returned.
+        artifact: what `load_model` returned, or else what was in the file of the artifact.
         metadata: the top-level texts of `model-metadata.yaml`.
+        predictor: stands in for the `score` hook.
     """
 
     code_dir: Path
@@ -30,6 +33,7 @@ class Model:
     hooks: Hooks
     artifact: Any
     metadata: Mapping[str, str] = field(default_factory=dict)
+    predictor: Predictor | None = None
 
     @property
     def target_type(self) -> str:
@@ -39,6 +43,11 @@ class Model:
     def labels(self) -> tuple[str, ...]:
         """Binary: the positive and the negative label; multiclass: all; else none."""
         return self.target.labels
+
+    @property
+    def predictor_name(self) -> str:
+        """The framework that predicts, or `custom.py`."""
+        return self.predictor.name if self.predictor is not None else SOURCE
 
     def predict(self, body: bytes, content_type: str) -> dict[str, Any]:
         """Return the JSON-able predictions for a table: `predictions`, and `extraModelOutput` for further columns.
@@ -52,7 +61,9 @@ class Model:
             ResultError: a hook returned something else than it must.
             BaseException: whatever the user's code raises.
         """
-        result: dict[str, Any] = import_structured().predict(self.hooks, self.artifact, self.target, body, content_type)
+        result: dict[str, Any] = import_structured().predict(
+            self.hooks, self.artifact, self.target, body, content_type, self.predictor
+        )
         return result
 
     def predict_unstructured(

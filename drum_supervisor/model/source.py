@@ -1,4 +1,4 @@
-"""Finding the user's `custom.py`: anywhere below the code directory, exactly one."""
+"""Finding the user's code, `custom.py` above all: anywhere below the code directory, each file once."""
 
 import os
 from pathlib import Path
@@ -34,24 +34,20 @@ def open_code_dir(code_dir: str) -> Path:
     return path
 
 
-def find_source(code_dir: Path) -> Path:
-    """Return the one `custom.py` below `code_dir`.
+def find_file(code_dir: Path, name: str) -> Path | None:
+    """Return the one file `name` below `code_dir`; None if there is none.
 
     Raises:
-        UsageError: none, or more than one.
+        UsageError: there is more than one.
     """
-    found = _sources_below(code_dir)
-    if not found:
-        raise UsageError(
-            f"No {SOURCE} in or below {str(code_dir)!r}; write one with load_model(code_dir) and score(data, model)."
-        )
+    found = _files_below(code_dir, name)
     if len(found) > 1:
         first, second = (str(path) for path in found[:2])
-        raise UsageError(f"More than one {SOURCE}: {first!r} and {second!r}; leave the one that is meant.")
-    return found[0]
+        raise UsageError(f"More than one {name}: {first!r} and {second!r}; leave the one that is meant.")
+    return found[0] if found else None
 
 
-def _sources_below(code_dir: Path) -> list[Path]:
+def _files_below(code_dir: Path, name: str) -> list[Path]:
     """Follow links to directories, each directory once: a link may lead back up, or to a place already seen."""
     found: dict[str, Path] = {}
     seen: set[str] = set()
@@ -61,10 +57,10 @@ def _sources_below(code_dir: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not _is_skipped(Path(directory, name)))
-        source = Path(directory, SOURCE)
-        if SOURCE in files and source.is_file():
-            found.setdefault(os.path.realpath(source), source)
+        folders[:] = sorted(folder for folder in folders if not _is_skipped(Path(directory, folder)))
+        path = Path(directory, name)
+        if name in files and path.is_file():
+            found.setdefault(os.path.realpath(path), path)
     return list(found.values())
 
 

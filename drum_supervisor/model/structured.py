@@ -8,18 +8,32 @@ from drum_supervisor.model.errors import PayloadError, ResultError
 from drum_supervisor.model.hooks import Hooks
 from drum_supervisor.model.payload import Payload, unpack
 from drum_supervisor.model.predictions import predictions_content
+from drum_supervisor.model.predictors import Predictor
 from drum_supervisor.model.tables import read_table
 from drum_supervisor.model.target import Target, TargetType
 
 
-def predict(hooks: Hooks, artifact: Any, target: Target, body: bytes, content_type: str) -> dict[str, Any]:
-    """Read the table in `body`, run it through the hooks and return the JSON-able predictions."""
+def predict(
+    hooks: Hooks,
+    artifact: Any,
+    target: Target,
+    body: bytes,
+    content_type: str,
+    predictor: Predictor | None = None,
+) -> dict[str, Any]:
+    """Read the table in `body`, run it through the hooks and return the JSON-able predictions.
+
+    Without a `score` hook `predictor` predicts.
+    """
     payload = unpack(body, content_type)
     table = _read(hooks, payload)
     rows = len(table)
     if "transform" in hooks:
         table = _table(hooks, "transform", table, artifact)
-    predictions = _table(hooks, "score", table, artifact, **_score_options(payload, target))
+    if predictor is not None:
+        predictions = predictor.predict(table)
+    else:
+        predictions = _table(hooks, "score", table, artifact, **_score_options(payload, target))
     if "post_process" in hooks:
         predictions = _table(hooks, "post_process", predictions, artifact)
     return predictions_content(predictions, target, rows)

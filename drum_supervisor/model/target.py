@@ -68,7 +68,7 @@ def _target_type(setting: str, from_metadata: str) -> TargetType:
     except ValueError:
         raise UsageError(
             f"Target type {name!r}{where} is not done by the built-in model server, which does {served}; "
-            "run DRUM itself for it: drum-supervise start -- drum server ..."
+            "run DRUM itself for it: --server-type drum"
         ) from None
 
 

@@ -1,6 +1,7 @@
 """The model folders in `examples` do what their README says."""
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -49,3 +50,13 @@ def test_broken_names_the_repair_and_loads_after_it(tmp_path):
         load_example(folder)
     (folder / "weights.txt").write_text("42\n")
     assert load_example(folder).predict(b"a\n1\n2\n", "text/csv") == {"predictions": [42.0, 42.0]}
+
+
+def test_iris_is_made_and_predicts_what_it_was_trained_on(tmp_path):
+    folder = shutil.copytree(EXAMPLES / "iris", tmp_path / "iris", ignore=shutil.ignore_patterns("model.joblib"))
+    subprocess.run([sys.executable, str(folder / "make_model.py")], check=True, timeout=60)
+    labels = "virginica setosa versicolor"
+    model = load(resolve(choose({"code_dir": str(folder), "class_labels": labels}, {})), lambda stage: None)
+    rows = model.predict((folder / "iris.csv").read_bytes(), "text/csv")["predictions"]
+    assert [max(row, key=row.get) for row in rows] == ["setosa"] * 2 + ["versicolor"] * 2 + ["virginica"] * 2
+    assert (folder / "iris.csv").read_bytes() == (EXAMPLES / "iris" / "iris.csv").read_bytes()

@@ -1,6 +1,7 @@
 """Initialization of the user's model, with real folders and real imports."""
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -204,7 +205,6 @@ def test_load_model_may_return_what_counts_as_false(tmp_path, nothing_but_none):
 @pytest.mark.parametrize(
     ("target_type", "code", "missing"),
     [
-        ("regression", "def load_model(code_dir): return 1", "defines no score(data, model)"),
         ("unstructured", "def load_model(code_dir): return 1", "defines no score_unstructured(model, data, **kwargs)"),
         ("regression", "def score(data, model): pass", "defines no load_model(code_dir)"),
         ("unstructured", "def score_unstructured(model, data): pass", "defines no load_model(code_dir)"),
@@ -216,6 +216,16 @@ def test_missing_hooks_are_named_with_the_file(tmp_path, target_type, code, miss
     said = mistake(tmp_path, target_type)
     assert missing in said
     assert str(path) in said
+
+
+@pytest.mark.parametrize("code", ["def load_model(code_dir): return 1", "def load_model(code_dir): return {}"])
+def test_a_model_that_cannot_predict_needs_the_score_hook(tmp_path, code):
+    write(tmp_path, code)
+    assert re.fullmatch(
+        r"There is no score\(data, model\), and the model \((int|dict)\) has no predict\(\) to do without: define "
+        r"score in custom\.py\.",
+        mistake(tmp_path),
+    )
 
 
 @pytest.mark.parametrize(
@@ -289,7 +299,7 @@ def test_target_types_of_drum_that_are_not_served_say_which_ones_are(tmp_path, t
     write(tmp_path, REGRESSION)
     assert mistake(tmp_path, target_type) == (
         f"Target type '{target_type}' is not done by the built-in model server, which does binary, regression, "
-        "anomaly, multiclass, unstructured; run DRUM itself for it: drum-supervise start -- drum server ..."
+        "anomaly, multiclass, unstructured; run DRUM itself for it: --server-type drum"
     )
 
 

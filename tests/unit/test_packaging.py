@@ -37,7 +37,7 @@ def test_no_command_is_called_serve():
     }
 
 
-@pytest.mark.parametrize("extra", ["model", "all", "test", "dev"])
+@pytest.mark.parametrize("extra", ["model", "onnx", "all", "test", "dev"])
 def test_extra_is_offered(extra):
     assert extra in (metadata(NAME).get_all("Provides-Extra") or [])
     assert requirements(extra)
