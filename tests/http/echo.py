@@ -24,7 +24,7 @@ class EchoService:
     """Says what it was asked. The path decides on the plan.
 
     `/keep/N` keeps N bytes of the body, `/hurry/N` drains it for N seconds, `/block/FIFO` takes until the FIFO is
-    written to, `/late/N/FIFO` too, but the client waits N seconds only, `/status/N` answers N.
+    written to, `/limit/N/FIFO` too, but the client waits N seconds only, `/status/N` answers N.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class EchoService:
         kind, _, value = request.path[1:].partition("/")
         if kind == "block":
             return Pending(self._turns.submit(lambda: self._answer_after(f"/{value}", request)))
-        if kind == "late":
+        if kind == "limit":
             seconds, _, fifo = value.partition("/")
             answer = self._turns.submit(lambda: self._answer_after(f"/{fifo}", request))
             return Pending(answer, float(seconds), json_response(504, {"too": "late"}))

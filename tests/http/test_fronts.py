@@ -266,7 +266,7 @@ def test_blocking_answer_keeps_nobody_else_waiting(echo, tmp_path):
 def test_answer_that_takes_too_long_is_given_up(echo, tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    raw = ask(echo.listener, request("GET", f"/late/0.05{fifo}"))
+    raw = ask(echo.listener, request("GET", f"/limit/0.05{fifo}"))
     assert (raw.status, raw.json()) == (504, {"too": "late"})
     fifo.write_text("")  # it is still being made: somebody reads
     assert ask(echo.listener, request("GET", "/")).status == 200
@@ -277,7 +277,7 @@ def test_answer_that_comes_in_time_is_given(echo, tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with connect(echo.listener) as connection:
-        connection.sendall(request("GET", f"/late/{ANSWER_SECONDS}{fifo}"))
+        connection.sendall(request("GET", f"/limit/{ANSWER_SECONDS}{fifo}"))
         fifo.write_text("")
         assert answer(connection).status == 200
 

@@ -25,6 +25,8 @@ FULL = FailureReport(
     failed_at=1700000003.5,
     seconds=3.25,
     peak_memory_bytes=123456789,
+    out_of_memory=True,
+    memory_limit_bytes=134217728,
     stderr_tail="last words",
 )
 
