@@ -5,18 +5,16 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from drum_supervisor.contract.exits import DrumSupervisorError, UsageError
-from drum_supervisor.contract.failure import Cause, FailureReport
-from drum_supervisor.contract.listener import Address, address_of, bind, inherited, parse_address
-from drum_supervisor.contract.report import init_failed
-from drum_supervisor.hosts import frameworks
+from drum_supervisor.contract.exits import DrumSupervisorError
+from drum_supervisor.contract.listener import Address, parse_address
+from drum_supervisor.error_servers import run_error_server, run_error_server_fastapi
 from drum_supervisor.hosts.process import (
     Stopped,
     StopSignals,
@@ -24,30 +22,27 @@ from drum_supervisor.hosts.process import (
     stop_signals,
     stop_signals_ignored,
     take_listener,
-    tell,
 )
 from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.model.extension import extend
 from drum_supervisor.model.loading import load
 from drum_supervisor.resource_monitor import ResourceMonitor
-from drum_supervisor.services.failure import FailureService
-from drum_supervisor.services.messages import Service
 from drum_supervisor.services.model import ModelService
-from drum_supervisor.settings import RUNTIME_PARAMETER, Settings, from_environment, from_options, runtime_parameter
+from drum_supervisor.settings import RUNTIME_PARAMETER, Settings, from_options, runtime_parameter
 from drum_supervisor.telemetry import SHUTDOWN_SECONDS, Telemetry, setup_otel
+from drum_supervisor.telemetry_providers import Provider
 from drum_supervisor.worker import Worker
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from flask import Flask
 
+__all__ = ["CMRunner", "DrumRuntime", "run_error_server", "run_error_server_fastapi"]
+
 SERVER_TYPE = RUNTIME_PARAMETER + "DRUM_SERVER_TYPE"
 
 # The last stage: importing the framework, and the start of the application.
 STARTING_SERVER = "starting the server"
-
-# What an error server takes from the environment.
-_ERROR_SETTINGS = ("url_prefix", "error_detail", "failed_ping", "stop_timeout")
 
 _log = logging.getLogger(__name__)
 
@@ -57,12 +52,6 @@ class Runner(Protocol):
 
     def terminate(self) -> None:
         """End what runs; called once, whatever happened before."""
-
-
-class Provider(Protocol):
-    """What a runtime shuts down; OpenTelemetry's providers are such."""
-
-    def shutdown(self) -> object: ...
 
 
 class DrumRuntime:
@@ -318,78 +307,3 @@ class CMRunner:
 def finish_seconds(settings: Settings) -> float:
     """Return how long it may take to send the last telemetry, once everything is answered."""
     return min(3 * SHUTDOWN_SECONDS, settings.stop_timeout / 4)
-
-
-def run_error_server(
-    host: str,
-    port: int | None,
-    exc_value: BaseException,
-    app: "Flask | FastAPI | None" = None,
-    *,
-    listener: socket.socket | None = None,
-    settings: Settings | None = None,
-) -> None:
-    """Answer with a failed initialization, by Flask: 200 to `/`, `/ping` and `/health`, and 513 to everything else.
-
-    Without an application it serves until SIGTERM or SIGINT. Given one of Flask's it makes that answer so, and
-    returns, as a gunicorn worker needs it.
-
-    Args:
-        host: to listen on, an IPv6 address without brackets.
-        port: to listen on; 0 takes a free one. The address is written to stderr.
-        exc_value: why the initialization failed.
-        app: the application to take over.
-        listener: already bound; `host` and `port` are not looked at.
-        settings: prefix, status of probes, how much of the error is shown; by default the environment's.
-
-    Raises:
-        UsageError: there is no port, or the environment's settings are wrong.
-        AddressError: it cannot be bound.
-    """
-    settings = settings or from_environment(_ERROR_SETTINGS, os.environ)
-    service = _failure_service(exc_value, settings)
-    if hasattr(app, "wsgi_app"):
-        from drum_supervisor.fronts import flask_front  # noqa: PLC0415
-
-        flask_front.take_over(app, service)
-        return
-    front, host_ = frameworks.flask()
-    _serve_failure(partial(host_.serve, front.create_app(service)), listener or _bound(host, port), settings)
-
-
-def run_error_server_fastapi(
-    host: str,
-    port: int | None,
-    exc_value: BaseException,
-    *,
-    listener: socket.socket | None = None,
-    settings: Settings | None = None,
-) -> None:
-    """Answer with a failed initialization, by FastAPI on uvicorn, until SIGTERM or SIGINT.
-
-    Arguments, answers and errors are those of `run_error_server`.
-    """
-    settings = settings or from_environment(_ERROR_SETTINGS, os.environ)
-    front, host_ = frameworks.fastapi()
-    app = front.create_app(_failure_service(exc_value, settings), "DRUM Error Server (FastAPI)")
-    _serve_failure(partial(host_.serve, app), listener or _bound(host, port), settings)
-
-
-def _failure_service(error: BaseException, settings: Settings) -> Service:
-    told = init_failed(error, "")
-    report = FailureReport(
-        Cause.INIT_FAILED, told.message, "", told.type, told.traceback, pid=os.getpid(), failed_at=time.time()
-    ).masked()
-    return FailureService(lambda: report, settings.error_detail, settings.failed_ping, settings.url_prefix)
-
-
-def _bound(host: str, port: int | None) -> socket.socket:
-    if port is None:
-        raise UsageError(f"The error server has no port for {host!r}: give an address like {host or '0.0.0.0'}:8080.")
-    return inherited() or bind(Address(host, port))
-
-
-def _serve_failure(serve: Callable[..., None], listener: socket.socket, settings: Settings) -> None:
-    with listener, stop_signals() as stop:
-        tell(f"Serving this failure on {address_of(listener).url()} (pid {os.getpid()}) until SIGTERM or Ctrl-C.")
-        serve(listener, stop, lambda: None, drain_seconds(settings.stop_timeout))
