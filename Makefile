@@ -21,7 +21,14 @@ run: $(VENV)/installed-all  ## serve examples/diabetes on ADDRESS (127.0.0.1:808
 	@exec $(BIN)/drum-supervise start --address $(ADDRESS) --code-dir examples/diabetes --target-type regression
 
 test: $(VENV)/installed-dev  ## run the tests; ARGS="-k policy" goes to pytest
+ifdef ARGS
 	@$(BIN)/python -m pytest -q $(ARGS)
+else
+	@echo "the stories, which mostly wait, run beside all other tests; their output comes last"
+	@$(BIN)/python -m pytest -q tests/stories > $(VENV)/stories.log 2>&1 & stories=$$!; \
+	$(BIN)/python -m pytest -q --ignore=tests/stories; others=$$?; \
+	wait $$stories; stories=$$?; cat $(VENV)/stories.log; exit $$((others > stories ? others : stories))
+endif
 
 check: $(VENV)/installed-dev  ## format, lint, types, import direction, docs in step, no machine's path
 	@echo "format";  $(BIN)/ruff format --quiet --check .
