@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from drum_supervisor.services.messages import Request, Response
-from drum_supervisor.services.turns import Turns
+
+if TYPE_CHECKING:
+    from drum_supervisor.services.turns import Turns  # its threads are not for the stand-in
 
 Handler = Callable[[Request], Response]
 
