@@ -1,0 +1,12 @@
+"""Probabilities and a further column, not in the order of the labels."""
+
+import pandas as pd
+
+
+def load_model(code_dir):
+    return "model"
+
+
+def score(data, model, **kwargs):
+    rows = len(data)
+    return pd.DataFrame({"reason": ["because"] * rows, "no": [0.25] * rows, "yes": [0.75] * rows})

@@ -1,0 +1,17 @@
+"""Whole numbers in a column that is not called Predictions, and an init."""
+
+import pandas as pd
+
+calls = []
+
+
+def init(code_dir):
+    calls.append(code_dir)
+
+
+def load_model(code_dir):
+    return calls
+
+
+def score(data, model, **kwargs):
+    return pd.DataFrame({"length of stay": [len(model)] * len(data)})

@@ -1,0 +1,194 @@
+"""`python -m parity.speed`: how fast DRUM's default server and ours predict, the same model, one worker each.
+
+All servers are up at the same time and measured one after the other, round by round, so that what else the machine
+does meets all of them; printed are medians over the rounds. The clients are one process, which shares the processors
+with the server that is measured. Connections are kept where the server keeps them: DRUM's default server, our flask
+and our gunicorn close each after its answer. The figures of a busy machine mean little; compare the ratios.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import statistics
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from parity.environment import VARIABLE, drum_environment, versions
+from parity.models import Model
+from parity.run import PACKAGES, start_all
+from parity.servers import DRUM, OURS, Running
+
+MODEL = Model("speed", "regression", ())
+COLUMNS = 10
+ROWS = (1, 100, 10_000)
+CONNECTIONS = (1, 16)
+PROBE_PAUSE = 0.005
+PROBE_GOAL_MS = 20.0
+PREDICTIONS, PROBES = "predictions", "probes"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one server did in one round; times are in milliseconds."""
+
+    server: str
+    what: str
+    rows: int
+    connections: int
+    per_second: float
+    p50: float
+    p99: float
+
+
+class Client:
+    """One connection to a server, opened anew when it was closed."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def ask(self, request: bytes) -> float:
+        """Return how many seconds the answer to `request` took, the connecting included; it must be a 200."""
+        began = time.perf_counter()
+        if self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writer.write(request)
+        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+        body = await self._reader.readexactly(length)
+        seconds = time.perf_counter() - began
+        if b" 200 " not in head.split(b"\r\n", 1)[0]:
+            raise RuntimeError(f"{head!r} {body[:200]!r}")
+        if b"connection: close" in head:
+            self.close()
+        return seconds
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def prediction(rows: int) -> bytes:
+    """Return a request for so many predictions."""
+    lines = [",".join(f"column {number}" for number in range(COLUMNS))]
+    lines += [",".join(f"{(row * 7 + number) % 23 / 3:.6f}" for number in range(COLUMNS)) for row in range(rows)]
+    body = "\n".join(lines).encode()
+    head = f"POST /predict/ HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+async def predict(port: int, request: bytes, connections: int, ends: float) -> list[float]:
+    """Return the times of predictions by so many clients until `ends`."""
+
+    async def hammer() -> list[float]:
+        client, times = Client(port), []
+        try:
+            while time.perf_counter() < ends:
+                times.append(await client.ask(request))
+        finally:
+            client.close()
+        return times
+
+    return [each for times in await asyncio.gather(*(hammer() for _ in range(connections))) for each in times]
+
+
+async def probe(port: int, ends: float) -> list[float]:
+    """Return the times of `/ping`, each on a connection of its own as probes are, until `ends`."""
+    times = []
+    while time.perf_counter() < ends:
+        client = Client(port)
+        times.append(await client.ask(b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+        client.close()
+        await asyncio.sleep(PROBE_PAUSE)
+    return times
+
+
+async def measured(server: Running, rows: int, connections: int, seconds: float, probes: bool) -> Figures:
+    """Predict for so long; return the figures of the predictions, or of the probes that are sent meanwhile."""
+    began = time.perf_counter()
+    ends = began + seconds
+    predicting = predict(server.port, prediction(rows), connections, ends)
+    times = (await asyncio.gather(predicting, probe(server.port, ends)))[1] if probes else await predicting
+    taken = time.perf_counter() - began
+    p50, p99 = (1000 * percentile(times, percent) for percent in (50, 99))
+    return Figures(server.name, PROBES if probes else PREDICTIONS, rows, connections, len(times) / taken, p50, p99)
+
+
+def percentile(times: list[float], percent: float) -> float:
+    """Return the time that `percent` of all do not exceed."""
+    return sorted(times)[min(int(len(times) * percent / 100), len(times) - 1)]
+
+
+def medians(figures: list[Figures]) -> list[Figures]:
+    """Return one for each server and load: the median of each figure."""
+    groups: dict[tuple[str, str, int, int], list[Figures]] = {}
+    for each in figures:
+        groups.setdefault((each.server, each.what, each.rows, each.connections), []).append(each)
+    return [
+        Figures(
+            *key, *(statistics.median(getattr(each, name) for each in group) for name in ("per_second", "p50", "p99"))
+        )
+        for key, group in groups.items()
+    ]
+
+
+def tables(figures: list[Figures]) -> str:
+    """Return two Markdown tables, of the predictions and of the probes."""
+    of = {(each.what, each.rows, each.connections, each.server): each for each in figures}
+    lines = ["| rows | connections | server | requests/s | p50 ms | p99 ms | x DRUM |", "|---|---|---|---|---|---|---|"]
+    for (what, rows, connections, server), each in of.items():
+        if what == PREDICTIONS:
+            ratio = each.per_second / of[what, rows, connections, DRUM].per_second
+            cells = [rows, connections, server, f"{each.per_second:.0f}", f"{each.p50:.1f}", f"{each.p99:.1f}"]
+            lines.append(f"| {' | '.join(map(str, cells))} | {ratio:.2f} |")
+    lines += ["", "`/ping` while predictions run:", ""]
+    lines += ["| rows | connections | server | p50 ms | p99 ms |", "|---|---|---|---|---|"]
+    for (what, rows, connections, server), each in of.items():
+        if what == PROBES:
+            lines.append(f"| {rows} | {connections} | {server} | {each.p50:.1f} | {each.p99:.1f} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measure and print; return the exit code, which says nothing about the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--drum", type=Path, metavar="DIR", help=f"an environment with DRUM, else ${VARIABLE}")
+    parser.add_argument("--server", action="append", choices=OURS, help="only this server of ours; may be repeated")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the figures of all rounds")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started is ended
+    drum = drum_environment(options.drum)
+    for side, python in ((DRUM, drum / "bin" / "python"), ("ours", Path(sys.executable))):
+        print(
+            f"{side + ':':6}", ", ".join(f"{name} {version}" for name, version in versions(python, *PACKAGES).items())
+        )
+    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.2f} before anything was started", flush=True)
+    figures: list[Figures] = []
+    with ExitStack() as stack:
+        servers = start_all(stack, MODEL, (DRUM, *(options.server or OURS)), drum)
+        loads = [(rows, connections, False) for rows in ROWS for connections in CONNECTIONS]
+        loads += [(rows, max(CONNECTIONS), True) for rows in ROWS]
+        for server in servers:  # what is done once is done before
+            asyncio.run(measured(server, 1, max(CONNECTIONS), options.seconds / 4, False))
+        for number in range(options.rounds):
+            for rows, connections, probes in loads:
+                load = rows, connections, options.seconds, probes
+                figures += [asyncio.run(measured(server, *load)) for server in servers]
+            print(f"round {number + 1} of {options.rounds}, load {os.getloadavg()[0]:.2f}", flush=True)
+    print("\n" + tables(medians(figures)))
+    if options.json:
+        options.json.write_text(json.dumps([asdict(each) for each in figures], indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
