@@ -56,7 +56,6 @@ _BAD_DATA = "what the client has sent cannot be read: that is the client's mista
 _CHARSET = "the charset that the client names is heeded; DRUM reads CSV as UTF-8 whatever it says"
 _CHECKED = "predictions that are wrong are an error, and not an answer"
 _OTHER_TARGETS = "a target type that the built-in server does not have has no paths; --server-type drum runs DRUM"
-_POST_PROCESS = "TO BE REPAIRED: post_process gets the predictions as DRUM names them, and no further columns"
 
 DECLARED: tuple[Declared, ...] = (
     # the protocol
@@ -196,7 +195,4 @@ DECLARED: tuple[Declared, ...] = (
     Declared(
         "body", "b'here None'", "b'here here'", "names of headers are found however they are written", ("header",)
     ),
-    # to be repaired in ours
-    _answers(_JSON_200, _JSON_500, _POST_PROCESS, "form", "csv", "five rows", "one row", models=("all_hooks",)),
-    Declared("body", "has ['extraModelOutput']", "-", _POST_PROCESS, models=("post_process_beside",)),
 )

@@ -8,6 +8,7 @@ from drum_supervisor.model.errors import PayloadError
 from drum_supervisor.model.multipart import find_field
 
 FIELD = "X"
+MATRIX_MARKET = "text/mtx"
 
 _CHARSET = re.compile(r""";\s*charset\s*=\s*["']?([^\s;"']+)""", re.IGNORECASE)
 
@@ -24,7 +25,7 @@ _FORMATS = {
     "": Format.CSV,
     "text/csv": Format.CSV,
     "text/plain": Format.CSV,
-    "text/mtx": Format.MATRIX_MARKET,
+    MATRIX_MARKET: Format.MATRIX_MARKET,
 }
 
 
@@ -35,7 +36,7 @@ class Payload:
     Attributes:
         data: never empty.
         format: how the built-in reader reads it; UNKNOWN is for `read_input_data` alone.
-        mimetype: of the data, lower case; empty when the client names none.
+        mimetype: of the data, lower case; empty when neither the client nor the file's name tells it.
         charset: as the client names it; empty when it does not.
     """
 
@@ -60,9 +61,9 @@ def unpack(body: bytes, content_type: str) -> Payload:
     if not part.data:
         raise PayloadError(f"no data: the field {FIELD} is empty")
     mimetype = mimetype_of(part.content_type)
-    is_matrix = mimetype == "text/mtx" or part.file_name.lower().endswith(".mtx")
-    table = Format.MATRIX_MARKET if is_matrix else Format.CSV
-    return Payload(part.data, table, mimetype, charset_of(part.content_type))
+    if mimetype == MATRIX_MARKET or part.file_name.lower().endswith(".mtx"):
+        return Payload(part.data, Format.MATRIX_MARKET, MATRIX_MARKET, charset_of(part.content_type))
+    return Payload(part.data, Format.CSV, mimetype, charset_of(part.content_type))
 
 
 def decode(data: bytes, charset: str) -> str:

@@ -17,6 +17,30 @@ _RANGE_TOLERANCE = 1e-6
 _SUM_TOLERANCE = 1e-3
 
 
+def separated(predictions: pd.DataFrame, target: Target) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the predictions as `post_process` gets them, and the further columns.
+
+    As in DRUM they are one column for each label, in label order, or the column `Predictions`.
+
+    Raises:
+        ResultError: wrong columns.
+    """
+    columns = _columns(predictions, target)
+    named = predictions.iloc[:, list(columns.values())].set_axis(list(columns), axis=1)
+    return named, predictions.iloc[:, _others(predictions, columns)]
+
+
+def joined(processed: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """Return what `post_process` has made of the predictions beside the further columns, row by row.
+
+    A column of the same name takes the place of the further one.
+    """
+    left = others.loc[:, ~others.columns.isin(processed.columns)]
+    if left.columns.empty or len(processed) != len(left):  # another number of rows is found to be wrong later
+        return processed
+    return pd.concat([processed, left.set_index(processed.index)], axis=1)
+
+
 def predictions_content(predictions: pd.DataFrame, target: Target, rows: int) -> dict[str, Any]:
     """Return `predictions` as the content of an answer, with further columns as `extraModelOutput`.
 
@@ -30,14 +54,22 @@ def predictions_content(predictions: pd.DataFrame, target: Target, rows: int) ->
             f"Expected one prediction for each of {rows} rows, but the model returned {len(predictions)}."
         )
     predictions = predictions.infer_objects()
-    names = [str(name) for name in predictions.columns]
-    columns = _label_columns(names, target) if target.labels else {NUMBER_COLUMN: _number_column(names)}
-    values = {label: _numbers(predictions.iloc[:, column], names[column]) for label, column in columns.items()}
+    columns = _columns(predictions, target)
+    values = {label: _numbers(predictions.iloc[:, column]) for label, column in columns.items()}
     content: dict[str, Any] = {"predictions": _classes(values, target) if target.labels else _floats(values)}
-    others = [column for column in range(len(names)) if column not in columns.values()]
-    if others:
+    if others := _others(predictions, columns):
         content["extraModelOutput"] = _split(predictions.iloc[:, others])
     return content
+
+
+def _columns(predictions: pd.DataFrame, target: Target) -> dict[str, int]:
+    """Return where the column of each label is, or that of the numbers."""
+    names = [str(name) for name in predictions.columns]
+    return _label_columns(names, target) if target.labels else {NUMBER_COLUMN: _number_column(names)}
+
+
+def _others(predictions: pd.DataFrame, columns: dict[str, int]) -> list[int]:
+    return [column for column in range(predictions.shape[1]) if column not in columns.values()]
 
 
 def _number_column(names: list[str]) -> int:
@@ -59,10 +91,10 @@ def _label_columns(names: list[str], target: Target) -> dict[str, int]:
     return columns
 
 
-def _numbers(series: pd.Series, name: str) -> np.ndarray:
+def _numbers(series: pd.Series) -> np.ndarray:
     kind = series.dtype
     if not is_numeric_dtype(kind) or is_bool_dtype(kind) or is_complex_dtype(kind):
-        raise ResultError(f"Expected numbers in the column {name!r}, but it holds values of type {kind}.")
+        raise ResultError(f"Expected numbers in the column {str(series.name)!r}, but it holds values of type {kind}.")
     return np.asarray(series.to_numpy(dtype="float64", na_value=np.nan))
 
 

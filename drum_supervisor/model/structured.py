@@ -7,7 +7,7 @@ import pandas as pd
 from drum_supervisor.model.errors import PayloadError, ResultError
 from drum_supervisor.model.hooks import Hooks
 from drum_supervisor.model.payload import Payload, unpack
-from drum_supervisor.model.predictions import predictions_content
+from drum_supervisor.model.predictions import joined, predictions_content, separated
 from drum_supervisor.model.predictors import Predictor
 from drum_supervisor.model.tables import read_table
 from drum_supervisor.model.target import Target, TargetType
@@ -35,7 +35,8 @@ def predict(
     else:
         predictions = _table(hooks, "score", table, artifact, **_score_options(payload, target))
     if "post_process" in hooks:
-        predictions = _table(hooks, "post_process", predictions, artifact)
+        named, others = separated(predictions, target)
+        predictions = joined(_table(hooks, "post_process", named, artifact), others)
     return predictions_content(predictions, target, rows)
 
 
@@ -56,14 +57,17 @@ def _table(hooks: Hooks, name: str, *arguments: Any, **options: Any) -> pd.DataF
 
 
 def _score_options(payload: Payload, target: Target) -> dict[str, Any]:
-    """Return the keyword arguments that DRUM documents for `score`; what does not apply is None."""
-    positive, negative = target.labels if target.type is TargetType.BINARY else (None, None)
+    """Return the keyword arguments that DRUM documents for `score`; labels only where the target type has them."""
     return {
-        "positive_class_label": positive,
-        "negative_class_label": negative,
-        "class_labels": list(target.labels) if target.type is TargetType.MULTICLASS else None,
-        "target_type": target.type.value,
+        **_label_options(target),
+        "target_type": target.type,
         "binary_data": payload.data,
         "mimetype": payload.mimetype or None,
         "charset": payload.charset or None,
     }
+
+
+def _label_options(target: Target) -> dict[str, Any]:
+    if target.type is TargetType.BINARY:
+        return dict(zip(("positive_class_label", "negative_class_label"), target.labels, strict=True))
+    return {"class_labels": list(target.labels)} if target.labels else {}

@@ -1,8 +1,11 @@
 """Reading CSV and MatrixMarket into a DataFrame. Needs pandas; scipy only for MatrixMarket."""
 
+import csv
 import inspect
 import io
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -40,10 +43,21 @@ def _read_csv(payload: Payload) -> pd.DataFrame:
         raise PayloadError("no data: the CSV is empty") from None
     except (ValueError, OverflowError) as error:
         raise PayloadError(f"the CSV cannot be read: {str(error).strip()}") from None
-    if not isinstance(table.index, pd.RangeIndex):
+    if not table.index.equals(pd.RangeIndex(len(table))) or _is_first_row_longer(text):
         # pandas silently takes the surplus columns for row labels and shifts all others.
         raise PayloadError("the CSV cannot be read: its rows have more fields than its header")
     return table
+
+
+def _is_first_row_longer(text: str) -> bool:
+    """Whether the first row has more fields than the header: 0, 1, 2 ... may be row labels or none.
+
+    False if the cells are longer than Python's csv reads.
+    """
+    with suppress(csv.Error):
+        records = list(islice(filter(None, csv.reader(io.StringIO(text))), 2))
+        return len(records) == 2 and len(records[1]) > len(records[0])
+    return False
 
 
 def _read_matrix_market(payload: Payload) -> pd.DataFrame:

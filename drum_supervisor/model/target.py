@@ -11,7 +11,7 @@ from drum_supervisor.settings import TARGET_TYPES, Settings
 
 
 class TargetType(str, Enum):
-    """The target types that the built-in model server does."""
+    """The target types that the built-in model server does; hooks get one, which is equal to its text."""
 
     BINARY = "binary"
     REGRESSION = "regression"

@@ -48,6 +48,7 @@ def _is_text(mimetype: str) -> bool:
 
 def _output(result: Any) -> Output:
     value, given = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
+    given = {} if given is None else given
     if not isinstance(given, Mapping) or not isinstance(value, str | bytes | bytearray | memoryview | None):
         raise ResultError(
             "score_unstructured must return str, bytes, None, or one of these with a dict of mimetype and charset, "

@@ -127,7 +127,7 @@ class ModelService:
             *(Route(path, _READ, _ok) for path in _PROBES),
             Route("/info", _READ, self._info),
             Route("/capabilities", _READ, _capabilities),
-            Route("/stats", ("GET",), self._tell_stats, self._stats_turns),
+            Route("/stats", _READ, self._tell_stats, self._stats_turns),
             *(Route(path, ("POST",), predict, self._turns, keeps_body=True) for path in _PREDICT),
             *(
                 Route(path, ("POST",), predict_unstructured, self._turns, keeps_body=True)
@@ -144,7 +144,7 @@ class ModelService:
 
     def _predict_unstructured(self, request: Request) -> Response:
         body, content_type = self._body(request), request.headers.get("content-type", "")
-        query = dict(parse_qsl(request.query, keep_blank_values=True))
+        query = _first_of_each(parse_qsl(request.query, keep_blank_values=True))
         with self._measured():
             output = self._model.predict_unstructured(body, content_type, query, CaselessHeaders(request.headers))
         return Response(200, output.body, output.content_type)
@@ -189,6 +189,14 @@ class ModelService:
         return json_response(200, content)
 
 
+def _first_of_each(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Return the pairs as a dict; of equal names the first counts, as in DRUM."""
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        found.setdefault(name, value)
+    return found
+
+
 class CaselessHeaders(dict[str, str]):
     """The request's headers for the user's code, found however a name is written."""
 
@@ -211,8 +219,8 @@ def _ok(_: Request) -> Response:
 
 
 def _capabilities(_: Request) -> Response:
-    formats = [{"format": name, "version": None} for name in ("csv", "mtx")]
-    return json_response(200, {"supported_payload_formats": formats})
+    formats = dict.fromkeys(("csv", "mtx"))  # their versions: neither has one
+    return json_response(200, {"supported_payload_formats": formats, "supported_methods": {"chat": False}})
 
 
 def _refuse_structured(_: Request) -> Response:

@@ -13,6 +13,7 @@ from drum_supervisor.model.unstructured import Output
 from drum_supervisor.model.unstructured import predict as predict_unstructured
 
 REGRESSION = Target(TargetType.REGRESSION)
+BINARY = Target(TargetType.BINARY, ("yes", "no"))
 CSV = b"a\n1\n2\n"
 
 
@@ -82,15 +83,9 @@ def test_a_table_without_rows_from_read_input_data_is_no_data():
 @pytest.mark.parametrize(
     ("target", "labels"),
     [
-        (REGRESSION, {"positive_class_label": None, "negative_class_label": None, "class_labels": None}),
-        (
-            Target(TargetType.BINARY, ("yes", "no")),
-            {"positive_class_label": "yes", "negative_class_label": "no", "class_labels": None},
-        ),
-        (
-            Target(TargetType.MULTICLASS, ("a", "b")),
-            {"positive_class_label": None, "negative_class_label": None, "class_labels": ["a", "b"]},
-        ),
+        (REGRESSION, {}),
+        (BINARY, {"positive_class_label": "yes", "negative_class_label": "no"}),
+        (Target(TargetType.MULTICLASS, ("a", "b")), {"class_labels": ["a", "b"]}),
     ],
 )
 def test_score_gets_what_drum_documents(target, labels):
@@ -104,11 +99,68 @@ def test_score_gets_what_drum_documents(target, labels):
     predictions({"score": score}, CSV, "text/csv; charset=ascii", target)
     assert seen == {
         **labels,
-        "target_type": target.type.value,
+        "target_type": target.type,
         "binary_data": CSV,
         "mimetype": "text/csv",
         "charset": "ascii",
     }
+
+
+def test_labels_that_do_not_apply_leave_the_hooks_defaults():
+    def score(data, model, class_labels=("a", "b")):
+        assert class_labels == ("a", "b")
+        return doubled(data, model)
+
+    assert predictions({"score": score}) == {"predictions": [2.0, 4.0]}
+
+
+def test_the_target_type_is_its_text_and_has_a_value_and_a_name():
+    def score(data, model, target_type):
+        assert (target_type.value, target_type.name, target_type) == ("regression", "REGRESSION", "regression")
+        return doubled(data, model)
+
+    assert predictions({"score": score}) == {"predictions": [2.0, 4.0]}
+
+
+def test_post_process_gets_the_predictions_by_their_names_and_in_the_order_of_the_labels():
+    seen = []
+
+    def post_process(predictions, model):
+        seen.append(list(predictions.columns))
+        return predictions
+
+    frames = [pd.DataFrame({"any name": [1.0, 2.0]}), pd.DataFrame({"no": [0.25, 0], "why": [1, 2], "yes": [0.75, 1]})]
+    for frame, target in zip(frames, (REGRESSION, BINARY), strict=True):
+        predictions({"score": lambda data, model, frame=frame: frame, "post_process": post_process}, target=target)
+    assert seen == [["Predictions"], ["yes", "no"]]
+
+
+def test_further_columns_stay_beside_what_post_process_returns():
+    hooks = {
+        "score": lambda data, model: pd.DataFrame({"yes": [0.25, 1.0], "why": ["a", "b"], "no": [0.75, 0.0]}),
+        "post_process": lambda predictions, model: (1 - predictions).assign(limit=0.5).set_index([[7, 8]]),
+    }
+    assert predictions(hooks, target=BINARY) == {
+        "predictions": [{"yes": 0.75, "no": 0.25}, {"yes": 0.0, "no": 1.0}],
+        "extraModelOutput": {"index": [7, 8], "columns": ["limit", "why"], "data": [[0.5, "a"], [0.5, "b"]]},
+    }
+
+
+def test_a_column_of_post_process_takes_the_place_of_one_of_the_same_name():
+    hooks = {
+        "score": lambda data, model: pd.DataFrame({"Predictions": [1.0, 2.0], "why": ["a", "b"]}),
+        "post_process": lambda predictions, model: predictions.assign(why="because"),
+    }
+    assert predictions(hooks)["extraModelOutput"]["data"] == [["because"], ["because"]]
+
+
+def test_rows_that_post_process_lost_are_missed():
+    hooks = {
+        "score": lambda data, model: pd.DataFrame({"Predictions": [1.0, 2.0], "why": ["a", "b"]}),
+        "post_process": lambda predictions, model: predictions.head(1),
+    }
+    with pytest.raises(ResultError, match="each of 2 rows, but the model returned 1"):
+        predictions(hooks)
 
 
 def test_a_hook_without_kwargs_gets_the_names_it_accepts():
@@ -163,6 +215,7 @@ def answer_of(result: Any) -> Output:
         ((b"\xe4", {"mimetype": "text/plain", "charset": "latin-1"}), b"\xe4", "text/plain; charset=latin-1"),
         ((None, {"mimetype": "text/csv"}), b"", "text/csv; charset=utf-8"),
         (("x", {"mimetype": None, "charset": None}), b"x", "text/plain; charset=utf-8"),
+        (("x", None), b"x", "text/plain; charset=utf-8"),
     ],
 )
 def test_results_of_score_unstructured(result, body, content_type):

@@ -100,6 +100,8 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name():
         (b"a,b\n1,2\n1,2,3\n", "text/csv", "the CSV cannot be read: "),
         (b'a,b\n"1,2\n', "text/csv", "the CSV cannot be read: "),
         (b"a,b\n1,2,3\n", "text/csv", "its rows have more fields than its header"),
+        (b"a,b\n1,2,3\n4,5,6\n", "text/csv", "its rows have more fields than its header"),
+        (b"a,b\n\n0,2,3\n1,5,6\n", "text/csv", "its rows have more fields than its header"),
         (b"{}", "application/json", "the content type 'application/json' is not supported"),
         (b"a\n1\n", "application/octet-stream", "the content type 'application/octet-stream' is not supported"),
         (b"a=1", "application/x-www-form-urlencoded", "is not supported: send text/csv or text/mtx, or a multipart"),
