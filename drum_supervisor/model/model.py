@@ -66,6 +66,12 @@ class Model:
         )
         return result
 
+    def predict_as_json(self, body: bytes, content_type: str) -> bytes:
+        """Return what `predict` returns, written as JSON; raises the same."""
+        from drum_supervisor.model.encoding import as_json  # noqa: PLC0415 - unstructured models do without orjson
+
+        return as_json(self.predict(body, content_type))
+
     def predict_unstructured(
         self, body: bytes, content_type: str, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> Output:
@@ -80,13 +86,16 @@ class Model:
 
 
 def import_structured() -> ModuleType:
-    """Import what works on tables, and pandas with it; unstructured models do without both.
+    """Import what works on tables, with pandas and orjson; unstructured models do without all of it.
 
     Raises:
-        UsageError: pandas cannot be imported.
+        UsageError: one of them cannot be imported.
     """
     try:
-        from drum_supervisor.model import structured  # noqa: PLC0415
+        from drum_supervisor.model import encoding, structured  # noqa: F401, PLC0415
     except ImportError as error:
-        raise UsageError(f"Structured models need pandas, which cannot be imported: {error}.") from error
+        raise UsageError(
+            f"Structured models need pandas and orjson, which cannot be imported: {error}. "
+            'Install them with: pip install "drum_supervisor[model]"'
+        ) from error
     return structured

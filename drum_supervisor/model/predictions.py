@@ -99,7 +99,11 @@ def _numbers(series: pd.Series) -> np.ndarray:
 
 
 def _floats(values: dict[str, np.ndarray]) -> list[float | None]:
-    return [_jsonable(number) for number in values[NUMBER_COLUMN].tolist()]
+    numbers = values[NUMBER_COLUMN]
+    listed: list[float | None] = numbers.tolist()
+    for row in np.flatnonzero(~np.isfinite(numbers)):
+        listed[row] = None
+    return listed
 
 
 def _classes(values: dict[str, np.ndarray], target: Target) -> list[dict[str, float]]:

@@ -16,6 +16,9 @@ from drum_supervisor.model.payload import Format, Payload, decode
 # A header of thirty bytes can claim any shape, and each column costs memory even when it is empty.
 _LONGEST_SIDE = 2_000_000
 
+# What pandas need not be told.
+_UTF_8 = ("", "utf-8", "utf8")
+
 
 def read_table(payload: Payload) -> pd.DataFrame:
     """Return the rows of `payload`, at least one.
@@ -36,26 +39,36 @@ def read_table(payload: Payload) -> pd.DataFrame:
 
 
 def _read_csv(payload: Payload) -> pd.DataFrame:
-    text = decode(payload.data, payload.charset)
     try:
-        table = pd.read_csv(io.StringIO(text), low_memory=False)
+        table = pd.read_csv(_csv_file(payload), low_memory=False)
     except pd.errors.EmptyDataError:
         raise PayloadError("no data: the CSV is empty") from None
+    except UnicodeDecodeError as error:
+        raise PayloadError(f"the data is not text in utf-8: {error}") from None
     except (ValueError, OverflowError) as error:
         raise PayloadError(f"the CSV cannot be read: {str(error).strip()}") from None
-    if not table.index.equals(pd.RangeIndex(len(table))) or _is_first_row_longer(text):
+    if not table.index.equals(pd.RangeIndex(len(table))) or _is_first_row_longer(payload):
         # pandas silently takes the surplus columns for row labels and shifts all others.
         raise PayloadError("the CSV cannot be read: its rows have more fields than its header")
     return table
 
 
-def _is_first_row_longer(text: str) -> bool:
+def _csv_file(payload: Payload) -> "io.BytesIO | io.StringIO":
+    """Return the data as pandas reads it: UTF-8 as it is, which it decodes by itself, cell by cell."""
+    if payload.charset.lower() in _UTF_8:
+        return io.BytesIO(payload.data)
+    return io.StringIO(decode(payload.data, payload.charset))
+
+
+def _is_first_row_longer(payload: Payload) -> bool:
     """Whether the first row has more fields than the header: 0, 1, 2 ... may be row labels or none.
 
     False if the cells are longer than Python's csv reads.
     """
+    charset = "utf-8-sig" if payload.charset.lower() in _UTF_8 else payload.charset
+    lines = io.TextIOWrapper(io.BytesIO(payload.data), charset, newline="")
     with suppress(csv.Error):
-        records = list(islice(filter(None, csv.reader(io.StringIO(text))), 2))
+        records = list(islice(filter(None, csv.reader(lines)), 2))
         return len(records) == 2 and len(records[1]) > len(records[0])
     return False
 

@@ -139,8 +139,8 @@ class ModelService:
     def _predict(self, request: Request) -> Response:
         body, content_type = self._body(request), request.headers.get("content-type", "")
         with self._measured():
-            content = self._model.predict(body, content_type)
-        return json_response(200, content)
+            content = self._model.predict_as_json(body, content_type)
+        return Response(200, content)
 
     def _predict_unstructured(self, request: Request) -> Response:
         body, content_type = self._body(request), request.headers.get("content-type", "")

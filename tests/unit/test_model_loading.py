@@ -354,7 +354,7 @@ def test_a_structured_model_without_pandas_is_a_mistake_that_names_it(tmp_path, 
         monkeypatch.delitem(sys.modules, f"drum_supervisor.model.{name}", raising=False)
         monkeypatch.delattr(f"drum_supervisor.model.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "pandas", None)
-    assert mistake(tmp_path).startswith("Structured models need pandas, which cannot be imported: ")
+    assert mistake(tmp_path).startswith("Structured models need pandas and orjson, which cannot be imported: ")
 
 
 def _environment() -> dict[str, str]:
