@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # What was installed is renewed when one of these changes.
 DECLARED := setup.cfg pyproject.toml constraints.txt drum_supervisor/__init__.py
 
-.PHONY: help run test check test-all compat compat-drum lock clean
+.PHONY: help run test check test-all compat compat-drum parity lock clean
 
 help:  ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -59,10 +59,15 @@ compat: $(VENV)/installed-dev  ## run other people's servers, each in its own en
 compat-drum: $(VENV)/installed-dev .compat/drum/bin/drum  ## run the real DRUM in front of models that fail and models that do not
 	@CI=1 DRUM_BIN=$(abspath .compat/drum/bin/drum) $(BIN)/python -m pytest -q -m compat tests/compat $(ARGS)
 
+parity: $(VENV)/installed-dev .compat/drum/bin/drum  ## compare the built-in server with DRUM: answers, then speed
+	@$(BIN)/python -m parity.run $(ARGS)
+	@$(BIN)/python -m parity.speed
+
+# DRUM leaves the frameworks of models to the user.
 .compat/drum/bin/drum:
 	@echo "installing DRUM into .compat/drum ..."
 	@$(BIN)/python -m venv .compat/drum
-	@.compat/drum/bin/python -m pip install -q "datarobot-drum==1.18.1"
+	@.compat/drum/bin/python -m pip install -q "datarobot-drum==1.18.1" scikit-learn
 
 lock: $(VENV)/installed-dev  ## renew constraints.txt; needs Python 3.10, 3.11, 3.12 and 3.13
 	@$(BIN)/nox -s lock

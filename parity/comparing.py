@@ -121,9 +121,7 @@ def _json_differences(request: Request, drum: Answer, ours: Answer) -> Iterator[
         if contents[0] != contents[1]:
             yield Difference("wording", _short(contents[0]["message"]), _short(contents[1]["message"]))
         return
-    found = next(_unequal("", *contents), None)
-    if found is not None:
-        where, *values = found
+    for where, *values in _unequal("", *contents):
         told = [_short(f"{where}: {value}" if where else str(value)) for value in values]
         yield Difference("body", *told)
 
@@ -163,6 +161,7 @@ def _unequal(where: str, drum: Any, ours: Any) -> Iterator[tuple[str, str, str]]
     elif isinstance(drum, list) and isinstance(ours, list):
         if len(drum) != len(ours):
             yield where, f"{len(drum)} elements", f"{len(ours)} elements"
+            return
         for index, (first, second) in enumerate(zip(drum, ours, strict=False)):
             yield from _unequal(f"{where}[{index}]", first, second)
     elif not _same(drum, ours):

@@ -1,28 +1,27 @@
-"""The environment of the real DRUM: `.parity/drum`, made by pip when it is missing."""
+"""The environment of the real DRUM, `.compat/drum`, which `make parity` makes, and what is installed in one."""
 
+import argparse
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-PACKAGES = ("datarobot-drum==1.18.1", "scikit-learn")  # DRUM leaves the frameworks of models to the user
-FOLDER = Path(__file__).resolve().parent.parent / ".parity" / "drum"
+FOLDER = Path(__file__).resolve().parent.parent / ".compat" / "drum"
 VARIABLE = "PARITY_DRUM"
 
 
-def drum_environment(folder: Path | None = None) -> Path:
-    """Return the folder of an environment with DRUM: `folder`, or the one that the variable names, or our own."""
-    if folder is not None or (named := os.environ.get(VARIABLE)):
-        return Path(folder or named).absolute()
-    done = FOLDER / "installed.txt"
-    wanted = "\n".join(PACKAGES)
-    if not done.exists() or done.read_text() != wanted:
-        print(f"installing {' '.join(PACKAGES)} into {FOLDER.relative_to(FOLDER.parent.parent)} ...", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(FOLDER)], check=True)
-        pip = [str(FOLDER / "bin" / "python"), "-m", "pip", "install", "-q", *PACKAGES]
-        subprocess.run(pip, check=True)
-        done.write_text(wanted)
-    return FOLDER
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Let the user name another environment."""
+    default = Path(os.environ.get(VARIABLE) or FOLDER)
+    parser.add_argument(
+        "--drum", type=Path, metavar="DIR", default=default, help=f"the environment of DRUM, else ${VARIABLE}"
+    )
+
+
+def checked(parser: argparse.ArgumentParser, folder: Path) -> Path:
+    """Return the environment's absolute path; where there is no DRUM in it, end with a sentence."""
+    if not (folder / "bin" / "drum").exists():
+        parser.error(f"there is no DRUM in {folder}: make parity installs it, or name its environment with --drum")
+    return folder.absolute()
 
 
 def versions(python: Path, *packages: str) -> dict[str, str]:

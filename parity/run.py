@@ -19,7 +19,7 @@ from typing import Any
 
 from parity.comparing import Answer, Difference, ask, differences
 from parity.declared import DECLARED, Declared
-from parity.environment import VARIABLE, drum_environment, versions
+from parity.environment import add_option, checked, versions
 from parity.models import MODELS, Model
 from parity.requests import GROUPS, Request
 from parity.servers import DRUM, OURS, NotStartedError, Running, running
@@ -50,13 +50,13 @@ class Counts:
 def main() -> int:
     """Compare; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--drum", type=Path, metavar="DIR", help=f"an environment with DRUM, else ${VARIABLE}")
+    add_option(parser)
     parser.add_argument("--server", action="append", choices=OURS, help="only this server of ours; may be repeated")
     parser.add_argument("--only", action="append", metavar="MODEL", help="only this model folder; may be repeated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all that was found")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started is ended
-    drum = drum_environment(options.drum)
+    drum = checked(parser, options.drum)
     names = {DRUM: versions(drum / "bin" / "python", *PACKAGES), "ours": versions(Path(sys.executable), *PACKAGES)}
     for side, packages in names.items():
         print(f"{side + ':':6}", ", ".join(f"{name} {version}" for name, version in packages.items()), flush=True)

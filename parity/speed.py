@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from parity.environment import VARIABLE, drum_environment, versions
+from parity.environment import add_option, checked, versions
 from parity.models import Model
 from parity.run import PACKAGES, start_all
 from parity.servers import DRUM, OURS, Running
@@ -159,14 +159,14 @@ def tables(figures: list[Figures]) -> str:
 def main() -> int:
     """Measure and print; return the exit code, which says nothing about the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--drum", type=Path, metavar="DIR", help=f"an environment with DRUM, else ${VARIABLE}")
+    add_option(parser)
     parser.add_argument("--server", action="append", choices=OURS, help="only this server of ours; may be repeated")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures of all rounds")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started is ended
-    drum = drum_environment(options.drum)
+    drum = checked(parser, options.drum)
     for side, python in ((DRUM, drum / "bin" / "python"), ("ours", Path(sys.executable))):
         print(
             f"{side + ':':6}", ", ".join(f"{name} {version}" for name, version in versions(python, *PACKAGES).items())

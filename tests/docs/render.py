@@ -14,6 +14,7 @@ from drum_supervisor.settings import DECLARATIONS, PROFILES, Declaration
 from drum_supervisor.supervise import history
 from drum_supervisor.supervise.history import Action, Alarm, Event, Phase
 from drum_supervisor.supervise.policy import Limits, State, decide
+from parity.declared import TOPICS, Declared
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs"
@@ -115,6 +116,32 @@ def causes() -> str:
         ended, killed = (FailureReport(cause, "", signal=signal).exit_code for signal in (None, 9))
         rows.append([f"`{cause.value}`", CAUSES[cause], f"{ended:d}", f"{killed:d}"])
     return table(["cause", "what happened", "exit code", "if SIGKILL ended it"], rows)
+
+
+# --- differences from DRUM
+
+
+def differences() -> str:
+    """Return what differs from DRUM on purpose, a table for each topic."""
+    headings = ["where", "DRUM", "ours", "why"]
+    tables = [
+        f"### {topic}\n\n{table(headings, [_difference(each) for each in declared])}"
+        for topic, declared in TOPICS.items()
+    ]
+    return "\n\n".join(tables)
+
+
+def _difference(declared: Declared) -> list[str]:
+    texts = [f"`{text.replace('*', '…')}`" if text != "*" else "anything" for text in (declared.drum, declared.ours)]
+    return [_where(declared), *texts, declared.why]
+
+
+def _where(declared: Declared) -> str:
+    """Name requests and models, if not all are meant, and the part of the answer, if it is not its first line."""
+    requests = ", ".join(f"“{name.replace('*', '…')}”" for name in declared.requests if name != "*")
+    models = ", ".join(f"`{name}`" for name in declared.models if name != "*")
+    part = "" if declared.kind == "answer" else declared.kind.replace("header x*", "headers")
+    return "; ".join(filter(None, [part, requests, models and f"models {models}"])) or "everywhere"
 
 
 # --- the policy

@@ -1,4 +1,4 @@
-"""docs/configuration.md and docs/exit-codes.md say what the code does."""
+"""The tables of docs/configuration.md, docs/exit-codes.md and docs/drum-compatibility.md say what the code does."""
 
 import pytest
 
@@ -13,6 +13,7 @@ TABLES = {
     ("configuration.md", "profiles"): render.profiles,
     ("exit-codes.md", "exit-codes"): render.exit_codes,
     ("exit-codes.md", "causes"): render.causes,
+    ("drum-compatibility.md", "differences"): render.differences,
 }
 
 
