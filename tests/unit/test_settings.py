@@ -11,10 +11,9 @@ import pytest
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure import ErrorDetail
 from drum_supervisor.contract.listener import Address
+from drum_supervisor.declaration import CONFIG_SECTION, PREFIX, runtime_parameter
 from drum_supervisor.settings import (
-    CONFIG_SECTION,
     DECLARATIONS,
-    PREFIX,
     PROFILES,
     Settings,
     arguments,
@@ -23,7 +22,6 @@ from drum_supervisor.settings import (
     from_environment,
     from_options,
     resolve,
-    runtime_parameter,
 )
 
 DEFAULTS = resolve(choose({}, {}))
