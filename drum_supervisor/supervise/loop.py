@@ -20,6 +20,7 @@ from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs,
 from drum_supervisor.supervise.readiness import Watcher
 from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.running import Run
+from drum_supervisor.supervise.state import Limits, State
 from drum_supervisor.supervise.timers import Timers
 
 JITTER = 0.1
@@ -41,7 +42,7 @@ class Loop:
     def __init__(
         self,
         programs: Programs,
-        limits: policy.Limits,
+        limits: Limits,
         run_dir: RunDir,
         log: Log,
         timers: Timers,
@@ -49,7 +50,7 @@ class Loop:
     ) -> None:
         self.programs = programs
         self.limits = limits
-        self.state = policy.State()
+        self.state = State()
         self.since = time.time()
         self.stage = ""
         self.serial = 0

@@ -22,8 +22,8 @@ from drum_supervisor.supervise.fleet import Fleet
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.output import Sink
-from drum_supervisor.supervise.policy import Limits, State
 from drum_supervisor.supervise.programs import Programs, is_shared, programs, render
+from drum_supervisor.supervise.state import Limits, State
 from drum_supervisor.supervise.status import status
 from drum_supervisor.supervise.timers import Timers
 

@@ -14,7 +14,8 @@ from drum_supervisor.declaration import Declaration
 from drum_supervisor.settings import DECLARATIONS, PROFILES
 from drum_supervisor.supervise import history
 from drum_supervisor.supervise.history import Action, Alarm, Event, Phase
-from drum_supervisor.supervise.policy import Limits, State, decide
+from drum_supervisor.supervise.policy import decide
+from drum_supervisor.supervise.state import Limits, State
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs"

@@ -9,6 +9,13 @@ import pytest
 
 from drum_supervisor.contract.failure import Cause, FailureReport
 from drum_supervisor.supervise import history
+from drum_supervisor.supervise.decisions import (
+    ERROR_SERVER_DELAY,
+    LONGEST_RESTART_DELAY,
+    LONGEST_RETRY_INTERVAL,
+    restart_delay,
+    retry_delay,
+)
 from drum_supervisor.supervise.history import (
     Action,
     Alarm,
@@ -41,17 +48,8 @@ from drum_supervisor.supervise.history import (
     TtlOver,
     WorkerDue,
 )
-from drum_supervisor.supervise.policy import (
-    ERROR_SERVER_DELAY,
-    LONGEST_RESTART_DELAY,
-    LONGEST_RETRY_INTERVAL,
-    Limits,
-    State,
-    attempts_left,
-    decide,
-    restart_delay,
-    retry_delay,
-)
+from drum_supervisor.supervise.policy import decide
+from drum_supervisor.supervise.state import Limits, State, attempts_left
 
 STARTING, SERVING, FAILED, RETRYING, STOPPING = Phase
 
