@@ -34,6 +34,7 @@ from drum_supervisor.supervise.history import (
     StopStandIn,
     StopWorker,
     TtlOver,
+    Unresponsive,
     WorkerDue,
 )
 from drum_supervisor.supervise.state import Limits, State
@@ -115,15 +116,28 @@ def ready_too_soon(state: State, event: ReadyTooSoon, limits: Limits) -> Decisio
 
 
 def crashed(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
-    """A worker died while the service was up: start it again, at once or later, unless that happened too often."""
+    """A worker died while the service was up."""
+    return _lost(state, frozenset({event.worker}), event, limits)
+
+
+def unresponsive(state: State, event: Unresponsive, limits: Limits) -> Decision:
+    """Whoever is ready does not answer: one crash, of all of them."""
+    return _lost(state, state.ready, event, limits)
+
+
+_Loss: TypeAlias = InitFailed | ReadyTooSoon | Exited | Unresponsive
+
+
+def _lost(state: State, workers: frozenset[int], event: _Loss, limits: Limits) -> Decision:
+    """Start workers again, at once or later, unless that happened too often."""
     crashes = (*_recent(state, event.at, limits), event.at)
-    without = replace(state, crashes=crashes, ready=state.ready - {event.worker}, coming=state.coming - {event.worker})
+    without = replace(state, crashes=crashes, ready=state.ready - workers, coming=state.coming - workers)
     if len(crashes) > limits.max_restarts:
-        return _gave_up(without, event, limits)
-    again = replace(without, coming=without.coming | {event.worker}, crash_restarts=state.crash_restarts + 1)
+        return _gave_up(without, workers, event, limits)
+    again = replace(without, coming=without.coming | workers, crash_restarts=state.crash_restarts + 1)
     delay = restart_delay(len(crashes))
-    restart: Action = Plan(Alarm.WORKER, delay, event.worker) if delay else StartWorker(event.worker)
-    return _still_up(again, [StopWorker(event.worker), restart], limits, delay)
+    planned: list[Action] = [Plan(Alarm.WORKER, delay, worker) for worker in sorted(workers)]
+    return _still_up(again, [*_stop_workers(workers), *(planned if delay else _start(workers))], limits, delay)
 
 
 def restart_delay(crashes: int) -> float:
@@ -131,9 +145,9 @@ def restart_delay(crashes: int) -> float:
     return 0.0 if crashes <= 1 else min(2.0 ** min(crashes - 2, 60), LONGEST_RESTART_DELAY)
 
 
-def _gave_up(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
+def _gave_up(state: State, workers: frozenset[int], event: _Loss, limits: Limits) -> Decision:
     if state.ready or state.coming:
-        return _still_up(replace(state, report=event.report), [StopWorker(event.worker)], limits)
+        return _still_up(replace(state, report=event.report), _stop_workers(workers), limits)
     cause = Cause.KEPT_DYING if limits.max_restarts else Cause.DIED
     return _fail(state, replace(event.report, cause=cause), limits)
 
@@ -152,9 +166,9 @@ def too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
 
 def some_too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
     """The service is up, but not with all its workers: what is not ready yet is given up."""
-    late = sorted(state.coming)
+    late = state.coming
     given_up = replace(state, coming=frozenset(), report=event.report if late else state.report)
-    return given_up, [Cancel(Alarm.WORKER), *(StopWorker(worker) for worker in late)]
+    return given_up, [Cancel(Alarm.WORKER), *_stop_workers(late)]
 
 
 def restart_worker(state: State, event: WorkerDue, limits: Limits) -> Decision:
@@ -172,7 +186,7 @@ def retry_requested(state: State, event: RestartRequested, limits: Limits) -> De
 def replace_workers(state: State, event: RestartRequested, limits: Limits) -> Decision:
     """Stop old, start new; the engine starts a worker when its predecessor is gone."""
     workers = limits.all_workers if event.worker is None else frozenset({event.worker})
-    stopped: list[Action] = [StopWorker(worker) for worker in sorted(workers)]
+    stopped = _stop_workers(workers)
     changed = replace(
         state,
         ready=state.ready - workers,
@@ -220,7 +234,7 @@ def nothing(state: State, event: Event, limits: Limits) -> Decision:
 
 def _fail(state: State, report: FailureReport, limits: Limits) -> Decision:
     """No worker is ready and none is coming."""
-    stopped: list[Action] = [StopWorker(worker) for worker in sorted(limits.all_workers)]
+    stopped = _stop_workers(limits.all_workers)
     failed = replace(state, phase=Phase.FAILED, ready=frozenset(), coming=frozenset(), report=report)
     actions = [Cancel(Alarm.DEADLINE), Cancel(Alarm.WORKER), *stopped, KeepReport(report)]
     if not limits.error_server:
@@ -263,3 +277,7 @@ def _deadline(limits: Limits, delay: float = 0.0) -> Action:
 
 def _start(workers: frozenset[int]) -> list[Action]:
     return [StartWorker(worker) for worker in sorted(workers)]
+
+
+def _stop_workers(workers: frozenset[int]) -> list[Action]:
+    return [StopWorker(worker) for worker in sorted(workers)]

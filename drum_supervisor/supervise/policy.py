@@ -24,6 +24,7 @@ from drum_supervisor.supervise.history import (
     RetryDue,
     StopRequested,
     TtlOver,
+    Unresponsive,
     WorkerDue,
 )
 from drum_supervisor.supervise.state import Limits, State
@@ -42,6 +43,7 @@ _EVERYWHERE: _Row = {
     InitFailed: decisions.nothing,
     ReadyTooSoon: decisions.nothing,
     Exited: decisions.nothing,
+    Unresponsive: decisions.nothing,
     DeadlinePassed: decisions.nothing,
     RetryDue: decisions.nothing,
     WorkerDue: decisions.nothing,
@@ -77,6 +79,7 @@ _TABLE: Mapping[Phase, _Row] = {
         InitFailed: decisions.crashed,
         ReadyTooSoon: decisions.ready_too_soon,
         Exited: decisions.crashed,
+        Unresponsive: decisions.unresponsive,
         DeadlinePassed: decisions.some_too_late,
         WorkerDue: decisions.restart_worker,
         RestartRequested: decisions.replace_workers,

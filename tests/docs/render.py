@@ -176,6 +176,7 @@ EVENTS: tuple[tuple[str, Event], ...] = (
     ("initialization failed", history.InitFailed(NOW, REPORT)),
     ("ready too soon", history.ReadyTooSoon(NOW, REPORT)),
     ("exited", history.Exited(NOW, REPORT)),
+    ("answers no more", history.Unresponsive(NOW, REPORT)),
     ("deadline passed", history.DeadlinePassed(NOW, LATE)),
     ("restart of the worker is due", history.WorkerDue(NOW)),
     ("restart requested", history.RestartRequested(NOW)),
@@ -201,6 +202,7 @@ class Case:
 
 
 FAILS = (history.InitFailed(NOW, REPORT, 1), history.Exited(NOW, REPORT, 1))
+HANGS = (history.Unresponsive(NOW, REPORT),)
 TOO_SOON = (history.ReadyTooSoon(NOW, REPORT, 1),)
 ONE_FAILS = "initialization of worker 1 failed, worker 1 exited"
 OFTEN = "once too often, "
@@ -220,6 +222,9 @@ TOGETHER: tuple[Case, ...] = (
     Case(ONE_FAILS, f"{OFTEN}2 is ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), FAILS),
     Case(ONE_FAILS, f"{OFTEN}2 is starting", _state(Phase.SERVING, [1], [2], crashes=CRASHED), FAILS),
     Case(ONE_FAILS, f"{OFTEN}2 is given up", _state(Phase.SERVING, [1], crashes=CRASHED), FAILS),
+    Case("nobody answers", "1 and 2 are ready", _state(Phase.SERVING, [1, 2]), HANGS),
+    Case("nobody answers", "2 is starting", _state(Phase.SERVING, [1], [2]), HANGS),
+    Case("nobody answers", f"{OFTEN}1 and 2 are ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), HANGS),
     Case("deadline passed", "2 is starting", _state(Phase.SERVING, [1], [2]), (history.DeadlinePassed(NOW, LATE),)),
     Case(
         "restart of worker 1 requested",
