@@ -1,6 +1,5 @@
 """Between policy and engine: turns what happens into events, asks the policy, carries its actions out."""
 
-import random
 import signal
 import time
 from collections import deque
@@ -10,9 +9,10 @@ from drum_supervisor.contract.exits import signal_name
 from drum_supervisor.contract.failure import FailureReport, write_failure
 from drum_supervisor.contract.report import BadReportError, InitFailed, Ready, Stage, decode
 from drum_supervisor.supervise import failures, history, policy
+from drum_supervisor.supervise.alarms import Alarms
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet, Seen
-from drum_supervisor.supervise.history import Alarm, Event, Phase
+from drum_supervisor.supervise.history import Event, Phase
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.newcomers import Newcomers
 from drum_supervisor.supervise.offspring import Death
@@ -23,7 +23,6 @@ from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.state import Limits, State
 from drum_supervisor.supervise.timers import Timers
 
-JITTER = 0.1
 TELL_AFTER = 0.01  # supervisord looks again at who waits for a change on the control socket (`wait`) after 5 ms
 
 
@@ -55,6 +54,7 @@ class Loop:
         self.stage = ""
         self.serial = 0
         self.timers = timers
+        self.alarms = Alarms(timers, log, len(programs.workers), self._too_slow, self.post)
         self._run_dir = run_dir
         self._log = log
         self._watch = watch
@@ -286,9 +286,9 @@ class Loop:
             case history.KeepReport(report):
                 self._keep(report)
             case history.Plan(alarm, after, worker):
-                self._plan(alarm, after, worker)
+                self.alarms.plan(alarm, after, worker)
             case history.Cancel(alarm):
-                self._cancel(alarm)
+                self.alarms.cancel(alarm)
             case history.StopAll():
                 self._close_watcher()
                 self.fleet.stop_all()
@@ -304,29 +304,6 @@ class Loop:
             write_failure(report, self._run_dir.failure)
         except OSError as error:
             self._log.line("error", f"the failure report could not be written: {error}")
-
-    def _plan(self, alarm: Alarm, after: float, worker: int) -> None:
-        """Retries of many containers must not come at the same moment: a tenth more or less."""
-        if alarm is Alarm.RETRY:
-            after *= random.uniform(1 - JITTER, 1 + JITTER)
-            self._log.information(f"next attempt in {after:.1f} s")
-        self.timers.set((alarm, worker), after, lambda: self.post(self._rung(alarm, worker)))
-
-    def _cancel(self, alarm: Alarm) -> None:
-        for worker in range(len(self.programs.workers) + 1):
-            self.timers.cancel((alarm, worker))
-
-    def _rung(self, alarm: Alarm, worker: int) -> Event:
-        now = self.timers.clock()
-        if alarm is Alarm.RETRY:
-            return history.RetryDue(now)
-        if alarm is Alarm.WORKER:
-            return history.WorkerDue(now, worker)
-        if alarm is Alarm.ERROR_SERVER:
-            return history.ErrorServerDue(now)
-        if alarm is Alarm.END:
-            return history.TtlOver(now)
-        return history.DeadlinePassed(now, self._too_slow())
 
     def _too_slow(self) -> FailureReport:
         """The report for the deadline, about the first worker that is not ready."""

@@ -85,5 +85,5 @@ def _state(engine: Engine, program: Program, ready: bool) -> str:
 
 
 def _next_retry(loop: Loop) -> str | None:
-    at = loop.timers.at((Alarm.RETRY, 0))
+    at = loop.alarms.at(Alarm.RETRY)
     return None if at is None else iso(time.time() + at - loop.timers.clock())
