@@ -15,8 +15,12 @@ JITTER = 0.1
 class Alarms:
     """The alarms of one policy.
 
+    The deadline is that of a start: it is put off while there is nothing yet that could be ready, because a predecessor
+    takes its time to stop.
+
     Args:
         workers: how many there are; each may have an alarm of its own.
+        seconds_to_wait: for predecessors that still stop.
         too_slow: makes the report for the deadline.
         post: takes the events.
     """
@@ -26,12 +30,14 @@ class Alarms:
         timers: Timers,
         log: Log,
         workers: int,
+        seconds_to_wait: Callable[[], float],
         too_slow: Callable[[], FailureReport],
         post: Callable[[Event], None],
     ) -> None:
         self._timers = timers
         self._log = log
         self._workers = workers
+        self._seconds_to_wait = seconds_to_wait
         self._too_slow = too_slow
         self._post = post
 
@@ -40,7 +46,7 @@ class Alarms:
         if alarm is Alarm.RETRY:
             after *= random.uniform(1 - JITTER, 1 + JITTER)
             self._log.information(f"next attempt in {after:.1f} s")
-        self._timers.set((alarm, worker), after, lambda: self._post(self._rung(alarm, worker)))
+        self._timers.set((alarm, worker), after, lambda: self._ring(alarm, worker))
 
     def cancel(self, alarm: Alarm) -> None:
         for worker in range(self._workers + 1):
@@ -49,6 +55,13 @@ class Alarms:
     def at(self, alarm: Alarm) -> float | None:
         """Return when an alarm rings, None when it is not planned."""
         return self._timers.at((alarm, 0))
+
+    def _ring(self, alarm: Alarm, worker: int) -> None:
+        put_off = self._seconds_to_wait() if alarm is Alarm.DEADLINE else 0.0
+        if put_off:
+            self.plan(alarm, put_off, worker)
+        else:
+            self._post(self._rung(alarm, worker))
 
     def _rung(self, alarm: Alarm, worker: int) -> Event:
         now = self._timers.clock()

@@ -12,7 +12,7 @@ from drum_supervisor.supervise import failures, history, policy
 from drum_supervisor.supervise.alarms import Alarms
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet, Seen
-from drum_supervisor.supervise.history import Event, Phase
+from drum_supervisor.supervise.history import Alarm, Event, Phase
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.newcomers import Newcomers
 from drum_supervisor.supervise.offspring import Death
@@ -54,7 +54,8 @@ class Loop:
         self.stage = ""
         self.serial = 0
         self.timers = timers
-        self.alarms = Alarms(timers, log, len(programs.workers), self._too_slow, self.post)
+        waits = self._seconds_to_wait
+        self.alarms = Alarms(timers, log, len(programs.workers), waits, self._too_slow, self.post)
         self._run_dir = run_dir
         self._log = log
         self._watch = watch
@@ -155,6 +156,7 @@ class Loop:
         self._log.information(f"{_who(run)} started", program=run.program.name, pid=run.pid)
         if run.program.worker:
             self.stage = ""
+            self.alarms.plan(Alarm.DEADLINE, self.limits.startup_timeout)
             self._watcher = self._watcher or self._watch(self._answered, self._stage_told, self._failure_told)
             if not self.programs.built_in:
                 self._newcomers.add(seen)
@@ -304,6 +306,9 @@ class Loop:
             write_failure(report, self._run_dir.failure)
         except OSError as error:
             self._log.line("error", f"the failure report could not be written: {error}")
+
+    def _seconds_to_wait(self) -> float:
+        return self.fleet.seconds_to_wait()
 
     def _too_slow(self) -> FailureReport:
         """The report for the deadline, about the first worker that is not ready."""
