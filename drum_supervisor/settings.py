@@ -186,6 +186,29 @@ class Settings:
         metavar="N",
     )
     restart_window: float = _setting("60", "Seconds in which crashes are counted.", convert.seconds, metavar="S")
+    alive_path: str = _setting(
+        "",
+        "What a model server that is ready is asked for again and again; one that answers no more counts as crashed. "
+        "Without it nobody asks.",
+        convert.url_path,
+        metavar="PATH",
+    )
+    alive_interval: float = _setting(
+        "10", "Seconds from an answer to --alive-path to the next question.", convert.seconds_from(0.1), metavar="S"
+    )
+    alive_timeout: float = _setting(
+        "5",
+        "Seconds in which --alive-path is to be answered. A server that does one thing at a time answers when "
+        "everything before it is done.",
+        convert.seconds_from(0.1),
+        metavar="S",
+    )
+    alive_failures: int = _setting(
+        "3",
+        "Questions in a row that are not answered, or with a status of 500 or more, before it counts as crashed.",
+        convert.whole_number(1, 1000),
+        metavar="N",
+    )
     stop_timeout: float = _setting(
         "25", "Seconds between TERM and KILL when something is stopped.", convert.seconds, metavar="S"
     )

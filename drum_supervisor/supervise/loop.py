@@ -33,6 +33,8 @@ class Loop:
         limits: what the policy knows of the settings.
         watch: starts to look out for readiness, given what to do when it is there, about a stage, and about a
             failure; returns None where programs report it.
+        check: starts to ask whether who is ready still answers, given what to do when nobody does; returns None where
+            nobody wants to know.
     """
 
     engine: Engine
@@ -46,6 +48,7 @@ class Loop:
         log: Log,
         timers: Timers,
         watch: Callable[[Callable[[], None], Callable[[str], None], Callable[[str], None]], Watcher | None],
+        check: Callable[[Callable[[str], None]], Watcher | None],
     ) -> None:
         self.programs = programs
         self.limits = limits
@@ -60,6 +63,8 @@ class Loop:
         self._log = log
         self._watch = watch
         self._watcher: Watcher | None = None
+        self._check = check
+        self._checker: Watcher | None = None
         self._newcomers = Newcomers(timers, self._worker_died)
         self._events: deque[tuple[Event, Seen | None]] = deque()
 
@@ -246,6 +251,18 @@ class Loop:
             self._watcher.close()
             self._watcher = None
 
+    def _unresponsive(self, sentence: str) -> None:
+        """Nobody answers; with several workers nobody can tell which one hangs."""
+        seen = next(seen for seen in self._seen_workers() if seen.run.program.worker in self.state.ready)
+        self._log.warning(f"{sentence}: that counts as a crash", pid=seen.run.pid)
+        self.post(history.Unresponsive(self.timers.clock(), failures.unresponsive(self._evidence(seen), sentence)))
+
+    def _check_liveness(self) -> None:
+        """Ask from the beginning, and only while somebody is ready."""
+        if self._checker is not None:
+            self._checker.close()
+        self._checker = self._check(self._unresponsive) if self.state.phase is Phase.SERVING else None
+
     def _evidence(self, seen: Seen) -> failures.Evidence:
         return self.fleet.evidence(seen, self.timers.clock(), time.time())
 
@@ -269,6 +286,7 @@ class Loop:
         self.since = time.time()
         if not self.state.coming:
             self._close_watcher()
+        self._check_liveness()
         self._log.line("debug", f"phase is now {self.state.phase.value}", phase=self.state.phase.value)
 
     def _carry_out(self, action: history.Action) -> None:

@@ -105,8 +105,8 @@ def exit_codes() -> str:
 CAUSES = {
     Cause.INIT_FAILED: "it said so, or ended before it was ready",
     Cause.STARTUP_TIMEOUT: "it was not ready in time",
-    Cause.KEPT_DYING: "it had been ready, and died more often than is answered by a restart",
-    Cause.DIED: "it had been ready, and `--max-restarts 0` allows no restart",
+    Cause.KEPT_DYING: "it had been ready, and died, or answered no more, more often than is answered by a restart",
+    Cause.DIED: "it had been ready, died, or answered no more, and `--max-restarts 0` allows no restart",
 }
 
 

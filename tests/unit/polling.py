@@ -12,10 +12,10 @@ RESET = b"reset"
 
 
 class PollLoop:
-    """What the engine does for dispatchers, and no more."""
+    """What the engine does for dispatchers, and no more; with a clock that stands still, only sockets make it turn."""
 
-    def __init__(self) -> None:
-        self.timers = Timers(time.monotonic)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.timers = Timers(clock)
         self.watched: dict[int, Dispatcher] = {}
 
     def watch(self, dispatcher: Dispatcher) -> None:
@@ -24,16 +24,18 @@ class PollLoop:
     def unwatch(self, dispatcher: Dispatcher) -> None:
         self.watched.pop(dispatcher.fd, None)
 
-    def turn(self, seconds: float) -> None:
-        """Wait for something to happen, at most so long, and let it."""
+    def turn(self, seconds: float) -> bool:
+        """Wait for something to happen, at most so long, and let it; return whether a socket had something to say."""
         poller = select.poll()
         for fd, dispatcher in self.watched.items():
             poller.register(fd, select.POLLIN * dispatcher.readable() | select.POLLOUT * dispatcher.writable())
-        for fd, mask in poller.poll(min(seconds, self.timers.seconds_left()) * 1000):
+        said = poller.poll(min(seconds, self.timers.seconds_left()) * 1000)
+        for fd, mask in said:
             dispatcher = self.watched.get(fd)
             if dispatcher is not None:
                 self._tell(dispatcher, mask)
         self.timers.ring()
+        return bool(said)
 
     @staticmethod
     def _tell(dispatcher: Dispatcher, mask: int) -> None:
