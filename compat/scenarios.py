@@ -197,7 +197,9 @@ def worker(run: Running) -> Seen:
         steady = run.wait(clients, lambda: clients.outcomes[ANSWERED] >= answered + STEADY, run.server.patience)
     status = run.until(lambda status: status["phase"] == "serving", SOON)
     by_us = status["restarts"]["crash"] > crashes
-    who = "ended, restarted by us" if by_us else f"replaced in {seconds} s" if replaced else "not replaced"
+    hung = "counts as a crash" in run.supervised.err.read_text()
+    ended = "answered no more, restarted by us" if hung else "ended, restarted by us"
+    who = ended if by_us else f"replaced in {seconds} s" if replaced else "not replaced"
     if not steady:
         who += ", serves no more"
     figures = {"replaced": replaced, "seconds": seconds, "by_us": by_us, "same_main": run.pid() == main}

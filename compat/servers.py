@@ -128,9 +128,11 @@ SERVERS = (
     Server("Tornado", "{python} tornado_app.py {fd}", ("tornado>=6.4",)),
     Server("aiohttp", "{python} aiohttp_app.py {fd}", ("aiohttp>=3.9",)),
     Server(
-        "Sanic",
+        "Sanic, --alive-path",
         "{bin}/sanic sanic_app:app --host {host} --port {port}",
         ("sanic>=24.6",),
+        # it does not notice that its worker was killed
+        options="--alive-path /ping --alive-interval 2 --alive-timeout 3",
         worker=SPAWNED,
     ),
     Server(

@@ -15,7 +15,8 @@ import click
 from drum_supervisor import __version__
 from drum_supervisor.cli_operations import OPERATIONS
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode
-from drum_supervisor.settings import DECLARATIONS, Declaration, Settings, Value, choose, resolve
+from drum_supervisor.declaration import Declaration, Value
+from drum_supervisor.settings import DECLARATIONS, Settings, choose, resolve
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -57,6 +57,18 @@ def seconds(value: str) -> float:
     return number
 
 
+def seconds_from(least: float) -> Callable[[str], float]:
+    """Return a reader of durations that are not shorter than `least` seconds."""
+
+    def read(value: str) -> float:
+        number = seconds(value)
+        if number < least:
+            raise ValueError(f"give seconds, {least:g} or more")
+        return number
+
+    return read
+
+
 def seconds_up_to(most: float) -> Callable[[str], float]:
     """Return a reader of durations that are not longer than `most` seconds."""
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from drum_supervisor import convert
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import DEFAULT_BACKLOG
-from drum_supervisor.settings import RUNTIME_PARAMETER, runtime_parameter
+from drum_supervisor.declaration import RUNTIME_PARAMETER, runtime_parameter
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 

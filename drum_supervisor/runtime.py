@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from drum_supervisor.contract.exits import DrumSupervisorError
 from drum_supervisor.contract.listener import Address, parse_address
+from drum_supervisor.declaration import RUNTIME_PARAMETER, runtime_parameter
 from drum_supervisor.error_servers import run_error_server, run_error_server_fastapi
 from drum_supervisor.hosts.process import (
     Stopped,
@@ -28,7 +29,7 @@ from drum_supervisor.model.extension import extend
 from drum_supervisor.model.loading import load
 from drum_supervisor.resource_monitor import ResourceMonitor
 from drum_supervisor.services.model import ModelService
-from drum_supervisor.settings import RUNTIME_PARAMETER, Settings, from_options, runtime_parameter
+from drum_supervisor.settings import Settings, from_options
 from drum_supervisor.telemetry import SHUTDOWN_SECONDS, Telemetry, setup_otel
 from drum_supervisor.telemetry_providers import Provider
 from drum_supervisor.worker import Worker

@@ -4,64 +4,29 @@ Command line options, environment, configuration file, arguments of child proces
 derive from these declarations. Precedence: flag, environment, configuration file, profile, default.
 """
 
-import configparser
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 from drum_supervisor import convert
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure import ErrorDetail
 from drum_supervisor.contract.listener import DEFAULT_BACKLOG, Address, parse_address
-
-PREFIX = "DRUM_SUPERVISOR_"
-RUNTIME_PARAMETER = "MLOPS_RUNTIME_PARAM_"
-CONFIG_SECTION = "drum-supervise"
+from drum_supervisor.declaration import (
+    CONFIG_SECTION,
+    RUNTIME_PARAMETER,
+    Declaration,
+    Value,
+    converted,
+    in_environment,
+    in_file,
+)
+from drum_supervisor.declaration import setting as _setting
 
 TARGET_TYPES = tuple(
     "binary regression anomaly unstructured multiclass transform textgeneration geopoint vectordatabase "
     "agenticworkflow multilabel".split()
 )
-
-
-class Declaration(NamedTuple):
-    """How one setting is written and read; the text of `default` is what a user would write."""
-
-    name: str
-    default: str
-    read: Callable[[str], Any]
-    help: str
-    metavar: str
-    variables: tuple[str, ...]
-    off: str
-
-    @property
-    def option(self) -> str:
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def all_variables(self) -> tuple[str, ...]:
-        return (PREFIX + self.name.upper(), *self.variables)
-
-
-class Value(NamedTuple):
-    """What was chosen for a setting, and where it comes from: a flag, a variable's name, a file, a profile."""
-
-    text: str
-    source: str
-
-
-def _setting(
-    default: str,
-    help: str,
-    read: Callable[[str], Any] = convert.text,
-    *,
-    metavar: str = "",
-    also: Sequence[str] = (),
-    off: str = "",
-) -> Any:
-    return field(metadata={"declaration": (default, read, help, metavar, tuple(also), off)})
 
 
 def _parameter(*names: str) -> list[str]:
@@ -221,6 +186,29 @@ class Settings:
         metavar="N",
     )
     restart_window: float = _setting("60", "Seconds in which crashes are counted.", convert.seconds, metavar="S")
+    alive_path: str = _setting(
+        "",
+        "What a model server that is ready is asked for again and again; one that answers no more counts as crashed. "
+        "Without it nobody asks.",
+        convert.url_path,
+        metavar="PATH",
+    )
+    alive_interval: float = _setting(
+        "10", "Seconds from an answer to --alive-path to the next question.", convert.seconds_from(0.1), metavar="S"
+    )
+    alive_timeout: float = _setting(
+        "5",
+        "Seconds in which --alive-path is to be answered. A server that does one thing at a time answers when "
+        "everything before it is done.",
+        convert.seconds_from(0.1),
+        metavar="S",
+    )
+    alive_failures: int = _setting(
+        "3",
+        "Questions in a row that are not answered, or with a status of 500 or more, before it counts as crashed.",
+        convert.whole_number(1, 1000),
+        metavar="N",
+    )
     stop_timeout: float = _setting(
         "25", "Seconds between TERM and KILL when something is stopped.", convert.seconds, metavar="S"
     )
@@ -276,9 +264,9 @@ def choose(flags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, Va
     Raises:
         UsageError: the configuration file cannot be read, or there is no such profile.
     """
-    given = {**_from_environment(environ), **{name: Value(text, "flag") for name, text in flags.items()}}
-    given = {**_from_file(given.get("config", Value("", "")).text), **given}
-    profile = _convert(DECLARATIONS["profile"], given.get("profile", Value("default", "default")))
+    given = {**in_environment(DECLARATIONS, environ), **{name: Value(text, "flag") for name, text in flags.items()}}
+    given = {**in_file(DECLARATIONS, given.get("config", Value("", "")).text), **given}
+    profile = converted(DECLARATIONS["profile"], given.get("profile", Value("default", "default")))
     chosen = {name: Value(declared.default, "default") for name, declared in DECLARATIONS.items()}
     chosen.update(_from_profile(profile, environ))
     return {**chosen, **given}
@@ -290,7 +278,7 @@ def resolve(chosen: Mapping[str, Value]) -> Settings:
     Raises:
         UsageError: a value cannot be read; the sentence names the setting, the value, its source and what is accepted.
     """
-    return Settings(**{name: _convert(DECLARATIONS[name], value) for name, value in chosen.items()})
+    return Settings(**{name: converted(DECLARATIONS[name], value) for name, value in chosen.items()})
 
 
 def arguments(settings: Settings, names: Iterable[str]) -> list[str]:
@@ -349,67 +337,9 @@ def from_arguments(argv: Sequence[str]) -> tuple[Settings, dict[str, str]]:
     return resolve(choose(flags, {})), others
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Value]:
-    found = {}
-    for name, declared in DECLARATIONS.items():
-        for variable in declared.all_variables:
-            text = environ.get(variable, "")
-            if variable.startswith(RUNTIME_PARAMETER):
-                text = runtime_parameter(text)
-            if text.strip():
-                found[name] = Value(text, f"${variable}")
-                break
-    return found
-
-
-def runtime_parameter(text: str) -> str:
-    """Return the payload of a DRUM runtime parameter: JSON with `type` and `payload`, or the plain text itself."""
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    if isinstance(record, dict) and "payload" in record:
-        payload = record["payload"]
-        return "" if payload is None else str(payload)
-    return text
-
-
-def _from_file(path: str) -> dict[str, Value]:
-    if not path:
-        return {}
-    parser = configparser.RawConfigParser(inline_comment_prefixes=(";",), strict=True)
-    try:
-        with open(path, encoding="utf-8") as file:
-            parser.read_file(file)
-    except OSError as error:
-        raise UsageError(f"--config: cannot read {path!r}: {error.strerror}.") from error
-    except (configparser.Error, UnicodeDecodeError) as error:
-        raise UsageError(f"--config: {path!r} is no configuration file: {' '.join(str(error).split())}") from error
-    if not parser.has_section(CONFIG_SECTION):
-        raise UsageError(f"--config: {path!r} has no section [{CONFIG_SECTION}].")
-    found = {name.replace("-", "_"): text for name, text in parser.items(CONFIG_SECTION)}
-    unknown = sorted(set(found) - set(DECLARATIONS) | {"config"} & set(found))
-    if unknown:
-        raise UsageError(f"--config: {path!r} sets {unknown[0]!r}, which is not a setting that a file can have.")
-    return {name: Value(text, path) for name, text in found.items() if text}
-
-
 def _from_profile(profile: str, environ: Mapping[str, str]) -> dict[str, Value]:
     values = {name: Value(text, f"profile {profile}") for name, text in PROFILES[profile].items()}
     port = environ.get("SAGEMAKER_BIND_TO_PORT", "").strip()
     if profile == "sagemaker" and port:
         values["address"] = Value(f"0.0.0.0:{port}", "$SAGEMAKER_BIND_TO_PORT")
     return values
-
-
-def _convert(declared: Declaration, value: Value) -> Any:
-    if not value.text and declared.default == "":
-        return declared.read("") if declared.read is convert.words else ""
-    try:
-        return declared.read(value.text)
-    except ValueError as error:
-        where = "" if value.source in ("flag", "default") else f" (from {value.source})"
-        raise UsageError(f"{declared.option}: {value.text!r}{where} is not accepted: {error}.") from error
-    except UsageError as error:
-        where = "" if value.source in ("flag", "default") else f" (from {value.source})"
-        raise UsageError(f"{declared.option}{where}: {error}") from error

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 from drum_supervisor.convert import YES
+from drum_supervisor.declaration import RUNTIME_PARAMETER, runtime_parameter
 from drum_supervisor.request_state import RequestState
-from drum_supervisor.settings import RUNTIME_PARAMETER, runtime_parameter
 from drum_supervisor.telemetry_providers import Provider, Providers, build_providers, shut_down
 from drum_supervisor.telemetry_signals import Guarded, Logs, Metrics, Tracing
 

@@ -123,6 +123,11 @@ def worker_gone(evidence: Evidence, pid: int, status: int | None) -> FailureRepo
     return _report(worker, told or Complaint("", death_sentence(worker), ""))
 
 
+def unresponsive(evidence: Evidence, sentence: str) -> FailureReport:
+    """Return the report for a server that was ready, runs, and answers no more."""
+    return _report(evidence, Complaint("", sentence, ""))
+
+
 def too_slow(evidence: Evidence, timeout: float) -> FailureReport:
     """Return the report for a start-up deadline that passed, with the last error that was printed meanwhile.
 

@@ -42,6 +42,15 @@ class Seen:
         return self.run.status is None and self.run.pid > 0 and not (self.settled or self.run.stop_asked)
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """A start that waits for what is left of a predecessor, which is killed and gone `until` then."""
+
+    program: Program
+    attempt: int
+    until: float
+
+
 class Fleet:
     """Starts and stops the programs, each only when what is left of its predecessor is gone.
 
@@ -73,7 +82,8 @@ class Fleet:
         self._stop_timeout = stop_timeout
         self._backlog = backlog
         self._on_start = on_start
-        self._waiting: dict[str, tuple[Program, int]] = {}
+        self._timers = timers
+        self._waiting: dict[str, _Waiting] = {}
         self._sweeper = Sweeper(engine.orphans, timers, stop_timeout)
         self._stopping = False
         self.seen: dict[str, Seen] = {}
@@ -82,7 +92,13 @@ class Fleet:
         """Start `program` as soon as it can be; one that runs already, and was not asked to stop, is left alone."""
         run = self._engine.run_of(program.name)
         if run is None or run.stop_asked:
-            self._waiting[program.name] = (program, attempt)
+            until = self._timers.clock() + 2 * self._stop_timeout  # TERM and KILL to it, and to what it left
+            self._waiting[program.name] = _Waiting(program, attempt, until)
+
+    def seconds_to_wait(self) -> float:
+        """Return in how many seconds all workers that are to be started have no predecessor any more, at the latest."""
+        waiting = [each.until for each in self._waiting.values() if each.program.worker]
+        return max(max(waiting, default=0.0) - self._timers.clock(), 0.0)
 
     def stop(self, name: str) -> None:
         """Stop a program and what belongs to it."""
@@ -114,8 +130,9 @@ class Fleet:
             self._sweeper.sweep(EVERYTHING)
         self._sweeper.turn()
         for name in list(self._waiting):
-            if name in self._waiting and self._is_free(self._waiting[name][0]):
-                self._launch(*self._waiting.pop(name))
+            if name in self._waiting and self._is_free(self._waiting[name].program):
+                waited = self._waiting.pop(name)
+                self._launch(waited.program, waited.attempt)
 
     def all_gone(self) -> bool:
         """Return whether no program, ours or the user's, and nothing that they started is left."""

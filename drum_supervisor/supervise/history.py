@@ -71,6 +71,13 @@ class Exited(Event):
 
 
 @dataclass(frozen=True)
+class Unresponsive(Event):
+    """The address answers no more, though workers were ready: nobody can tell which of them hangs."""
+
+    report: FailureReport
+
+
+@dataclass(frozen=True)
 class DeadlinePassed(Event):
     """The start-up deadline is over."""
 

@@ -1,6 +1,5 @@
 """Between policy and engine: turns what happens into events, asks the policy, carries its actions out."""
 
-import random
 import signal
 import time
 from collections import deque
@@ -10,6 +9,7 @@ from drum_supervisor.contract.exits import signal_name
 from drum_supervisor.contract.failure import FailureReport, write_failure
 from drum_supervisor.contract.report import BadReportError, InitFailed, Ready, Stage, decode
 from drum_supervisor.supervise import failures, history, policy
+from drum_supervisor.supervise.alarms import Alarms
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet, Seen
 from drum_supervisor.supervise.history import Alarm, Event, Phase
@@ -20,9 +20,9 @@ from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs,
 from drum_supervisor.supervise.readiness import Watcher
 from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.running import Run
+from drum_supervisor.supervise.state import Limits, State
 from drum_supervisor.supervise.timers import Timers
 
-JITTER = 0.1
 TELL_AFTER = 0.01  # supervisord looks again at who waits for a change on the control socket (`wait`) after 5 ms
 
 
@@ -33,6 +33,8 @@ class Loop:
         limits: what the policy knows of the settings.
         watch: starts to look out for readiness, given what to do when it is there, about a stage, and about a
             failure; returns None where programs report it.
+        check: starts to ask whether who is ready still answers, given what to do when nobody does; returns None where
+            nobody wants to know.
     """
 
     engine: Engine
@@ -41,23 +43,28 @@ class Loop:
     def __init__(
         self,
         programs: Programs,
-        limits: policy.Limits,
+        limits: Limits,
         run_dir: RunDir,
         log: Log,
         timers: Timers,
         watch: Callable[[Callable[[], None], Callable[[str], None], Callable[[str], None]], Watcher | None],
+        check: Callable[[Callable[[str], None]], Watcher | None],
     ) -> None:
         self.programs = programs
         self.limits = limits
-        self.state = policy.State()
+        self.state = State()
         self.since = time.time()
         self.stage = ""
         self.serial = 0
         self.timers = timers
+        waits = self._seconds_to_wait
+        self.alarms = Alarms(timers, log, len(programs.workers), waits, self._too_slow, self.post)
         self._run_dir = run_dir
         self._log = log
         self._watch = watch
         self._watcher: Watcher | None = None
+        self._check = check
+        self._checker: Watcher | None = None
         self._newcomers = Newcomers(timers, self._worker_died)
         self._events: deque[tuple[Event, Seen | None]] = deque()
 
@@ -154,6 +161,7 @@ class Loop:
         self._log.information(f"{_who(run)} started", program=run.program.name, pid=run.pid)
         if run.program.worker:
             self.stage = ""
+            self.alarms.plan(Alarm.DEADLINE, self.limits.startup_timeout)
             self._watcher = self._watcher or self._watch(self._answered, self._stage_told, self._failure_told)
             if not self.programs.built_in:
                 self._newcomers.add(seen)
@@ -243,6 +251,18 @@ class Loop:
             self._watcher.close()
             self._watcher = None
 
+    def _unresponsive(self, sentence: str) -> None:
+        """Nobody answers; with several workers nobody can tell which one hangs."""
+        seen = next(seen for seen in self._seen_workers() if seen.run.program.worker in self.state.ready)
+        self._log.warning(f"{sentence}: that counts as a crash", pid=seen.run.pid)
+        self.post(history.Unresponsive(self.timers.clock(), failures.unresponsive(self._evidence(seen), sentence)))
+
+    def _check_liveness(self) -> None:
+        """Ask from the beginning, and only while somebody is ready."""
+        if self._checker is not None:
+            self._checker.close()
+        self._checker = self._check(self._unresponsive) if self.state.phase is Phase.SERVING else None
+
     def _evidence(self, seen: Seen) -> failures.Evidence:
         return self.fleet.evidence(seen, self.timers.clock(), time.time())
 
@@ -266,6 +286,7 @@ class Loop:
         self.since = time.time()
         if not self.state.coming:
             self._close_watcher()
+        self._check_liveness()
         self._log.line("debug", f"phase is now {self.state.phase.value}", phase=self.state.phase.value)
 
     def _carry_out(self, action: history.Action) -> None:
@@ -285,9 +306,9 @@ class Loop:
             case history.KeepReport(report):
                 self._keep(report)
             case history.Plan(alarm, after, worker):
-                self._plan(alarm, after, worker)
+                self.alarms.plan(alarm, after, worker)
             case history.Cancel(alarm):
-                self._cancel(alarm)
+                self.alarms.cancel(alarm)
             case history.StopAll():
                 self._close_watcher()
                 self.fleet.stop_all()
@@ -304,28 +325,8 @@ class Loop:
         except OSError as error:
             self._log.line("error", f"the failure report could not be written: {error}")
 
-    def _plan(self, alarm: Alarm, after: float, worker: int) -> None:
-        """Retries of many containers must not come at the same moment: a tenth more or less."""
-        if alarm is Alarm.RETRY:
-            after *= random.uniform(1 - JITTER, 1 + JITTER)
-            self._log.information(f"next attempt in {after:.1f} s")
-        self.timers.set((alarm, worker), after, lambda: self.post(self._rung(alarm, worker)))
-
-    def _cancel(self, alarm: Alarm) -> None:
-        for worker in range(len(self.programs.workers) + 1):
-            self.timers.cancel((alarm, worker))
-
-    def _rung(self, alarm: Alarm, worker: int) -> Event:
-        now = self.timers.clock()
-        if alarm is Alarm.RETRY:
-            return history.RetryDue(now)
-        if alarm is Alarm.WORKER:
-            return history.WorkerDue(now, worker)
-        if alarm is Alarm.ERROR_SERVER:
-            return history.ErrorServerDue(now)
-        if alarm is Alarm.END:
-            return history.TtlOver(now)
-        return history.DeadlinePassed(now, self._too_slow())
+    def _seconds_to_wait(self) -> float:
+        return self.fleet.seconds_to_wait()
 
     def _too_slow(self) -> FailureReport:
         """The report for the deadline, about the first worker that is not ready."""

@@ -1,101 +1,33 @@
 """The policy: what to do about each event in each phase. Pure: no clock, no I/O, time arrives in the event.
 
-`decide` is the whole interface. Its table is rendered into docs/design.md and held there by a test.
+`decide` is the whole interface. Its table is rendered into docs/policy.md and held there by a test.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from drum_supervisor.contract.exits import ExitCode
-from drum_supervisor.contract.failure import Cause, FailureReport
+from drum_supervisor.supervise import decisions
+from drum_supervisor.supervise.decisions import Decision
 from drum_supervisor.supervise.history import (
-    Action,
-    Alarm,
     AllStopped,
     Begun,
-    Cancel,
     DeadlinePassed,
     ErrorServerDue,
     ErrorServerExited,
     Event,
-    Exit,
     Exited,
     InitFailed,
-    KeepReport,
-    KillAll,
     Phase,
-    Plan,
     Ready,
     ReadyTooSoon,
     RestartRequested,
     RetryDue,
-    StartErrorServer,
-    StartStandIn,
-    StartWorker,
-    StopAll,
-    StopErrorServer,
     StopRequested,
-    StopStandIn,
-    StopWorker,
     TtlOver,
+    Unresponsive,
     WorkerDue,
 )
-
-LONGEST_RETRY_INTERVAL = 300.0
-LONGEST_RESTART_DELAY = 30.0
-SHORTEST_RESTART_DELAY = 1.0  # of a worker that failed on its own
-ERROR_SERVER_DELAY = 1.0
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The settings that the policy knows; durations in seconds."""
-
-    workers: int = 1
-    startup_timeout: float = 600.0
-    error_server: bool = True
-    ttl: float = 0.0
-    max_retries: int = 0
-    retry_interval: float = 10.0
-    max_restarts: int = 5
-    restart_window: float = 60.0
-    stand_in: bool = False
-
-    @property
-    def all_workers(self) -> frozenset[int]:
-        return frozenset(range(1, self.workers + 1))
-
-
-@dataclass(frozen=True)
-class State:
-    """What the policy remembers.
-
-    Attributes:
-        ready: workers that answer.
-        coming: workers that are starting, or will be started again without anybody asking.
-        attempt: how often initialization was tried since the service was last ready, the present one included.
-        retries: how many of these were retries that count against the limit.
-        crashes: when ready workers died, within the window.
-        crash_restarts, requested_restarts, retry_restarts: how often workers were started again, by cause.
-        report: the last failure; None while there is none to tell: all workers are ready, or on their way.
-        exit_code: what the supervisor will exit with, once it is stopping.
-    """
-
-    phase: Phase = Phase.STARTING
-    ready: frozenset[int] = frozenset()
-    coming: frozenset[int] = frozenset()
-    attempt: int = 1
-    retries: int = 0
-    crashes: tuple[float, ...] = ()
-    crash_restarts: int = 0
-    requested_restarts: int = 0
-    retry_restarts: int = 0
-    report: FailureReport | None = None
-    exit_code: int = ExitCode.STOPPED
-
-
-Decision: TypeAlias = tuple[State, list[Action]]
+from drum_supervisor.supervise.state import Limits, State
 
 
 def decide(state: State, event: Event, limits: Limits) -> Decision:
@@ -103,286 +35,67 @@ def decide(state: State, event: Event, limits: Limits) -> Decision:
     return _TABLE[state.phase][type(event)](state, event, limits)
 
 
-def attempts_left(state: State, limits: Limits) -> int:
-    """Return how many retries are still to come by themselves."""
-    return max(limits.max_retries - state.retries, 0) if limits.error_server else 0
-
-
-# --- entering a phase
-
-
-def _begin(state: State, event: Event, limits: Limits) -> Decision:
-    return replace(state, coming=limits.all_workers), [
-        *_stand_in(limits),
-        *_start(limits.all_workers),
-        _deadline(limits),
-    ]
-
-
-def _fail(state: State, report: FailureReport, limits: Limits) -> Decision:
-    """No worker is ready and none is coming."""
-    stopped: list[Action] = [StopWorker(worker) for worker in sorted(limits.all_workers)]
-    failed = replace(state, phase=Phase.FAILED, ready=frozenset(), coming=frozenset(), report=report)
-    actions = [Cancel(Alarm.DEADLINE), Cancel(Alarm.WORKER), *stopped, KeepReport(report)]
-    if not limits.error_server:
-        return _stop(failed, report.exit_code, actions)
-    actions.append(StartErrorServer())
-    if state.phase is not Phase.RETRYING:
-        actions += [StopStandIn()] if limits.stand_in else []
-        actions += [Plan(Alarm.END, limits.ttl)] if limits.ttl else []
-    if state.retries < limits.max_retries:
-        actions.append(Plan(Alarm.RETRY, retry_delay(state.retries, limits)))
-    return failed, actions
-
-
-def retry_delay(retries: int, limits: Limits) -> float:
-    """Return the seconds before the next retry when `retries` were made: doubled each time, up to five minutes."""
-    longest = max(LONGEST_RETRY_INTERVAL, limits.retry_interval)
-    return min(limits.retry_interval * 2.0 ** min(retries, 60), longest)
-
-
-def _retry(state: State, limits: Limits) -> Decision:
-    attempt = state.attempt + 1
-    retrying = replace(state, phase=Phase.RETRYING, coming=limits.all_workers, attempt=attempt, crashes=())
-    return retrying, [Cancel(Alarm.RETRY), *_start(limits.all_workers), _deadline(limits)]
-
-
-def _stop(state: State, code: int, before: list[Action] | None = None) -> Decision:
-    """Stop everything; alarms ring no more, because a stopping policy does not listen to them."""
-    stopping = replace(state, phase=Phase.STOPPING, ready=frozenset(), coming=frozenset(), exit_code=code)
-    return stopping, [*(before or []), StopAll()]
-
-
-def _stand_in(limits: Limits) -> list[Action]:
-    return [StartStandIn()] if limits.stand_in else []
-
-
-def _deadline(limits: Limits, delay: float = 0.0) -> Action:
-    """Plan the deadline of a start in `delay` seconds."""
-    return Plan(Alarm.DEADLINE, delay + limits.startup_timeout)
-
-
-def _start(workers: frozenset[int]) -> list[Action]:
-    return [StartWorker(worker) for worker in sorted(workers)]
-
-
-# --- events
-
-
-def _ready_first(state: State, event: Ready, limits: Limits) -> Decision:
-    """The service is up: whatever answered in its place has to go."""
-    if event.worker not in state.coming:  # it has failed meanwhile
-        return state, []
-    came_back = state.phase is Phase.RETRYING
-    arrived = replace(_arrived(state, event.worker, limits), phase=Phase.SERVING, attempt=1, retries=0)
-    serving, restarts = _bring_back(arrived, event.at, limits)
-    actions: list[Action] = [Cancel(Alarm.END), StopErrorServer()] if came_back else []
-    if not came_back and limits.stand_in:
-        actions.append(StopStandIn())
-    return serving, [*actions, *restarts] if serving.coming else [*actions, Cancel(Alarm.DEADLINE)]
-
-
-def _bring_back(state: State, at: float, limits: Limits) -> Decision:
-    """Workers that failed while another one became ready are started again like those that crash."""
-    actions: list[Action] = []
-    for worker in sorted(limits.all_workers - state.ready - state.coming):
-        crashes = (*_recent(state, at, limits), at)
-        if len(crashes) > limits.max_restarts:
-            return state, actions
-        coming = state.coming | {worker}
-        state = replace(state, crashes=crashes, coming=coming, crash_restarts=state.crash_restarts + 1)
-        actions.append(Plan(Alarm.WORKER, max(restart_delay(len(crashes)), SHORTEST_RESTART_DELAY), worker))
-    return state, actions
-
-
-def _recent(state: State, at: float, limits: Limits) -> tuple[float, ...]:
-    """Return the crashes that still count."""
-    return tuple(crash for crash in state.crashes if crash > at - limits.restart_window)
-
-
-def _ready_more(state: State, event: Ready, limits: Limits) -> Decision:
-    if event.worker not in state.coming:
-        return state, []
-    arrived = _arrived(state, event.worker, limits)
-    return arrived, ([] if arrived.coming else [Cancel(Alarm.DEADLINE)])
-
-
-def _arrived(state: State, worker: int, limits: Limits) -> State:
-    ready, coming = state.ready | {worker}, state.coming - {worker}
-    complete = ready | coming == limits.all_workers
-    return replace(state, ready=ready, coming=coming, report=None if complete else state.report)
-
-
-def _init_lost(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
-    """A worker will not become ready; the others may."""
-    others = replace(state, coming=state.coming - {event.worker}, ready=state.ready - {event.worker})
-    if others.coming:
-        return replace(others, report=event.report), [StopWorker(event.worker)]
-    return _fail(others, event.report, limits)
-
-
-def _ready_too_soon(state: State, event: ReadyTooSoon, limits: Limits) -> Decision:
-    """Alone it has failed, and to start it again would only repeat it; among others it is like one that crashed."""
-    others = replace(state, ready=state.ready - {event.worker}, coming=state.coming - {event.worker})
-    if others.ready or others.coming:
-        return _crashed(state, event, limits)
-    return _fail(others, event.report, limits)
-
-
-def _crashed(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
-    """A worker died while the service was up: start it again, at once or later, unless that happened too often."""
-    crashes = (*_recent(state, event.at, limits), event.at)
-    without = replace(state, crashes=crashes, ready=state.ready - {event.worker}, coming=state.coming - {event.worker})
-    if len(crashes) > limits.max_restarts:
-        return _gave_up(without, event, limits)
-    again = replace(without, coming=without.coming | {event.worker}, crash_restarts=state.crash_restarts + 1)
-    delay = restart_delay(len(crashes))
-    restart: Action = Plan(Alarm.WORKER, delay, event.worker) if delay else StartWorker(event.worker)
-    return _still_up(again, [StopWorker(event.worker), restart], limits, delay)
-
-
-def restart_delay(crashes: int) -> float:
-    """Return the seconds before a restart: none after the first crash, then 1, 2, 4 ... up to half a minute."""
-    return 0.0 if crashes <= 1 else min(2.0 ** min(crashes - 2, 60), LONGEST_RESTART_DELAY)
-
-
-def _gave_up(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
-    if state.ready or state.coming:
-        return _still_up(replace(state, report=event.report), [StopWorker(event.worker)], limits)
-    cause = Cause.KEPT_DYING if limits.max_restarts else Cause.DIED
-    return _fail(state, replace(event.report, cause=cause), limits)
-
-
-def _still_up(state: State, actions: list[Action], limits: Limits, delay: float = 0.0) -> Decision:
-    """Serving goes on while a worker is ready; else it is starting again."""
-    actions = [*actions, _deadline(limits, delay)] if state.coming else actions
-    if state.ready:
-        return state, actions
-    return replace(state, phase=Phase.STARTING), [*_stand_in(limits), *actions]
-
-
-def _too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
-    return _fail(state, event.report, limits)
-
-
-def _some_too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
-    """The service is up, but not with all its workers: what is not ready yet is given up."""
-    late = sorted(state.coming)
-    given_up = replace(state, coming=frozenset(), report=event.report if late else state.report)
-    return given_up, [Cancel(Alarm.WORKER), *(StopWorker(worker) for worker in late)]
-
-
-def _restart_worker(state: State, event: WorkerDue, limits: Limits) -> Decision:
-    return state, [StartWorker(event.worker)] if event.worker in state.coming else []
-
-
-def _retry_due(state: State, event: RetryDue, limits: Limits) -> Decision:
-    return _retry(replace(state, retries=state.retries + 1, retry_restarts=state.retry_restarts + 1), limits)
-
-
-def _retry_requested(state: State, event: RestartRequested, limits: Limits) -> Decision:
-    return _retry(replace(state, retries=0, requested_restarts=state.requested_restarts + 1), limits)
-
-
-def _replace_workers(state: State, event: RestartRequested, limits: Limits) -> Decision:
-    """Stop old, start new; the engine starts a worker when its predecessor is gone."""
-    workers = limits.all_workers if event.worker is None else frozenset({event.worker})
-    stopped: list[Action] = [StopWorker(worker) for worker in sorted(workers)]
-    changed = replace(
-        state,
-        ready=state.ready - workers,
-        coming=state.coming | workers,
-        requested_restarts=state.requested_restarts + 1,
-    )
-    if state.phase is Phase.SERVING:
-        return _still_up(changed, [*stopped, *_start(workers)], limits)
-    return changed, [*stopped, *_start(workers), _deadline(limits)]
-
-
-def _error_server_exited(state: State, event: ErrorServerExited, limits: Limits) -> Decision:
-    """One that cannot start is replaced by the plain one; one that crashed is started again after a moment."""
-    if event.was_ready or event.plain:
-        return state, [Plan(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
-    return state, [StartErrorServer(plain=True)]
-
-
-def _error_server_due(state: State, event: ErrorServerDue, limits: Limits) -> Decision:
-    return state, [StartErrorServer()]
-
-
-def _ttl_over(state: State, event: TtlOver, limits: Limits) -> Decision:
-    return _stop(state, state.report.exit_code if state.report else ExitCode.INIT_FAILED)
-
-
-def _stop_requested(state: State, event: StopRequested, limits: Limits) -> Decision:
-    return _stop(state, ExitCode.STOPPED)
-
-
-def _kill(state: State, event: StopRequested, limits: Limits) -> Decision:
-    return state, [KillAll()]
-
-
-def _exit(state: State, event: AllStopped, limits: Limits) -> Decision:
-    return state, [Exit(state.exit_code)]
-
-
-def _nothing(state: State, event: Event, limits: Limits) -> Decision:
-    return state, []
-
-
 _Row: TypeAlias = dict[type[Event], Callable[[State, Any, Limits], Decision]]
 
 _EVERYWHERE: _Row = {
-    Begun: _nothing,
-    Ready: _nothing,
-    InitFailed: _nothing,
-    ReadyTooSoon: _nothing,
-    Exited: _nothing,
-    DeadlinePassed: _nothing,
-    RetryDue: _nothing,
-    WorkerDue: _nothing,
-    RestartRequested: _nothing,
-    ErrorServerExited: _nothing,
-    ErrorServerDue: _nothing,
-    TtlOver: _nothing,
-    StopRequested: _stop_requested,
-    AllStopped: _nothing,
+    Begun: decisions.nothing,
+    Ready: decisions.nothing,
+    InitFailed: decisions.nothing,
+    ReadyTooSoon: decisions.nothing,
+    Exited: decisions.nothing,
+    Unresponsive: decisions.nothing,
+    DeadlinePassed: decisions.nothing,
+    RetryDue: decisions.nothing,
+    WorkerDue: decisions.nothing,
+    RestartRequested: decisions.nothing,
+    ErrorServerExited: decisions.nothing,
+    ErrorServerDue: decisions.nothing,
+    TtlOver: decisions.nothing,
+    StopRequested: decisions.stop_requested,
+    AllStopped: decisions.nothing,
 }
 
-_ERROR_SERVER: _Row = {ErrorServerExited: _error_server_exited, ErrorServerDue: _error_server_due, TtlOver: _ttl_over}
+_ERROR_SERVER: _Row = {
+    ErrorServerExited: decisions.error_server_exited,
+    ErrorServerDue: decisions.error_server_due,
+    TtlOver: decisions.ttl_over,
+}
 
 _TABLE: Mapping[Phase, _Row] = {
     Phase.STARTING: _EVERYWHERE
     | {
-        Begun: _begin,
-        Ready: _ready_first,
-        InitFailed: _init_lost,
-        ReadyTooSoon: _init_lost,
-        Exited: _init_lost,
-        DeadlinePassed: _too_late,
-        WorkerDue: _restart_worker,
-        RestartRequested: _replace_workers,
+        Begun: decisions.begin,
+        Ready: decisions.ready_first,
+        InitFailed: decisions.init_lost,
+        ReadyTooSoon: decisions.init_lost,
+        Exited: decisions.init_lost,
+        DeadlinePassed: decisions.too_late,
+        WorkerDue: decisions.restart_worker,
+        RestartRequested: decisions.replace_workers,
     },
     Phase.SERVING: _EVERYWHERE
     | {
-        Ready: _ready_more,
-        InitFailed: _crashed,
-        ReadyTooSoon: _ready_too_soon,
-        Exited: _crashed,
-        DeadlinePassed: _some_too_late,
-        WorkerDue: _restart_worker,
-        RestartRequested: _replace_workers,
+        Ready: decisions.ready_more,
+        InitFailed: decisions.crashed,
+        ReadyTooSoon: decisions.ready_too_soon,
+        Exited: decisions.crashed,
+        Unresponsive: decisions.unresponsive,
+        DeadlinePassed: decisions.some_too_late,
+        WorkerDue: decisions.restart_worker,
+        RestartRequested: decisions.replace_workers,
     },
-    Phase.FAILED: _EVERYWHERE | _ERROR_SERVER | {RetryDue: _retry_due, RestartRequested: _retry_requested},
+    Phase.FAILED: _EVERYWHERE
+    | _ERROR_SERVER
+    | {RetryDue: decisions.retry_due, RestartRequested: decisions.retry_requested},
     Phase.RETRYING: _EVERYWHERE
     | _ERROR_SERVER
     | {
-        Ready: _ready_first,
-        InitFailed: _init_lost,
-        ReadyTooSoon: _init_lost,
-        Exited: _init_lost,
-        DeadlinePassed: _too_late,
-        RestartRequested: _replace_workers,
+        Ready: decisions.ready_first,
+        InitFailed: decisions.init_lost,
+        ReadyTooSoon: decisions.init_lost,
+        Exited: decisions.init_lost,
+        DeadlinePassed: decisions.too_late,
+        RestartRequested: decisions.replace_workers,
     },
-    Phase.STOPPING: _EVERYWHERE | {StopRequested: _kill, AllStopped: _exit},
+    Phase.STOPPING: _EVERYWHERE | {StopRequested: decisions.kill, AllStopped: decisions.end},
 }

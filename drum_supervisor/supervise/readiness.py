@@ -4,7 +4,6 @@ Each watcher is a dispatcher of the engine's loop or makes some, and tells what 
 report pipe is read by the engine itself.)
 """
 
-import errno
 import json
 import os
 import re
@@ -14,20 +13,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from drum_supervisor.contract.http import PROGRAM_HEADER
 from drum_supervisor.contract.listener import Address
+from drum_supervisor.supervise.probe import Outcome, Polled, Probe, has_head, is_ours, status_of
 from drum_supervisor.supervise.programs import Readiness
 from drum_supervisor.supervise.run_dir import RunDir
-from drum_supervisor.supervise.running import Dispatcher
 from drum_supervisor.supervise.timers import Timers
 
 AGAIN_AFTER = 0.1
-LONGEST_ANSWER = 64 * 1024
 LONGEST_MESSAGE = 4000
-_STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})")
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 _MESSAGE_NAMES = ("message", "error", "detail")
-_OURS = re.compile(b"\r\n" + PROGRAM_HEADER.encode() + b":", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,14 +32,6 @@ class Question:
     path: str
     below: int
     failed: int = 513
-
-
-class Polled(Protocol):
-    """The part of the engine that watchers use."""
-
-    def watch(self, dispatcher: Dispatcher) -> None: ...
-
-    def unwatch(self, dispatcher: Dispatcher) -> None: ...
 
 
 class Watcher(Protocol):
@@ -75,7 +62,7 @@ class AddressWatcher:
         self._question = question
         self._on_ready = on_ready
         self._on_failed = on_failed
-        self._probe: _Probe | None = None
+        self._probe: Probe | None = None
         self._closed = False
         self._ask()
 
@@ -86,11 +73,18 @@ class AddressWatcher:
         self._drop_probe()
 
     def _ask(self) -> None:
-        self._probe = _Probe(self._address, self._question, self._on_answer)
+        path = self._question.path if self._question else None
+        self._probe = Probe(self._address, path, self._is_enough, self._on_end)
         self._polled.watch(self._probe)
 
-    def _on_answer(self, ready: bool, failure: str | None = None) -> None:
+    def _is_enough(self, answer: bytes) -> bool:
+        return self._question is None or is_complete(answer, self._question)
+
+    def _on_end(self, outcome: Outcome) -> None:
         self._drop_probe()
+        question, answer = self._question, outcome.received
+        failure = failure_told(answer, question.failed) if question else None
+        ready = is_ready_answer(answer, question.below) if question else not outcome.error
         if failure is not None:
             self._on_failed(failure)
         elif ready:
@@ -105,81 +99,21 @@ class AddressWatcher:
             self._probe = None
 
 
-class _OnAnswer(Protocol):
-    def __call__(self, ready: bool, failure: str | None = None) -> None: ...
-
-
-class _Probe:
-    """One connection, and one GET request on it unless there is no question."""
-
-    def __init__(self, address: Address, question: Question | None, on_answer: "_OnAnswer") -> None:
-        self._socket = socket.socket(address.family, socket.SOCK_STREAM)
-        self._socket.setblocking(False)
-        self.fd = self._socket.fileno()
-        self.closed = False
-        self._host = str(address)
-        self._question = question
-        self._on_answer = on_answer
-        self._sent = False
-        self._received = b""
-        target = address.path or (address.client_host, address.port)
-        try:
-            self._error = self._socket.connect_ex(target)
-        except OSError as error:  # a name that means nothing, or has no address of this family
-            self._error = error.errno or errno.EADDRNOTAVAIL
-
-    def close(self) -> None:
-        self.closed = True
-        self._socket.close()
-
-    def readable(self) -> bool:
-        return self._sent and not self.closed
-
-    def writable(self) -> bool:
-        return not self._sent and not self.closed
-
-    def handle_write_event(self) -> None:
-        """Connected, or refused."""
-        if self._error not in (0, errno.EINPROGRESS) or self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            self._on_answer(False)
-        elif self._question is None:
-            self._on_answer(True)
-        else:
-            self._sent = True
-            self._socket.sendall(_request(self._question.path, self._host))
-
-    def handle_read_event(self) -> None:
-        assert self._question is not None, "without a question nothing was sent"
-        data = self._socket.recv(4096)
-        self._received += data
-        if not data or len(self._received) > LONGEST_ANSWER or is_complete(self._received, self._question):
-            ready = is_ready_answer(self._received, self._question.below)
-            self._on_answer(ready, failure_told(self._received, self._question.failed))
-
-    def handle_error(self) -> None:
-        self._on_answer(False)
-
-
-def _request(path: str, host: str) -> bytes:
-    head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: drum-supervise\r\n\r\n"
-    return head.encode("ascii", "replace")
-
-
 def is_ready_answer(head: bytes, below: int) -> bool:
     """Return whether an HTTP response head says that the model server is ready.
 
     Args:
         below: the first status that does not: 400, or 500 where nobody promised that the path exists.
     """
-    status = _STATUS.match(head)
-    return status is not None and 200 <= int(status[1]) < below and not _OURS.search(head)
+    status = status_of(head)
+    return status is not None and 200 <= status < below and not is_ours(head)
 
 
 def is_complete(answer: bytes, question: Question) -> bool:
     """Return whether enough of an answer has come: its head, and the body only where that says why."""
-    head, end, body = answer.partition(b"\r\n\r\n")
-    if not end or not _has_status(head, question.failed):
-        return bool(end)
+    if not has_head(answer) or status_of(answer) != question.failed:
+        return has_head(answer)
+    head, _, body = answer.partition(b"\r\n\r\n")
     length = _LENGTH.search(head)
     return length is not None and len(body) >= int(length[1])
 
@@ -190,17 +124,12 @@ def failure_told(answer: bytes, failed: int) -> str | None:
     Args:
         failed: the status that says so. The reason is the message in a JSON body, or a body of plain text.
     """
-    head, _, body = answer.partition(b"\r\n\r\n")
-    if not _has_status(head, failed) or _OURS.search(head):
+    if status_of(answer) != failed or is_ours(answer):
         return None
+    _, _, body = answer.partition(b"\r\n\r\n")
     text = body.decode("utf-8", "replace").strip()
     message = _message(text).strip().removeprefix("ERROR:").strip()
     return message[:LONGEST_MESSAGE] or f"the model server answers with status {failed}"
-
-
-def _has_status(head: bytes, expected: int) -> bool:
-    status = _STATUS.match(head)
-    return status is not None and int(status[1]) == expected
 
 
 def _message(body: str) -> str:

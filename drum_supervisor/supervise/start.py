@@ -19,11 +19,12 @@ from drum_supervisor.supervise import readiness, run_dir, tree
 from drum_supervisor.supervise.drum import command_of
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet
+from drum_supervisor.supervise.liveness import Check, Liveness
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.output import Sink
-from drum_supervisor.supervise.policy import Limits, State
 from drum_supervisor.supervise.programs import Programs, is_shared, programs, render
+from drum_supervisor.supervise.state import Limits, State
 from drum_supervisor.supervise.status import status
 from drum_supervisor.supervise.timers import Timers
 
@@ -150,7 +151,11 @@ def _assemble(
         asked, told = _question(settings), (on_ready, on_stage, on_failed)
         return readiness.watcher(found.readiness, engine, timers, address, asked, directory, *told)
 
-    loop = Loop(found, limits(settings, found), directory, log, timers, watch)
+    def check(on_unresponsive: Callable[[str], None]) -> readiness.Watcher | None:
+        asked = _alive_check(settings)
+        return Liveness(engine, timers, address, asked, log, on_unresponsive) if asked else None
+
+    loop = Loop(found, limits(settings, found), directory, log, timers, watch, check)
     engine = Engine(configuration, {program.name: program for program in found.all}, loop, log, *sinks)
     loop.attach(
         engine, Fleet(engine, found, address, listener, timers, settings.stop_timeout, settings.backlog, loop.started)
@@ -163,6 +168,13 @@ def _assemble(
 def _question(settings: Settings) -> readiness.Question:
     path = settings.url_prefix + (settings.ready_path or "/ping")
     return readiness.Question(path, below=400 if settings.ready_path else 500, failed=settings.ready_failed)
+
+
+def _alive_check(settings: Settings) -> Check | None:
+    if not settings.alive_path:
+        return None
+    path = settings.url_prefix + settings.alive_path
+    return Check(path, settings.alive_interval, settings.alive_timeout, settings.alive_failures)
 
 
 def limits(settings: Settings, found: Programs) -> Limits:
@@ -190,7 +202,7 @@ def last_words(state: State) -> str:
         Cause.INIT_FAILED: f"initialization failed{where}",
         Cause.STARTUP_TIMEOUT: "the start-up deadline passed",
         Cause.KEPT_DYING: "the model server kept dying after it had been ready",
-        Cause.DIED: "the model server died and is not to be restarted",
+        Cause.DIED: "the model server is not to be restarted",
     }[report.cause]
     return " ".join(f"{what}: {report.error}".split())
 

@@ -10,9 +10,9 @@ from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.history import Alarm, Phase
 from drum_supervisor.supervise.loop import Loop
-from drum_supervisor.supervise.policy import attempts_left
 from drum_supervisor.supervise.programs import Program
 from drum_supervisor.supervise.run_dir import RunDir
+from drum_supervisor.supervise.state import attempts_left
 
 
 def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dict[str, Any]:
@@ -85,5 +85,5 @@ def _state(engine: Engine, program: Program, ready: bool) -> str:
 
 
 def _next_retry(loop: Loop) -> str | None:
-    at = loop.timers.at((Alarm.RETRY, 0))
+    at = loop.alarms.at(Alarm.RETRY)
     return None if at is None else iso(time.time() + at - loop.timers.clock())

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from drum_supervisor.contract.exits import ExitCode, of_signal
 from drum_supervisor.contract.failure import Cause, FailureReport
-from drum_supervisor.settings import DECLARATIONS, PROFILES, Declaration
+from drum_supervisor.declaration import Declaration
+from drum_supervisor.settings import DECLARATIONS, PROFILES
 from drum_supervisor.supervise import history
 from drum_supervisor.supervise.history import Action, Alarm, Event, Phase
-from drum_supervisor.supervise.policy import Limits, State, decide
+from drum_supervisor.supervise.policy import decide
+from drum_supervisor.supervise.state import Limits, State
 from parity.declared import TOPICS, Declared
 
 ROOT = Path(__file__).parents[2]
@@ -104,8 +106,8 @@ def exit_codes() -> str:
 CAUSES = {
     Cause.INIT_FAILED: "it said so, or ended before it was ready",
     Cause.STARTUP_TIMEOUT: "it was not ready in time",
-    Cause.KEPT_DYING: "it had been ready, and died more often than is answered by a restart",
-    Cause.DIED: "it had been ready, and `--max-restarts 0` allows no restart",
+    Cause.KEPT_DYING: "it had been ready, and died, or answered no more, more often than is answered by a restart",
+    Cause.DIED: "it had been ready, died, or answered no more, and `--max-restarts 0` allows no restart",
 }
 
 
@@ -201,6 +203,7 @@ EVENTS: tuple[tuple[str, Event], ...] = (
     ("initialization failed", history.InitFailed(NOW, REPORT)),
     ("ready too soon", history.ReadyTooSoon(NOW, REPORT)),
     ("exited", history.Exited(NOW, REPORT)),
+    ("answers no more", history.Unresponsive(NOW, REPORT)),
     ("deadline passed", history.DeadlinePassed(NOW, LATE)),
     ("restart of the worker is due", history.WorkerDue(NOW)),
     ("restart requested", history.RestartRequested(NOW)),
@@ -226,6 +229,7 @@ class Case:
 
 
 FAILS = (history.InitFailed(NOW, REPORT, 1), history.Exited(NOW, REPORT, 1))
+HANGS = (history.Unresponsive(NOW, REPORT),)
 TOO_SOON = (history.ReadyTooSoon(NOW, REPORT, 1),)
 ONE_FAILS = "initialization of worker 1 failed, worker 1 exited"
 OFTEN = "once too often, "
@@ -245,6 +249,9 @@ TOGETHER: tuple[Case, ...] = (
     Case(ONE_FAILS, f"{OFTEN}2 is ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), FAILS),
     Case(ONE_FAILS, f"{OFTEN}2 is starting", _state(Phase.SERVING, [1], [2], crashes=CRASHED), FAILS),
     Case(ONE_FAILS, f"{OFTEN}2 is given up", _state(Phase.SERVING, [1], crashes=CRASHED), FAILS),
+    Case("nobody answers", "1 and 2 are ready", _state(Phase.SERVING, [1, 2]), HANGS),
+    Case("nobody answers", "2 is starting", _state(Phase.SERVING, [1], [2]), HANGS),
+    Case("nobody answers", f"{OFTEN}1 and 2 are ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), HANGS),
     Case("deadline passed", "2 is starting", _state(Phase.SERVING, [1], [2]), (history.DeadlinePassed(NOW, LATE),)),
     Case(
         "restart of worker 1 requested",

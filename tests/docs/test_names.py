@@ -9,7 +9,8 @@ import pytest
 
 from drum_supervisor.cli import cli
 from drum_supervisor.contract.report import REPORT_FD_VARIABLE
-from drum_supervisor.settings import DECLARATIONS, PREFIX
+from drum_supervisor.declaration import PREFIX
+from drum_supervisor.settings import DECLARATIONS
 from tests.docs.render import PAGES, ROOT
 
 ALL_PAGES = sorted(path for path in (ROOT / "README.md", *PAGES.glob("**/*.md")) if path.exists())

@@ -1,4 +1,4 @@
-"""Commands of other people under supervision: who binds, how readiness is known, how they fail."""
+"""Commands of other people under supervision: how readiness is known, how they fail. Whole servers: test_servers.py."""
 
 import shutil
 import signal
@@ -8,30 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.stories.conftest import Start
-
-ASGI = """
-import os
-if os.environ.get("FAIL") == "import":
-    raise RuntimeError("the weights are not there")
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while True:
-            kind = (await receive())["type"]
-            await send({"type": kind + ".complete"})
-            if kind.endswith("shutdown"):
-                return
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
-    await send({"type": "http.response.body", "body": b"hello"})
-"""
-
-WSGI = """
-import os
-if os.environ.get("FAIL") == "import":
-    raise RuntimeError("the weights are not there")
-def app(environ, start_response):
-    start_response("200 OK", [("Content-Length", "5")])
-    return [b"hello"]
-"""
 
 # A server in a few lines that takes fd 3 as systemd announces it, or binds a port itself.
 TINY = """
@@ -59,61 +35,6 @@ def script(name: str) -> str:
     path = shutil.which(name, path=str(Path(sys.executable).parent))
     assert path, f"{name} is not installed beside this Python: the test extra has it"
     return path
-
-
-@pytest.fixture
-def apps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "asgi_app.py").write_text(ASGI)
-    (tmp_path / "wsgi_app.py").write_text(WSGI)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-SHARED = {
-    "uvicorn": ["uvicorn", "asgi_app:app", "--fd", "{fd}"],
-    "gunicorn": ["gunicorn", "-b", "fd://{fd}", "wsgi_app:app"],
-    "hypercorn": ["hypercorn", "--bind", "fd://{fd}", "asgi_app:app"],
-}
-BOUND = {
-    "uvicorn": ["uvicorn", "asgi_app:app", "--host", "{host}", "--port", "{port}"],
-    "gunicorn": ["gunicorn", "-b", "{host}:{port}", "wsgi_app:app"],
-    "hypercorn": ["hypercorn", "--bind", "{host}:{port}", "asgi_app:app"],
-}
-
-
-@pytest.mark.parametrize("server", SHARED)
-def test_a_server_that_takes_a_descriptor_serves_restarts_and_stops(start: Start, apps: Path, server: str) -> None:
-    name, *arguments = SHARED[server]
-    supervised = start("--", script(name), *arguments)
-    before = supervised.until_phase("serving")
-    assert supervised.get("/").body == b"hello"
-    assert supervised.run("restart").returncode == 0
-    after = supervised.status()
-    assert after["restarts"] == {"crash": 0, "request": 1, "retry": 0}
-    assert after["programs"][0]["pid"] != before["programs"][0]["pid"]
-    assert supervised.get("/").body == b"hello"
-    assert supervised.stop() == 0
-
-
-@pytest.mark.parametrize("server", SHARED)
-def test_a_server_whose_application_cannot_be_imported_ends_with_the_reason(
-    start: Start, apps: Path, server: str
-) -> None:
-    name, *arguments = SHARED[server]
-    supervised = start("--no-error-server", "--", script(name), *arguments, FAIL="import")
-    assert supervised.wait() == 3
-    assert supervised.last_line.endswith("initialization failed: RuntimeError: the weights are not there")
-
-
-@pytest.mark.parametrize("server", BOUND)
-def test_a_server_that_binds_the_port_itself_is_ready_and_stops(
-    start: Start, apps: Path, server: str, reserved_port: int
-) -> None:
-    name, *arguments = BOUND[server]
-    supervised = start("--address", f"127.0.0.1:{reserved_port}", "--", script(name), *arguments)
-    supervised.until_phase("serving")
-    assert supervised.get("/").body == b"hello"
-    assert supervised.stop() == 0
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.stories.conftest import Start
+from tests.stories.test_commands import TINY
 
 GOOD = "def score_unstructured(model, data, **kwargs): return 'fine'\n"
 COUNTING = (
@@ -160,4 +161,15 @@ def test_a_worker_that_may_not_be_started_again_leaves_the_service_degraded_and_
     assert supervised.get("/ping").status == 200
     assert supervised.run("restart", "--worker", str(status["failure"]["worker"])).returncode == 0
     assert supervised.status()["degraded"] is False
+    assert supervised.stop() == 0
+
+
+def test_a_server_has_all_its_time_to_start_although_the_old_one_does_not_want_to_stop(start: Start) -> None:
+    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + TINY + "server.serve_forever()"
+    times = ("--startup-timeout", 3, "--stop-timeout", 3.5)
+    supervised = start(*times, "--listener", "inherit", "--", sys.executable, "-c", stubborn)
+    supervised.until_phase("serving")
+    assert supervised.run("restart").returncode == 0
+    assert "was killed by SIGKILL" in supervised.err.read_text()
+    os.kill(supervised.process.pid, signal.SIGTERM)
     assert supervised.stop() == 0

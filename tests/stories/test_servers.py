@@ -1,4 +1,4 @@
-"""Other people's servers: a model that fails or hangs, a crash of the server or of one of its workers, a start script.
+"""Other people's servers, each through the same life, and each with a model that fails or hangs.
 
 `make compat` goes through many more of them, each in an environment of its own; see docs/servers.md.
 """
@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -20,6 +20,8 @@ from tests.support import Supervised
 
 MODEL = """
 import os, threading
+if os.environ.get("FAIL") == "import":
+    raise RuntimeError("the module is broken")
 def load():
     if os.environ.get("FAIL") == "load":
         raise RuntimeError("the weights are not there")
@@ -57,33 +59,106 @@ def hello():
     return "hello"
 """
 
-SHARED = {
-    "uvicorn": ("uvicorn", "asgi_app:app", "--fd", "{fd}"),
-    "uvicorn-workers": ("uvicorn", "asgi_app:app", "--fd", "{fd}", "--workers", "2"),
-    "gunicorn": ("gunicorn", "-b", "fd://{fd}", "wsgi_app:app"),
-    "hypercorn": ("hypercorn", "--bind", "fd://{fd}", "asgi_app:app"),
+WAITRESS = """
+import socket, sys
+from waitress import serve
+from wsgi_app import app
+serve(app, sockets=[socket.socket(fileno=int(sys.argv[1]))])
+"""
+
+INHERIT = {
+    "uvicorn": "uvicorn asgi_app:app --fd {fd}",
+    "uvicorn-workers": "uvicorn asgi_app:app --fd {fd} --workers 2",
+    "gunicorn": "gunicorn -b fd://{fd} --no-control-socket wsgi_app:app",
+    "hypercorn": "hypercorn --bind fd://{fd} asgi_app:app",
+    "waitress": "python waitress_server.py {fd}",
 }
-FLASK_RUN = ("flask", "--app", "wsgi_app", "run", "--host", "{host}", "--port", "{port}")
-REASON = "RuntimeError: the weights are not there"
+BIND = {
+    "uvicorn-bound": "uvicorn asgi_app:app --host {host} --port {port}",
+    "flask": "flask --app wsgi_app run --host {host} --port {port}",
+    "granian": "granian --interface wsgi --host {host} --port {port} wsgi_app:app",
+    "waitress-bound": "waitress-serve --listen {host}:{port} wsgi_app:app",
+}
+SERVERS = {**INHERIT, **BIND}
+REASONS = {"import": "RuntimeError: the module is broken", "load": "RuntimeError: the weights are not there"}
 
 
 @pytest.fixture(autouse=True)
 def apps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, text in {"model": MODEL, "asgi_app": ASGI, "wsgi_app": WSGI}.items():
+    for name, text in {"model": MODEL, "asgi_app": ASGI, "wsgi_app": WSGI, "waitress_server": WAITRESS}.items():
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
-def serve(start: Start, reserved_port: int) -> Iterator[object]:
+def serve(start: Start, reserved_port: int) -> Callable[..., Supervised]:
     """Start a server by its name; one that binds the port itself gets a port that is kept for it."""
 
     def begin(name: str, *options: object, **environ: str) -> Supervised:
-        command, *arguments = SHARED.get(name, FLASK_RUN)
-        address = ("--address", f"127.0.0.1:{reserved_port}") if name == "flask" else ()
+        command, *arguments = SERVERS[name].split()
+        address = ("--address", f"127.0.0.1:{reserved_port}") if name in BIND else ()
         return start(*address, *options, "--", script(command), *arguments, **environ)
 
     return begin
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_server_predicts_is_restarted_under_load_crashes_and_stops(serve, server: str) -> None:
+    """What a server has accepted it may lose when it stops, each in its own way: see docs/servers.md."""
+    supervised = serve(server)
+    supervised.until_phase("serving")
+    assert supervised.post("/invocations", b"x").body == b"hello"
+    restart_under_load(supervised, server in INHERIT)
+    kill_with_all_that_it_started(supervised)
+    assert supervised.post("/invocations", b"x").body == b"hello"
+    assert supervised.stop() == 0
+
+
+def restart_under_load(supervised: Supervised, inherits: bool) -> None:
+    before = supervised.pid()
+    with asking(supervised.address) as client:
+        supervised.until(lambda: client.outcomes[200] >= 20)
+        assert supervised.run("restart").returncode == 0
+        answered = client.outcomes[200]
+        supervised.until(lambda: client.outcomes[200] >= answered + 20)
+    assert supervised.status()["restarts"] == {"crash": 0, "request": 1, "retry": 0}
+    assert supervised.pid() != before
+    assert not inherits or not [outcome for outcome in client.outcomes if "Refused" in str(outcome)]
+
+
+def kill_with_all_that_it_started(supervised: Supervised) -> None:
+    """Kill the server: what it has started goes as well, before the next one comes."""
+    main = psutil.Process(supervised.pid())
+    old = [main, *main.children(recursive=True)]
+    main.kill()
+    supervised.until_status(lambda status: status["phase"] == "serving" and status["restarts"]["crash"] == 1)
+    assert [process for process in old if not is_gone(process)] == []
+
+
+@pytest.mark.parametrize("fails", REASONS)
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_model_that_fails_is_told_on_the_same_port_whatever_the_exit_code(serve, server: str, fails: str) -> None:
+    supervised = serve(server, FAIL=fails)
+    failure = supervised.until_phase("failed")["failure"]
+    assert supervised.until(lambda: answer_of(supervised)) == (513, f"ERROR: {REASONS[fails]}")
+    assert (failure["cause"], failure["signal"]) == ("init_failed", None)
+    assert supervised.stop() == 0
+
+
+def answer_of(supervised: Supervised) -> "tuple[int, str] | None":
+    """Return status and message; nothing while a port that is not shared changes hands."""
+    try:
+        answer = supervised.get("/x")
+    except ConnectionError:
+        return None
+    return answer.status, answer.json()["message"]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_model_that_hangs_is_given_up_in_time(serve, server: str) -> None:
+    supervised = serve(server, "--startup-timeout", 2, "--stop-timeout", 1, "--no-error-server", FAIL="hang")
+    assert supervised.wait() == 4
+    assert "the model server was not ready within 2 s" in supervised.last_line
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
@@ -106,44 +181,6 @@ def is_gone(process: psutil.Process) -> bool:
         return True
 
 
-@pytest.mark.parametrize("server", [*SHARED, "flask"])
-def test_a_model_that_cannot_be_loaded_is_told_on_the_same_port_whatever_the_exit_code(serve, server: str) -> None:
-    supervised = serve(server, FAIL="load")
-    failure = supervised.until_phase("failed")["failure"]
-    assert supervised.until(lambda: answer_of(supervised)) == (513, f"ERROR: {REASON}")
-    assert (failure["cause"], failure["signal"]) == ("init_failed", None)
-    assert supervised.stop() == 0
-
-
-def answer_of(supervised: Supervised) -> "tuple[int, str] | None":
-    """Return status and message; nothing while a port that is not shared changes hands."""
-    try:
-        answer = supervised.get("/x")
-    except ConnectionError:
-        return None
-    return answer.status, answer.json()["message"]
-
-
-@pytest.mark.parametrize("server", ["uvicorn", "uvicorn-workers", "flask"])
-def test_a_model_that_hangs_is_given_up_in_time(serve, server: str) -> None:
-    supervised = serve(server, "--startup-timeout", 2, "--stop-timeout", 1, "--no-error-server", FAIL="hang")
-    assert supervised.wait() == 4
-    assert "the model server was not ready within 2 s" in supervised.last_line
-
-
-@pytest.mark.parametrize("server", ["uvicorn-workers", "gunicorn", "hypercorn", "flask"])
-def test_a_killed_server_is_started_again_and_leaves_nobody(serve, server: str) -> None:
-    supervised = serve(server)
-    supervised.until_phase("serving")
-    main = psutil.Process(supervised.pid())
-    old = [main, *main.children(recursive=True)]
-    main.kill()
-    supervised.until_status(lambda status: status["phase"] == "serving" and status["restarts"]["crash"] == 1)
-    assert supervised.get("/").body == b"hello"
-    assert [process for process in old if not is_gone(process)] == []
-    assert supervised.stop() == 0
-
-
 @pytest.mark.parametrize(("server", "crashes"), [("uvicorn-workers", 0), ("gunicorn", 0), ("hypercorn", 1)])
 def test_a_killed_worker_of_a_server_comes_back_by_the_server_or_with_it(serve, server: str, crashes: int) -> None:
     """gunicorn and uvicorn start another worker; hypercorn ends, and is started again."""
@@ -161,29 +198,6 @@ def test_a_killed_worker_of_a_server_comes_back_by_the_server_or_with_it(serve, 
     assert supervised.stop() == 0
 
 
-@pytest.mark.parametrize("server", SHARED)
-def test_no_connection_is_refused_while_a_server_is_restarted(serve, server: str) -> None:
-    """What a server has accepted it may lose when it stops, each in its own way: see docs/servers.md."""
-    supervised = serve(server)
-    supervised.until_phase("serving")
-    with asking(supervised.address) as client:
-        supervised.until(lambda: client.outcomes[200] >= 20)
-        assert supervised.run("restart").returncode == 0
-        before = client.outcomes[200]
-        supervised.until(lambda: client.outcomes[200] >= before + 20)
-    assert not [outcome for outcome in client.outcomes if "Refused" in str(outcome)]
-    assert supervised.stop() == 0
-
-
-def test_flask_run_serves_restarts_and_stops(serve) -> None:
-    supervised = serve("flask")
-    supervised.until_phase("serving")
-    assert supervised.get("/").body == b"hello"
-    assert supervised.run("restart").returncode == 0
-    assert supervised.get("/").body == b"hello"
-    assert supervised.stop() == 0
-
-
 EXECS = '#!/bin/sh\necho preparing >&2\nexec "$@"\n'
 FORKS = '#!/bin/sh\n"$@" &\nwait\n'
 LEAVES = '#!/bin/sh\n"$@" &\nexit 0\n'
@@ -198,7 +212,7 @@ def start_script(text: str) -> str:
 
 @pytest.mark.parametrize("text", [EXECS, FORKS], ids=["execs", "forks"])
 def test_a_server_behind_a_start_script(start: Start, text: str) -> None:
-    command, *arguments = SHARED["uvicorn-workers"]
+    command, *arguments = SERVERS["uvicorn-workers"].split()
     supervised = start("--", start_script(text), script(command), *arguments)
     supervised.until_phase("serving")
     assert supervised.get("/").body == b"hello"
@@ -211,15 +225,15 @@ def test_a_server_behind_a_start_script(start: Start, text: str) -> None:
 
 @pytest.mark.parametrize("text", [EXECS, FORKS], ids=["execs", "forks"])
 def test_a_failure_behind_a_start_script(start: Start, text: str) -> None:
-    command, *arguments = SHARED["uvicorn"]
+    command, *arguments = SERVERS["uvicorn"].split()
     supervised = start("--no-error-server", "--", start_script(text), script(command), *arguments, FAIL="load")
     assert supervised.wait() == 3
-    assert supervised.last_line.endswith(REASON)
+    assert supervised.last_line.endswith(REASONS["load"])
 
 
 def test_a_start_script_that_ends_is_the_end_of_its_server(start: Start) -> None:
     """A server in the background, and nobody who waits for it: it does not survive, nor keep the port."""
-    command, *arguments = SHARED["uvicorn"]
+    command, *arguments = SERVERS["uvicorn"].split()
     supervised = start("--", start_script(LEAVES), script(command), *arguments)
     failure = supervised.until_phase("failed")["failure"]
     assert "exited with status 0 before it was ready" in failure["error"]

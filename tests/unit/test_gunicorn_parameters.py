@@ -6,8 +6,8 @@ from dataclasses import fields
 import pytest
 
 from drum_supervisor.contract.exits import ExitCode, UsageError
+from drum_supervisor.declaration import RUNTIME_PARAMETER
 from drum_supervisor.gunicorn_parameters import DECLARATIONS, SETTINGS, GunicornParameters, read
-from drum_supervisor.settings import RUNTIME_PARAMETER
 
 RANGES = {
     "CUSTOM_MODEL_WORKERS": (1, 199),

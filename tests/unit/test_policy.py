@@ -9,6 +9,13 @@ import pytest
 
 from drum_supervisor.contract.failure import Cause, FailureReport
 from drum_supervisor.supervise import history
+from drum_supervisor.supervise.decisions import (
+    ERROR_SERVER_DELAY,
+    LONGEST_RESTART_DELAY,
+    LONGEST_RETRY_INTERVAL,
+    restart_delay,
+    retry_delay,
+)
 from drum_supervisor.supervise.history import (
     Action,
     Alarm,
@@ -39,25 +46,18 @@ from drum_supervisor.supervise.history import (
     StopStandIn,
     StopWorker,
     TtlOver,
+    Unresponsive,
     WorkerDue,
 )
-from drum_supervisor.supervise.policy import (
-    ERROR_SERVER_DELAY,
-    LONGEST_RESTART_DELAY,
-    LONGEST_RETRY_INTERVAL,
-    Limits,
-    State,
-    attempts_left,
-    decide,
-    restart_delay,
-    retry_delay,
-)
+from drum_supervisor.supervise.policy import decide
+from drum_supervisor.supervise.state import Limits, State, attempts_left
 
 STARTING, SERVING, FAILED, RETRYING, STOPPING = Phase
 
 BAD = FailureReport(Cause.INIT_FAILED, "bad weights", type="ValueError")
 WORSE = FailureReport(Cause.INIT_FAILED, "no weights", type="KeyError")
 SEGFAULT = FailureReport(Cause.INIT_FAILED, "killed by SIGSEGV", signal=11)
+HANGS = FailureReport(Cause.INIT_FAILED, "did not answer GET /x within 5 s, 3 times in a row")
 LATE = FailureReport(Cause.STARTUP_TIMEOUT, "not ready within 600 s")
 
 DEADLINE = Plan(Alarm.DEADLINE, 600.0)
@@ -518,6 +518,79 @@ class TestReadyTooSoon:
         assert story.state.exit_code == 3
 
 
+class TestUnresponsive:
+    """What cannot be told from a crash by those who ask is treated like one."""
+
+    def test_is_replaced(self):
+        story = serving()
+        assert story(Unresponsive, HANGS) == [StopWorker(1), StartWorker(1), DEADLINE]
+        assert (story.phase, story.state.report, story.state.crash_restarts) == (STARTING, None, 1)
+        assert story(Ready) == [NO_DEADLINE]
+
+    def test_is_told_by_the_stand_in_until_it_is_ready_again(self):
+        assert serving(stand_in=True)(Unresponsive, HANGS)[0] == StartStandIn()
+
+    def test_counts_like_a_crash_and_with_crashes(self):
+        story = serving(max_restarts=2)
+        story(Exited, SEGFAULT)
+        story(Ready)
+        assert Plan(Alarm.WORKER, 1.0, 1) in story(Unresponsive, HANGS)
+        story(Ready)
+        assert story(Unresponsive, HANGS)[-2:] == [KeepReport(story.state.report), StartErrorServer()]
+        assert (story.phase, story.state.report) == (FAILED, replace(HANGS, cause=Cause.KEPT_DYING))
+        assert story.state.report.exit_code == 5
+
+    def test_where_no_restart_is_allowed_is_a_failure(self):
+        story = serving(max_restarts=0, error_server=False)
+        assert story(Unresponsive, HANGS)[-1] == StopAll()
+        assert story.state.report == replace(HANGS, cause=Cause.DIED)
+        assert story(AllStopped) == [Exit(5)]
+
+    def test_those_before_the_window_do_not_count(self):
+        story = serving(max_restarts=1, restart_window=60.0)
+        for _ in range(20):
+            assert StartWorker(1) in story(Unresponsive, HANGS)
+            story(Ready)
+            story.wait(60.0)
+
+    def test_may_be_tried_again_later(self):
+        assert serving(max_restarts=0, max_retries=1)(Unresponsive, HANGS)[-1] == RETRY_10_S
+
+    def test_are_all_workers_that_are_ready_together_and_one_crash(self):
+        story = serving(workers=3)
+        assert story(Unresponsive, HANGS) == [*stopped(1, 2, 3), *started(1, 2, 3), DEADLINE]
+        assert (story.phase, story.state.coming, len(story.state.crashes)) == (STARTING, {1, 2, 3}, 1)
+        assert story.state.crash_restarts == 1
+
+    def test_are_all_workers_that_are_ready_each_with_its_reminder(self):
+        story = serving(workers=2)
+        story(Unresponsive, HANGS)
+        for worker in (1, 2):
+            story(Ready, worker)
+        planned = [Plan(Alarm.WORKER, 1.0, 1), Plan(Alarm.WORKER, 1.0, 2)]
+        assert story(Unresponsive, HANGS) == [*stopped(1, 2), *planned, Plan(Alarm.DEADLINE, 601.0)]
+
+    def test_is_not_a_worker_that_is_on_its_way(self):
+        story = serving(workers=2)
+        story(Exited, SEGFAULT, 2)
+        actions = story(Unresponsive, HANGS)
+        assert StopWorker(2) not in actions
+        assert (story.phase, story.state.coming) == (STARTING, {1, 2})
+
+    def test_too_often_leaves_a_worker_that_is_on_its_way(self):
+        story = serving(workers=2, max_restarts=1)
+        story(Exited, SEGFAULT, 2)
+        assert story(Unresponsive, HANGS) == [StopWorker(1), DEADLINE]
+        assert (story.phase, story.state.coming, story.state.report) == (STARTING, {2}, HANGS)
+
+    @pytest.mark.parametrize("begin", [starting, failed, retrying, stopping])
+    def test_is_no_news_where_nobody_is_ready(self, begin):
+        """The worker died, or was to be restarted, in the same turn."""
+        story = begin()
+        before = story.state
+        assert (story(Unresponsive, HANGS), story.state) == ([], before)
+
+
 class TestRetries:
     def retry(self, story: Story, event: Callable[..., Event] = InitFailed, report: FailureReport = BAD) -> list[float]:
         """Let a retry come and fail; return when the next ones are planned."""
@@ -785,7 +858,7 @@ class TestExhaustive:
         assert isinstance(actions, list)
 
     def test_there_are_all_the_events_that_this_test_thinks_of(self):
-        assert len(EVENTS) == 14
+        assert len(EVENTS) == 15
 
     @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
     def test_a_stopping_supervisor_only_kills_or_ends(self, kind):
@@ -884,6 +957,8 @@ class World:
         for worker in sorted(self.running):
             found += [Exited(now, report, worker), InitFailed(now, report, worker)]
             found += [Ready(now, worker)] * 3 if worker in state.coming else []
+        if state.ready:
+            found.append(Unresponsive(now, HANGS))
         if self.error_server:
             plain = self.error_server == "plain"
             found += [ErrorServerExited(now, True, plain), ErrorServerExited(now, False, plain)]

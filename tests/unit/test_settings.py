@@ -11,10 +11,9 @@ import pytest
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure import ErrorDetail
 from drum_supervisor.contract.listener import Address
+from drum_supervisor.declaration import CONFIG_SECTION, PREFIX, runtime_parameter
 from drum_supervisor.settings import (
-    CONFIG_SECTION,
     DECLARATIONS,
-    PREFIX,
     PROFILES,
     Settings,
     arguments,
@@ -23,7 +22,6 @@ from drum_supervisor.settings import (
     from_environment,
     from_options,
     resolve,
-    runtime_parameter,
 )
 
 DEFAULTS = resolve(choose({}, {}))
@@ -97,6 +95,10 @@ class TestDefaults:
             "retry_interval": 10.0,
             "max_restarts": 5,
             "restart_window": 60.0,
+            "alive_path": "",
+            "alive_interval": 10.0,
+            "alive_timeout": 5.0,
+            "alive_failures": 3,
             "stop_timeout": 25.0,
             "run_dir": "",
             "profile": "default",
@@ -329,6 +331,11 @@ class TestBadValue:
             ("retry_interval", "", "seconds, like 30"),
             ("max_restarts", "1.5", "a whole number from 0 to 1000000"),
             ("restart_window", "1m", "seconds, like 30"),
+            ("alive_path", "ping", "a path like /ping"),
+            ("alive_interval", "0", "seconds, 0.1 or more"),
+            ("alive_timeout", "0.01", "seconds, 0.1 or more"),
+            ("alive_timeout", "soon", "seconds, like 30"),
+            ("alive_failures", "0", "a whole number from 1 to 1000"),
             ("stop_timeout", "inf", "seconds, like 30"),
             ("profile", "swarm", "choose from default, sagemaker, kubernetes"),
             ("log_format", "xml", "choose from text, json"),

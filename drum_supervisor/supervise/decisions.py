@@ -1,0 +1,283 @@
+"""What is done about each event: the cells of the policy's table. Pure: no clock, no I/O."""
+
+from dataclasses import replace
+from typing import TypeAlias
+
+from drum_supervisor.contract.exits import ExitCode
+from drum_supervisor.contract.failure import Cause, FailureReport
+from drum_supervisor.supervise.history import (
+    Action,
+    Alarm,
+    AllStopped,
+    Cancel,
+    DeadlinePassed,
+    ErrorServerDue,
+    ErrorServerExited,
+    Event,
+    Exit,
+    Exited,
+    InitFailed,
+    KeepReport,
+    KillAll,
+    Phase,
+    Plan,
+    Ready,
+    ReadyTooSoon,
+    RestartRequested,
+    RetryDue,
+    StartErrorServer,
+    StartStandIn,
+    StartWorker,
+    StopAll,
+    StopErrorServer,
+    StopRequested,
+    StopStandIn,
+    StopWorker,
+    TtlOver,
+    Unresponsive,
+    WorkerDue,
+)
+from drum_supervisor.supervise.state import Limits, State
+
+LONGEST_RETRY_INTERVAL = 300.0
+LONGEST_RESTART_DELAY = 30.0
+SHORTEST_RESTART_DELAY = 1.0  # of a worker that failed on its own
+ERROR_SERVER_DELAY = 1.0
+
+Decision: TypeAlias = tuple[State, list[Action]]
+
+
+def begin(state: State, event: Event, limits: Limits) -> Decision:
+    return replace(state, coming=limits.all_workers), [
+        *_stand_in(limits),
+        *_start(limits.all_workers),
+        _deadline(limits),
+    ]
+
+
+def ready_first(state: State, event: Ready, limits: Limits) -> Decision:
+    """The service is up: whatever answered in its place has to go."""
+    if event.worker not in state.coming:  # it has failed meanwhile
+        return state, []
+    came_back = state.phase is Phase.RETRYING
+    arrived = replace(_arrived(state, event.worker, limits), phase=Phase.SERVING, attempt=1, retries=0)
+    serving, restarts = _bring_back(arrived, event.at, limits)
+    actions: list[Action] = [Cancel(Alarm.END), StopErrorServer()] if came_back else []
+    if not came_back and limits.stand_in:
+        actions.append(StopStandIn())
+    return serving, [*actions, *restarts] if serving.coming else [*actions, Cancel(Alarm.DEADLINE)]
+
+
+def _bring_back(state: State, at: float, limits: Limits) -> Decision:
+    """Workers that failed while another one became ready are started again like those that crash."""
+    actions: list[Action] = []
+    for worker in sorted(limits.all_workers - state.ready - state.coming):
+        crashes = (*_recent(state, at, limits), at)
+        if len(crashes) > limits.max_restarts:
+            return state, actions
+        coming = state.coming | {worker}
+        state = replace(state, crashes=crashes, coming=coming, crash_restarts=state.crash_restarts + 1)
+        actions.append(Plan(Alarm.WORKER, max(restart_delay(len(crashes)), SHORTEST_RESTART_DELAY), worker))
+    return state, actions
+
+
+def _recent(state: State, at: float, limits: Limits) -> tuple[float, ...]:
+    """Return the crashes that still count."""
+    return tuple(crash for crash in state.crashes if crash > at - limits.restart_window)
+
+
+def ready_more(state: State, event: Ready, limits: Limits) -> Decision:
+    if event.worker not in state.coming:
+        return state, []
+    arrived = _arrived(state, event.worker, limits)
+    return arrived, ([] if arrived.coming else [Cancel(Alarm.DEADLINE)])
+
+
+def _arrived(state: State, worker: int, limits: Limits) -> State:
+    ready, coming = state.ready | {worker}, state.coming - {worker}
+    complete = ready | coming == limits.all_workers
+    return replace(state, ready=ready, coming=coming, report=None if complete else state.report)
+
+
+def init_lost(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
+    """A worker will not become ready; the others may."""
+    others = replace(state, coming=state.coming - {event.worker}, ready=state.ready - {event.worker})
+    if others.coming:
+        return replace(others, report=event.report), [StopWorker(event.worker)]
+    return _fail(others, event.report, limits)
+
+
+def ready_too_soon(state: State, event: ReadyTooSoon, limits: Limits) -> Decision:
+    """Alone it has failed, and to start it again would only repeat it; among others it is like one that crashed."""
+    others = replace(state, ready=state.ready - {event.worker}, coming=state.coming - {event.worker})
+    if others.ready or others.coming:
+        return crashed(state, event, limits)
+    return _fail(others, event.report, limits)
+
+
+def crashed(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
+    """A worker died while the service was up."""
+    return _lost(state, frozenset({event.worker}), event, limits)
+
+
+def unresponsive(state: State, event: Unresponsive, limits: Limits) -> Decision:
+    """Whoever is ready does not answer: one crash, of all of them."""
+    return _lost(state, state.ready, event, limits)
+
+
+_Loss: TypeAlias = InitFailed | ReadyTooSoon | Exited | Unresponsive
+
+
+def _lost(state: State, workers: frozenset[int], event: _Loss, limits: Limits) -> Decision:
+    """Start workers again, at once or later, unless that happened too often."""
+    crashes = (*_recent(state, event.at, limits), event.at)
+    without = replace(state, crashes=crashes, ready=state.ready - workers, coming=state.coming - workers)
+    if len(crashes) > limits.max_restarts:
+        return _gave_up(without, workers, event, limits)
+    again = replace(without, coming=without.coming | workers, crash_restarts=state.crash_restarts + 1)
+    delay = restart_delay(len(crashes))
+    planned: list[Action] = [Plan(Alarm.WORKER, delay, worker) for worker in sorted(workers)]
+    return _still_up(again, [*_stop_workers(workers), *(planned if delay else _start(workers))], limits, delay)
+
+
+def restart_delay(crashes: int) -> float:
+    """Return the seconds before a restart: none after the first crash, then 1, 2, 4 ... up to half a minute."""
+    return 0.0 if crashes <= 1 else min(2.0 ** min(crashes - 2, 60), LONGEST_RESTART_DELAY)
+
+
+def _gave_up(state: State, workers: frozenset[int], event: _Loss, limits: Limits) -> Decision:
+    if state.ready or state.coming:
+        return _still_up(replace(state, report=event.report), _stop_workers(workers), limits)
+    cause = Cause.KEPT_DYING if limits.max_restarts else Cause.DIED
+    return _fail(state, replace(event.report, cause=cause), limits)
+
+
+def _still_up(state: State, actions: list[Action], limits: Limits, delay: float = 0.0) -> Decision:
+    """Serving goes on while a worker is ready; else it is starting again."""
+    actions = [*actions, _deadline(limits, delay)] if state.coming else actions
+    if state.ready:
+        return state, actions
+    return replace(state, phase=Phase.STARTING), [*_stand_in(limits), *actions]
+
+
+def too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
+    return _fail(state, event.report, limits)
+
+
+def some_too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
+    """The service is up, but not with all its workers: what is not ready yet is given up."""
+    late = state.coming
+    given_up = replace(state, coming=frozenset(), report=event.report if late else state.report)
+    return given_up, [Cancel(Alarm.WORKER), *_stop_workers(late)]
+
+
+def restart_worker(state: State, event: WorkerDue, limits: Limits) -> Decision:
+    return state, [StartWorker(event.worker)] if event.worker in state.coming else []
+
+
+def retry_due(state: State, event: RetryDue, limits: Limits) -> Decision:
+    return _retry(replace(state, retries=state.retries + 1, retry_restarts=state.retry_restarts + 1), limits)
+
+
+def retry_requested(state: State, event: RestartRequested, limits: Limits) -> Decision:
+    return _retry(replace(state, retries=0, requested_restarts=state.requested_restarts + 1), limits)
+
+
+def replace_workers(state: State, event: RestartRequested, limits: Limits) -> Decision:
+    """Stop old, start new; the engine starts a worker when its predecessor is gone."""
+    workers = limits.all_workers if event.worker is None else frozenset({event.worker})
+    stopped = _stop_workers(workers)
+    changed = replace(
+        state,
+        ready=state.ready - workers,
+        coming=state.coming | workers,
+        requested_restarts=state.requested_restarts + 1,
+    )
+    if state.phase is Phase.SERVING:
+        return _still_up(changed, [*stopped, *_start(workers)], limits)
+    return changed, [*stopped, *_start(workers), _deadline(limits)]
+
+
+def error_server_exited(state: State, event: ErrorServerExited, limits: Limits) -> Decision:
+    """One that cannot start is replaced by the plain one; one that crashed is started again after a moment."""
+    if event.was_ready or event.plain:
+        return state, [Plan(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
+    return state, [StartErrorServer(plain=True)]
+
+
+def error_server_due(state: State, event: ErrorServerDue, limits: Limits) -> Decision:
+    return state, [StartErrorServer()]
+
+
+def ttl_over(state: State, event: TtlOver, limits: Limits) -> Decision:
+    return _stop(state, state.report.exit_code if state.report else ExitCode.INIT_FAILED)
+
+
+def stop_requested(state: State, event: StopRequested, limits: Limits) -> Decision:
+    return _stop(state, ExitCode.STOPPED)
+
+
+def kill(state: State, event: StopRequested, limits: Limits) -> Decision:
+    return state, [KillAll()]
+
+
+def end(state: State, event: AllStopped, limits: Limits) -> Decision:
+    return state, [Exit(state.exit_code)]
+
+
+def nothing(state: State, event: Event, limits: Limits) -> Decision:
+    return state, []
+
+
+# --- entering a phase
+
+
+def _fail(state: State, report: FailureReport, limits: Limits) -> Decision:
+    """No worker is ready and none is coming."""
+    stopped = _stop_workers(limits.all_workers)
+    failed = replace(state, phase=Phase.FAILED, ready=frozenset(), coming=frozenset(), report=report)
+    actions = [Cancel(Alarm.DEADLINE), Cancel(Alarm.WORKER), *stopped, KeepReport(report)]
+    if not limits.error_server:
+        return _stop(failed, report.exit_code, actions)
+    actions.append(StartErrorServer())
+    if state.phase is not Phase.RETRYING:
+        actions += [StopStandIn()] if limits.stand_in else []
+        actions += [Plan(Alarm.END, limits.ttl)] if limits.ttl else []
+    if state.retries < limits.max_retries:
+        actions.append(Plan(Alarm.RETRY, retry_delay(state.retries, limits)))
+    return failed, actions
+
+
+def retry_delay(retries: int, limits: Limits) -> float:
+    """Return the seconds before the next retry when `retries` were made: doubled each time, up to five minutes."""
+    longest = max(LONGEST_RETRY_INTERVAL, limits.retry_interval)
+    return min(limits.retry_interval * 2.0 ** min(retries, 60), longest)
+
+
+def _retry(state: State, limits: Limits) -> Decision:
+    attempt = state.attempt + 1
+    retrying = replace(state, phase=Phase.RETRYING, coming=limits.all_workers, attempt=attempt, crashes=())
+    return retrying, [Cancel(Alarm.RETRY), *_start(limits.all_workers), _deadline(limits)]
+
+
+def _stop(state: State, code: int, before: list[Action] | None = None) -> Decision:
+    """Stop everything; alarms ring no more, because a stopping policy does not listen to them."""
+    stopping = replace(state, phase=Phase.STOPPING, ready=frozenset(), coming=frozenset(), exit_code=code)
+    return stopping, [*(before or []), StopAll()]
+
+
+def _stand_in(limits: Limits) -> list[Action]:
+    return [StartStandIn()] if limits.stand_in else []
+
+
+def _deadline(limits: Limits, delay: float = 0.0) -> Action:
+    """Plan the deadline of a start in `delay` seconds."""
+    return Plan(Alarm.DEADLINE, delay + limits.startup_timeout)
+
+
+def _start(workers: frozenset[int]) -> list[Action]:
+    return [StartWorker(worker) for worker in sorted(workers)]
+
+
+def _stop_workers(workers: frozenset[int]) -> list[Action]:
+    return [StopWorker(worker) for worker in sorted(workers)]

@@ -1,0 +1,193 @@
+"""A server that was ready and answers no more: it is noticed, told in a true sentence, and replaced within limits."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.stories.conftest import Start
+from tests.support import Supervised
+
+# What /alive is answered with stands in a file: a status, or how long it takes, in turn. Each question leaves a mark.
+SERVER = """
+import http.server, os, socket, sys, threading
+from pathlib import Path
+class Handler(http.server.BaseHTTPRequestHandler):
+    asked = 0
+    def do_GET(self):
+        self.send_response(self.alive() if self.path == "/alive" else 200)
+        self.send_header("Content-Length", "5"); self.end_headers(); self.wfile.write(b"hello")
+    def alive(self):
+        answers = Path("answers").read_text().split()
+        answer = answers[Handler.asked % len(answers)]
+        Handler.asked += 1
+        with open("asked", "a") as asked:
+            asked.write("x")
+        if answer == "hang":
+            threading.Event().wait()
+        if answer == "later":
+            open("later").read()
+        return 200 if answer == "later" else int(answer)
+server = http.server.ThreadingHTTPServer(("", 0), Handler, bind_and_activate=False)
+server.daemon_threads = True
+server.socket.close()
+server.socket = socket.socket(fileno=3)
+server.serve_forever()
+"""
+
+# Like Sanic: the main process holds the port and goes on; the worker that accepts may be gone.
+LEFT_ALONE = """
+import http.server, os, signal, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.send_header("Content-Length", "5"); self.end_headers(); self.wfile.write(b"hello")
+server = http.server.HTTPServer((sys.argv[1], int(sys.argv[2])), Handler)
+if os.fork() == 0:
+    server.serve_forever()
+while True:
+    signal.pause()
+"""
+
+QUICK = ("--alive-path", "/alive", "--alive-interval", 0.1, "--alive-timeout", 1)
+UNSTRUCTURED = "def load_model(code_dir): return 1\ndef score_unstructured(model, data, **kwargs): return 'fine'\n"
+
+
+@pytest.fixture
+def serve(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Supervised]:
+    """Start the server above, with what it answers to the question whether it is alive."""
+    monkeypatch.chdir(tmp_path)
+
+    def begin(answers: str, *options: object) -> Supervised:
+        Path("answers").write_text(answers)
+        return start(*QUICK, *options, "--listener", "inherit", "--", sys.executable, "-c", SERVER)
+
+    return begin
+
+
+def times_asked() -> int:
+    return Path("asked").stat().st_size if Path("asked").exists() else 0
+
+
+def replaced(supervised: Supervised, crashes: int = 1) -> dict[str, object]:
+    return supervised.until_status(
+        lambda status: status["phase"] == "serving" and status["restarts"]["crash"] == crashes
+    )
+
+
+def warnings(supervised: Supervised) -> list[str]:
+    return [line for line in supervised.err.read_text().splitlines() if " WARNING " in line]
+
+
+@pytest.mark.parametrize("where", ["tcp", "unix"])
+def test_a_server_that_does_not_run_any_more_is_replaced_and_no_request_is_lost(
+    start: Start, model: Callable[[str], Path], tmp_path: Path, where: str
+) -> None:
+    address = ("--address", f"unix:{tmp_path}/model.sock") if where == "unix" else ()
+    checked = ("--alive-path", "/ping", "--alive-interval", 0.1, "--alive-timeout", 1, "--stop-timeout", 1)
+    supervised = start(*address, *checked, "--code-dir", model(UNSTRUCTURED), "--target-type", "unstructured")
+    supervised.until_phase("serving")
+    stopped = supervised.pid()
+    os.kill(stopped, signal.SIGSTOP)
+    assert supervised.post("/invocations", b"x", "text/plain").body == b"fine"  # waits for the next one
+    status = replaced(supervised)
+    assert supervised.pid() != stopped
+    assert status["failure"] is None
+    assert warnings(supervised)[-1].endswith(
+        "the model server did not answer GET /ping within 1 s, 3 times in a row: that counts as a crash"
+    )
+    assert supervised.stop() == 0
+
+
+def test_a_main_process_that_does_not_miss_its_worker_is_replaced(start: Start, reserved_port: int) -> None:
+    command = (sys.executable, "-c", LEFT_ALONE, "{host}", "{port}")
+    supervised = start(*QUICK, "--address", f"127.0.0.1:{reserved_port}", "--", *command)
+    supervised.until_phase("serving")
+    (worker,) = [process for process in supervised.left() if process.ppid() == supervised.pid()]
+    worker.kill()
+    replaced(supervised)
+    assert supervised.get("/").body == b"hello"
+    assert supervised.stop() == 0
+
+
+def test_all_workers_of_a_listener_that_nobody_answers_on_are_replaced_as_one_crash(serve) -> None:
+    supervised = serve("200", "--workers", 2, "--stop-timeout", 1)
+    supervised.until_status(lambda status: status["workers_ready"] == 2)
+    before = {supervised.pid(f"model-server-{worker}") for worker in (1, 2)}
+    for pid in before:
+        os.kill(pid, signal.SIGSTOP)
+    status = supervised.until_status(lambda status: status["workers_ready"] == 2 and status["restarts"]["crash"])
+    assert status["restarts"]["crash"] == 1
+    assert not before & {supervised.pid(f"model-server-{worker}") for worker in (1, 2)}
+    assert supervised.stop() == 0
+
+
+def test_one_that_fails_too_often_is_given_up_and_the_reason_is_served(serve) -> None:
+    supervised = serve("500 hang", "--alive-failures", 2, "--max-restarts", 1, "--restart-window", 600)
+    failure = supervised.until_phase("failed")["failure"]
+    failures = "answered GET /alive with status 500 or did not answer GET /alive within 1 s"
+    error = f"the model server {failures}, 2 times in a row"
+    assert (failure["cause"], failure["error"], failure["exit_status"]) == ("kept_dying", error, None)
+    answer = supervised.get("/x")
+    assert (answer.status, answer.json()) == (513, {"message": f"ERROR: {error}"})
+    asked = times_asked()
+    Path("answers").write_text("200")
+    assert supervised.run("restart").returncode == 0
+    supervised.until(lambda: times_asked() > asked)
+    assert supervised.status()["phase"] == "serving"
+    assert supervised.stop() == 0
+
+
+def test_one_that_may_not_be_restarted_ends_the_supervisor(serve) -> None:
+    supervised = serve("500", "--alive-timeout", 20, "--alive-failures", 1, "--max-restarts", 0, "--no-error-server")
+    assert supervised.wait() == 5
+    assert supervised.last_line == (
+        "drum-supervise: exit 5: the model server is not to be restarted: "
+        "the model server answered GET /alive with status 500"
+    )
+
+
+def test_a_few_failures_that_are_made_good_are_nothing(serve) -> None:
+    supervised = serve("500 500 404", "--alive-timeout", 20)
+    supervised.until(lambda: times_asked() >= 7)
+    status = supervised.status()
+    assert (status["phase"], status["restarts"]["crash"]) == ("serving", 0)
+    assert supervised.stop() == 0
+
+
+def test_a_restart_does_not_wait_for_an_answer_nor_count_it(serve) -> None:
+    supervised = serve("hang", "--alive-timeout", 600)
+    for asked in (1, 2, 3):
+        supervised.until(lambda asked=asked: times_asked() == asked)
+        assert supervised.run("restart").returncode == 0
+    assert supervised.status()["restarts"] == {"crash": 0, "request": 3, "retry": 0}
+    assert warnings(supervised) == []
+    assert supervised.stop() == 0
+
+
+def test_one_that_dies_while_it_is_asked_has_died(serve) -> None:
+    supervised = serve("hang", "--alive-timeout", 600, "--alive-failures", 1)
+    supervised.until(lambda: times_asked() == 1)
+    os.kill(supervised.pid(), signal.SIGKILL)
+    replaced(supervised)
+    assert [line.partition(") ")[2] for line in warnings(supervised)] == ["was killed by SIGKILL"]
+    assert supervised.stop() == 0
+
+
+def test_a_supervisor_that_is_stopped_meanwhile_does_not_blame_the_server(serve, fifo) -> None:
+    fifo("later")
+    supervised = serve("later", "--alive-failures", 1)
+    supervised.until(lambda: times_asked() == 1)
+    os.kill(supervised.process.pid, signal.SIGSTOP)
+    over = time.monotonic() + 2.0  # twice as long as the server has
+    supervised.until(lambda: time.monotonic() > over)
+    Path("answers").write_text("200")
+    os.kill(supervised.process.pid, signal.SIGCONT)
+    Path("later").write_text("now")
+    supervised.until(lambda: times_asked() >= 3)
+    assert supervised.status()["restarts"]["crash"] == 0
+    assert warnings(supervised) == []
+    assert supervised.stop() == 0
