@@ -23,6 +23,7 @@ from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.timers import Timers
 
 JITTER = 0.1
+LAST_CHANCE = 0.2  # for those who wait for output when it comes to its end
 TELL_AFTER = 0.01  # supervisord looks again at who waits for a change on the control socket (`wait`) after 5 ms
 
 
@@ -53,6 +54,7 @@ class Loop:
         self.since = time.time()
         self.stage = ""
         self.serial = 0
+        self.output_awaited_at: float | None = None
         self.timers = timers
         self._run_dir = run_dir
         self._log = log
@@ -117,7 +119,16 @@ class Loop:
             self.post(history.AllStopped(self.timers.clock()))
         self._decide()
         if self.serial != before:
-            self.timers.set("tell", TELL_AFTER, self.engine.wakeup.wake)
+            self.tell_soon()
+
+    def output_awaited(self) -> None:
+        """There is output that somebody waits for on the control socket."""
+        self.output_awaited_at = self.timers.clock()
+        self.tell_soon()
+
+    def tell_soon(self) -> None:
+        """Have supervisord look again at who waits on the control socket."""
+        self.timers.set("tell", TELL_AFTER, self.engine.wakeup.wake)
 
     def next_wakeup(self) -> float:
         return 0.0 if self._events else self.timers.seconds_left()
@@ -294,7 +305,15 @@ class Loop:
             case history.KillAll():
                 self.fleet.kill_all()
             case history.Exit():
-                self.engine.end()
+                self._end()
+
+    def _end(self) -> None:
+        """End, but let who follows the output have its end first; the next turn asks again."""
+        awaited = self.output_awaited_at
+        if awaited is None or self.timers.clock() - awaited > LAST_CHANCE:
+            self.engine.end()
+        else:
+            self.tell_soon()
 
     def _keep(self, report: FailureReport) -> None:
         where = f" in {report.stage}" if report.stage else ""
