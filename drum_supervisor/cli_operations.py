@@ -97,7 +97,7 @@ def stop_command(run_dir: str | None, timeout: float | None, no_wait: bool) -> i
     """End the supervisor and everything that it runs, gracefully."""
     client = client_of(run_dir)
     pid = int(client.status()["pid"])
-    process = _watched(pid)
+    process = watched(pid)
     client.stop()
     if no_wait or process is None:
         click.echo(f"Stop requested (pid {pid}).")
@@ -111,7 +111,7 @@ def stop_command(run_dir: str | None, timeout: float | None, no_wait: bool) -> i
     return 0
 
 
-def _watched(pid: int) -> int | None:
+def watched(pid: int) -> int | None:
     """Return a descriptor that becomes readable when the process ends; None where the kernel has none (before 5.3)."""
     try:
         return os.pidfd_open(pid)

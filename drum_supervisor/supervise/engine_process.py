@@ -215,7 +215,7 @@ class ManagedProcess(Subprocess):  # type: ignore[misc]
 
     def _set_environment(self) -> None:
         """Change os.environ, in the child: supervisord copies it after this."""
-        for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"):
+        for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
             os.environ.pop(name, None)
         os.environ[REPORT_FD_VARIABLE] = str(REPORT_FD)
         if self.listener_fd is not None and self.run.program.announced:

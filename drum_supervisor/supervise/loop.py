@@ -55,6 +55,8 @@ class Loop:
         self.stage = ""
         self.serial = 0
         self.output_awaited_at: float | None = None
+        self.on_change: Callable[[], None] = lambda: None
+        self._told = 0
         self.timers = timers
         self._run_dir = run_dir
         self._log = log
@@ -112,14 +114,15 @@ class Loop:
 
     def on_turn(self) -> None:
         self.timers.ring()
-        before = self.serial
         self._decide()
         self.fleet.turn()
         if self.state.phase is Phase.STOPPING and self.fleet.all_gone():
             self.post(history.AllStopped(self.timers.clock()))
         self._decide()
-        if self.serial != before:
+        if self.serial != self._told:
+            self._told = self.serial
             self.tell_soon()
+            self.on_change()
 
     def output_awaited(self) -> None:
         """There is output that somebody waits for on the control socket."""
@@ -189,6 +192,7 @@ class Loop:
         if seen.ready or seen.settled:
             return
         seen.ready = True
+        self.changed()
         run = seen.run
         took = self.timers.clock() - run.started
         hint = ", and answers with the reason; try again with: drum-supervise restart" * (

@@ -26,7 +26,8 @@ from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.output import Sink
 from drum_supervisor.supervise.policy import Limits, State
 from drum_supervisor.supervise.programs import Programs, is_shared, programs, render
-from drum_supervisor.supervise.status import status
+from drum_supervisor.supervise.service_manager import service_manager
+from drum_supervisor.supervise.status import standing, status
 from drum_supervisor.supervise.timers import Timers
 from drum_supervisor.supervise.transcript import Piece, Transcript
 
@@ -94,6 +95,9 @@ def _supervise(
     if not tree.become_subreaper():
         log.warning("this kernel does not hand orphans to us: what daemons a model server starts may survive it")
     running = _assemble(settings, found, configuration, directory, address, listener, log, outlets)
+    if (manager := service_manager(environ, running.loop.timers)) is not None:
+        stack.callback(manager.close)
+        running.loop.on_change = lambda: manager.tell(standing(running.loop))
     log.information(f"listening on {address.url()}, run directory {directory.path}", address=str(address))
     running.engine.run()
     state = running.loop.state
