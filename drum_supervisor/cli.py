@@ -14,6 +14,7 @@ import click
 
 from drum_supervisor import __version__
 from drum_supervisor.cli_check import check_command
+from drum_supervisor.cli_ctl import ctl_command
 from drum_supervisor.cli_logs import logs_command
 from drum_supervisor.cli_operations import OPERATIONS
 from drum_supervisor.cli_settings import chosen, settings_options
@@ -95,7 +96,7 @@ def _rendered(settings: Settings, command: Sequence[str]) -> str:
     return render(found, directory)
 
 
-for operation in (*OPERATIONS, logs_command, check_command):
+for operation in (*OPERATIONS, logs_command, check_command, ctl_command):
     cli.add_command(operation)
 
 

@@ -170,10 +170,10 @@ def client_of(given: str | None) -> "Client":
     """Return the client for the supervisor that is meant."""
     from drum_supervisor.supervise.control import Client
 
-    return Client(_find(given) / "supervisor.sock")
+    return Client(find(given) / "supervisor.sock")
 
 
-def _find(given: str | None) -> Path:
+def find(given: str | None) -> Path:
     from drum_supervisor.supervise.run_dir import running
 
     if given:
