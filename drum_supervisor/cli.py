@@ -6,19 +6,20 @@ What a command needs is imported when it runs: `--help` and completion must not 
 import json
 import os
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from drum_supervisor import __version__
+from drum_supervisor.cli_check import check_command
+from drum_supervisor.cli_ctl import ctl_command
+from drum_supervisor.cli_logs import logs_command
 from drum_supervisor.cli_operations import OPERATIONS
+from drum_supervisor.cli_settings import chosen, settings_options
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode
-from drum_supervisor.declaration import Declaration, Value
-from drum_supervisor.settings import DECLARATIONS, Settings, choose, resolve
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+from drum_supervisor.settings import DECLARATIONS, Settings, resolve
 
 EXAMPLES = """\b
 Examples:
@@ -37,29 +38,6 @@ def cli() -> None:
     When the model cannot be initialized, an error server takes the same port: probes get 200, everything else
     gets 513 and the real error.
     """
-
-
-def settings_options(function: Function) -> Function:
-    """Add an option for each setting."""
-    for declared in reversed(tuple(DECLARATIONS.values())):
-        names = [f"{declared.option}/{declared.off}" if declared.off else declared.option]
-        option = click.option(
-            *names,
-            declared.name,
-            default=None,
-            type=bool if declared.off else str,
-            metavar=None if declared.off else declared.metavar,
-            help=_help(declared),
-        )
-        function = option(function)
-    return function
-
-
-def _help(declared: Declaration) -> str:
-    facts = [f"default: {declared.default}"] if declared.default else []
-    if declared.variables:
-        facts.append(f"also from: {', '.join(declared.variables)}")
-    return f"{declared.help}  [{'; '.join(facts)}]" if facts else declared.help
 
 
 @cli.command("start", epilog=EXAMPLES, context_settings={"allow_interspersed_args": False})
@@ -85,7 +63,7 @@ def serve_command(command: tuple[str, ...], **given: Any) -> int:
 def _start(given: Mapping[str, Any], command: Sequence[str]) -> int:
     from drum_supervisor.supervise.start import start
 
-    return start(resolve(_chosen(given, command)), command, os.environ)
+    return start(resolve(chosen(given, command)), command, os.environ)
 
 
 @cli.command("config", context_settings={"allow_interspersed_args": False})
@@ -94,14 +72,14 @@ def _start(given: Mapping[str, Any], command: Sequence[str]) -> int:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int:
     """Print the effective settings, where each comes from, and the supervisord configuration rendered from them."""
-    chosen = _chosen(given, command)
-    settings = resolve(chosen)
+    values = chosen(given, command)
+    settings = resolve(values)
     if as_json:
-        values = {name: {"value": value.text, "source": value.source} for name, value in chosen.items()}
-        click.echo(json.dumps({"settings": values, "supervisord": _rendered(settings, command)}, indent=2))
+        told = {name: {"value": value.text, "source": value.source} for name, value in values.items()}
+        click.echo(json.dumps({"settings": told, "supervisord": _rendered(settings, command)}, indent=2))
         return 0
     width = max(len(declared.option) for declared in DECLARATIONS.values())
-    for name, value in chosen.items():
+    for name, value in values.items():
         click.echo(f"{DECLARATIONS[name].option:{width}}  {value.text or '-'}  ({value.source})")
     click.echo(f"\n{_rendered(settings, command)}")
     return 0
@@ -118,19 +96,7 @@ def _rendered(settings: Settings, command: Sequence[str]) -> str:
     return render(found, directory)
 
 
-def _chosen(given: Mapping[str, Any], command: Sequence[str]) -> dict[str, Value]:
-    """Return what was chosen, from the command line, DRUM's own options included, and everywhere else."""
-    from drum_supervisor.supervise.drum import told
-
-    flags = {name: _text(value) for name, value in given.items() if value is not None}
-    return choose({**told(command), **flags}, os.environ)
-
-
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-for operation in OPERATIONS:
+for operation in (*OPERATIONS, logs_command, check_command, ctl_command):
     cli.add_command(operation)
 
 

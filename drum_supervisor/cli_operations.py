@@ -50,7 +50,7 @@ def status_command(run_dir: str | None, as_json: bool) -> int:
     """
     from drum_supervisor.supervise.status import exit_code
 
-    status = _client(run_dir).status()
+    status = client_of(run_dir).status()
     click.echo(json.dumps(status, indent=2) if as_json else status_text(status, time.time()))
     return exit_code(status["phase"])
 
@@ -81,7 +81,7 @@ def restart_command(run_dir: str | None, worker: int | None, timeout: float | No
 
     After a failure this is one more attempt to initialize. Exit code: 0 serving again, 3 it failed, 1 not yet.
     """
-    client = _client(run_dir)
+    client = client_of(run_dir)
     ticket = client.restart(worker or 0)
     if no_wait:
         click.echo("Restart requested.")
@@ -95,9 +95,9 @@ def restart_command(run_dir: str | None, worker: int | None, timeout: float | No
 @click.option("--no-wait", is_flag=True, help="Do not wait for the end.")
 def stop_command(run_dir: str | None, timeout: float | None, no_wait: bool) -> int:
     """End the supervisor and everything that it runs, gracefully."""
-    client = _client(run_dir)
+    client = client_of(run_dir)
     pid = int(client.status()["pid"])
-    process = _watched(pid)
+    process = watched(pid)
     client.stop()
     if no_wait or process is None:
         click.echo(f"Stop requested (pid {pid}).")
@@ -111,7 +111,7 @@ def stop_command(run_dir: str | None, timeout: float | None, no_wait: bool) -> i
     return 0
 
 
-def _watched(pid: int) -> int | None:
+def watched(pid: int) -> int | None:
     """Return a descriptor that becomes readable when the process ends; None where the kernel has none (before 5.3)."""
     try:
         return os.pidfd_open(pid)
@@ -162,18 +162,18 @@ def _failure(given: str | None) -> FailureReport | None:
         if report is None:
             raise UsageError(f"No supervisor runs in {given}, and there is no failure report there.")
         return report
-    failure = _client(given).status()["failure"]
+    failure = client_of(given).status()["failure"]
     return FailureReport.from_json(failure) if failure else None
 
 
-def _client(given: str | None) -> "Client":
+def client_of(given: str | None) -> "Client":
     """Return the client for the supervisor that is meant."""
     from drum_supervisor.supervise.control import Client
 
-    return Client(_find(given) / "supervisor.sock")
+    return Client(find(given) / "supervisor.sock")
 
 
-def _find(given: str | None) -> Path:
+def find(given: str | None) -> Path:
     from drum_supervisor.supervise.run_dir import running
 
     if given:

@@ -227,6 +227,13 @@ class Settings:
     log_format: str = _setting(
         "text", "The supervisor's own lines on stderr.", convert.choice("text", "json"), metavar="text|json"
     )
+    log_prefix: bool = _setting(
+        "false",
+        "Put the program's name before each line of its output; with --log-format json make a record of each. "
+        "Without it the output passes through untouched.",
+        convert.switch,
+        off="--no-log-prefix",
+    )
     log_level: str = _setting(
         "info",
         "Least severe of the supervisor's own lines.",

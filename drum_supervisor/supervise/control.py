@@ -17,6 +17,7 @@ from supervisor.http import NOT_DONE_YET
 from supervisor.xmlrpc import Faults, RPCError, SupervisorTransport
 
 from drum_supervisor.contract.exits import DrumSupervisorError
+from drum_supervisor.supervise.transcript import Piece, Source
 
 LONGEST_WAIT = 60.0
 
@@ -27,6 +28,8 @@ class Controlled(Protocol):
     def status(self) -> dict[str, Any]: ...
 
     def serial(self) -> int: ...
+
+    def output(self, position: int) -> list[Piece]: ...
 
     def restart(self, worker: int | None) -> None: ...
 
@@ -63,6 +66,25 @@ class DrumNamespace:
         answer.delay = 0.005  # type: ignore[attr-defined]  # supervisord asks again on turns of its loop only
         return answer
 
+    def logs(self, position: str, seconds: float) -> Callable[[], object]:
+        """Return what all programs have written, from a position on
+
+        @param string position  0, or what the call before returned as next
+        @param double seconds   How long to wait at most when there is nothing yet
+        @return string result   JSON text: next, and pieces with at, program, stream and data
+        """
+        deadline = time.monotonic() + min(max(float(seconds), 0.0), LONGEST_WAIT)
+        at = int(position)
+
+        def answer() -> object:
+            pieces = self._controlled.output(at)
+            if not pieces and time.monotonic() < deadline:
+                return NOT_DONE_YET
+            return json.dumps({"next": str(pieces[-1].at + 1 if pieces else at), "pieces": [*map(_as_json, pieces)]})
+
+        answer.delay = 0.005  # type: ignore[attr-defined]  # see `wait`
+        return answer
+
     def restart(self, worker: int) -> int:
         """Replace the workers, or one of them
 
@@ -84,6 +106,16 @@ class DrumNamespace:
         """
         self._controlled.stop()
         return int(self._controlled.status()["pid"])
+
+
+def _as_json(piece: Piece) -> dict[str, Any]:
+    """Bytes that are no text keep their values, as halves of characters (PEP 383)."""
+    return {
+        "at": piece.at,
+        "program": piece.source.program,
+        "stream": piece.source.stream,
+        "data": piece.data.decode("utf-8", "surrogateescape"),
+    }
 
 
 def make_rpc_interface(supervisord: Any, **_: str) -> DrumNamespace:
@@ -116,6 +148,15 @@ class Client:
     def wait(self, serial: int, seconds: float) -> dict[str, Any]:
         """Return the status when it is newer than `serial`, or after `seconds` (at most a minute)."""
         return dict(json.loads(self._call("drum.wait", serial, seconds, timeout=seconds + self._timeout)))
+
+    def logs(self, position: str, seconds: float) -> tuple[str, list[Piece]]:
+        """Return what was written since `position`, and the next position; wait for it up to `seconds`."""
+        answer = json.loads(self._call("drum.logs", position, seconds, timeout=seconds + self._timeout))
+        pieces = [
+            Piece(each["at"], Source(each["program"], each["stream"]), each["data"].encode("utf-8", "surrogateescape"))
+            for each in answer["pieces"]
+        ]
+        return answer["next"], pieces
 
     def restart(self, worker: int = 0) -> int:
         """Ask for a restart; return the number of requested restarts that the status will show."""

@@ -17,7 +17,7 @@ from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.engine_loop import EngineLoop, EngineOptions
 from drum_supervisor.supervise.engine_process import ManagedProcess, Surroundings
 from drum_supervisor.supervise.log import Log
-from drum_supervisor.supervise.output import Sink
+from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.programs import Program
 from drum_supervisor.supervise.running import Dispatcher, Owner, Run
 from drum_supervisor.supervise.wakeup import SIGNALS, Wakeup
@@ -31,16 +31,16 @@ class Engine:
         known: the programs, by the names that the configuration has.
         owner: who decides.
         log: takes supervisord's lines.
-        out, err: where the programs' output goes.
+        outlets: where the programs' output goes.
     """
 
     def __init__(
-        self, configuration: str, known: Mapping[str, Program], owner: Owner, log: Log, out: Sink, err: Sink
+        self, configuration: str, known: Mapping[str, Program], owner: Owner, log: Log, outlets: Outlets
     ) -> None:
         self.pid = os.getpid()
         self.wakeup = Wakeup()
-        self._watched: dict[int, Dispatcher] = {d.fd: d for d in (self.wakeup, out, err)}
-        self._options = EngineOptions(Surroundings(owner, log, out, err, known, self.pid))
+        self._watched: dict[int, Dispatcher] = {d.fd: d for d in (self.wakeup, outlets.out, outlets.err)}
+        self._options = EngineOptions(Surroundings(owner, log, outlets, known, self.pid))
         self._options.configfile = StringIO(configuration)
         self._options.realize(args=["--nodaemon"], progname="drum-supervise")
         self._options.first = True
@@ -65,6 +65,8 @@ class Engine:
             for number, handler in previous.items():
                 signal.signal(number, handler)
             self._options.close_httpservers()
+            for file in self._options.around.log_files.values():
+                file.close()
 
     def end(self) -> None:
         """Leave the loop; everything must have been stopped before."""

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from supervisor.options import NotFound, ProcessConfig
@@ -18,9 +18,12 @@ from supervisor.states import RUNNING_STATES
 from drum_supervisor.contract.report import MAX_LINE, REPORT_FD, REPORT_FD_VARIABLE
 from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.log import Log
-from drum_supervisor.supervise.output import Forwarder, Sink
+from drum_supervisor.supervise.log_file import LogFile
+from drum_supervisor.supervise.outlets import Outlets
+from drum_supervisor.supervise.output import Forwarder, Tail
 from drum_supervisor.supervise.programs import Program
 from drum_supervisor.supervise.running import Dispatcher, Owner, Run
+from drum_supervisor.supervise.transcript import ERR, OUT, Source
 from drum_supervisor.supervise.wakeup import SIGNALS
 
 HIGH_FD = 64  # parked above all that a child is given
@@ -33,17 +36,18 @@ class Surroundings:
 
     Attributes:
         known: our programs, by name.
-        out, err: where their output goes.
+        outlets: where their output goes.
         pid: of the supervisor.
+        log_files: what supervisord finds as their logs.
         peak_memory_bytes: of the process that was reaped last.
     """
 
     owner: Owner
     log: Log
-    out: Sink
-    err: Sink
+    outlets: Outlets
     known: Mapping[str, Program]
     pid: int
+    log_files: dict[Source, LogFile] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
 
 
@@ -62,14 +66,25 @@ class ManagedConfig(ProcessConfig):  # type: ignore[misc]
             ours, theirs = os.pipe()
             os.set_blocking(ours, False)
             pipes[name], pipes[f"child_{name}"] = ours, theirs
-        around: Surroundings = self.options.around
         stdout, stderr, report = (pipes[name] or 0 for name in ("stdout", "stderr", "report"))
         dispatchers: dict[int, Dispatcher] = {
-            stdout: Forwarder(stdout, around.out, process.run.output),
-            stderr: Forwarder(stderr, around.err, process.run.tail),
+            stdout: self._forwarder(stdout, Source(self.name, OUT), process.run.output),
+            stderr: self._forwarder(stderr, Source(self.name, ERR), process.run.tail),
             report: _ReportPipe(report, process),
         }
         return dispatchers, pipes
+
+    def _forwarder(self, fd: int, source: Source, tail: Tail) -> Forwarder:
+        outlets: Outlets = self.options.around.outlets
+        return outlets.forwarder(fd, source, tail.add, self._log_file(source).add)
+
+    def _log_file(self, source: Source) -> LogFile:
+        """Return what supervisord finds as the log of a stream; made late, when it has cleaned up descriptors."""
+        files: dict[Source, LogFile] = self.options.around.log_files
+        if source not in files:
+            files[source] = LogFile()
+            setattr(self, f"{source.stream}_logfile", files[source].path)
+        return files[source]
 
 
 class _ReportPipe:
@@ -200,7 +215,7 @@ class ManagedProcess(Subprocess):  # type: ignore[misc]
 
     def _set_environment(self) -> None:
         """Change os.environ, in the child: supervisord copies it after this."""
-        for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"):
+        for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
             os.environ.pop(name, None)
         os.environ[REPORT_FD_VARIABLE] = str(REPORT_FD)
         if self.listener_fd is not None and self.run.program.announced:

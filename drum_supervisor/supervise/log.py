@@ -85,15 +85,16 @@ def _formatted(message: str, kw: dict[str, object]) -> str:
     return message % kw if kw else message
 
 
-def _stamp(now: float) -> str:
+def stamp(now: float) -> str:
+    """Return seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
 
 
 def _text_line(now: float, level: str, message: str, about: dict[str, object]) -> str:
     in_one_line = "\\n".join(message.splitlines())  # what a model says must not look like a line of ours
-    return f"{_stamp(now)} {level.upper():7} drum-supervise: {in_one_line}\n"
+    return f"{stamp(now)} {level.upper():7} drum-supervise: {in_one_line}\n"
 
 
 def _json_line(now: float, level: str, message: str, about: dict[str, object]) -> str:
-    record = {"time": _stamp(now), "level": level, "logger": "drum-supervise", "message": message, **about}
+    record = {"time": stamp(now), "level": level, "logger": "drum-supervise", "message": message, **about}
     return json.dumps(record) + "\n"

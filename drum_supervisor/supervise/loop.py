@@ -23,6 +23,7 @@ from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.state import Limits, State
 from drum_supervisor.supervise.timers import Timers
 
+LAST_CHANCE = 0.2  # for those who wait for output when it comes to its end
 TELL_AFTER = 0.01  # supervisord looks again at who waits for a change on the control socket (`wait`) after 5 ms
 
 
@@ -56,6 +57,9 @@ class Loop:
         self.since = time.time()
         self.stage = ""
         self.serial = 0
+        self.output_awaited_at: float | None = None
+        self.on_change: Callable[[], None] = lambda: None
+        self._told = 0
         self.timers = timers
         waits = self._seconds_to_wait
         self.alarms = Alarms(timers, log, len(programs.workers), waits, self._too_slow, self.post)
@@ -117,14 +121,24 @@ class Loop:
 
     def on_turn(self) -> None:
         self.timers.ring()
-        before = self.serial
         self._decide()
         self.fleet.turn()
         if self.state.phase is Phase.STOPPING and self.fleet.all_gone():
             self.post(history.AllStopped(self.timers.clock()))
         self._decide()
-        if self.serial != before:
-            self.timers.set("tell", TELL_AFTER, self.engine.wakeup.wake)
+        if self.serial != self._told:
+            self._told = self.serial
+            self.tell_soon()
+            self.on_change()
+
+    def output_awaited(self) -> None:
+        """There is output that somebody waits for on the control socket."""
+        self.output_awaited_at = self.timers.clock()
+        self.tell_soon()
+
+    def tell_soon(self) -> None:
+        """Have supervisord look again at who waits on the control socket."""
+        self.timers.set("tell", TELL_AFTER, self.engine.wakeup.wake)
 
     def next_wakeup(self) -> float:
         return 0.0 if self._events else self.timers.seconds_left()
@@ -186,6 +200,7 @@ class Loop:
         if seen.ready or seen.settled:
             return
         seen.ready = True
+        self.changed()
         run = seen.run
         took = self.timers.clock() - run.started
         hint = ", and answers with the reason; try again with: drum-supervise restart" * (
@@ -315,7 +330,15 @@ class Loop:
             case history.KillAll():
                 self.fleet.kill_all()
             case history.Exit():
-                self.engine.end()
+                self._end()
+
+    def _end(self) -> None:
+        """End, but let who follows the output have its end first; the next turn asks again."""
+        awaited = self.output_awaited_at
+        if awaited is None or self.timers.clock() - awaited > LAST_CHANCE:
+            self.engine.end()
+        else:
+            self.tell_soon()
 
     def _keep(self, report: FailureReport) -> None:
         where = f" in {report.stage}" if report.stage else ""

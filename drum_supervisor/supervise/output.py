@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
+from drum_supervisor.supervise.lines import Wrapper
+
 READ_SIZE = 64 * 1024
 SINK_LIMIT = 1024 * 1024
 SINK_HARD_LIMIT = 8 * SINK_LIMIT
@@ -130,13 +132,21 @@ class Tail:
 
 
 class Forwarder:
-    """Passes what a child writes to one pipe on to a sink, a dispatcher of the engine's loop."""
+    """Passes what a child writes to one pipe on to a sink, a dispatcher of the engine's loop.
 
-    def __init__(self, fd: int, sink: Sink, tail: Tail | None = None) -> None:
+    Args:
+        keepers: each is given what was read, as it is.
+        wrapper: changes what goes to the sink; None: it is passed on untouched.
+    """
+
+    def __init__(
+        self, fd: int, sink: Sink, *keepers: Callable[[bytes], object], wrapper: Wrapper | None = None
+    ) -> None:
         self.fd = fd
         self.closed = False
         self._sink = sink
-        self._tail = tail
+        self._keepers = keepers
+        self._wrapper = wrapper
 
     def readable(self) -> bool:
         return not self.closed and not self._sink.full
@@ -158,9 +168,16 @@ class Forwarder:
         left = fcntl.fcntl(self.fd, fcntl.F_GETPIPE_SZ)  # its descendants may live, and write faster than we read
         while not self.closed and left > 0 and (taken := self._forward()):
             left -= taken
+        self._end_line()
 
     def close(self) -> None:
         self.closed = True
+        self._end_line()
+
+    def _end_line(self) -> None:
+        """Pass on what no line end will follow any more."""
+        if self._wrapper is not None and (rest := self._wrapper.rest()):
+            self._sink.write(rest)
 
     def _forward(self) -> int:
         try:
@@ -170,7 +187,7 @@ class Forwarder:
         if not data:
             self.close()
             return 0
-        self._sink.write(data)
-        if self._tail is not None:
-            self._tail.add(data)
+        self._sink.write(data if self._wrapper is None else self._wrapper.wrap(data))
+        for keep in self._keepers:
+            keep(data)
         return len(data)

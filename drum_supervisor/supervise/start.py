@@ -15,20 +15,25 @@ from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageE
 from drum_supervisor.contract.failure import Cause
 from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.settings import Settings
-from drum_supervisor.supervise import readiness, run_dir, tree
+from drum_supervisor.supervise import lines, readiness, run_dir, tree
 from drum_supervisor.supervise.drum import command_of
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet
+from drum_supervisor.supervise.lines import Form
 from drum_supervisor.supervise.liveness import Check, Liveness
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.loop import Loop
+from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.output import Sink
 from drum_supervisor.supervise.programs import Programs, is_shared, programs, render
+from drum_supervisor.supervise.service_manager import service_manager
 from drum_supervisor.supervise.state import Limits, State
-from drum_supervisor.supervise.status import status
+from drum_supervisor.supervise.status import standing, status
 from drum_supervisor.supervise.timers import Timers
+from drum_supervisor.supervise.transcript import Piece, Transcript
 
 FLUSH_SECONDS = 2.0
+LONGEST_ANSWER = 32 * 1024  # bytes of output in one answer to `logs`, which is sent at once
 LONGEST_TERMINATION_MESSAGE = 4096  # the kubelet keeps no more
 
 
@@ -49,8 +54,9 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
             stack.callback(sink.flush, FLUSH_SECONDS)
         termination_log = TerminationLog(Path(settings.termination_log))
         try:
-            log = Log(err.write, settings.log_level, settings.log_format)
-            code, last_words = _supervise(settings, argv, environ, log, (out, err), stack)
+            outlets = Outlets(out, err, form=_form(settings))
+            log = Log(outlets.write, settings.log_level, settings.log_format)
+            code, last_words = _supervise(settings, argv, environ, log, outlets, stack)
         except DrumSupervisorError as error:
             termination_log.write(str(error))
             raise
@@ -60,12 +66,18 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
     return code
 
 
+def _form(settings: Settings) -> Form | None:
+    if not settings.log_prefix:
+        return None
+    return lines.as_json if settings.log_format == "json" else lines.prefixed
+
+
 def _supervise(
     settings: Settings,
     argv: Sequence[str],
     environ: Mapping[str, str],
     log: Log,
-    sinks: tuple[Sink, Sink],
+    outlets: Outlets,
     stack: ExitStack,
 ) -> tuple[int, str]:
     if not argv and settings.server_type == "gunicorn":
@@ -83,7 +95,10 @@ def _supervise(
     directory.write(directory.address, f"{address}\n")
     if not tree.become_subreaper():
         log.warning("this kernel does not hand orphans to us: what daemons a model server starts may survive it")
-    running = _assemble(settings, found, configuration, directory, address, listener, log, sinks)
+    running = _assemble(settings, found, configuration, directory, address, listener, log, outlets)
+    if (manager := service_manager(environ, running.loop.timers)) is not None:
+        stack.callback(manager.close)
+        running.loop.on_change = lambda: manager.tell(standing(running.loop))
     log.information(f"listening on {address.url()}, run directory {directory.path}", address=str(address))
     running.engine.run()
     state = running.loop.state
@@ -119,12 +134,21 @@ class _Running:
     loop: Loop
     address: Address
     directory: run_dir.RunDir
+    transcript: Transcript
 
     def status(self) -> dict[str, Any]:
         return status(self.loop, self.engine, self.address, self.directory)
 
     def serial(self) -> int:
         return self.loop.serial
+
+    def output(self, position: int) -> list[Piece]:
+        """Return what was written since; if that is nothing, have whoever waits looked at again when there is some."""
+        pieces = self.transcript.since(position, LONGEST_ANSWER)
+        self.loop.output_awaited_at = None
+        if not pieces:
+            self.transcript.on_next = self.loop.output_awaited
+        return pieces
 
     def restart(self, worker: int | None) -> None:
         self.loop.restart(worker)
@@ -141,7 +165,7 @@ def _assemble(
     address: Address,
     listener: socket.socket | None,
     log: Log,
-    sinks: tuple[Sink, Sink],
+    outlets: Outlets,
 ) -> _Running:
     timers = Timers(time.monotonic)
 
@@ -156,11 +180,11 @@ def _assemble(
         return Liveness(engine, timers, address, asked, log, on_unresponsive) if asked else None
 
     loop = Loop(found, limits(settings, found), directory, log, timers, watch, check)
-    engine = Engine(configuration, {program.name: program for program in found.all}, loop, log, *sinks)
+    engine = Engine(configuration, {program.name: program for program in found.all}, loop, log, outlets)
     loop.attach(
         engine, Fleet(engine, found, address, listener, timers, settings.stop_timeout, settings.backlog, loop.started)
     )
-    running = _Running(engine, loop, address, directory)
+    running = _Running(engine, loop, address, directory, outlets.transcript)
     engine.publish(running)
     return running
 

@@ -10,8 +10,9 @@ from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.history import Alarm, Phase
 from drum_supervisor.supervise.loop import Loop
-from drum_supervisor.supervise.programs import Program
+from drum_supervisor.supervise.programs import ERROR_SERVER, Program
 from drum_supervisor.supervise.run_dir import RunDir
+from drum_supervisor.supervise.service_manager import Standing
 from drum_supervisor.supervise.state import attempts_left
 
 
@@ -46,6 +47,23 @@ def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dic
         "version": __version__,
         "serial": loop.serial,
     }
+
+
+def standing(loop: Loop) -> Standing:
+    """Return what the service manager is told."""
+    state = loop.state
+    error_server = loop.fleet.seen.get(ERROR_SERVER)
+    explained = error_server is not None and error_server.is_there and error_server.ready
+    return Standing(state.phase, bool(state.ready) or explained, _words(loop))
+
+
+def _words(loop: Loop) -> str:
+    state, stage = loop.state, loop.stage
+    if state.phase is Phase.SERVING:
+        return f"serving: {len(state.ready)} of {loop.limits.workers} workers ready"
+    if state.phase in (Phase.FAILED, Phase.RETRYING) and state.report:
+        return f"{state.phase.value}: {state.report.error}"
+    return f"{state.phase.value}, stage {stage}" if stage else state.phase.value
 
 
 def exit_code(phase: str) -> int:

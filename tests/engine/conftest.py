@@ -10,6 +10,7 @@ import pytest
 from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.output import Sink
 from drum_supervisor.supervise.programs import Program, Programs, Readiness, render
 from drum_supervisor.supervise.run_dir import RunDir
@@ -68,7 +69,7 @@ class Bench:
         known = {program.name: program for program in found.all}
         sinks = [Sink(file.fileno()) for file in self._files]
         log = Log(self.log_lines.append, "debug")
-        self.engine = self.owner.engine = Engine(render(found, directory), known, self.owner, log, *sinks)
+        self.engine = self.owner.engine = Engine(render(found, directory), known, self.owner, log, Outlets(*sinks))
 
     def start(self, name: str, listener_fd: int | None = None) -> Run:
         return self.engine.start(self.programs[name], listener_fd)

@@ -5,10 +5,8 @@ import fcntl
 import json
 import os
 import sys
-import tempfile
 import traceback
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -65,10 +63,3 @@ def as_nobody() -> Callable[[Callable[[], Any]], Any]:
     """Run a function in a child process without root's rights; return what it returns."""
     uid = NOBODY if os.geteuid() == 0 else None
     return lambda call: run_in_child(call, uid)
-
-
-@pytest.fixture
-def short_path() -> Iterator[Path]:
-    """A folder of the test whose path is short enough for sockets, which pytest's own need not be."""
-    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
-        yield Path(folder)

@@ -305,7 +305,7 @@ def child() -> Iterator[Reader]:
 class TestForwarder:
     def test_passes_on_bytes_as_they_are(self, stalled, child):
         tail = Tail()
-        forwarder = Forwarder(child.fd, stalled.sink, tail)
+        forwarder = Forwarder(child.fd, stalled.sink, tail.add)
         os.write(child.sink_fd, b"\xff\0\r\n")
         forwarder.handle_read_event()
         assert stalled.reader.read() == b"\xff\0\r\n"
@@ -334,7 +334,7 @@ class TestForwarder:
     def test_drain_takes_the_last_words_however_full_the_sink_is(self, stalled, child):
         count = stalled.fill()
         tail = Tail()
-        forwarder = Forwarder(child.fd, stalled.sink, tail)
+        forwarder = Forwarder(child.fd, stalled.sink, tail.add)
         os.write(child.sink_fd, BLOCK)
         forwarder.drain()
         assert tail.text().encode() == BLOCK

@@ -1,0 +1,58 @@
+"""The options that set something, made from the declarations of the settings, for each command that has them."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from drum_supervisor.declaration import Declaration, Value
+from drum_supervisor.settings import DECLARATIONS, choose
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def settings_options(function: Function) -> Function:
+    """Add an option for each setting."""
+    for declared in reversed(tuple(DECLARATIONS.values())):
+        names = [f"{declared.option}/{declared.off}" if declared.off else declared.option]
+        option = click.option(
+            *names,
+            declared.name,
+            default=None,
+            type=bool if declared.off else str,
+            metavar=None if declared.off else declared.metavar,
+            help=_help(declared),
+        )
+        function = option(function)
+    return function
+
+
+def _help(declared: Declaration) -> str:
+    facts = [f"default: {declared.default}"] if declared.default else []
+    if declared.variables:
+        facts.append(f"also from: {', '.join(declared.variables)}")
+    return f"{declared.help}  [{'; '.join(facts)}]" if facts else declared.help
+
+
+def chosen(given: Mapping[str, Any], command: Sequence[str]) -> dict[str, Value]:
+    """Return what was chosen, from the command line, DRUM's own options included, and everywhere else."""
+    from drum_supervisor.supervise.drum import told
+
+    flags = {name: _text(value) for name, value in given.items() if value is not None}
+    return choose({**told(command), **flags}, os.environ)
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def as_arguments(flags: Mapping[str, str]) -> list[str]:
+    """Return the arguments that say the same as these flags."""
+    return [argument for name, text in flags.items() for argument in _as_argument(DECLARATIONS[name], text)]
+
+
+def _as_argument(declared: Declaration, text: str) -> list[str]:
+    if not declared.off:
+        return [declared.option, text]
+    return [declared.option if declared.read(text) else declared.off]

@@ -1,0 +1,53 @@
+"""Wrapping the children's output, where that is asked for: each line gets who wrote it in front, or becomes JSON."""
+
+import json
+import time
+from collections.abc import Callable
+
+from drum_supervisor.supervise.log import stamp
+from drum_supervisor.supervise.transcript import Source
+
+LONGEST = 64 * 1024  # of a line; the rest of a longer one is a line of its own
+
+Form = Callable[[Source, bytes], bytes]
+"""Returns a whole line for one of a program, given without its line end."""
+
+
+def prefixed(source: Source, line: bytes) -> bytes:
+    """Return `model-server | the line`."""
+    return b"%s | %s\n" % (source.program.encode(), line)
+
+
+def as_json(source: Source, line: bytes, now: Callable[[], float] = time.time) -> bytes:
+    """Return a record like those of the supervisor's own lines, with the name of the program as the logger."""
+    record = {
+        "time": stamp(now()),
+        "level": "info",
+        "logger": source.program,
+        "stream": source.stream,
+        "message": line.decode("utf-8", "replace"),
+    }
+    return json.dumps(record).encode() + b"\n"
+
+
+class Wrapper:
+    """Wraps what one program writes to one stream, line by line; what is no whole line yet has to wait."""
+
+    def __init__(self, source: Source, form: Form) -> None:
+        self._source = source
+        self._form = form
+        self._unfinished = b""
+
+    def wrap(self, data: bytes) -> bytes:
+        """Return the lines that are whole now, wrapped."""
+        *lines, rest = (self._unfinished + data).split(b"\n")
+        while len(rest) > LONGEST:
+            lines.append(rest[:LONGEST])
+            rest = rest[LONGEST:]
+        self._unfinished = rest
+        return b"".join(self._form(self._source, line.removesuffix(b"\r")) for line in lines)
+
+    def rest(self) -> bytes:
+        """Return the last line, which no line end will follow any more, wrapped; nothing if there is none."""
+        last, self._unfinished = self._unfinished, b""
+        return self._form(self._source, last) if last else b""

@@ -1,0 +1,107 @@
+"""`check`: one initialization, its figures or its failure, and nothing left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.stories.test_commands import TINY
+from tests.stories.test_service_manager import BAD, GOOD
+from tests.support import TIMEOUT
+
+ARGV = [sys.executable, "-m", "drum_supervisor", "check"]
+
+
+@pytest.fixture
+def environ(short_path: Path) -> dict[str, str]:
+    """An environment in which all that is temporary is in one folder."""
+    return {**os.environ, "TMPDIR": str(short_path)}
+
+
+@pytest.fixture
+def check(environ: dict[str, str], short_path: Path) -> Iterator[Callable[..., "subprocess.CompletedProcess[str]"]]:
+    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        argv = [*ARGV, *map(str, arguments)]
+        return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
+    yield run
+    assert list(short_path.iterdir()) == []
+
+
+def options(folder: Path) -> Sequence[object]:
+    return "--code-dir", folder, "--target-type", "regression"
+
+
+def test_a_good_model_is_ready_with_figures_and_an_answer(check, model):
+    done = check(*options(model(GOOD)), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["ready"]
+    assert found["failure"] is None
+    assert found["ping"] == {"path": "/ping", "status": 200, "body": '{"message": "OK"}'}
+    assert 0 < found["seconds"] < TIMEOUT
+    assert found["peak_memory_bytes"] > 20 * 1024 * 1024
+
+
+def test_what_the_model_prints_is_on_stderr_and_the_result_alone_on_stdout(check, model):
+    done = check(*options(model("print('hello from the model')\n" + GOOD)))
+    assert done.stdout.splitlines()[0].startswith("Ready after ")
+    assert done.stdout.splitlines()[1:] == ['GET /ping: 200 {"message": "OK"}']
+    assert "hello from the model" in done.stderr
+
+
+def test_a_broken_model_is_explained_and_has_the_exit_code_of_its_cause(check, model):
+    done = check(*options(model(BAD)))
+    assert done.returncode == 3
+    assert done.stdout.startswith("ValueError: no weights\n")
+    found = json.loads(check(*options(model(BAD)), "--json").stdout)
+    assert (found["ready"], found["exit_code"], found["failure"]["error"]) == (False, 3, "ValueError: no weights")
+
+
+def test_a_deadline_that_passes_has_its_own_exit_code(check, model):
+    folder = model("import time\ndef load_model(code_dir): time.sleep(1000)\n")
+    done = check(*options(folder), "--startup-timeout", "1.5")
+    assert done.returncode == 4
+    assert "not ready within 1.5 s, still in load_model" in done.stdout
+
+
+def test_a_command_that_binds_the_port_itself(check, reserved_port):
+    address = f"127.0.0.1:{reserved_port}"
+    done = check("--address", address, "--", sys.executable, "-c", f"{TINY}server.serve_forever()", "{host}", "{port}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "GET /ping: 200 hello"
+
+
+def test_a_server_that_is_ready_and_does_not_answer_is_no_success(check):
+    program = """import os, socket; l = socket.socket(fileno=3); l.setblocking(True)
+os.write(4, b'{"kind": "ready"}\\n')
+while True: l.accept()[0].close()"""
+    done = check("--listener", "inherit", "--ready", "report", "--", sys.executable, "-c", program)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "It does not answer."
+
+
+def test_a_mistake_of_the_user_is_one_sentence(check):
+    done = check("--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["failure"] is None
+    assert done.stderr.startswith("drum-supervise: Nothing to run: ")
+
+
+def test_ended_in_the_midst_it_leaves_nothing(environ, model, fifo, short_path):
+    gate = fifo("gate")
+    folder = model(f"def load_model(code_dir): open({str(gate)!r}).read()\n")
+    process = subprocess.Popen([*ARGV, *map(str, options(folder))], env=environ, stderr=subprocess.DEVNULL)
+    with open(gate, "w"):  # opens when the model loads
+        below = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(TIMEOUT) == 130
+    assert len(below) >= 2
+    assert not [each for each in below if each.is_running()]
+    assert list(short_path.iterdir()) == []
