@@ -40,6 +40,7 @@ from drum_supervisor.supervise.history import (
     StopWorker,
     TtlOver,
     WorkerDue,
+    WorkerKilled,
 )
 
 LONGEST_RETRY_INTERVAL = 300.0
@@ -76,7 +77,7 @@ class State:
         coming: workers that are starting, or will be started again without anybody asking.
         attempt: how often initialization was tried since the service was last ready, the present one included.
         retries: how many of these were retries that count against the limit.
-        crashes: when ready workers died, within the window.
+        crashes: when ready workers died, or workers of their own were killed, within the window.
         crash_restarts, requested_restarts, retry_restarts: how often workers were started again, by cause.
         report: the last failure; None while there is none to tell: all workers are ready, or on their way.
         exit_code: what the supervisor will exit with, once it is stopping.
@@ -241,12 +242,20 @@ def _crashed(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Li
     return _still_up(again, [StopWorker(event.worker), restart], limits, delay)
 
 
+def _killed_below(state: State, event: WorkerKilled, limits: Limits) -> Decision:
+    """A server's own worker was killed, and replaced by the server: it counts as a crash that needs no answer yet."""
+    counted = replace(state, crashes=(*_recent(state, event.at, limits), event.at))
+    if event.worker not in state.ready or len(counted.crashes) <= limits.max_restarts:
+        return counted, []
+    return _gave_up(replace(counted, ready=state.ready - {event.worker}), event, limits)
+
+
 def restart_delay(crashes: int) -> float:
     """Return the seconds before a restart: none after the first crash, then 1, 2, 4 ... up to half a minute."""
     return 0.0 if crashes <= 1 else min(2.0 ** min(crashes - 2, 60), LONGEST_RESTART_DELAY)
 
 
-def _gave_up(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
+def _gave_up(state: State, event: InitFailed | ReadyTooSoon | Exited | WorkerKilled, limits: Limits) -> Decision:
     if state.ready or state.coming:
         return _still_up(replace(state, report=event.report), [StopWorker(event.worker)], limits)
     cause = Cause.KEPT_DYING if limits.max_restarts else Cause.DIED
@@ -338,6 +347,7 @@ _EVERYWHERE: _Row = {
     InitFailed: _nothing,
     ReadyTooSoon: _nothing,
     Exited: _nothing,
+    WorkerKilled: _nothing,
     DeadlinePassed: _nothing,
     RetryDue: _nothing,
     WorkerDue: _nothing,
@@ -369,6 +379,7 @@ _TABLE: Mapping[Phase, _Row] = {
         InitFailed: _crashed,
         ReadyTooSoon: _ready_too_soon,
         Exited: _crashed,
+        WorkerKilled: _killed_below,
         DeadlinePassed: _some_too_late,
         WorkerDue: _restart_worker,
         RestartRequested: _replace_workers,
