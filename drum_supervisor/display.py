@@ -29,11 +29,21 @@ def _facts(status: dict[str, Any], now: float) -> Iterable[Sequence[str]]:
     yield "Attempt", f"{status['attempt']}, {status['attempts_left']} left{_retry(status)}"
     restarts = ", ".join(f"{number} by {cause}" for cause, number in status["restarts"].items() if number)
     yield "Restarts", restarts or "none"
+    if status["out_of_memory"]:
+        yield "Out of memory", _out_of_memory(status["out_of_memory"], now)
     yield "Run dir", status["run_dir"]
 
 
 def _retry(status: dict[str, Any]) -> str:
     return f", next at {status['next_retry_at']}" if status["next_retry_at"] else ""
+
+
+def _out_of_memory(told: dict[str, Any], now: float) -> str:
+    ago = duration(now - datetime.fromisoformat(told["last_at"]).timestamp())
+    count = "1 process was" if told["kills"] == 1 else f"{told['kills']} processes were"
+    figures = [size(told[name]) for name in ("peak_bytes", "limit_bytes") if told[name] is not None]
+    where = f" at {' of '.join(figures)}" if told["limit_bytes"] is not None else ""
+    return f"{count} killed by the kernel, the last {ago} ago{where}"
 
 
 def _program(program: dict[str, Any]) -> Sequence[str]:

@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import Field, asdict, dataclass, fields
 from enum import Enum
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 from drum_supervisor.contract.exits import ExitCode, of_signal
@@ -50,7 +51,7 @@ class FailureReport:
         started_at, failed_at: seconds since the epoch.
         seconds: from start to failure.
         peak_memory_bytes: largest resident memory of the process, None when unknown.
-        out_of_memory: whether the kernel killed it for want of memory.
+        out_of_memory: whether the kernel killed it, or a worker of it, for want of memory.
         memory_limit_bytes: the limit that was reached then, None when unknown.
         stderr_tail: the last lines it wrote to stderr.
     """
@@ -85,8 +86,10 @@ class FailureReport:
             return ExitCode.STARTUP_TIMEOUT
         if self.cause is Cause.KEPT_DYING:
             return ExitCode.KEPT_DYING
-        if self.signal is not None:
-            return of_signal(self.signal)
+        if (
+            self.signal is not None or self.out_of_memory
+        ):  # the kernel kills with SIGKILL; whoever died of it may not say
+            return of_signal(self.signal or SIGKILL)
         return ExitCode.KEPT_DYING if self.cause is Cause.DIED else ExitCode.INIT_FAILED
 
     def masked(self) -> "FailureReport":

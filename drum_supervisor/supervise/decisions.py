@@ -36,6 +36,7 @@ from drum_supervisor.supervise.history import (
     TtlOver,
     Unresponsive,
     WorkerDue,
+    WorkerKilled,
 )
 from drum_supervisor.supervise.state import Limits, State
 
@@ -125,7 +126,16 @@ def unresponsive(state: State, event: Unresponsive, limits: Limits) -> Decision:
     return _lost(state, state.ready, event, limits)
 
 
-_Loss: TypeAlias = InitFailed | ReadyTooSoon | Exited | Unresponsive
+def killed_below(state: State, event: WorkerKilled, limits: Limits) -> Decision:
+    """A server's own worker was killed, and replaced by the server: it counts as a crash that needs no answer yet."""
+    counted = replace(state, crashes=(*_recent(state, event.at, limits), event.at))
+    if event.worker not in state.ready or len(counted.crashes) <= limits.max_restarts:
+        return counted, []
+    lost = frozenset({event.worker})
+    return _gave_up(replace(counted, ready=state.ready - lost), lost, event, limits)
+
+
+_Loss: TypeAlias = InitFailed | ReadyTooSoon | Exited | Unresponsive | WorkerKilled
 
 
 def _lost(state: State, workers: frozenset[int], event: _Loss, limits: Limits) -> Decision:

@@ -34,7 +34,8 @@ class Evidence:
         stage: the last one it reported.
         stderr, stdout: the end of each.
         was_ready: whether it ever was ready.
-        out_of_memory: what the kernel has to say about that, if it killed anybody since the start.
+        out_of_memory: what the kernel has to say about that, if it killed anybody since the start (or lately, if it
+            was ready).
         The rest is as in `FailureReport`.
     """
 
@@ -77,7 +78,8 @@ def gone(evidence: Evidence) -> FailureReport:
     """Return the report for a child that died without a word on the report pipe.
 
     An exit by itself is explained by the last traceback that it printed, if there is one; a death by a signal is
-    not: what was printed before it is another story.
+    not: what was printed before it is another story. An exit that nothing explains, after the kernel has killed, is
+    that of a master which gives up because of a worker (hypercorn exits with 0 then).
     """
     if evidence.spawn_error:
         return _report(evidence, Complaint("", evidence.spawn_error, ""))
@@ -86,7 +88,14 @@ def gone(evidence: Evidence) -> FailureReport:
     sentence = death_sentence(evidence)
     if evidence.status is None or not os.WIFEXITED(evidence.status):
         return _report(evidence, Complaint("", sentence, ""))
-    return _report(evidence, _explained(evidence) or Complaint("", sentence + _last_line(evidence), ""))
+    return _report(evidence, _explained(evidence) or _unexplained(evidence, sentence + _last_line(evidence)))
+
+
+def _unexplained(evidence: Evidence, sentence: str) -> Complaint:
+    """Return the complaint of a program that says nothing itself, but the kernel may."""
+    if evidence.out_of_memory is not None:
+        sentence = f"{evidence.out_of_memory.sentence(evidence.seconds)}; {sentence}"
+    return Complaint("", sentence, "")
 
 
 def answered(evidence: Evidence, message: str) -> FailureReport:
@@ -119,8 +128,16 @@ def worker_gone(evidence: Evidence, pid: int, status: int | None) -> FailureRepo
     worker = replace(evidence, program=name, pid=pid, status=status, was_ready=False)
     if (killed := _killed_for_memory(worker)) is not None:
         return _report(worker, killed)
-    told = None if status is not None and os.WIFSIGNALED(status) else _explained(evidence)
-    return _report(worker, told or Complaint("", death_sentence(worker), ""))
+    if status is not None and os.WIFSIGNALED(status):
+        return _report(worker, Complaint("", death_sentence(worker), ""))
+    return _report(worker, _explained(evidence) or _unexplained(worker, death_sentence(worker)))
+
+
+def killed_below(evidence: Evidence, pid: int | None) -> FailureReport:
+    """Return the report for a process below a server, `pid` if that is known, that was killed for want of memory."""
+    killed = replace(evidence, pid=pid or evidence.pid, status=int(signal.SIGKILL))
+    found = evidence.out_of_memory or OutOfMemory()
+    return _report(killed, Complaint("", found.sentence(evidence.seconds), ""))
 
 
 def unresponsive(evidence: Evidence, sentence: str) -> FailureReport:
@@ -164,6 +181,12 @@ def ending(status: int | None) -> str:
     if os.WIFSIGNALED(status):
         return f"was killed by {signal_name(os.WTERMSIG(status))}"
     return f"exited with status {os.WEXITSTATUS(status)}"
+
+
+def full_ending(evidence: Evidence) -> str:
+    """Say how a program ended, and whether that was for want of memory."""
+    killed = _killed_for_memory(evidence)
+    return f"{ending(evidence.status)}, {killed.message}" if killed else ending(evidence.status)
 
 
 def _last_line(evidence: Evidence) -> str:
@@ -261,12 +284,14 @@ def _begun_anew(lines: list[str]) -> list[str]:
 
 
 def _report(evidence: Evidence, complaint: Complaint, cause: Cause = Cause.INIT_FAILED) -> FailureReport:
-    status = evidence.status
+    status, memory = evidence.status, evidence.out_of_memory
+    is_out_of_memory = memory is not None and complaint.message.startswith(OUT_OF_MEMORY)
+    also = f"; {memory.addition}" if memory is not None and not is_out_of_memory else ""
     return FailureReport(
         cause=cause,
         stage="" if evidence.was_ready else complaint.stage or evidence.stage,
         type=complaint.type,
-        message=complaint.message,
+        message=complaint.message + also,
         traceback=complaint.traceback,
         worker=evidence.worker,
         pid=evidence.pid,
@@ -277,7 +302,7 @@ def _report(evidence: Evidence, complaint: Complaint, cause: Cause = Cause.INIT_
         failed_at=evidence.failed_at,
         seconds=round(evidence.seconds, 3),
         peak_memory_bytes=evidence.peak_memory_bytes,
-        out_of_memory=complaint.message.startswith(OUT_OF_MEMORY),
-        memory_limit_bytes=evidence.out_of_memory.limit_bytes if evidence.out_of_memory else None,
+        out_of_memory=is_out_of_memory,
+        memory_limit_bytes=memory.limit_bytes if memory else None,
         stderr_tail="\n".join(evidence.stderr.splitlines()[-TAIL_LINES:]),
     ).masked()

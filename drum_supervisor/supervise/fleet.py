@@ -1,5 +1,6 @@
 """The programs in motion: which run, which are to follow when their predecessor is gone, what each was seen to do."""
 
+import math
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,11 +10,13 @@ from drum_supervisor.contract.exits import AddressError
 from drum_supervisor.contract.listener import Address, bind
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.failures import Evidence
-from drum_supervisor.supervise.out_of_memory import MemoryWatch
+from drum_supervisor.supervise.out_of_memory import KillCounters, MemoryWatch
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Program, Programs
 from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.sweeper import EVERYTHING, Sweeper
 from drum_supervisor.supervise.timers import Timers
+
+RECENT = 30.0  # seconds: a kill from before that has nothing to do with the end of what was ready
 
 
 @dataclass
@@ -87,6 +90,7 @@ class Fleet:
         self._sweeper = Sweeper(engine.orphans, timers, stop_timeout)
         self._stopping = False
         self.seen: dict[str, Seen] = {}
+        self.memory = KillCounters(timers.clock)
 
     def start(self, program: Program, attempt: int = 1) -> None:
         """Start `program` as soon as it can be; one that runs already, and was not asked to stop, is left alone."""
@@ -158,7 +162,7 @@ class Fleet:
             peak_memory_bytes=run.peak_memory_bytes,
             was_ready=seen.ready,
             spawn_error=run.spawn_error,
-            out_of_memory=seen.memory.verdict() if seen.memory else None,
+            out_of_memory=seen.memory.verdict(RECENT if seen.ready else math.inf) if seen.memory else None,
         )
 
     def _label(self, program: Program) -> str:
@@ -190,6 +194,6 @@ class Fleet:
             if own_listener is not None:
                 with suppress(OSError):
                     own_listener.close()
-        memory = MemoryWatch(run.pid) if run.pid else None
+        memory = self.memory.watch(run.pid) if run.pid else None
         self.seen[program.name] = seen = Seen(run, attempt, memory=memory)
         self._on_start(seen)

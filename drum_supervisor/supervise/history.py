@@ -78,6 +78,17 @@ class Unresponsive(Event):
 
 
 @dataclass(frozen=True)
+class WorkerKilled(Event):
+    """A worker goes on that has workers of its own, and one of these was killed for want of memory.
+
+    It starts another one by itself, for ever.
+    """
+
+    report: FailureReport
+    worker: int = 1
+
+
+@dataclass(frozen=True)
 class DeadlinePassed(Event):
     """The start-up deadline is over."""
 

@@ -14,6 +14,7 @@ from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet, Seen
 from drum_supervisor.supervise.history import Alarm, Event, Phase
 from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.memory_kills import MemoryKills, Victim
 from drum_supervisor.supervise.newcomers import Newcomers
 from drum_supervisor.supervise.offspring import Death
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs, Readiness
@@ -70,6 +71,7 @@ class Loop:
         self._check = check
         self._checker: Watcher | None = None
         self._newcomers = Newcomers(timers, self._worker_died)
+        self._memory_kills = MemoryKills(timers, self._killed_below)
         self._events: deque[tuple[Event, Seen | None]] = deque()
 
     def attach(self, engine: Engine, fleet: Fleet) -> None:
@@ -115,7 +117,7 @@ class Loop:
         elif seen.settled:
             self._log.information(f"{_who(run)} {failures.ending(run.status)}", pid=run.pid)
         else:
-            self._log.warning(f"{_who(run)} {failures.ending(run.status)}", pid=run.pid)
+            self._log.warning(f"{_who(run)} {failures.full_ending(self._evidence(seen))}", pid=run.pid)
             self._lost(seen)
         self.changed()
 
@@ -179,6 +181,7 @@ class Loop:
             self._watcher = self._watcher or self._watch(self._answered, self._stage_told, self._failure_told)
             if not self.programs.built_in:
                 self._newcomers.add(seen)
+            self._memory_kills.add(seen)
 
     def _lost(self, seen: Seen) -> None:
         """A run came to its end and nobody had asked for it."""
@@ -231,6 +234,14 @@ class Loop:
         elif not seen.settled:
             seen.settled = True
             self.post(history.ReadyTooSoon(self.timers.clock(), report, seen.run.program.worker), seen)
+
+    def _killed_below(self, seen: Seen, victim: Victim) -> None:
+        """The kernel has killed below a run that goes on: what serves counts as a crash, a helper of the model not."""
+        report = failures.killed_below(self._evidence(seen), victim.pid)
+        self._log.warning(f"{victim.of(_who(seen.run))} is gone, {report.error}", pid=victim.pid)
+        self.changed()
+        if victim.serves and seen.ready and self.programs.have_own_workers:
+            self.post(history.WorkerKilled(self.timers.clock(), report, seen.run.program.worker), seen)
 
     def _answered(self) -> None:
         """The address answers as a server does that is ready."""

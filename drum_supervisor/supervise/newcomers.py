@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from drum_supervisor.supervise.descendants import Descendants
 from drum_supervisor.supervise.fleet import Seen
 from drum_supervisor.supervise.offspring import Death, Offspring, told_deaths
 from drum_supervisor.supervise.timers import Timers
@@ -41,7 +42,7 @@ class Newcomers:
 
     def add(self, seen: Seen) -> None:
         """Watch over a run that was just started."""
-        self._runs.append(_Newcomer(seen, Offspring(seen.run.pid, self._timers.clock)))
+        self._runs.append(_Newcomer(seen, Offspring(Descendants(seen.run.pid, self._timers.clock))))
         self._timers.set(self, LOOK_AGAIN_AFTER, self._look)
 
     def on_trial(self) -> bool:

@@ -9,13 +9,9 @@ nothing. What a master says about its workers in words that we know counts at on
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from drum_supervisor.supervise import tree
-
-SIGHTINGS = 2  # between fork and exec every process looks like its parent
+from drum_supervisor.supervise.descendants import Descendants, Process
 
 _ASKED_TO_GO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _DIED = re.compile(
@@ -41,54 +37,17 @@ class Death:
 
 
 @dataclass
-class _Worker:
-    pid: int
-    parent: int
-    pidfd: int
-    since: float
-    sightings: int = 0
-    is_like_parent: bool = True
-
-
-class Kin:
-    """How processes are looked at; tests have their own."""
-
-    def children(self, pid: int) -> list[int]:
-        return [child for child in tree.children(pid) if not tree.is_zombie(child)]
-
-    def looks_like_a_worker(self, pid: int, parent: int) -> bool:
-        return tree.looks_like_a_worker(pid, parent)
-
-    def open(self, pid: int) -> int:
-        """Return a pidfd, -1 where there is none."""
-        with suppress(OSError, AttributeError):
-            return os.pidfd_open(pid)
-        return -1
-
-    def ended(self, pid: int, pidfd: int) -> int | None:
-        return tree.ended(pid, pidfd)
-
-    def close(self, pidfd: int) -> None:
-        if pidfd >= 0:
-            os.close(pidfd)
-
-
-@dataclass
 class Offspring:
     """The processes below one run of a server.
 
     Attributes:
-        root: the server's process.
-        clock: monotonic seconds.
+        below: all of them.
     """
 
-    root: int
-    clock: Callable[[], float]
-    kin: Kin = field(default_factory=Kin)
-    _workers: dict[int, _Worker] = field(default_factory=dict)
-    _dead: list[tuple[Death, int]] = field(default_factory=list)
+    below: Descendants
+    _dead: list[Process] = field(default_factory=list)
     _deaths: dict[int, Death] = field(default_factory=dict)
-    _lived: dict[int, float] = field(default_factory=dict)
+    _gone: dict[int, Process] = field(default_factory=dict)
     _stderr: str = ""
 
     def look(self, stderr: str) -> list[Death]:
@@ -100,58 +59,36 @@ class Offspring:
             stderr: the end of what the server wrote there.
         """
         before = list(self._deaths.values())
-        here = dict(self._below(self.root))
-        new = self._parents_of_new_workers(here)
+        new, gone = self.below.look()
+        parents = {process.parent for process in new}
+        replaced = [Death(dead.pid, dead.status, dead.seconds) for dead in self._dead if dead.parent in parents]
+        self._bury(gone)
         told = told_deaths(stderr) if stderr != self._stderr else []
         self._stderr = stderr
-        for death in (*(death for death, parent in self._dead if parent in new), *told):
-            self._deaths.setdefault(death.pid, replace(death, seconds=death.seconds or self._age(death.pid)))
-        self._bury(here)
+        for death in (*replaced, *told):
+            self._deaths.setdefault(death.pid, self._completed(death))
         return before
 
     def count(self) -> int:
         """Return how many workers of its own the server has now."""
-        return sum(self.kin.looks_like_a_worker(pid, parent) for pid, parent in self._below(self.root))
+        return sum(bool(self.below.kin.looks_like_a_worker(*pids)) for pids in self.below.below())
 
     def close(self) -> None:
-        for worker in self._workers.values():
-            self.kin.close(worker.pidfd)
-        self._workers.clear()
+        self.below.close()
 
-    def _parents_of_new_workers(self, here: Mapping[int, int]) -> set[int]:
-        """Look at all processes that are here; return the parents of those that were found to be workers now."""
-        parents = set()
-        for pid, parent in here.items():
-            worker = self._workers.get(pid)
-            if worker is None:
-                self._workers[pid] = worker = _Worker(pid, parent, self.kin.open(pid), self.clock())
-            if worker.sightings >= SIGHTINGS or not worker.is_like_parent:
-                continue
-            worker.sightings += 1
-            worker.is_like_parent = self.kin.looks_like_a_worker(pid, parent)
-            if worker.is_like_parent and worker.sightings == SIGHTINGS:
-                parents.add(parent)
-        return parents
+    def _bury(self, gone: list[Process]) -> None:
+        """Note those that are gone, and which of them were workers that ended badly."""
+        for process in gone:
+            self._gone[process.pid] = process
+            if process.is_worker and process.status is not None and is_bad(process.status):
+                self._dead.append(process)
 
-    def _bury(self, here: Mapping[int, int]) -> None:
-        """Note the workers that are gone, and how they ended."""
-        for worker in [worker for pid, worker in self._workers.items() if pid not in here]:
-            status = self.kin.ended(worker.pid, worker.pidfd)
-            self._lived[worker.pid] = self._age(worker.pid)
-            if worker.is_like_parent and worker.sightings >= SIGHTINGS and status is not None and is_bad(status):
-                self._dead.append((Death(worker.pid, status, self._age(worker.pid)), worker.parent))
-            self.kin.close(worker.pidfd)
-            del self._workers[worker.pid]
-
-    def _age(self, pid: int) -> float:
-        worker = self._workers.get(pid)
-        return self.clock() - worker.since if worker else self._lived.get(pid, 0.0)
-
-    def _below(self, pid: int) -> Iterator[tuple[int, int]]:
-        """Yield all processes below `pid`, with the parent of each."""
-        for child in self.kin.children(pid):
-            yield child, pid
-            yield from self._below(child)
+    def _completed(self, death: Death) -> Death:
+        """Add what was seen of a worker to what its master tells of it."""
+        if (gone := self._gone.get(death.pid)) is not None:
+            return replace(death, status=gone.status if death.status is None else death.status, seconds=gone.seconds)
+        here = self.below.here.get(death.pid)
+        return replace(death, seconds=self.below.clock() - here.since) if here else death
 
 
 def is_bad(status: int) -> bool:

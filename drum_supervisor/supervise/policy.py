@@ -26,6 +26,7 @@ from drum_supervisor.supervise.history import (
     TtlOver,
     Unresponsive,
     WorkerDue,
+    WorkerKilled,
 )
 from drum_supervisor.supervise.state import Limits, State
 
@@ -47,6 +48,7 @@ _EVERYWHERE: _Row = {
     DeadlinePassed: decisions.nothing,
     RetryDue: decisions.nothing,
     WorkerDue: decisions.nothing,
+    WorkerKilled: decisions.nothing,
     RestartRequested: decisions.nothing,
     ErrorServerExited: decisions.nothing,
     ErrorServerDue: decisions.nothing,
@@ -80,6 +82,7 @@ _TABLE: Mapping[Phase, _Row] = {
         ReadyTooSoon: decisions.ready_too_soon,
         Exited: decisions.crashed,
         Unresponsive: decisions.unresponsive,
+        WorkerKilled: decisions.killed_below,
         DeadlinePassed: decisions.some_too_late,
         WorkerDue: decisions.restart_worker,
         RestartRequested: decisions.replace_workers,

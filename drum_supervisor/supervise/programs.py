@@ -74,6 +74,11 @@ class Programs:
     built_in: bool = False
 
     @property
+    def have_own_workers(self) -> bool:
+        """Whether processes may serve that the model server has started by itself."""
+        return not self.built_in or self.server_type == "gunicorn"
+
+    @property
     def all(self) -> tuple[Program, ...]:
         return (*self.workers, self.error_server, self.stand_in)
 

@@ -35,7 +35,7 @@ class State:
         coming: workers that are starting, or will be started again without anybody asking.
         attempt: how often initialization was tried since the service was last ready, the present one included.
         retries: how many of these were retries that count against the limit.
-        crashes: when ready workers died, within the window.
+        crashes: when ready workers died, or workers of their own were killed, within the window.
         crash_restarts, requested_restarts, retry_restarts: how often workers were started again, by cause.
         report: the last failure; None while there is none to tell: all workers are ready, or on their way.
         exit_code: what the supervisor will exit with, once it is stopping.

@@ -1,6 +1,7 @@
 """What `status --json` says: field names are promises, see docs/operations.md."""
 
 import time
+from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
 
@@ -40,6 +41,7 @@ def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dic
             "request": state.requested_restarts,
             "retry": state.retry_restarts,
         },
+        "out_of_memory": _out_of_memory(loop),
         "programs": [described for program in loop.programs.all if (described := _program(loop, engine, program))],
         "failure": state.report.to_json() if state.report else None,
         "run_dir": str(run_dir.path),
@@ -102,6 +104,19 @@ def _state(engine: Engine, program: Program, ready: bool) -> str:
     return "ready" if ready else "starting"
 
 
+def _out_of_memory(loop: Loop) -> dict[str, Any] | None:
+    """Describe the kernel's kills for want of memory, also those that the service has survived."""
+    kills, latest = loop.fleet.memory.look(), loop.fleet.memory.latest
+    if latest is None or latest.last is None:
+        return None
+    return {"kills": kills, "last_at": _wall(loop, latest.last_at), **asdict(latest.last)}
+
+
 def _next_retry(loop: Loop) -> str | None:
     at = loop.alarms.at(Alarm.RETRY)
-    return None if at is None else iso(time.time() + at - loop.timers.clock())
+    return None if at is None else _wall(loop, at)
+
+
+def _wall(loop: Loop, at: float) -> str:
+    """Return a time of the loop's clock as a date."""
+    return iso(time.time() + at - loop.timers.clock())

@@ -108,16 +108,20 @@ def ended(pid: int, pidfd: int) -> int | None:
     return None
 
 
-def looks_like_a_worker(pid: int, parent: int) -> bool:
+def looks_like_a_worker(pid: int, parent: int) -> bool | None:
     """Return whether `pid` runs the same program as its parent and shares a socket with it, the listener presumably.
 
     A process forked to serve does; helpers that are run do not, for Python closes descriptors over an exec, and
-    they are other programs. A shell's children are its commands, whatever they share.
+    they are other programs. A shell's children are its commands, whatever they share. None when one of them is about
+    to be gone: it has no program any more, and one that has much memory to give back is in that state for a while.
     """
-    with suppress(OSError):
-        program = os.readlink(f"/proc/{parent}/exe")
-        if program == os.readlink(f"/proc/{pid}/exe") and os.path.basename(program) not in _SHELLS:
-            return bool(_sockets(pid) & _sockets(parent))
+    with suppress(PermissionError):
+        try:
+            program = os.readlink(f"/proc/{parent}/exe")
+            if program == os.readlink(f"/proc/{pid}/exe") and os.path.basename(program) not in _SHELLS:
+                return bool(_sockets(pid) & _sockets(parent))
+        except (FileNotFoundError, ProcessLookupError):
+            return None
     return False
 
 

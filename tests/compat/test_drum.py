@@ -7,7 +7,7 @@ no file of it is opened.
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -15,6 +15,7 @@ import pytest
 
 from tests.stories.conftest import Start
 from tests.support import Supervised
+from tests.unit.control_groups import MIB, limited_group
 
 DRUM = os.environ.get("DRUM_BIN", "")
 
@@ -71,7 +72,9 @@ MODES = {
 def drum(start: Start, tmp_path: Path, reserved_port: int) -> Callable[..., Supervised]:
     """Put our words in front of a line of DRUM."""
 
-    def begin(custom: "str | None", *options: str, ours: tuple[str, ...] = (), **environ: str) -> Supervised:
+    def begin(
+        custom: "str | None", *options: str, ours: tuple[str, ...] = (), before=None, **environ: str
+    ) -> Supervised:
         folder = tmp_path / "model"
         folder.mkdir()
         if custom is not None:
@@ -79,7 +82,7 @@ def drum(start: Start, tmp_path: Path, reserved_port: int) -> Callable[..., Supe
         line = [DRUM, "server", "--code-dir", str(folder), "--target-type", "regression"]
         address = ("--address", f"127.0.0.1:{reserved_port}")
         environ = {"PYTHONNODEBUGRANGES": "1", "LOADED": str(tmp_path / "loaded"), **environ}
-        return start(*address, *ours, "--", *line, *address, *options, **environ)
+        return start(*address, *ours, "--", *line, *address, *options, before=before, **environ)
 
     return begin
 
@@ -102,6 +105,46 @@ def test_a_model_that_cannot_be_loaded_ends_in_our_error_server(
     assert prediction.headers["x-drum-supervisor"] == "error-server"
     assert supervised.stop() == 0
     assert supervised.left() == []
+
+
+LIMIT = 700
+EATS = """
+def eat():
+    kept = []
+    while True:
+        kept.append(bytearray(8 * 1024 * 1024))
+"""
+EATEN = f"out of memory: killed by the kernel at {LIMIT}.0 MiB of {LIMIT}.0 MiB, "
+
+
+@pytest.fixture
+def limited() -> Iterator[Callable[[], None]]:
+    with limited_group(LIMIT) as join:
+        yield join
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_model_that_is_too_large_is_said_to_be(limited, drum: Callable[..., Supervised], mode: str) -> None:
+    supervised = drum(EATS + "def load_model(code_dir):\n    eat()\n" + SCORE, before=limited, **MODES[mode])
+    failure = supervised.until_phase("failed")["failure"]
+    assert failure["error"].startswith(EATEN)
+    assert (failure["out_of_memory"], failure["memory_limit_bytes"]) == (True, LIMIT * MIB)
+    assert supervised.post("/predict/", b"a,b\n1,2\n").json()["message"].startswith(f"ERROR: {EATEN}")
+    assert supervised.stop() == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_model_that_grows_too_large_is_noticed(limited, drum: Callable[..., Supervised], mode: str) -> None:
+    model = EATS + GOOD.replace("    return pd", "    if len(data) > 1:\n        eat()\n    return pd")
+    supervised = drum(model, before=limited, **MODES[mode])
+    supervised.until_phase("serving")
+    with pytest.raises(ConnectionResetError):
+        supervised.post("/predict/", b"a,b\n1,2\n3,4\n")
+    supervised.until(lambda: EATEN in supervised.err.read_text())
+    memory = supervised.until_phase("serving")["out_of_memory"]
+    assert (memory["kills"], memory["limit_bytes"], memory["peak_bytes"]) == (1, LIMIT * MIB, LIMIT * MIB)
+    assert supervised.post("/predict/", b"a,b\n1,2\n").json() == {"predictions": [1.5]}
+    assert supervised.stop() == 0
 
 
 def has_error_server(entry: "dict[str, object]") -> bool:

@@ -204,6 +204,7 @@ EVENTS: tuple[tuple[str, Event], ...] = (
     ("ready too soon", history.ReadyTooSoon(NOW, REPORT)),
     ("exited", history.Exited(NOW, REPORT)),
     ("answers no more", history.Unresponsive(NOW, REPORT)),
+    ("a worker of its own was killed", history.WorkerKilled(NOW, REPORT)),
     ("deadline passed", history.DeadlinePassed(NOW, LATE)),
     ("restart of the worker is due", history.WorkerDue(NOW)),
     ("restart requested", history.RestartRequested(NOW)),
@@ -231,6 +232,8 @@ class Case:
 FAILS = (history.InitFailed(NOW, REPORT, 1), history.Exited(NOW, REPORT, 1))
 HANGS = (history.Unresponsive(NOW, REPORT),)
 TOO_SOON = (history.ReadyTooSoon(NOW, REPORT, 1),)
+LOST = (history.WorkerKilled(NOW, REPORT, 1),)
+ONE_LOST = "a worker of worker 1's own was killed"
 ONE_FAILS = "initialization of worker 1 failed, worker 1 exited"
 OFTEN = "once too often, "
 BOTH_COMING = _state(Phase.STARTING, coming=[1, 2])
@@ -246,6 +249,9 @@ TOGETHER: tuple[Case, ...] = (
     Case(ONE_FAILS, "2 is ready", _state(Phase.SERVING, [1, 2]), FAILS),
     Case("worker 1 was ready too soon", "2 is ready", _state(Phase.SERVING, [1, 2]), TOO_SOON),
     Case(ONE_FAILS, "2 is starting", _state(Phase.SERVING, [1], [2]), FAILS),
+    Case(ONE_LOST, "2 is ready", _state(Phase.SERVING, [1, 2]), LOST),
+    Case(ONE_LOST, f"{OFTEN}2 is ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), LOST),
+    Case(ONE_LOST, f"{OFTEN}2 is given up", _state(Phase.SERVING, [1], crashes=CRASHED), LOST),
     Case(ONE_FAILS, f"{OFTEN}2 is ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), FAILS),
     Case(ONE_FAILS, f"{OFTEN}2 is starting", _state(Phase.SERVING, [1], [2], crashes=CRASHED), FAILS),
     Case(ONE_FAILS, f"{OFTEN}2 is given up", _state(Phase.SERVING, [1], crashes=CRASHED), FAILS),

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,6 +64,16 @@ def new_group(parent: Path) -> Iterator[Path]:
         yield directory
     finally:
         until(lambda: _removed(directory))  # a moment after the end of a process its group is still busy
+
+
+@contextmanager
+def limited_group(mebibytes: int) -> Iterator[Callable[[], None]]:
+    """Make a group with a limit for memory, or skip; what is given moves the process that calls it there."""
+    with new_group(own_directory("memory")) as group:
+        for name in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"):
+            if (group / name).exists():
+                (group / name).write_text(str(mebibytes * MIB))
+        yield lambda: (group / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def _removed(directory: Path) -> bool:

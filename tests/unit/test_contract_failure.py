@@ -57,6 +57,15 @@ def test_file_is_for_its_owner_only_whatever_the_umask(path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [(Cause.INIT_FAILED, 137), (Cause.DIED, 137), (Cause.KEPT_DYING, 5), (Cause.STARTUP_TIMEOUT, 4)],
+)
+def test_exit_code_of_a_server_that_gave_up_for_want_of_memory_is_that_of_sigkill(cause, code):
+    """Whatever the status that it exited with."""
+    assert FailureReport(cause, "out of memory", exit_status=0, out_of_memory=True).exit_code == code
+
+
 def test_newer_report_takes_the_place_of_the_older_one(path):
     write_failure(FULL, path)
     write_failure(SHORT, path)

@@ -23,6 +23,7 @@ STATUS = {
     "workers_ready": 2,
     "workers_coming": 0,
     "restarts": {"crash": 0, "request": 0, "retry": 0},
+    "out_of_memory": None,
     "programs": [
         {"name": "model-server-1", "worker": 1, "pid": 7, "state": "ready", "uptime_s": 61.5, "memory_bytes": 52428800},
         {
@@ -91,6 +92,19 @@ class TestStatus:
         assert "Failure   ValueError: bad weights" in lines
         assert "Attempt   1, 2 left, next at 2026-01-02T03:05:00.000+00:00" in lines
         assert "Restarts  2 by crash, 1 by retry" in lines
+
+    @pytest.mark.parametrize(
+        ("kills", "peak", "limit", "line"),
+        [
+            (1, 52428800, 52428800, "1 process was killed by the kernel, the last 3.0 s ago at 50.0 MiB of 50.0 MiB"),
+            (7, None, 52428800, "7 processes were killed by the kernel, the last 3.0 s ago at 50.0 MiB"),
+            (2, 52428800, None, "2 processes were killed by the kernel, the last 3.0 s ago"),
+        ],
+    )
+    def test_says_whether_memory_ran_out(self, kills, peak, limit, line):
+        last = {"last_at": "2026-01-02T03:04:05.678+00:00", "limit_bytes": limit, "peak_bytes": peak}
+        status = {**STATUS, "out_of_memory": {"kills": kills, **last}}
+        assert f"Out of memory  {line}" in status_text(status, SINCE + 3).splitlines()
 
     def test_clock_that_was_set_back_is_no_negative_time(self):
         assert "for 0.0 s" in status_text(STATUS, SINCE - 100)

@@ -20,12 +20,16 @@ from drum_supervisor.supervise.failures import (
     death_sentence,
     earlier_traceback,
     ending,
+    full_ending,
     gone,
+    killed_below,
     last_traceback,
     said,
     too_slow,
     worker_gone,
 )
+from drum_supervisor.supervise.out_of_memory import OutOfMemory
+from tests.unit.control_groups import MIB
 
 EVIDENCE = Evidence(
     program="model server",
@@ -414,6 +418,69 @@ class TestReportOfAWorkerOfTheServersOwn:
     def test_is_a_sentence_when_nothing_was_printed(self, status, ended):
         report = worker_gone(replace(EVIDENCE, was_ready=True), 815, status)
         assert report.error == f"the worker 815 of the model server {ended} before it was ready"
+
+
+class TestOutOfMemory:
+    """The kernel has killed a process of the control group since the start: perhaps the one that it is about."""
+
+    FULL = OutOfMemory(512 * MIB, 512 * MIB)
+    SENTENCE = "out of memory: killed by the kernel at 512.0 MiB of 512.0 MiB, 3.5 s after start"
+    ALSO = "; the kernel also killed a process, out of memory at 512.0 MiB of 512.0 MiB"
+
+    @pytest.fixture
+    def evidence(self) -> Evidence:
+        return replace(EVIDENCE, out_of_memory=self.FULL)
+
+    @pytest.mark.parametrize("status", [int(signal.SIGKILL), exited(137)])
+    def test_is_the_reason_when_the_program_was_killed(self, evidence, status):
+        report = gone(replace(evidence, status=status, stderr=PLAIN))
+        assert (report.error, report.out_of_memory, report.exit_code) == (self.SENTENCE, True, 137)
+        assert report.memory_limit_bytes == 512 * MIB
+
+    def test_is_the_reason_of_a_master_that_gives_up_without_a_word(self, evidence):
+        report = gone(replace(evidence, status=exited(0)))
+        assert report.error == f"{self.SENTENCE}; the model server exited with status 0 before it was ready"
+        assert (report.out_of_memory, report.exit_status, report.exit_code) == (True, 0, 137)
+
+    @pytest.mark.parametrize("status", [int(signal.SIGKILL), None])
+    def test_is_the_reason_of_a_worker_that_was_killed_or_of_which_nothing_is_known(self, evidence, status):
+        report = worker_gone(evidence, 815, status)
+        assert report.error.startswith(self.SENTENCE)
+        assert (report.pid, report.out_of_memory, report.exit_code) == (815, True, 137)
+
+    def test_is_added_to_an_error_that_was_told(self, evidence):
+        report = said(evidence, InitFailed("load", "ValueError", "bad weights"))
+        assert report.error == f"ValueError: bad weights{self.ALSO}"
+        assert (report.out_of_memory, report.exit_code) == (False, 3)
+
+    def test_is_added_to_an_error_that_was_printed(self, evidence):
+        assert gone(replace(evidence, status=exited(1), stderr=PLAIN)).message == f"bad weights{self.ALSO}"
+        assert worker_gone(replace(evidence, stderr=PLAIN), 815, exited(3)).message == f"bad weights{self.ALSO}"
+        assert worker_gone(replace(evidence, stderr=PLAIN), 815, None).message == f"bad weights{self.ALSO}"
+
+    @pytest.mark.parametrize("status", [int(signal.SIGSEGV)])
+    def test_is_added_to_another_signal(self, evidence, status):
+        for report in (gone(replace(evidence, status=status)), worker_gone(evidence, 815, status)):
+            assert report.message.endswith(f"was killed by SIGSEGV before it was ready{self.ALSO}")
+            assert report.exit_code == 139
+
+    def test_is_added_to_a_deadline_and_to_an_answer(self, evidence):
+        assert too_slow(evidence, 5.0).message.endswith(self.ALSO)
+        assert answered(evidence, "no weights").message == f"no weights{self.ALSO}"
+
+    def test_is_not_said_on_the_word_of_a_model_alone(self):
+        report = said(EVIDENCE, InitFailed("load", "", "out of memory: it thinks"))
+        assert (report.out_of_memory, report.exit_code) == (False, 3)
+
+    def test_below_a_server_that_goes_on_is_told_with_the_process_that_it_was(self, evidence):
+        report = killed_below(replace(evidence, was_ready=True, stage="load_model"), 815)
+        assert (report.error, report.pid, report.signal, report.stage) == (self.SENTENCE, 815, 9, "")
+        assert killed_below(evidence, None).pid == EVIDENCE.pid
+
+    def test_belongs_to_the_end_of_a_program_in_the_log(self, evidence):
+        assert full_ending(replace(evidence, status=int(signal.SIGKILL))) == f"was killed by SIGKILL, {self.SENTENCE}"
+        assert full_ending(replace(evidence, status=exited(1))) == "exited with status 1"
+        assert full_ending(replace(EVIDENCE, status=int(signal.SIGKILL))) == "was killed by SIGKILL"
 
 
 class TestReportOfADeadline:

@@ -2,55 +2,13 @@
 
 import os
 import signal
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 
 import pytest
 
+from drum_supervisor.supervise.descendants import HIGHEST_PIDFD, Descendants, Kin
 from drum_supervisor.supervise.offspring import Death, Offspring, is_bad, told_deaths
-
-MASTER = 1
-
-
-def exited(status: int) -> int:
-    return status << 8
-
-
-@dataclass
-class Village:
-    """Processes below MASTER: who is whose child, who looks like a worker, who ended how."""
-
-    parents: dict[int, int] = field(default_factory=dict)
-    helpers: set[int] = field(default_factory=set)
-    statuses: dict[int, int | None] = field(default_factory=dict)
-    opened: set[int] = field(default_factory=set)
-    now: float = 0.0
-
-    def born(self, *pids: int, parent: int = MASTER, helper: bool = False) -> None:
-        for pid in pids:
-            self.parents[pid] = parent
-            if helper:
-                self.helpers.add(pid)
-
-    def died(self, pid: int, status: int | None) -> None:
-        del self.parents[pid]
-        self.statuses[pid] = status
-
-    def children(self, pid: int) -> list[int]:
-        return [child for child, parent in self.parents.items() if parent == pid]
-
-    def looks_like_a_worker(self, pid: int, parent: int) -> bool:
-        return pid not in self.helpers
-
-    def open(self, pid: int) -> int:
-        self.opened.add(pid)
-        return pid
-
-    def ended(self, pid: int, pidfd: int) -> int | None:
-        assert pid == pidfd
-        return self.statuses[pid]
-
-    def close(self, pidfd: int) -> None:
-        self.opened.remove(pidfd)
+from tests.unit.village import MASTER, Village, exited
 
 
 @pytest.fixture
@@ -60,13 +18,13 @@ def village() -> Village:
 
 @pytest.fixture
 def offspring(village: Village) -> Offspring:
-    return Offspring(MASTER, lambda: village.now, village)
+    return Offspring(Descendants(MASTER, lambda: village.now, village))
 
 
 def looks(offspring: Offspring, times: int = 3, stderr: str = "") -> list[Death]:
     found: list[Death] = []
     for _ in range(times):
-        offspring.kin.now += 0.1
+        offspring.below.kin.now += 0.1
         found = offspring.look(stderr)
     return found
 
@@ -89,6 +47,23 @@ class TestDeathThatCounts:
         looks(offspring)
         village.born(11)
         assert looks(offspring)[0].seconds == pytest.approx(0.5)
+
+    def test_is_that_of_a_worker_that_takes_a_while_to_be_gone(self, village, offspring):
+        village.born(10)
+        looks(offspring, 1)
+        village.dying.add(10)
+        looks(offspring, 5)
+        village.died(10, int(signal.SIGKILL))
+        village.born(11)
+        assert looks(offspring, 5) == []  # seen once, it may have been about to run another program
+        village.born(12)
+        looks(offspring)
+        village.dying.add(12)
+        looks(offspring)
+        village.died(12, int(signal.SIGKILL))
+        looks(offspring)
+        village.born(13)
+        assert [death.pid for death in looks(offspring)] == [12]
 
     def test_is_seen_behind_a_script_that_started_the_server(self, village, offspring):
         village.born(5, helper=True)
@@ -188,6 +163,23 @@ class TestWordsOfAMaster:
         (death,) = looks(offspring, 2, "Worker (pid:10) exited with code 9.")
         assert death.seconds == pytest.approx(1.0)
 
+    def test_that_say_no_status_are_completed_by_what_was_seen(self, village, offspring):
+        """uvicorn's do not."""
+        village.born(10)
+        looks(offspring)
+        village.died(10, int(signal.SIGKILL))
+        assert [death.status for death in looks(offspring, 2, "Child process [10] died")] == [signal.SIGKILL]
+
+
+def test_descriptors_are_left_for_other_things():
+    with ExitStack() as stack, open(os.devnull) as file:
+        while (fd := os.dup(file.fileno())) < HIGHEST_PIDFD:
+            stack.callback(os.close, fd)
+        stack.callback(os.close, fd)
+        assert Kin().open(os.getpid()) == -1
+        assert os.dup(file.fileno()) == fd + 1
+        stack.callback(os.close, fd + 1)
+
 
 @pytest.mark.parametrize(("status", "bad"), [(exited(0), False), (exited(1), True), (signal.SIGABRT, True)])
 def test_an_end_is_bad_or_not(status, bad):
@@ -199,20 +191,20 @@ def test_real_processes_are_looked_at(tmp_path):
     import socket
 
     with socket.socket():
-        offspring = Offspring(os.getpid(), lambda: 0.0)
+        kin = Kin()
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.read(reading, 1)
             os._exit(7)
-        assert offspring.kin.looks_like_a_worker(pid, os.getpid())
-        pidfd = offspring.kin.open(pid)
+        assert kin.looks_like_a_worker(pid, os.getpid())
+        pidfd = kin.open(pid)
         os.write(writing, b"x")
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert offspring.kin.ended(pid, pidfd) == exited(7)
+        assert kin.ended(pid, pidfd) == exited(7)
         os.waitpid(pid, 0)
-        assert offspring.kin.ended(pid, pidfd) in (exited(7), None)
-        assert pid not in offspring.kin.children(os.getpid())
-        offspring.kin.close(pidfd)
+        assert kin.ended(pid, pidfd) in (exited(7), None)
+        assert pid not in kin.children(os.getpid())
+        kin.close(pidfd)
         for fd in (reading, writing):
             os.close(fd)

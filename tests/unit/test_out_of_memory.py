@@ -2,27 +2,106 @@
 
 import pytest
 
-from drum_supervisor.supervise.out_of_memory import MemoryWatch, OutOfMemory
+from drum_supervisor.cgroup_location import find_groups
+from drum_supervisor.supervise.out_of_memory import KillCounters, OutOfMemory
 from tests.unit.control_groups import MIB, NAMES, PID, lay_out
 
 
 @pytest.mark.parametrize(
-    ("found", "sentence"),
+    ("found", "where"),
     [
-        (OutOfMemory(512 * MIB, 500 * MIB), "killed by the kernel at 500.0 MiB of 512.0 MiB, 3.2 s after start"),
-        (OutOfMemory(512 * MIB, None), "killed by the kernel at 512.0 MiB, 3.2 s after start"),
-        (OutOfMemory(None, 500 * MIB), "killed by the kernel, 3.2 s after start"),
-        (OutOfMemory(), "killed by the kernel, 3.2 s after start"),
+        (OutOfMemory(512 * MIB, 500 * MIB), " at 500.0 MiB of 512.0 MiB"),
+        (OutOfMemory(512 * MIB, None), " at 512.0 MiB"),
+        (OutOfMemory(None, 500 * MIB), ""),
+        (OutOfMemory(), ""),
     ],
 )
-def test_sentence_says_what_is_known(found, sentence):
-    assert found.sentence(3.24) == f"out of memory: {sentence}"
+def test_sentence_says_what_is_known(found, where):
+    assert found.sentence(3.24) == f"out of memory: killed by the kernel{where}, 3.2 s after start"
+    assert found.addition == f"the kernel also killed a process, out of memory{where}"
+
+
+class Recorded:
+    """A recorded tree of control groups, whose counter may rise, and a clock."""
+
+    def __init__(self, name, root):
+        self.now = 100.0
+        self.root = lay_out(name, root)
+        self.counters = KillCounters(lambda: self.now, self.root)
+        group = find_groups(PID, self.root).memory
+        self.file = group and group.directory / ("memory.events" if group.version == 2 else "memory.oom_control")
+
+    def kill(self, times=1):
+        lines = [line.split() for line in self.file.read_text().splitlines()]
+        text = "".join(f"{name} {int(count) + times * (name == 'oom_kill')}\n" for name, count in lines)
+        self.file.write_text(text)
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    return lambda name: Recorded(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_said_when_the_kernel_killed_nobody_meanwhile(name, tmp_path):
-    assert MemoryWatch(PID, lay_out(name, tmp_path)).verdict() is None
+def test_nothing_is_said_when_the_kernel_killed_nobody_meanwhile(recorded, name):
+    tree = recorded(name)
+    assert tree.counters.watch(PID).verdict() is None
+    assert (tree.counters.look(), tree.counters.latest) == (0, None)
+
+
+@pytest.mark.parametrize("name", ["docker_v1", "docker_v2", "hybrid", "kubernetes_v2_host", "systemd_v2_nested"])
+def test_kill_since_the_start_is_told_with_limit_and_peak(recorded, name):
+    tree = recorded(name)
+    watch = tree.counters.watch(PID)
+    tree.kill()
+    found = watch.verdict()
+    assert found is not None
+    assert found.limit_bytes is not None
+
+
+def test_kill_before_the_start_is_not(recorded):
+    tree = recorded("docker_v2")
+    tree.counters.watch(PID)
+    tree.kill()
+    assert tree.counters.watch(PID).verdict() is None
+
+
+def test_kill_is_told_within_the_time_that_is_asked_for(recorded):
+    tree = recorded("docker_v1")
+    watch = tree.counters.watch(PID)
+    tree.kill()
+    watch.counter.look()
+    tree.now += 30.0
+    assert watch.verdict(within=30.0)
+    assert watch.verdict(within=29.0) is None
+    assert watch.verdict()
+
+
+def test_kills_are_counted_once_for_all_programs_of_a_group(recorded):
+    tree = recorded("docker_v2")
+    watches = [tree.counters.watch(PID) for _ in range(3)]
+    tree.kill(2)
+    assert tree.counters.look() == 2
+    tree.now += 5.0
+    tree.kill()
+    assert all(watch.verdict() for watch in watches)
+    assert tree.counters.look() == 3
+    assert tree.counters.latest.last_at == 105.0
+
+
+def test_file_that_cannot_be_read_for_a_while_changes_nothing(recorded):
+    tree = recorded("docker_v2")
+    watch = tree.counters.watch(PID)
+    text = tree.file.read_text()
+    tree.file.unlink()
+    assert watch.verdict() is None
+    tree.file.write_text(text)
+    assert watch.verdict() is None
+    tree.kill()
+    assert watch.verdict()
 
 
 def test_process_without_control_groups_has_no_verdict(tmp_path):
-    assert MemoryWatch(PID, tmp_path).verdict() is None
+    counters = KillCounters(lambda: 0.0, tmp_path)
+    assert counters.watch(PID).verdict() is None
+    assert not counters.watch(PID).counter.is_told

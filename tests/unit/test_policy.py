@@ -48,6 +48,7 @@ from drum_supervisor.supervise.history import (
     TtlOver,
     Unresponsive,
     WorkerDue,
+    WorkerKilled,
 )
 from drum_supervisor.supervise.policy import decide
 from drum_supervisor.supervise.state import Limits, State, attempts_left
@@ -58,6 +59,7 @@ BAD = FailureReport(Cause.INIT_FAILED, "bad weights", type="ValueError")
 WORSE = FailureReport(Cause.INIT_FAILED, "no weights", type="KeyError")
 SEGFAULT = FailureReport(Cause.INIT_FAILED, "killed by SIGSEGV", signal=11)
 HANGS = FailureReport(Cause.INIT_FAILED, "did not answer GET /x within 5 s, 3 times in a row")
+TOO_LARGE = FailureReport(Cause.INIT_FAILED, "out of memory: killed by the kernel", signal=9, out_of_memory=True)
 LATE = FailureReport(Cause.STARTUP_TIMEOUT, "not ready within 600 s")
 
 DEADLINE = Plan(Alarm.DEADLINE, 600.0)
@@ -591,6 +593,53 @@ class TestUnresponsive:
         assert (story(Unresponsive, HANGS), story.state) == ([], before)
 
 
+class TestWorkersOfItsOwnThatAreKilled:
+    """A master starts a worker again that the kernel has killed, and goes on for ever."""
+
+    def test_count_and_need_no_answer_up_to_the_limit(self):
+        story = serving(max_restarts=2)
+        assert [story(WorkerKilled, TOO_LARGE) for _ in range(2)] == [[], []]
+        assert (story.phase, story.state.ready, story.state.report) == (SERVING, {1}, None)
+        assert (len(story.state.crashes), story.state.crash_restarts) == (2, 0)
+
+    def test_once_too_often_are_a_failure_with_the_true_reason(self):
+        story = serving(max_restarts=1, max_retries=1)
+        story(WorkerKilled, TOO_LARGE)
+        dying = replace(TOO_LARGE, cause=Cause.KEPT_DYING)
+        failing = [NO_DEADLINE, NO_RESTART, StopWorker(1), KeepReport(dying), StartErrorServer()]
+        assert story(WorkerKilled, TOO_LARGE) == [*failing, RETRY_10_S]
+        assert (story.phase, story.state.report) == (FAILED, dying)
+
+    def test_count_with_the_crashes_of_the_server_itself(self):
+        story = serving(max_restarts=1)
+        story(WorkerKilled, TOO_LARGE)
+        story(Exited, SEGFAULT)
+        assert story.phase is FAILED
+
+    def test_before_the_window_do_not_count(self):
+        story = serving(max_restarts=1)
+        for _ in range(20):
+            story(WorkerKilled, TOO_LARGE)
+            story.wait(60.0)
+        assert story.phase is SERVING
+
+    def test_are_told_as_the_signal_where_no_restart_is_allowed(self):
+        story = serving(max_restarts=0, error_server=False)
+        assert story(WorkerKilled, TOO_LARGE)[-1] == StopAll()
+        assert (story.state.report.cause, story.state.exit_code) == (Cause.DIED, 137)
+
+    def test_of_one_server_leave_another_one_serving(self):
+        story = serving(workers=2, max_restarts=0)
+        assert story(WorkerKilled, TOO_LARGE, 2) == [StopWorker(2)]
+        assert (story.phase, story.state.ready, story.state.report) == (SERVING, {1}, TOO_LARGE)
+
+    def test_are_no_news_of_a_server_that_is_not_ready(self):
+        story = serving(workers=2, max_restarts=0)
+        story(RestartRequested, 2)
+        assert story(WorkerKilled, TOO_LARGE, 2) == []
+        assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {1}, {2})
+
+
 class TestRetries:
     def retry(self, story: Story, event: Callable[..., Event] = InitFailed, report: FailureReport = BAD) -> list[float]:
         """Let a retry come and fail; return when the next ones are planned."""
@@ -858,7 +907,7 @@ class TestExhaustive:
         assert isinstance(actions, list)
 
     def test_there_are_all_the_events_that_this_test_thinks_of(self):
-        assert len(EVENTS) == 15
+        assert len(EVENTS) == 16
 
     @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
     def test_a_stopping_supervisor_only_kills_or_ends(self, kind):
@@ -957,6 +1006,7 @@ class World:
         for worker in sorted(self.running):
             found += [Exited(now, report, worker), InitFailed(now, report, worker)]
             found += [Ready(now, worker)] * 3 if worker in state.coming else []
+            found.append(WorkerKilled(now, TOO_LARGE, worker))
         if state.ready:
             found.append(Unresponsive(now, HANGS))
         if self.error_server:

@@ -96,6 +96,21 @@ class TestProgramOf:
         assert tree.program_of(NOBODY_THERE) == ""
 
 
+class TestLooksLikeAWorker:
+    def test_is_not_known_of_one_that_is_gone(self):
+        assert tree.looks_like_a_worker(NOBODY_THERE, os.getpid()) is None
+
+    def test_is_not_known_of_one_that_is_dead_already(self, family):
+        process = family.start("exit")
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert tree.looks_like_a_worker(process.pid, os.getpid()) is None
+
+    def test_is_false_for_another_program(self, family):
+        process = family.start("echo up; read line")
+        family.line(process)
+        assert tree.looks_like_a_worker(process.pid, os.getpid()) is False
+
+
 class TestIsZombie:
     def test_is_false_for_the_living(self):
         assert not tree.is_zombie(os.getpid())

@@ -1,0 +1,291 @@
+"""Kills below servers that go on: who counts as the victim, in families of processes that a table describes."""
+
+import signal
+from dataclasses import dataclass, field
+
+import pytest
+
+from drum_supervisor.cgroup_location import Group, Groups
+from drum_supervisor.supervise.descendants import Descendants
+from drum_supervisor.supervise.fleet import Seen
+from drum_supervisor.supervise.memory_kills import LOOK_EVERY, PATIENCE, WALKING, MemoryKills, Victim
+from drum_supervisor.supervise.out_of_memory import KillCounter, MemoryWatch
+from drum_supervisor.supervise.programs import Program
+from drum_supervisor.supervise.running import Run
+from drum_supervisor.supervise.timers import Timers
+from tests.unit.village import MASTER, Village, exited
+
+KILLED = int(signal.SIGKILL)
+
+
+@dataclass
+class Watched:
+    """A control group of version 2, runs in it, and what becomes of the processes below each."""
+
+    directory: object
+    now: float = 0.0
+    found: list[tuple[str, Victim]] = field(default_factory=list)
+    villages: dict[int, Village] = field(default_factory=dict)
+    kills: int = 0
+    counts: bool = True
+
+    def __post_init__(self) -> None:
+        self.write()
+        self.counter = KillCounter(Groups(memory=Group(self.directory, self.directory, 2)), self.clock)
+        self.timers = Timers(self.clock)
+        self.watched = MemoryKills(self.timers, self.on_kill, self.below)
+
+    def clock(self) -> float:
+        return self.now
+
+    def count(self, kills: int = 1) -> None:
+        """Let the kernel count kills."""
+        self.kills += kills
+        self.write()
+
+    def write(self) -> None:
+        if self.counts:
+            (self.directory / "memory.events").write_text(f"oom {self.kills}\noom_kill {self.kills}\n")
+
+    def on_kill(self, seen: Seen, victim: Victim) -> None:
+        self.found.append((seen.run.program.name, victim))
+
+    def below(self, pid: int, clock) -> Descendants:
+        return Descendants(pid, clock, self.villages[pid])
+
+    def run(self, pid: int = MASTER) -> Seen:
+        self.villages[pid] = Village()
+        seen = Seen(Run(Program(f"server-{pid}", "server", ("x",), 1), 0.0, 0.0, pid=pid), 1)
+        seen.memory = MemoryWatch(self.counter)
+        self.watched.add(seen)
+        return seen
+
+    def kill(self, village: Village, *pids: int, status: int | None = KILLED) -> None:
+        """Let the kernel count a kill for each, and each be gone."""
+        self.count(len(pids))
+        for pid in pids:
+            village.died(pid, status)
+
+    def look(self, times: int = 1) -> list[Victim]:
+        before = len(self.found)
+        for _ in range(times):
+            self.now += LOOK_EVERY
+            self.timers.ring()
+        return [victim for _, victim in self.found[before:]]
+
+
+@pytest.fixture
+def group(tmp_path) -> Watched:
+    return Watched(tmp_path)
+
+
+@pytest.fixture
+def seen(group: Watched) -> Seen:
+    return group.run()
+
+
+@pytest.fixture
+def village(group: Watched, seen: Seen) -> Village:
+    village = group.villages[MASTER]
+    village.born(10, 11)
+    group.look(2)
+    return village
+
+
+class TestVictim:
+    def test_is_the_worker_that_is_gone(self, group, village):
+        group.kill(village, 10)
+        assert group.look() == [Victim(10, serves=True, is_sure=True)]
+        assert group.look(20) == []
+
+    def test_may_be_one_that_was_started_just_before(self, group, village):
+        village.born(12)
+        group.look()
+        group.kill(village, 12)
+        assert [victim.pid for victim in group.look()] == [12]
+
+    def test_is_a_helper_that_does_not_serve(self, group, village):
+        village.born(20, parent=10, helper=True)
+        group.look()
+        group.kill(village, 20)
+        assert group.look() == [Victim(20, serves=False, is_sure=True)]
+
+    def test_does_not_serve_when_a_worker_has_forked_it_for_itself(self, group, village):
+        village.born(20, parent=10)
+        group.look()
+        group.kill(village, 20)
+        assert group.look() == [Victim(20, serves=False, is_sure=True)]
+
+    def test_serves_behind_a_script_that_started_the_server(self, group, village):
+        village.born(5, helper=True)
+        village.born(30, parent=5)
+        group.look()
+        group.kill(village, 30)
+        assert group.look() == [Victim(30, serves=True, is_sure=True)]
+
+    def test_is_a_worker_also_when_it_was_about_to_be_gone_at_the_second_look(self, group, village):
+        village.born(12)
+        group.look()
+        village.dying.add(12)
+        group.count()
+        assert group.look() == []
+        village.died(12, KILLED)
+        assert group.look() == [Victim(12, serves=True, is_sure=True)]
+
+    @pytest.mark.parametrize("told", [True, False])
+    def test_that_was_seen_only_when_it_was_about_to_be_gone_serves_if_its_master_says_so(
+        self, group, village, seen, told
+    ):
+        village.born(12)
+        village.dying.add(12)
+        group.count()
+        assert group.look() == []
+        village.died(12, KILLED)
+        seen.run.tail.add(b"INFO:     Child process [12] died\n" * told)
+        assert group.look() == [Victim(12, serves=told, is_sure=True)]
+
+    def test_are_all_that_were_killed(self, group, village):
+        group.kill(village, 10, 11)
+        assert {victim.pid for victim in group.look()} == {10, 11}
+
+    def test_may_need_a_while_to_be_gone(self, group, village):
+        group.count()
+        assert group.look(3) == []
+        village.died(11, KILLED)
+        assert [victim.pid for victim in group.look()] == [11]
+
+    def test_is_none_when_the_kernel_has_not_killed(self, group, village):
+        village.died(10, KILLED)
+        assert group.look(10) == []
+
+    def test_is_not_one_that_was_gone_before(self, group, village):
+        village.died(10, KILLED)
+        group.look()
+        group.kill(village, 11)
+        assert [victim.pid for victim in group.look()] == [11]
+
+    @pytest.mark.parametrize("status", [exited(0), exited(1), int(signal.SIGTERM), int(signal.SIGSEGV)])
+    def test_is_not_one_that_ended_otherwise(self, group, village, status):
+        village.died(10, status)
+        group.kill(village, 11)
+        assert [victim.pid for victim in group.look()] == [11]
+
+
+class TestOnKernelsThatDoNotTellHowAProcessEnded:
+    def test_who_is_gone_is_the_victim(self, group, village):
+        group.kill(village, 10, status=None)
+        assert group.look() == [Victim(10, serves=True, is_sure=False)]
+
+    def test_workers_come_before_helpers(self, group, village):
+        village.born(20, parent=10, helper=True)
+        group.look()
+        village.died(20, None)
+        group.kill(village, 11, status=None)
+        assert [victim.pid for victim in group.look()] == [11]
+
+    def test_words_of_the_master_come_first(self, group, village, seen):
+        village.died(10, None)
+        group.kill(village, 11, status=None)
+        seen.run.tail.add(b"[ERROR] Worker (pid:11) was sent SIGKILL! Perhaps out of memory?\n")
+        assert group.look() == [Victim(11, serves=True, is_sure=True)]
+
+
+class TestWhoWasNeverSeen:
+    def test_is_known_from_the_words_of_the_master(self, group, village, seen):
+        group.count()
+        seen.run.tail.add(b"[ERROR] Worker (pid:77) was sent SIGKILL! Perhaps out of memory?\n")
+        assert group.look() == [Victim(77, serves=True, is_sure=True)]
+
+    def test_is_told_once(self, group, village, seen):
+        group.count()
+        seen.run.tail.add(b"INFO:     Child process [77] died\n")
+        assert group.look() == [Victim(77, serves=True, is_sure=False)]
+        group.kill(village, 10)
+        assert [victim.pid for victim in group.look()] == [10]
+
+    def test_was_somebody_in_the_control_group_when_nothing_is_found_in_time(self, group, village):
+        group.count(2)
+        assert group.look(int(PATIENCE)) == []
+        assert group.look() == [Victim(), Victim()]
+        assert group.look(20) == []
+
+    def test_does_not_wait_for_ever_while_others_are_killed(self, group, village):
+        group.count()
+        for number in range(int(PATIENCE) + 1):
+            village.born(100 + number)
+            group.look()
+            group.kill(village, 100 + number)
+        assert Victim() in [victim for _, victim in group.found]
+
+
+class TestRunsOfAGroup:
+    def test_are_told_apart(self, group, village):
+        group.run(2)
+        group.villages[2].born(50, parent=2)
+        group.look()
+        group.kill(group.villages[2], 50)
+        group.look()
+        assert group.found == [("server-2", Victim(50, serves=True, is_sure=True))]
+
+    def test_that_ended_explain_what_was_killed(self, group, village, seen):
+        group.count()
+        seen.run.status = KILLED
+        group.run(2)
+        assert group.look(20) == []
+
+    @pytest.mark.parametrize("end", ["settled", "stop_asked"])
+    def test_that_failed_or_are_stopped_are_watched_no_more(self, group, village, seen, end):
+        setattr(seen if end == "settled" else seen.run, end, True)
+        group.kill(village, 10)
+        assert group.look(20) == []
+        assert village.opened == set()
+
+    def test_are_watched_again_after_a_failure(self, group, village, seen):
+        seen.settled = True
+        group.kill(village, 10)
+        group.look()
+        group.run(2)
+        group.villages[2].born(50, parent=2)
+        group.look()
+        group.kill(group.villages[2], 50)
+        assert [victim.pid for victim in group.look()] == [50]
+
+    def test_that_are_gone_leave_the_counter_watched(self, group, village, seen):
+        """`status` tells when the last kill was."""
+        seen.settled = True
+        group.look()
+        group.count()
+        group.look()
+        assert group.counter.last_at == group.now
+
+
+def test_nothing_is_watched_where_the_kernel_does_not_tell(tmp_path):
+    group = Watched(tmp_path, counts=False)
+    group.run()
+    assert group.timers.seconds_left() == float("inf")
+
+
+def test_trees_that_take_long_to_walk_through_are_walked_through_less_often(group, seen):
+    village = group.villages[MASTER]
+    walks: list[float] = []
+
+    def slow(pid: int) -> list[int]:
+        walks.append(group.now)
+        group.now += 10.0 * WALKING
+        return []
+
+    village.children = slow
+    group.look(25)
+    assert len(walks) == 3
+
+
+@pytest.mark.parametrize(
+    ("victim", "words"),
+    [
+        (Victim(7, serves=True), "worker 7 of model-server (pid 5)"),
+        (Victim(7), "process 7 below model-server (pid 5)"),
+        (Victim(), "a process in the control group of model-server (pid 5)"),
+    ],
+)
+def test_victim_has_a_name(victim, words):
+    assert victim.of("model-server (pid 5)") == words

@@ -1,0 +1,48 @@
+"""Processes that a table describes, for tests of who watches them."""
+
+from dataclasses import dataclass, field
+
+MASTER = 1
+
+
+def exited(status: int) -> int:
+    return status << 8
+
+
+@dataclass
+class Village:
+    """Processes below MASTER: who is whose child, who looks like a worker, who is about to be gone, who ended how."""
+
+    parents: dict[int, int] = field(default_factory=dict)
+    helpers: set[int] = field(default_factory=set)
+    dying: set[int] = field(default_factory=set)
+    statuses: dict[int, int | None] = field(default_factory=dict)
+    opened: set[int] = field(default_factory=set)
+    now: float = 0.0
+
+    def born(self, *pids: int, parent: int = MASTER, helper: bool = False) -> None:
+        for pid in pids:
+            self.parents[pid] = parent
+            if helper:
+                self.helpers.add(pid)
+
+    def died(self, pid: int, status: int | None) -> None:
+        del self.parents[pid]
+        self.statuses[pid] = status
+
+    def children(self, pid: int) -> list[int]:
+        return [child for child, parent in self.parents.items() if parent == pid]
+
+    def looks_like_a_worker(self, pid: int, parent: int) -> bool | None:
+        return None if pid in self.dying else pid not in self.helpers
+
+    def open(self, pid: int) -> int:
+        self.opened.add(pid)
+        return pid
+
+    def ended(self, pid: int, pidfd: int) -> int | None:
+        assert pid == pidfd
+        return self.statuses[pid]
+
+    def close(self, pidfd: int) -> None:
+        self.opened.remove(pidfd)
