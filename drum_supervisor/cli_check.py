@@ -23,8 +23,9 @@ from drum_supervisor.cli_settings import as_arguments, chosen, settings_options
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure import FailureReport, read_failure
 from drum_supervisor.contract.listener import Address, parse_address
+from drum_supervisor.convert import size
 from drum_supervisor.declaration import Value
-from drum_supervisor.display import duration, failure_text, size
+from drum_supervisor.display import duration, failure_text
 from drum_supervisor.settings import Settings, resolve
 
 PING_SECONDS = 30.0

@@ -74,15 +74,21 @@ def failure_command(run_dir: str | None, as_json: bool) -> int:
 @click.command("restart")
 @run_dir_option
 @click.option("--worker", type=click.IntRange(min=1), metavar="N", help="Replace this worker only.")
+@click.option("--overlap", is_flag=True, help="Start the new one, wait until it is ready, then stop the old one.")
+@click.option("--force", is_flag=True, help="Overlap also where two copies may not fit into the memory limit.")
 @timeout_option
 @click.option("--no-wait", is_flag=True, help="Do not wait for the new workers.")
-def restart_command(run_dir: str | None, worker: int | None, timeout: float | None, no_wait: bool) -> int:
-    """Replace the workers: stop the old, start the new; connections wait meanwhile, none is refused.
+def restart_command(
+    run_dir: str | None, worker: int | None, overlap: bool, force: bool, timeout: float | None, no_wait: bool
+) -> int:
+    """Replace the workers, one after the other; no connection is refused.
 
-    After a failure this is one more attempt to initialize. Exit code: 0 serving again, 3 it failed, 1 not yet.
+    Each old one stops when it has answered what it has accepted, then the new one starts. A single one leaves
+    connections waiting meanwhile, which --overlap avoids: if the new one fails, the old one stays. After a failure
+    this is one more attempt to initialize. Exit code: 0 serving again, 3 it failed, 1 not yet.
     """
     client = client_of(run_dir)
-    ticket = client.restart(worker or 0)
+    ticket = client.restart(worker or 0, overlap, force)
     if no_wait:
         click.echo("Restart requested.")
         return 0
@@ -134,22 +140,32 @@ def _await_restart(client: "Client", ticket: int, timeout: float | None) -> int:
         left = PROGRESS_EVERY if timeout is None else min(PROGRESS_EVERY, timeout - passed)
         newer = client.wait(status["serial"], left)
         if newer["serial"] == status["serial"]:
-            stage = f", stage {newer['stage']}" if newer["stage"] else ""
-            click.echo(f"{newer['phase']}{stage}, {time.monotonic() - began:.0f} s ...", err=True)
+            click.echo(f"{_progress(newer)}, {time.monotonic() - began:.0f} s ...", err=True)
         status = newer
     return _restart_result(status, time.monotonic() - began)
 
 
+def _progress(status: dict[str, Any]) -> str:
+    if status["phase"] == "serving":
+        return f"serving, {status['replacing']} of {status['workers']} workers to be replaced"
+    return f"{status['phase']}, stage {status['stage']}" if status["stage"] else str(status["phase"])
+
+
 def _is_settled(status: dict[str, Any], ticket: int) -> bool:
     begun = status["restarts"]["request"] >= ticket
-    return bool(begun and not status["workers_coming"] and status["phase"] in ("serving", "failed", "stopping"))
+    if not begun or status["phase"] not in ("serving", "failed", "stopping"):
+        return False
+    return bool(status["restart_failure"]) or not (status["workers_coming"] or status["replacing"])
 
 
 def _restart_result(status: dict[str, Any], seconds: float) -> int:
+    ready = f"{status['workers_ready']} of {status['workers']} workers ready"
+    if status["phase"] == "serving" and status["restart_failure"]:
+        error = status["restart_failure"]["error"]
+        click.echo(f"The restart failed after {seconds:.1f} s: {error}\nStill serving: {ready}.", err=True)
+        return ExitCode.INIT_FAILED
     if status["phase"] == "serving":
-        click.echo(
-            f"Serving again after {seconds:.1f} s: {status['workers_ready']} of {status['workers']} workers ready."
-        )
+        click.echo(f"Serving again after {seconds:.1f} s: {ready}.")
         return 0
     error = status["failure"]["error"] if status["failure"] else "the supervisor is stopping"
     click.echo(f"The restart failed after {seconds:.1f} s: {error}", err=True)

@@ -1,4 +1,7 @@
-"""Reading values that people write: each function takes the text and raises ValueError with what is accepted."""
+"""Reading values that people write: each function takes the text and raises ValueError with what is accepted.
+
+And writing sizes for them.
+"""
 
 import math
 import re
@@ -115,3 +118,8 @@ def url_prefix(value: str) -> str:
     if any(c.isspace() or c in "?#%{}<>" for c in stripped):
         raise ValueError("give a plain path like /v1/models/a")
     return f"/{stripped}" if stripped else ""
+
+
+def size(number: int) -> str:
+    """Return bytes as `12.3 MiB`."""
+    return f"{number / 1024**2:.1f} MiB" if number < 1024**3 else f"{number / 1024**3:.2f} GiB"

@@ -5,6 +5,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from drum_supervisor.contract.failure import FailureReport
+from drum_supervisor.convert import size
 
 
 def status_text(status: dict[str, Any], now: float) -> str:
@@ -99,8 +100,3 @@ def duration(seconds: float) -> str:
         if seconds < unit * 60 or name == "d":
             return f"{seconds // unit:.0f} {name} {seconds % unit // below:.0f} {smaller}"
     raise AssertionError("unreachable")
-
-
-def size(number: int) -> str:
-    """Return bytes as `12.3 MiB`."""
-    return f"{number / 1024**2:.1f} MiB" if number < 1024**3 else f"{number / 1024**3:.2f} GiB"

@@ -15,6 +15,8 @@ from drum_supervisor.contract.exits import DrumSupervisorError
 
 REPORT_FD = 4
 REPORT_FD_VARIABLE = "DRUM_SUPERVISOR_REPORT_FD"
+PROGRAM_VARIABLE = "DRUM_SUPERVISOR_PROGRAM"
+"""Says in each process which program it belongs to, also when it has left that program's tree."""
 MAX_LINE = 32 * 1024
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep

@@ -31,7 +31,9 @@ class Controlled(Protocol):
 
     def output(self, position: int) -> list[Piece]: ...
 
-    def restart(self, worker: int | None) -> None: ...
+    def restart_refused(self, overlap: bool, force: bool) -> str: ...
+
+    def restart(self, worker: int | None, overlap: bool) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -85,10 +87,12 @@ class DrumNamespace:
         answer.delay = 0.005  # type: ignore[attr-defined]  # see `wait`
         return answer
 
-    def restart(self, worker: int) -> int:
+    def restart(self, worker: int, overlap: bool = False, force: bool = False) -> int:
         """Replace the workers, or one of them
 
-        @param int worker    Which worker; 0 for all
+        @param int worker       Which worker; 0 for all
+        @param boolean overlap  Start each new one before the old one stops
+        @param boolean force    Overlap also where two copies may not fit into the memory limit
         @return int result   The number that status.restarts.request will have when this is under way
         """
         status = self._controlled.status()
@@ -96,7 +100,9 @@ class DrumNamespace:
             raise RPCError(Faults.BAD_NAME, f"there is no worker {worker}: there are {status['workers']}")
         if status["phase"] == "stopping":
             raise RPCError(Faults.SHUTDOWN_STATE, "the supervisor is stopping")
-        self._controlled.restart(worker or None)
+        if refusal := self._controlled.restart_refused(bool(overlap), bool(force)):
+            raise RPCError(Faults.FAILED, refusal)
+        self._controlled.restart(worker or None, bool(overlap))
         return int(status["restarts"]["request"]) + 1
 
     def stop(self) -> int:
@@ -158,9 +164,9 @@ class Client:
         ]
         return answer["next"], pieces
 
-    def restart(self, worker: int = 0) -> int:
+    def restart(self, worker: int = 0, overlap: bool = False, force: bool = False) -> int:
         """Ask for a restart; return the number of requested restarts that the status will show."""
-        return int(self._call("drum.restart", worker))
+        return int(self._call("drum.restart", worker, overlap, force))
 
     def stop(self) -> int:
         """Ask the supervisor to end; return its pid."""

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure import Cause, FailureReport
+from drum_supervisor.supervise import rolls
 from drum_supervisor.supervise.history import (
     Action,
     Alarm,
@@ -16,6 +17,7 @@ from drum_supervisor.supervise.history import (
     Event,
     Exit,
     Exited,
+    Gone,
     InitFailed,
     KeepReport,
     KillAll,
@@ -38,7 +40,7 @@ from drum_supervisor.supervise.history import (
     WorkerDue,
     WorkerKilled,
 )
-from drum_supervisor.supervise.state import Limits, State
+from drum_supervisor.supervise.state import Limits, State, place_of, side_of, workers_of
 
 LONGEST_RETRY_INTERVAL = 300.0
 LONGEST_RESTART_DELAY = 30.0
@@ -61,18 +63,20 @@ def ready_first(state: State, event: Ready, limits: Limits) -> Decision:
     if event.worker not in state.coming:  # it has failed meanwhile
         return state, []
     came_back = state.phase is Phase.RETRYING
-    arrived = replace(_arrived(state, event.worker, limits), phase=Phase.SERVING, attempt=1, retries=0)
-    serving, restarts = _bring_back(arrived, event.at, limits)
+    up = replace(_there(state, event.worker), phase=Phase.SERVING, attempt=1, retries=0)
+    brought, restarts = _bring_back(up, event.at, limits)
+    serving, replacing = _go_on(brought, event.worker, limits)
     actions: list[Action] = [Cancel(Alarm.END), StopErrorServer()] if came_back else []
     if not came_back and limits.stand_in:
         actions.append(StopStandIn())
-    return serving, [*actions, *restarts] if serving.coming else [*actions, Cancel(Alarm.DEADLINE)]
+    actions += [*restarts, *replacing]
+    return (serving, [*actions, *_no_deadline(serving)]) if serving.ready else _still_up(serving, actions, limits)
 
 
 def _bring_back(state: State, at: float, limits: Limits) -> Decision:
     """Workers that failed while another one became ready are started again like those that crash."""
     actions: list[Action] = []
-    for worker in sorted(limits.all_workers - state.ready - state.coming):
+    for worker in sorted(workers_of(state, limits) - state.ready - state.coming):
         crashes = (*_recent(state, at, limits), at)
         if len(crashes) > limits.max_restarts:
             return state, actions
@@ -90,18 +94,30 @@ def _recent(state: State, at: float, limits: Limits) -> tuple[float, ...]:
 def ready_more(state: State, event: Ready, limits: Limits) -> Decision:
     if event.worker not in state.coming:
         return state, []
-    arrived = _arrived(state, event.worker, limits)
-    return arrived, ([] if arrived.coming else [Cancel(Alarm.DEADLINE)])
+    serving, replacing = _go_on(_there(state, event.worker), event.worker, limits)
+    if replacing:
+        return _still_up(serving, replacing, limits)
+    return serving, _no_deadline(serving)
 
 
-def _arrived(state: State, worker: int, limits: Limits) -> State:
-    ready, coming = state.ready | {worker}, state.coming - {worker}
-    complete = ready | coming == limits.all_workers
-    return replace(state, ready=ready, coming=coming, report=None if complete else state.report)
+def _there(state: State, worker: int) -> State:
+    return replace(state, ready=state.ready | {worker}, coming=state.coming - {worker})
+
+
+def _go_on(state: State, worker: int, limits: Limits) -> Decision:
+    """A worker is there; if others are to be replaced, it may be the next one's turn."""
+    serving, actions = rolls.arrived(state, worker, limits)
+    is_complete = serving.ready | serving.coming >= workers_of(serving, limits)
+    return replace(serving, report=None if is_complete else serving.report), actions
+
+
+def _no_deadline(state: State) -> list[Action]:
+    return [] if state.coming else [Cancel(Alarm.DEADLINE)]
 
 
 def init_lost(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
     """A worker will not become ready; the others may."""
+    state = _not_replaced(state, event)
     others = replace(state, coming=state.coming - {event.worker}, ready=state.ready - {event.worker})
     if others.coming:
         return replace(others, report=event.report), [StopWorker(event.worker)]
@@ -117,13 +133,31 @@ def ready_too_soon(state: State, event: ReadyTooSoon, limits: Limits) -> Decisio
 
 
 def crashed(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
-    """A worker died while the service was up."""
-    return _lost(state, frozenset({event.worker}), event, limits)
+    """A worker died while the service was up; one that cannot replace another leaves that in its place."""
+    if (kept := rolls.successor_failed(state, event.worker, event.report)) is not None:
+        return kept[0], [*kept[1], *_no_deadline(kept[0])]
+    if (succeeded := rolls.predecessor_lost(state, event.worker, limits)) is not None:
+        return _still_up(_crash_counted(succeeded, event, limits), [StopWorker(event.worker)], limits)
+    return _lost(_not_replaced(state, event), frozenset({event.worker}), event, limits)
+
+
+def _not_replaced(state: State, event: InitFailed | ReadyTooSoon | Exited) -> State:
+    """Where a worker cannot be replaced, no others are."""
+    is_new = state.roll is not None and state.roll.new == event.worker
+    return rolls.dropped(state, event.report)[0] if is_new else state
+
+
+def _crash_counted(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> State:
+    return replace(
+        state, crashes=(*_recent(state, event.at, limits), event.at), crash_restarts=state.crash_restarts + 1
+    )
 
 
 def unresponsive(state: State, event: Unresponsive, limits: Limits) -> Decision:
-    """Whoever is ready does not answer: one crash, of all of them."""
-    return _lost(state, state.ready, event, limits)
+    """Whoever is ready does not answer: one crash, of all of them; a successor of one of them is dropped."""
+    alone, dropped = rolls.dropped(state, event.report)
+    lost, actions = _lost(alone, alone.ready, event, limits)
+    return lost, [*dropped, *actions]
 
 
 def killed_below(state: State, event: WorkerKilled, limits: Limits) -> Decision:
@@ -132,7 +166,9 @@ def killed_below(state: State, event: WorkerKilled, limits: Limits) -> Decision:
     if event.worker not in state.ready or len(counted.crashes) <= limits.max_restarts:
         return counted, []
     lost = frozenset({event.worker})
-    return _gave_up(replace(counted, ready=state.ready - lost), lost, event, limits)
+    alone, dropped = rolls.dropped(counted, event.report)
+    given_up, actions = _gave_up(replace(alone, ready=alone.ready - lost), lost, event, limits)
+    return given_up, [*dropped, *actions]
 
 
 _Loss: TypeAlias = InitFailed | ReadyTooSoon | Exited | Unresponsive | WorkerKilled
@@ -157,7 +193,8 @@ def restart_delay(crashes: int) -> float:
 
 def _gave_up(state: State, workers: frozenset[int], event: _Loss, limits: Limits) -> Decision:
     if state.ready or state.coming:
-        return _still_up(replace(state, report=event.report), _stop_workers(workers), limits)
+        alone, dropped = rolls.dropped(replace(state, report=event.report))
+        return _still_up(alone, [*_stop_workers(workers), *dropped], limits)
     cause = Cause.KEPT_DYING if limits.max_restarts else Cause.DIED
     return _fail(state, replace(event.report, cause=cause), limits)
 
@@ -176,9 +213,10 @@ def too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
 
 def some_too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
     """The service is up, but not with all its workers: what is not ready yet is given up."""
-    late = state.coming
-    given_up = replace(state, coming=frozenset(), report=event.report if late else state.report)
-    return given_up, [Cancel(Alarm.WORKER), *_stop_workers(late)]
+    kept, dropped = rolls.dropped(state, event.report)
+    late = kept.coming
+    given_up = replace(kept, coming=frozenset(), report=event.report if late else kept.report)
+    return given_up, [Cancel(Alarm.WORKER), *dropped, *_stop_workers(late)]
 
 
 def restart_worker(state: State, event: WorkerDue, limits: Limits) -> Decision:
@@ -193,19 +231,30 @@ def retry_requested(state: State, event: RestartRequested, limits: Limits) -> De
     return _retry(replace(state, retries=0, requested_restarts=state.requested_restarts + 1), limits)
 
 
+def replace_serving(state: State, event: RestartRequested, limits: Limits) -> Decision:
+    """One after the other, so that the service stays up where it can."""
+    return _still_up(*rolls.begin(state, event, limits), limits)
+
+
+def worker_gone(state: State, event: Gone, limits: Limits) -> Decision:
+    """Where its successor serves, it is the next one's turn."""
+    going_on, actions = rolls.gone(state, event.worker, limits)
+    return _still_up(going_on, actions, limits) if actions else (going_on, [])
+
+
 def replace_workers(state: State, event: RestartRequested, limits: Limits) -> Decision:
-    """Stop old, start new; the engine starts a worker when its predecessor is gone."""
-    workers = limits.all_workers if event.worker is None else frozenset({event.worker})
-    stopped = _stop_workers(workers)
+    """Nobody serves: stop all, start all; the engine starts a worker when its predecessor is gone."""
+    only = {side_of(place_of(event.worker, limits), state, limits)} if event.worker else None
+    workers = workers_of(state, limits) if only is None else frozenset(only)
+    stopped, dropped = rolls.dropped(state)
     changed = replace(
-        state,
-        ready=state.ready - workers,
-        coming=state.coming | workers,
+        stopped,
+        ready=stopped.ready - workers,
+        coming=stopped.coming | workers,
         requested_restarts=state.requested_restarts + 1,
+        restart_failure=None,
     )
-    if state.phase is Phase.SERVING:
-        return _still_up(changed, [*stopped, *_start(workers)], limits)
-    return changed, [*stopped, *_start(workers), _deadline(limits)]
+    return changed, [*dropped, *_stop_workers(workers), *_start(workers), _deadline(limits)]
 
 
 def error_server_exited(state: State, event: ErrorServerExited, limits: Limits) -> Decision:
@@ -244,8 +293,8 @@ def nothing(state: State, event: Event, limits: Limits) -> Decision:
 
 def _fail(state: State, report: FailureReport, limits: Limits) -> Decision:
     """No worker is ready and none is coming."""
-    stopped = _stop_workers(limits.all_workers)
-    failed = replace(state, phase=Phase.FAILED, ready=frozenset(), coming=frozenset(), report=report)
+    stopped = _stop_workers(rolls.involved(state, limits))
+    failed = replace(state, phase=Phase.FAILED, ready=frozenset(), coming=frozenset(), report=report, roll=None)
     actions = [Cancel(Alarm.DEADLINE), Cancel(Alarm.WORKER), *stopped, KeepReport(report)]
     if not limits.error_server:
         return _stop(failed, report.exit_code, actions)
@@ -266,13 +315,13 @@ def retry_delay(retries: int, limits: Limits) -> float:
 
 def _retry(state: State, limits: Limits) -> Decision:
     attempt = state.attempt + 1
-    retrying = replace(state, phase=Phase.RETRYING, coming=limits.all_workers, attempt=attempt, crashes=())
-    return retrying, [Cancel(Alarm.RETRY), *_start(limits.all_workers), _deadline(limits)]
+    retrying = replace(state, phase=Phase.RETRYING, coming=workers_of(state, limits), attempt=attempt, crashes=())
+    return retrying, [Cancel(Alarm.RETRY), *_start(retrying.coming), _deadline(limits)]
 
 
 def _stop(state: State, code: int, before: list[Action] | None = None) -> Decision:
     """Stop everything; alarms ring no more, because a stopping policy does not listen to them."""
-    stopping = replace(state, phase=Phase.STOPPING, ready=frozenset(), coming=frozenset(), exit_code=code)
+    stopping = replace(state, phase=Phase.STOPPING, ready=frozenset(), coming=frozenset(), roll=None, exit_code=code)
     return stopping, [*(before or []), StopAll()]
 
 

@@ -39,6 +39,7 @@ class Engine:
     ) -> None:
         self.pid = os.getpid()
         self.wakeup = Wakeup()
+        self._shown = {name: name for name in known}
         self._watched: dict[int, Dispatcher] = {d.fd: d for d in (self.wakeup, outlets.out, outlets.err)}
         self._options = EngineOptions(Surroundings(owner, log, outlets, known, self.pid))
         self._options.configfile = StringIO(configuration)
@@ -136,8 +137,23 @@ class Engine:
         state = self._process(name).get_state()
         return str(getProcessStateDescription(state))
 
+    def rename(self, shown: Mapping[str, str]) -> None:
+        """Let supervisorctl find programs of ours under other names; here they keep their own.
+
+        Args:
+            shown: the new name of each program that gets one; together they are the ones that these had before.
+        """
+        groups = self._supervisord.process_groups
+        taken = {name: groups.pop(self._shown[name]) for name in shown}
+        for name, group in taken.items():
+            (process,) = group.processes.values()
+            group.config.name = process.config.name = self._shown[name] = shown[name]
+            group.processes = {shown[name]: process}
+            groups[shown[name]] = group
+
     def _process(self, name: str) -> ManagedProcess:
-        process = self._supervisord.process_groups[name].processes[name]
+        shown = self._shown[name]
+        process = self._supervisord.process_groups[shown].processes[shown]
         assert isinstance(process, ManagedProcess)
         return process
 

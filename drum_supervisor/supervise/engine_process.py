@@ -15,7 +15,7 @@ from supervisor.options import NotFound, ProcessConfig
 from supervisor.process import Subprocess
 from supervisor.states import RUNNING_STATES
 
-from drum_supervisor.contract.report import MAX_LINE, REPORT_FD, REPORT_FD_VARIABLE
+from drum_supervisor.contract.report import MAX_LINE, PROGRAM_VARIABLE, REPORT_FD, REPORT_FD_VARIABLE
 from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.log_file import LogFile
@@ -218,6 +218,7 @@ class ManagedProcess(Subprocess):  # type: ignore[misc]
         for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
             os.environ.pop(name, None)
         os.environ[REPORT_FD_VARIABLE] = str(REPORT_FD)
+        os.environ[PROGRAM_VARIABLE] = self.run.program.name
         if self.listener_fd is not None and self.run.program.announced:
             os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
         os.environ.update(self.run.program.environment)

@@ -99,6 +99,11 @@ class Fleet:
             until = self._timers.clock() + 2 * self._stop_timeout  # TERM and KILL to it, and to what it left
             self._waiting[program.name] = _Waiting(program, attempt, until)
 
+    def pids_of_workers(self) -> list[int]:
+        """Return the processes of the workers that run."""
+        runs = [self._engine.run_of(program.name) for program in self._programs.sides]
+        return [run.pid for run in runs if run is not None]
+
     def seconds_to_wait(self) -> float:
         """Return in how many seconds all workers that are to be started have no predecessor any more, at the latest."""
         waiting = [each.until for each in self._waiting.values() if each.program.worker]
@@ -149,7 +154,7 @@ class Fleet:
         run = seen.run
         return Evidence(
             program=self._label(run.program),
-            worker=run.program.worker,
+            worker=run.program.place,
             pid=run.pid,
             started_at=run.started_at,
             failed_at=wall,
@@ -167,7 +172,7 @@ class Fleet:
 
     def _label(self, program: Program) -> str:
         name = program.group.replace("-", " ")
-        return f"{name} (worker {program.worker})" if len(self._programs.workers) > 1 and program.worker else name
+        return f"{name} (worker {program.place})" if len(self._programs.workers) > 1 and program.place else name
 
     def _is_free(self, program: Program) -> bool:
         """Whether the predecessor is gone and, where the address is not shared, whoever holds it is as well."""

@@ -27,6 +27,14 @@ class Alarm(str, Enum):
     ERROR_SERVER = "error-server"
 
 
+class RestartCause(str, Enum):
+    """Why workers are replaced that could go on."""
+
+    REQUEST = "request"
+    MEMORY = "memory"
+    REQUESTS = "requests"
+
+
 @dataclass(frozen=True)
 class Event:
     """Something happened `at` a time of the monotonic clock, in seconds."""
@@ -109,9 +117,18 @@ class WorkerDue(Event):
 
 @dataclass(frozen=True)
 class RestartRequested(Event):
-    """An operator wants the workers, or one of them, replaced."""
+    """The workers, or one of them, are to be replaced; `overlap`: the new one is ready before the old one stops."""
 
     worker: int | None = None
+    overlap: bool = False
+    cause: RestartCause = RestartCause.REQUEST
+
+
+@dataclass(frozen=True)
+class Gone(Event):
+    """A worker that was asked to stop is gone."""
+
+    worker: int = 1
 
 
 @dataclass(frozen=True)

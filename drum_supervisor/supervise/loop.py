@@ -12,16 +12,16 @@ from drum_supervisor.supervise import failures, history, policy
 from drum_supervisor.supervise.alarms import Alarms
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet, Seen
-from drum_supervisor.supervise.history import Alarm, Event, Phase
+from drum_supervisor.supervise.history import Alarm, Event, Phase, RestartCause
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.memory_kills import MemoryKills, Victim
 from drum_supervisor.supervise.newcomers import Newcomers
 from drum_supervisor.supervise.offspring import Death
-from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs, Readiness
+from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs, Readiness, shown_name
 from drum_supervisor.supervise.readiness import Watcher
 from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.running import Run
-from drum_supervisor.supervise.state import Limits, State
+from drum_supervisor.supervise.state import Limits, State, workers_of
 from drum_supervisor.supervise.timers import Timers
 
 LAST_CHANCE = 0.2  # for those who wait for output when it comes to its end
@@ -63,7 +63,7 @@ class Loop:
         self._told = 0
         self.timers = timers
         waits = self._seconds_to_wait
-        self.alarms = Alarms(timers, log, len(programs.workers), waits, self._too_slow, self.post)
+        self.alarms = Alarms(timers, log, len(programs.sides), waits, self._too_slow, self.post)
         self._run_dir = run_dir
         self._log = log
         self._watch = watch
@@ -114,6 +114,7 @@ class Loop:
         seen = self.fleet.seen[run.program.name]
         if run.stop_asked:
             self._log.information(f"{_who(run)} stopped as asked: {failures.ending(run.status)}", pid=run.pid)
+            self.post(history.Gone(self.timers.clock(), run.program.worker))
         elif seen.settled:
             self._log.information(f"{_who(run)} {failures.ending(run.status)}", pid=run.pid)
         else:
@@ -147,9 +148,9 @@ class Loop:
 
     # --- what operators ask
 
-    def restart(self, worker: int | None) -> None:
-        """Replace all workers, or one."""
-        self.post(history.RestartRequested(self.timers.clock(), worker))
+    def restart(self, place: int | None, overlap: bool = False, cause: RestartCause = RestartCause.REQUEST) -> None:
+        """Replace all workers, or the one in a place; `overlap`: the new one is ready before the old one stops."""
+        self.post(history.RestartRequested(self.timers.clock(), place, overlap, cause))
 
     def stop(self) -> None:
         """End the supervisor gracefully."""
@@ -258,7 +259,7 @@ class Loop:
         return [seen for seen in self._seen_workers() if seen.is_coming]
 
     def _seen_workers(self) -> list[Seen]:
-        return [seen for program in self.programs.workers if (seen := self.fleet.seen.get(program.name))]
+        return [seen for program in self.programs.sides if (seen := self.fleet.seen.get(program.name))]
 
     def _all_ready(self) -> None:
         """All workers that run count as ready, for nobody can tell which one answered."""
@@ -303,6 +304,10 @@ class Loop:
             self.state, actions = policy.decide(before, event, self.limits)
             if self.state.phase is not before.phase:
                 self._entered()
+            if self.state.moved != before.moved:
+                self._name_workers()
+            if self.state.restart_failure not in (None, before.restart_failure):
+                self._log.warning(f"the workers are not replaced: {self.state.restart_failure.error}")
             if self.state is not before:
                 self.changed()
             for action in actions:
@@ -315,12 +320,17 @@ class Loop:
         self._check_liveness()
         self._log.line("debug", f"phase is now {self.state.phase.value}", phase=self.state.phase.value)
 
+    def _name_workers(self) -> None:
+        """Let people find the worker that serves under the same name, whichever side it is."""
+        serving = workers_of(self.state, self.limits)
+        self.engine.rename({each.name: shown_name(each, each.worker in serving) for each in self.programs.sides})
+
     def _carry_out(self, action: history.Action) -> None:
         match action:
             case history.StartWorker(worker):
-                self.fleet.start(self.programs.workers[worker - 1], self.state.attempt)
+                self.fleet.start(self.programs.sides[worker - 1], self.state.attempt)
             case history.StopWorker(worker):
-                self.fleet.stop(self.programs.workers[worker - 1].name)
+                self.fleet.stop(self.programs.sides[worker - 1].name)
             case history.StartErrorServer(plain):
                 self.fleet.start(self.programs.plain_error_server if plain else self.programs.error_server)
             case history.StopErrorServer():
@@ -365,7 +375,7 @@ class Loop:
     def _too_slow(self) -> FailureReport:
         """The report for the deadline, about the first worker that is not ready."""
         worker = min(self.state.coming, default=1)
-        program = self.programs.workers[worker - 1]
+        program = self.programs.sides[worker - 1]
         seen = self.fleet.seen.get(program.name) or Seen(Run(program, time.time(), self.timers.clock()), 1)
         return failures.too_slow(self._evidence(seen), self.limits.startup_timeout)
 

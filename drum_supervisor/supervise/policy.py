@@ -16,6 +16,7 @@ from drum_supervisor.supervise.history import (
     ErrorServerExited,
     Event,
     Exited,
+    Gone,
     InitFailed,
     Phase,
     Ready,
@@ -32,8 +33,16 @@ from drum_supervisor.supervise.state import Limits, State
 
 
 def decide(state: State, event: Event, limits: Limits) -> Decision:
-    """Return the next state and the actions, in the order in which they are to be carried out."""
+    """Return the next state and the actions, in the order in which they are to be carried out.
+
+    What a worker does that was given up, or has a successor, is no news.
+    """
+    if isinstance(event, _ENDS) and event.worker not in state.ready | state.coming:
+        return state, []
     return _TABLE[state.phase][type(event)](state, event, limits)
+
+
+_ENDS = (InitFailed, ReadyTooSoon, Exited)
 
 
 _Row: TypeAlias = dict[type[Event], Callable[[State, Any, Limits], Decision]]
@@ -50,6 +59,7 @@ _EVERYWHERE: _Row = {
     WorkerDue: decisions.nothing,
     WorkerKilled: decisions.nothing,
     RestartRequested: decisions.nothing,
+    Gone: decisions.nothing,
     ErrorServerExited: decisions.nothing,
     ErrorServerDue: decisions.nothing,
     TtlOver: decisions.nothing,
@@ -74,6 +84,7 @@ _TABLE: Mapping[Phase, _Row] = {
         DeadlinePassed: decisions.too_late,
         WorkerDue: decisions.restart_worker,
         RestartRequested: decisions.replace_workers,
+        Gone: decisions.worker_gone,
     },
     Phase.SERVING: _EVERYWHERE
     | {
@@ -85,7 +96,8 @@ _TABLE: Mapping[Phase, _Row] = {
         WorkerKilled: decisions.killed_below,
         DeadlinePassed: decisions.some_too_late,
         WorkerDue: decisions.restart_worker,
-        RestartRequested: decisions.replace_workers,
+        RestartRequested: decisions.replace_serving,
+        Gone: decisions.worker_gone,
     },
     Phase.FAILED: _EVERYWHERE
     | _ERROR_SERVER

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from drum_supervisor.supervise.run_dir import RunDir
 MODEL_SERVER = "model-server"
 ERROR_SERVER = "error-server"
 STAND_IN = "stand-in"
+NEXT = "-next"  # what the name of a worker's other side ends in
 
 _MODEL_SETTINGS = (
     "code_dir target_type server_type positive_class_label negative_class_label class_labels class_labels_file "
@@ -40,7 +41,9 @@ class Program:
         name: as operators see it, unique.
         group: the name of all workers together.
         argv: the command; a name without a slash is looked up in PATH.
-        worker: which worker, from 1; 0 for everything that is no model server.
+        worker: which worker, from 1; 0 for everything that is no model server. Successors with overlap have numbers of
+            their own, after those of all workers.
+        place: of the worker: which of `--workers` it is, whoever came before it there.
         environment: variables that are set for it, on top of the supervisor's own.
         announced: whether an inherited listener is announced by LISTEN_FDS and LISTEN_PID. A command that has {fd}
             knows it already, and gunicorn takes a descriptor that it is told of twice for two, and fails.
@@ -50,6 +53,7 @@ class Program:
     group: str
     argv: tuple[str, ...]
     worker: int = 0
+    place: int = 0
     environment: tuple[tuple[str, str], ...] = ()
     announced: bool = True
 
@@ -59,6 +63,7 @@ class Programs:
     """All that one supervisor may run, and how it treats the model server.
 
     Attributes:
+        spares: the other side of each worker, for replacing it with overlap; none where that cannot be.
         shared: the supervisor binds the address and its children inherit the listener; else the model server binds.
         server_type: what `status` calls the model server: a built-in one, `drum`, or `command`.
         built_in: whether the model server is ours; others do not tell us how their workers fare.
@@ -72,6 +77,12 @@ class Programs:
     readiness: Readiness
     server_type: str
     built_in: bool = False
+    spares: tuple[Program, ...] = ()
+
+    @property
+    def sides(self) -> tuple[Program, ...]:
+        """Both sides of all workers, by their numbers."""
+        return (*self.workers, *self.spares)
 
     @property
     def have_own_workers(self) -> bool:
@@ -80,7 +91,7 @@ class Programs:
 
     @property
     def all(self) -> tuple[Program, ...]:
-        return (*self.workers, self.error_server, self.stand_in)
+        return (*self.sides, self.error_server, self.stand_in)
 
 
 def programs(settings: Settings, command: Command, address: Address, run_dir: RunDir) -> Programs:
@@ -99,11 +110,14 @@ def programs(settings: Settings, command: Command, address: Address, run_dir: Ru
     count = copies(settings, command, shared)
     model = _model_argv(settings, address) if command.built_in else _filled_in(command, address)
     error = _error_argv(settings, address, run_dir.failure)
+    workers = tuple(
+        Program(_worker_name(place, count), MODEL_SERVER, model, place, place, environment, not command.uses("fd"))
+        for place in range(1, count + 1)
+    )
+    can_overlap = shared and readiness is Readiness.REPORT
     return Programs(
-        workers=tuple(
-            Program(_worker_name(worker, count), MODEL_SERVER, model, worker, environment, not command.uses("fd"))
-            for worker in range(1, count + 1)
-        ),
+        workers=workers,
+        spares=tuple(_spare(worker, count) for worker in workers) if can_overlap else (),
         error_server=Program(ERROR_SERVER, ERROR_SERVER, error),
         plain_error_server=Program(ERROR_SERVER, ERROR_SERVER, (*error, "--plain", "true")),
         stand_in=Program(STAND_IN, STAND_IN, _stand_in_argv(settings, address)),
@@ -112,6 +126,12 @@ def programs(settings: Settings, command: Command, address: Address, run_dir: Ru
         server_type=settings.server_type if command.built_in else command.name,
         built_in=command.built_in,
     )
+
+
+def shown_name(program: Program, serves: bool) -> str:
+    """Return the name of one side of a worker for people: the plain one for the side that serves."""
+    plain = program.name.removesuffix(NEXT)
+    return plain if serves else plain + NEXT
 
 
 def is_shared(settings: Settings, command: Command) -> bool:
@@ -155,6 +175,10 @@ def _readiness(settings: Settings, command: Command, shared: bool) -> Readiness:
 
 def _worker_name(worker: int, count: int) -> str:
     return MODEL_SERVER if count == 1 else f"{MODEL_SERVER}-{worker}"
+
+
+def _spare(worker: Program, count: int) -> Program:
+    return replace(worker, name=f"{worker.name}{NEXT}", worker=worker.place + count)
 
 
 def _model_argv(settings: Settings, address: Address) -> tuple[str, ...]:

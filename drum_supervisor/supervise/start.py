@@ -19,6 +19,7 @@ from drum_supervisor.supervise import lines, readiness, run_dir, tree
 from drum_supervisor.supervise.drum import command_of
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet
+from drum_supervisor.supervise.history import Phase
 from drum_supervisor.supervise.lines import Form
 from drum_supervisor.supervise.liveness import Check, Liveness
 from drum_supervisor.supervise.log import Log
@@ -26,6 +27,7 @@ from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.output import Sink
 from drum_supervisor.supervise.programs import Programs, is_shared, programs, render
+from drum_supervisor.supervise.room import room_for_another
 from drum_supervisor.supervise.service_manager import service_manager
 from drum_supervisor.supervise.state import Limits, State
 from drum_supervisor.supervise.status import standing, status
@@ -33,6 +35,10 @@ from drum_supervisor.supervise.timers import Timers
 from drum_supervisor.supervise.transcript import Piece, Transcript
 
 FLUSH_SECONDS = 2.0
+NO_OVERLAP = (
+    "--overlap needs workers that inherit the listener and report when they are ready (--ready report): else nobody "
+    "can tell the new one from the old one"
+)
 LONGEST_ANSWER = 32 * 1024  # bytes of output in one answer to `logs`, which is sent at once
 LONGEST_TERMINATION_MESSAGE = 4096  # the kubelet keeps no more
 
@@ -150,8 +156,17 @@ class _Running:
             self.transcript.on_next = self.loop.output_awaited
         return pieces
 
-    def restart(self, worker: int | None) -> None:
-        self.loop.restart(worker)
+    def restart_refused(self, overlap: bool, force: bool) -> str:
+        """Return why there cannot be such a restart, an empty text if there can."""
+        if not overlap or self.loop.state.phase is not Phase.SERVING:
+            return ""
+        if not self.loop.programs.spares:
+            return NO_OVERLAP
+        room = None if force else room_for_another(self.loop.fleet.pids_of_workers())
+        return "" if room is None or room.is_enough else f"{room.sentence}; --force starts a second one all the same"
+
+    def restart(self, worker: int | None, overlap: bool) -> None:
+        self.loop.restart(worker, overlap)
 
     def stop(self) -> None:
         self.loop.stop()

@@ -27,16 +27,46 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Roll:
+    """Workers that are replaced while the service is up, one after the other.
+
+    Attributes:
+        due: the places that are yet to come, in order.
+        overlap: the successor is ready before the one before it stops.
+        new: the successor that is starting; 0: none.
+        old: the one before it, which serves until then and stops afterwards; 0: there is none, or it went first.
+    """
+
+    due: tuple[int, ...] = ()
+    overlap: bool = False
+    new: int = 0
+    old: int = 0
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self.new or self.old)
+
+    @property
+    def left(self) -> int:
+        """How many places are not through yet."""
+        return len(self.due) + self.is_busy
+
+
+@dataclass(frozen=True)
 class State:
     """What the policy remembers.
 
     Attributes:
         ready: workers that answer.
         coming: workers that are starting, or will be started again without anybody asking.
+        moved: the places where the other side serves, after a replacement with overlap.
+        roll: the replacement that is under way.
+        restart_failure: why the last replacement ended early; None if it did not.
         attempt: how often initialization was tried since the service was last ready, the present one included.
         retries: how many of these were retries that count against the limit.
         crashes: when ready workers died, or workers of their own were killed, within the window.
-        crash_restarts, requested_restarts, retry_restarts: how often workers were started again, by cause.
+        crash_restarts, requested_restarts, retry_restarts, memory_restarts, spent_restarts: how often workers were
+            started again, by cause.
         report: the last failure; None while there is none to tell: all workers are ready, or on their way.
         exit_code: what the supervisor will exit with, once it is stopping.
     """
@@ -50,8 +80,28 @@ class State:
     crash_restarts: int = 0
     requested_restarts: int = 0
     retry_restarts: int = 0
+    memory_restarts: int = 0
+    spent_restarts: int = 0
+    moved: frozenset[int] = frozenset()
+    roll: Roll | None = None
+    restart_failure: FailureReport | None = None
     report: FailureReport | None = None
     exit_code: int = ExitCode.STOPPED
+
+
+def workers_of(state: State, limits: Limits) -> frozenset[int]:
+    """Return the workers that serve, or should."""
+    return frozenset(side_of(place, state, limits) for place in limits.all_workers)
+
+
+def side_of(place: int, state: State, limits: Limits) -> int:
+    """Return the worker that serves in a place, or should."""
+    return place + limits.workers if place in state.moved else place
+
+
+def place_of(worker: int, limits: Limits) -> int:
+    """Return the place of a worker, whichever side it is."""
+    return worker - limits.workers if worker > limits.workers else worker
 
 
 def attempts_left(state: State, limits: Limits) -> int:

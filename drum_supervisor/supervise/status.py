@@ -11,10 +11,10 @@ from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.history import Alarm, Phase
 from drum_supervisor.supervise.loop import Loop
-from drum_supervisor.supervise.programs import ERROR_SERVER, Program
+from drum_supervisor.supervise.programs import ERROR_SERVER, Program, shown_name
 from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.service_manager import Standing
-from drum_supervisor.supervise.state import attempts_left
+from drum_supervisor.supervise.state import attempts_left, workers_of
 
 
 def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dict[str, Any]:
@@ -40,8 +40,12 @@ def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dic
             "crash": state.crash_restarts,
             "request": state.requested_restarts,
             "retry": state.retry_restarts,
+            "memory": state.memory_restarts,
+            "requests": state.spent_restarts,
         },
         "out_of_memory": _out_of_memory(loop),
+        "replacing": state.roll.left if state.roll else 0,
+        "restart_failure": state.restart_failure.to_json() if state.restart_failure else None,
         "programs": [described for program in loop.programs.all if (described := _program(loop, engine, program))],
         "failure": state.report.to_json() if state.report else None,
         "run_dir": str(run_dir.path),
@@ -79,14 +83,15 @@ def iso(seconds: float) -> str:
 
 
 def _program(loop: Loop, engine: Engine, program: Program) -> dict[str, Any] | None:
-    """Describe a program; one that never ran, and is no worker, is left out."""
+    """Describe a program; one that never ran, and is no worker, is left out, and so is the other side of one."""
     seen = loop.fleet.seen.get(program.name)
-    if seen is None and not program.worker:
-        return None
     run = engine.run_of(program.name)
+    serves = program.worker in workers_of(loop.state, loop.limits)
+    if not (serves or run or (seen and not program.worker)):
+        return None
     return {
-        "name": program.name,
-        "worker": program.worker or None,
+        "name": shown_name(program, serves) if program.worker else program.name,
+        "worker": program.place or None,
         "pid": run.pid if run else None,
         "state": _state(engine, program, ready=bool(seen and seen.ready)),
         "uptime_s": round(loop.timers.clock() - run.started, 3) if run else None,

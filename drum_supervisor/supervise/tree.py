@@ -12,11 +12,14 @@ import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
+from drum_supervisor.contract.report import PROGRAM_VARIABLE
+
 PIDFD_GET_INFO = 0xC040FF0B  # linux/pidfd.h; of processes that are reaped already since Linux 6.15
 PIDFD_INFO_EXIT = 8
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-_NAME_VARIABLE = b"SUPERVISOR_PROCESS_NAME="  # supervisord sets it in every child
+# The first is ours, and stays what it is; supervisord sets the other one in every child, and names may change.
+_NAME_VARIABLES = (f"{PROGRAM_VARIABLE}=".encode(), b"SUPERVISOR_PROCESS_NAME=")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -67,9 +70,10 @@ def program_of(pid: int) -> str:
     """Return the program that `pid` descends from, by its environment; "" when that does not say."""
     with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
         environment = file.read()
-        for entry in environment.split(b"\0"):
-            if entry.startswith(_NAME_VARIABLE):
-                return os.fsdecode(entry[len(_NAME_VARIABLE) :])
+        entries = environment.split(b"\0")
+        for name in _NAME_VARIABLES:
+            if (found := next((entry for entry in entries if entry.startswith(name)), None)) is not None:
+                return os.fsdecode(found[len(name) :])
         if not environment and _is_in_exec(pid):
             return UNKNOWN
     return ""

@@ -15,7 +15,7 @@ from drum_supervisor.settings import DECLARATIONS, PROFILES
 from drum_supervisor.supervise import history
 from drum_supervisor.supervise.history import Action, Alarm, Event, Phase
 from drum_supervisor.supervise.policy import decide
-from drum_supervisor.supervise.state import Limits, State
+from drum_supervisor.supervise.state import Limits, Roll, State, place_of
 from parity.declared import TOPICS, Declared
 
 ROOT = Path(__file__).parents[2]
@@ -208,6 +208,7 @@ EVENTS: tuple[tuple[str, Event], ...] = (
     ("deadline passed", history.DeadlinePassed(NOW, LATE)),
     ("restart of the worker is due", history.WorkerDue(NOW)),
     ("restart requested", history.RestartRequested(NOW)),
+    ("a worker that was to stop is gone", history.Gone(NOW)),
     ("retry is due", history.RetryDue(NOW)),
     ("error server exited", history.ErrorServerExited(NOW)),
     ("error server cannot start", history.ErrorServerExited(NOW, was_ready=False)),
@@ -277,6 +278,26 @@ TOGETHER: tuple[Case, ...] = (
     Case(ONE_FAILS, "2 has failed, no retry is left", replace(BOTH_RETRYING, coming=frozenset({1})), FAILS),
 )
 
+BOTH_READY = _state(Phase.SERVING, [1, 2])
+_OVERLAP = Roll(due=(2,), overlap=True, new=3, old=1)
+SUCCESSOR_STARTS = _state(Phase.SERVING, [1, 2], [3], roll=_OVERLAP)
+SUCCESSOR_SERVES = _state(Phase.SERVING, [2, 3], roll=replace(_OVERLAP, new=0), moved=frozenset({1}))
+FIRST_STARTS = _state(Phase.SERVING, [2], [1], roll=Roll(due=(2,), new=1))
+SUCCESSOR_FAILS = (history.InitFailed(NOW, REPORT, 3), history.Exited(NOW, REPORT, 3))
+
+REPLACED: tuple[Case, ...] = (
+    Case("restart requested", "", BOTH_READY, (history.RestartRequested(NOW),)),
+    Case("worker 1 is ready again", "2 is still to come", FIRST_STARTS, (history.Ready(NOW, 1),)),
+    Case(ONE_FAILS, "2 is still to come, and stays", FIRST_STARTS, FAILS),
+    Case("restart with overlap requested", "", BOTH_READY, (history.RestartRequested(NOW, overlap=True),)),
+    Case("the successor of worker 1 is ready", "", SUCCESSOR_STARTS, (history.Ready(NOW, 3),)),
+    Case("the successor of worker 1 failed or exited", "", SUCCESSOR_STARTS, SUCCESSOR_FAILS),
+    Case("deadline passed", "the successor is starting", SUCCESSOR_STARTS, (history.DeadlinePassed(NOW, LATE),)),
+    Case("worker 1 exited", "its successor is starting", SUCCESSOR_STARTS, (history.Exited(NOW, REPORT, 1),)),
+    Case("nobody answers", "a successor is starting", SUCCESSOR_STARTS, HANGS),
+    Case("worker 1 is gone", "its successor serves", SUCCESSOR_SERVES, (history.Gone(NOW, 1),)),
+)
+
 HEADINGS = ["phase", "event", "when", "next", "what is done"]
 Answer = tuple[str, str]  # next phase, actions
 
@@ -289,6 +310,11 @@ def policy() -> str:
 def policy_of_workers() -> str:
     """Return what is done about the events of one of two workers."""
     return table(HEADINGS, [_row(case) for case in TOGETHER])
+
+
+def replacing() -> str:
+    """Return how two workers are replaced."""
+    return table(HEADINGS, [_row(case) for case in REPLACED])
 
 
 def _row(case: Case) -> list[str]:
@@ -332,9 +358,15 @@ ALARMS = {
 }
 
 
+def _worker(number: int, limits: Limits) -> str:
+    place = place_of(number, limits)
+    name = f"worker {place}" if limits.workers > 1 else "the worker"
+    return name if number == place else f"the successor of {name}"
+
+
 def _words(action: Action, limits: Limits) -> str:
     """Say an action in words."""
-    worker = f"worker {getattr(action, 'worker', 0)}" if limits.workers > 1 else "the worker"
+    worker = _worker(getattr(action, "worker", 0), limits)
     match action:
         case history.StartWorker():
             return f"start {worker}"

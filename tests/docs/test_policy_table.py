@@ -6,7 +6,7 @@ from drum_supervisor.supervise import history
 from drum_supervisor.supervise.history import Event, Phase
 from tests.docs import render
 
-TABLES = {"policy": render.policy, "policy-of-workers": render.policy_of_workers}
+TABLES = {"policy": render.policy, "policy-of-workers": render.policy_of_workers, "replacing": render.replacing}
 
 
 @pytest.mark.parametrize("name", TABLES)

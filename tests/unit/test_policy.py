@@ -28,6 +28,7 @@ from drum_supervisor.supervise.history import (
     Event,
     Exit,
     Exited,
+    Gone,
     InitFailed,
     KeepReport,
     KillAll,
@@ -35,6 +36,7 @@ from drum_supervisor.supervise.history import (
     Plan,
     Ready,
     ReadyTooSoon,
+    RestartCause,
     RestartRequested,
     RetryDue,
     StartErrorServer,
@@ -51,7 +53,7 @@ from drum_supervisor.supervise.history import (
     WorkerKilled,
 )
 from drum_supervisor.supervise.policy import decide
-from drum_supervisor.supervise.state import Limits, State, attempts_left
+from drum_supervisor.supervise.state import Limits, Roll, State, attempts_left, workers_of
 
 STARTING, SERVING, FAILED, RETRYING, STOPPING = Phase
 
@@ -753,10 +755,35 @@ class TestRestart:
         assert story(RestartRequested) == [StopWorker(1), StartWorker(1), DEADLINE]
         assert (story.phase, story.state.coming) == (STARTING, {1})
 
-    def test_while_serving_stops_the_old_and_starts_the_new(self):
+    def test_while_serving_replaces_one_after_the_other(self):
         story = serving(workers=2)
-        assert story(RestartRequested) == [*stopped(1, 2), *started(1, 2), DEADLINE]
-        assert (story.phase, story.state.ready, story.state.coming) == (STARTING, set(), {1, 2})
+        assert story(RestartRequested) == [StopWorker(1), StartWorker(1), DEADLINE]
+        assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {2}, {1})
+        assert story(Ready, 1) == [StopWorker(2), StartWorker(2), DEADLINE]
+        assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {1}, {2})
+        assert story(Ready, 2) == [NO_DEADLINE]
+        assert (story.phase, story.state.roll, story.state.requested_restarts) == (SERVING, None, 1)
+
+    def test_of_several_goes_no_further_than_the_first_that_fails(self):
+        story = serving(workers=3)
+        story(RestartRequested)
+        story(Ready, 1)
+        story(InitFailed, BAD, 2)
+        assert (story.phase, story.state.ready, story.state.roll) == (SERVING, {1, 3}, None)
+        assert story.state.restart_failure == BAD
+
+    def test_waits_for_a_worker_that_is_just_coming_back(self):
+        story = serving(workers=3)
+        story(Exited, SEGFAULT, 3)
+        assert story(RestartRequested, 1) == [DEADLINE]
+        assert story(Ready, 3) == [StopWorker(1), StartWorker(1), DEADLINE]
+
+    def test_asked_for_twice_is_done_twice(self):
+        story = serving(workers=2)
+        story(RestartRequested)
+        story(RestartRequested)
+        replaced = [story(Ready, worker)[0] for worker in (1, 2, 1)]
+        assert replaced == [StopWorker(2), StopWorker(1), NO_DEADLINE]
 
     def test_of_one_worker_leaves_the_others_serving(self):
         story = serving(workers=2)
@@ -879,9 +906,10 @@ def event_of(kind: type[Event], at: float, chance: random.Random, workers: int) 
     if "report" in names:
         about["report"] = chance.choice([BAD, WORSE, SEGFAULT, LATE])
     if "worker" in names:
-        about["worker"] = chance.randint(1, workers)
+        about["worker"] = chance.randint(1, 2 * workers)
     if kind is RestartRequested:
-        about["worker"] = chance.choice([None, about["worker"]])
+        about["worker"] = chance.choice([None, chance.randint(1, workers)])
+        about |= {"overlap": chance.random() < 0.5, "cause": chance.choice(list(RestartCause))}
     if kind is ErrorServerExited:
         about |= {"was_ready": chance.random() < 0.5, "plain": chance.random() < 0.5}
     return kind(at, **about)
@@ -898,6 +926,91 @@ ALL_LIMITS = [
 ]
 
 
+class TestOverlap:
+    """The successor of 1 is 3, that of 2 is 4, and the other way round."""
+
+    def test_the_new_one_is_ready_before_the_old_one_stops(self):
+        story = serving(workers=2)
+        assert story(RestartRequested, None, overlap=True) == [StartWorker(3), DEADLINE]
+        assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {1, 2}, {3})
+        assert story(Ready, 3) == [StopWorker(1)]
+        assert (story.state.ready, workers_of(story.state, story.limits)) == ({2, 3}, {2, 3})
+        assert story(Gone, 1) == [StartWorker(4), DEADLINE]
+        assert story(Ready, 4) == [StopWorker(2)]
+        assert story(Gone, 2) == []
+        assert (story.state.ready, story.state.roll) == ({3, 4}, None)
+
+    def test_the_next_time_it_goes_back(self):
+        story = serving()
+        for new, old in ((2, 1), (1, 2)):
+            assert story(RestartRequested, 1, overlap=True) == [StartWorker(new), DEADLINE]
+            assert story(Ready, new) == [StopWorker(old)]
+            story(Gone, old)
+        assert story.phase is SERVING
+
+    @pytest.mark.parametrize("kind", [InitFailed, Exited])
+    def test_if_the_new_one_fails_the_old_one_stays_and_that_is_no_crash(self, kind):
+        story = serving(max_restarts=0)
+        story(RestartRequested, None, overlap=True)
+        assert story(kind, BAD, 2) == [StopWorker(2), NO_DEADLINE]
+        assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {1}, set())
+        assert (story.state.restart_failure, story.state.report, story.state.crashes) == (BAD, None, ())
+
+    def test_if_the_new_one_is_too_late_the_old_one_stays(self):
+        story = serving()
+        story(RestartRequested, None, overlap=True)
+        assert story(DeadlinePassed, LATE) == [NO_RESTART, StopWorker(2)]
+        assert (story.phase, story.state.ready, story.state.restart_failure) == (SERVING, {1}, LATE)
+
+    def test_the_next_request_forgets_the_last_failure(self):
+        story = serving()
+        story(RestartRequested, None, overlap=True)
+        story(InitFailed, BAD, 2)
+        story(RestartRequested, None, overlap=True)
+        assert story.state.restart_failure is None
+
+    def test_an_old_one_that_crashes_meanwhile_has_its_successor_already(self):
+        story = serving()
+        story(RestartRequested, None, overlap=True)
+        assert story(Exited, SEGFAULT, 1) == [StopWorker(1), DEADLINE]
+        assert (story.phase, story.state.coming, story.state.crash_restarts) == (STARTING, {2}, 1)
+        story(Ready, 2)
+        assert (story.phase, story.state.ready, story.state.roll) == (SERVING, {2}, None)
+
+    def test_a_successor_that_crashes_later_is_started_again_in_its_place(self):
+        story = serving()
+        story(RestartRequested, None, overlap=True)
+        story(Ready, 2)
+        story(Gone, 1)
+        assert story(Exited, SEGFAULT, 2) == [StopWorker(2), StartWorker(2), DEADLINE]
+
+    def test_a_failed_service_stops_both_sides(self):
+        story = serving(max_restarts=0)
+        story(RestartRequested, None, overlap=True)
+        story(Ready, 2)
+        assert {StopWorker(1), StopWorker(2)} <= set(story(Exited, SEGFAULT, 2))
+        assert story.phase is FAILED
+
+    def test_who_answers_no_more_is_restarted_without_overlap(self):
+        story = serving()
+        story(RestartRequested, None, overlap=True)
+        assert story(Unresponsive, HANGS) == [StopWorker(2), StopWorker(1), StartWorker(1), DEADLINE]
+        assert story.state.restart_failure == HANGS
+
+    def test_a_worker_that_does_not_serve_is_replaced_at_once(self):
+        story = serving(workers=2, max_restarts=0)
+        story(Exited, SEGFAULT, 1)
+        assert story(RestartRequested, 1, overlap=True) == [StopWorker(1), StartWorker(1), DEADLINE]
+
+    @pytest.mark.parametrize("cause", RestartCause)
+    def test_it_is_counted_by_its_cause(self, cause):
+        story = serving()
+        story(RestartRequested, 1, overlap=True, cause=cause)
+        state = story.state
+        counts = (state.requested_restarts, state.memory_restarts, state.spent_restarts)
+        assert counts == tuple(int(each is cause) for each in RestartCause)
+
+
 class TestExhaustive:
     @pytest.mark.parametrize("begin", [Story, starting, serving, failed, retrying, stopping])
     @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
@@ -907,7 +1020,7 @@ class TestExhaustive:
         assert isinstance(actions, list)
 
     def test_there_are_all_the_events_that_this_test_thinks_of(self):
-        assert len(EVENTS) == 16
+        assert len(EVENTS) == 17
 
     @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
     def test_a_stopping_supervisor_only_kills_or_ends(self, kind):
@@ -921,12 +1034,19 @@ def check(state: State, actions: Iterable[Action], event: Event, before: State, 
     actions = list(actions)
     kinds = [type(action) for action in actions]
     assert not state.ready & state.coming
-    assert state.ready | state.coming <= limits.all_workers
+    roll = state.roll or Roll()
+    assert state.ready | state.coming <= workers_of(state, limits) | {roll.new, roll.old}
+    assert not roll.new or roll.new in state.coming
+    assert not (roll.new and roll.old) or roll.old in state.ready
     assert bool(state.ready) == (state.phase is SERVING)
     assert bool(state.coming) or state.phase not in (STARTING, RETRYING)
     assert not state.coming or state.phase not in (FAILED, STOPPING)
     assert (state.report is not None) or state.phase not in (FAILED, RETRYING)
-    assert state.report is None or state.phase in (FAILED, RETRYING, STOPPING) or state.ready != limits.all_workers
+    assert (
+        state.report is None
+        or state.phase in (FAILED, RETRYING, STOPPING)
+        or not state.ready >= workers_of(state, limits)
+    )
     assert state.attempt >= 1
     assert list(state.crashes) == sorted(state.crashes)
     assert all(at >= state.crashes[-1] - limits.restart_window for at in state.crashes)
@@ -993,6 +1113,7 @@ class World:
         self.chance = random.Random(seed)
         self.story = Story(limits)
         self.running: set[int] = set()
+        self.leaving: set[int] = set()
         self.alarms: dict[tuple[Alarm, int], float] = {}
         self.error_server = ""
         self.stand_in = False
@@ -1012,11 +1133,11 @@ class World:
         if self.error_server:
             plain = self.error_server == "plain"
             found += [ErrorServerExited(now, True, plain), ErrorServerExited(now, False, plain)]
-        found += [
-            RestartRequested(now, None),
-            RestartRequested(now, self.chance.choice(sorted(self.story.limits.all_workers))),
-        ]
-        return found
+        found += [Gone(now, worker) for worker in sorted(self.leaving)] * 2
+        one = self.chance.choice(sorted(self.story.limits.all_workers))
+        overlap = self.chance.random() < 0.5
+        cause = self.chance.choice(list(RestartCause))
+        return [*found, RestartRequested(now, None, overlap), RestartRequested(now, one, overlap, cause)]
 
     def next_event(self) -> Event:
         """Return an alarm that rings, or what happens before it does."""
@@ -1039,6 +1160,8 @@ class World:
         """Let `event` happen, and carry out what is to be done."""
         if isinstance(event, Exited):
             self.running.discard(event.worker)
+        if isinstance(event, Gone):
+            self.leaving.discard(event.worker)
         if isinstance(event, ErrorServerExited):
             self.error_server = ""
         before = self.story.state
@@ -1052,6 +1175,8 @@ class World:
             case StartWorker(worker):
                 self.running.add(worker)
             case StopWorker(worker):
+                if worker in self.running:
+                    self.leaving.add(worker)
                 self.running.discard(worker)
             case StartErrorServer(plain):
                 self.error_server = self.error_server or ("plain" if plain else "error")
@@ -1082,6 +1207,7 @@ class World:
         assert state.ready <= self.running <= state.ready | state.coming
         assert state.coming <= self.running | waiting
         assert self.planned(Alarm.DEADLINE) or not state.coming
+        assert state.roll is None or state.coming or state.roll.old in self.leaving
         assert self.planned(Alarm.RETRY) == (phase is FAILED and state.retries < limits.max_retries)
         assert self.planned(Alarm.END) == (phase in (FAILED, RETRYING) and limits.ttl > 0)
         assert self.stand_in == (phase is STARTING and limits.stand_in)

@@ -214,7 +214,8 @@ class TestOurOwnServers:
 class TestPrograms:
     def test_all_have_different_names(self):
         names = [program.name for program in built_in(workers="3").all]
-        assert names == ["model-server-1", "model-server-2", "model-server-3", ERROR_SERVER, STAND_IN]
+        workers = ["model-server-1", "model-server-2", "model-server-3"]
+        assert names == [*workers, *(f"{name}-next" for name in workers), ERROR_SERVER, STAND_IN]
 
     @pytest.mark.parametrize(("argv", "name"), [([], "flask"), (INHERITS, "command")])
     def test_know_what_serves_the_model(self, argv, name):

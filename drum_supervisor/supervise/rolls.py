@@ -1,0 +1,116 @@
+"""Replacing workers while the service is up, one after the other. Pure, like all of the policy.
+
+Each place for a worker has two sides, so that a successor can start while the one before still serves: `1` and
+`1 + N` of N workers. Which side serves is in `State.moved`.
+"""
+
+from dataclasses import replace
+from typing import TypeAlias
+
+from drum_supervisor.contract.failure import FailureReport
+from drum_supervisor.supervise.history import Action, RestartCause, RestartRequested, StartWorker, StopWorker
+from drum_supervisor.supervise.state import Limits, Roll, State, place_of, side_of, workers_of
+
+Step: TypeAlias = tuple[State, list[Action]]
+
+
+def begin(state: State, event: RestartRequested, limits: Limits) -> Step:
+    """Replace all workers, or one; what is being replaced already comes first."""
+    places = limits.all_workers if event.worker is None else {place_of(event.worker, limits)}
+    roll = state.roll or Roll()
+    due = dict.fromkeys((*roll.due, *sorted(places)))
+    rolling = replace(state, restart_failure=None, roll=replace(roll, due=tuple(due), overlap=event.overlap))
+    return _go_on(_counted(rolling, event.cause), limits)
+
+
+def _counted(state: State, cause: RestartCause) -> State:
+    if cause is RestartCause.MEMORY:
+        return replace(state, memory_restarts=state.memory_restarts + 1)
+    if cause is RestartCause.REQUESTS:
+        return replace(state, spent_restarts=state.spent_restarts + 1)
+    return replace(state, requested_restarts=state.requested_restarts + 1)
+
+
+def arrived(state: State, worker: int, limits: Limits) -> Step:
+    """A worker is ready: if it is a successor, the one before it may go, or it is the next one's turn."""
+    roll = state.roll
+    if roll is None or roll.new != worker:
+        return _go_on(state, limits)
+    if not roll.old:
+        return _go_on(replace(state, roll=replace(roll, new=0)), limits)
+    swapped = replace(state, ready=state.ready - {roll.old}, roll=replace(roll, new=0))
+    return _moved(swapped, worker, limits), [StopWorker(roll.old)]
+
+
+def gone(state: State, worker: int, limits: Limits) -> Step:
+    """A worker that was asked to stop is gone: there is room for the next one's successor."""
+    roll = state.roll
+    if roll is None or roll.new or roll.old != worker:
+        return state, []
+    return _go_on(replace(state, roll=replace(roll, old=0)), limits)
+
+
+def successor_failed(state: State, worker: int, report: FailureReport) -> Step | None:
+    """A successor that cannot serve is dropped, and the one before stays; None: it is none that overlaps."""
+    roll = state.roll
+    if roll is None or not roll.old or roll.new != worker:
+        return None
+    kept = replace(state, coming=state.coming - {worker}, ready=state.ready - {worker}, roll=None)
+    return replace(kept, restart_failure=report), [StopWorker(worker)]
+
+
+def predecessor_lost(state: State, worker: int, limits: Limits) -> State | None:
+    """One that dies while its successor starts needs no other successor; None: it is none of those."""
+    roll = state.roll
+    if roll is None or not roll.new or roll.old != worker:
+        return None
+    return _moved(replace(state, ready=state.ready - {worker}, roll=replace(roll, old=0)), roll.new, limits)
+
+
+def dropped(state: State, report: FailureReport | None = None) -> Step:
+    """Replace no more workers; a successor that overlaps is stopped."""
+    roll = state.roll
+    if roll is None:
+        return state, []
+    failure = report or state.restart_failure
+    if not (roll.old and roll.new):
+        return replace(state, roll=None, restart_failure=failure), []
+    coming = state.coming - {roll.new}
+    return replace(state, roll=None, restart_failure=failure, coming=coming), [StopWorker(roll.new)]
+
+
+def _go_on(state: State, limits: Limits) -> Step:
+    """Replace the next worker that is due, when all others are through with their start.
+
+    One that does not serve has no time to lose, and no use for an overlap.
+    """
+    roll = state.roll
+    if roll is None or roll.is_busy or state.coming:
+        return state, []
+    if not roll.due:
+        return replace(state, roll=None), []
+    place, *due = roll.due
+    worker = side_of(place, state, limits)
+    if roll.overlap and worker in state.ready:
+        new = _other(worker, limits)
+        overlapping = replace(roll, due=tuple(due), new=new, old=worker)
+        return replace(state, coming=state.coming | {new}, roll=overlapping), [StartWorker(new)]
+    replacing = replace(roll, due=tuple(due), new=worker, old=0)
+    stopped = replace(state, ready=state.ready - {worker}, coming=state.coming | {worker}, roll=replacing)
+    return stopped, [StopWorker(worker), StartWorker(worker)]
+
+
+def _moved(state: State, worker: int, limits: Limits) -> State:
+    """Let `worker` be the one that serves in its place."""
+    place = place_of(worker, limits)
+    return replace(state, moved=state.moved | {place} if worker > limits.workers else state.moved - {place})
+
+
+def _other(worker: int, limits: Limits) -> int:
+    return worker - limits.workers if worker > limits.workers else worker + limits.workers
+
+
+def involved(state: State, limits: Limits) -> frozenset[int]:
+    """Return the workers that may run: those that serve or should, and the other sides of a replacement."""
+    others = {state.roll.new, state.roll.old} - {0} if state.roll else frozenset[int]()
+    return workers_of(state, limits) | others

@@ -1,0 +1,42 @@
+"""Whether there is room in the memory limit for one more copy of a worker."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from drum_supervisor.cgroup import read_cgroup
+from drum_supervisor.convert import size
+from drum_supervisor.supervise import tree
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a second copy needs, from what the largest worker uses now, and what is free, in bytes."""
+
+    needed: int
+    free: int
+    limit: int
+
+    @property
+    def is_enough(self) -> bool:
+        return self.needed <= self.free
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"two copies do not fit: a worker uses {size(self.needed)}, and of the memory limit of {size(self.limit)} "
+            f"{size(self.free)} are free"
+        )
+
+
+def room_for_another(workers: Iterable[int]) -> Room | None:
+    """Return the room for a copy of one of these processes; None without a limit, or if nobody tells what is used.
+
+    Free is what the limit leaves beside the working set: caches of files give way.
+    """
+    used = {pid: memory for pid in workers if (memory := tree.memory_bytes(pid))}
+    if not used:
+        return None
+    group = read_cgroup(next(iter(used))).memory
+    if group.limit_bytes is None or group.working_set_bytes is None:
+        return None
+    return Room(max(used.values()), max(group.limit_bytes - group.working_set_bytes, 0), group.limit_bytes)
