@@ -6,6 +6,7 @@ And writing sizes for them.
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 YES = ("1", "true", "t", "yes", "y", "on")
 NO = ("0", "false", "f", "no", "n", "off")
@@ -90,6 +91,37 @@ def byte_size(value: str) -> int:
     if not match:
         raise ValueError("give a size like 100M, 512K or 2G")
     return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+@dataclass(frozen=True)
+class Share:
+    """An amount of memory: bytes, or a percentage of a limit; 0 of both: none is named."""
+
+    bytes: int = 0
+    percent: float = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.bytes or self.percent)
+
+    def __str__(self) -> str:
+        return f"{self.percent:g}%" if self.percent else str(self.bytes)
+
+    def of(self, limit: int | None) -> int | None:
+        """Return the bytes; None for a percentage of nothing."""
+        if not self.percent:
+            return self.bytes
+        return None if limit is None else int(limit * self.percent / 100)
+
+
+def share(value: str) -> Share:
+    """Read an amount of memory: 512M, or 80%."""
+    match = re.fullmatch(r"\s*([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%\s*", value, re.ASCII)
+    if match and 0 < float(match[1]) <= 100:
+        return Share(percent=float(match[1]))
+    try:
+        return Share(byte_size(value))
+    except ValueError:
+        raise ValueError("give a size like 2G, or a percentage like 80%") from None
 
 
 def choice(*allowed: str, **aliases: str) -> Callable[[str], str]:

@@ -5,7 +5,7 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -291,13 +291,24 @@ class CMRunner:
         # Under gunicorn the whole server is the master, and whatever is below it.
         monitor = ResourceMonitor(pid=os.getppid() if settings.server_type == "gunicorn" else None)
         service = ModelService(model, settings, monitor=monitor)
-        extend_app = partial(self._extend, model.code_dir)
         worker = self._worker = Worker(
-            service, runtime.telemetry, settings.server_type, self.app, self.worker_ctx, extend_app
+            service,
+            runtime.telemetry,
+            settings.server_type,
+            self.app,
+            self.worker_ctx,
+            on_answer=self._on_answer(settings),
+            extend=partial(self._extend, model.code_dir),
         )
         worker.context.add_closeable(monitor)
         worker.context.add_closeable(service)
         return worker
+
+    def _on_answer(self, settings: Settings) -> Callable[[], None]:
+        """Count requests where they are limited; gunicorn counts those of its workers itself."""
+        if not settings.max_requests or settings.server_type == "gunicorn":
+            return lambda: None
+        return self.runtime.progress.quota(settings.max_requests).count
 
     def _extend(self, code_dir: Path, framework: str, app: Any) -> None:
         reach = self.runtime.progress.reach

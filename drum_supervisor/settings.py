@@ -209,6 +209,20 @@ class Settings:
         convert.whole_number(1, 1000),
         metavar="N",
     )
+    max_worker_memory: convert.Share = _setting(
+        "0",
+        "Replace a worker gracefully that has more resident memory than this, several times in a row: a size, or a "
+        "percentage of the container's memory limit; 0: never.",
+        convert.share,
+        metavar="SIZE|N%",
+    )
+    max_requests: int = _setting(
+        "0",
+        "Replace a worker of the built-in model server gracefully after so many requests, up to a tenth more by "
+        "chance; 0: never.",
+        convert.whole_number(0, 10**9),
+        metavar="N",
+    )
     stop_timeout: float = _setting(
         "25", "Seconds between TERM and KILL when something is stopped.", convert.seconds, metavar="S"
     )

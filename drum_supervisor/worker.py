@@ -27,6 +27,7 @@ class Worker:
         server_type: `flask`, or else FastAPI; of the application that is made when there is none.
         app: the application of somebody else's server.
         context: of somebody else's worker, who starts and stops it; without one the worker has its own.
+        on_answer: called after the last byte of each answer.
         extend: lets the user's code extend the application; given `flask` or `fastapi`, and the application.
 
     Attributes:
@@ -40,6 +41,7 @@ class Worker:
         server_type: str,
         app: Any = None,
         context: Any = None,
+        on_answer: Callable[[], None] = lambda: None,
         extend: Callable[[str, Any], None] = lambda framework, app: None,
     ) -> None:
         is_flask = server_type == "flask" if app is None else hasattr(app, "wsgi_app")
@@ -55,8 +57,13 @@ class Worker:
             context = self._own_context = WorkerCtx(app) if is_flask else _in_lifespan(app)
         self.context = context
         flusher = self._flusher()
+
+        def on_activity() -> None:
+            flusher.set_last_activity_time()
+            on_answer()
+
         in_flight = getattr(context, "request", nullcontext)
-        front.observe(app, Observer(service.route_name, telemetry, flusher.set_last_activity_time, in_flight))
+        front.observe(app, Observer(service.route_name, telemetry, on_activity, in_flight))
         if isinstance(self._own_context, WorkerCtx):
             self._own_context.start()  # FastAPI's is started by its lifespan
 

@@ -51,7 +51,12 @@ class InitFailed:
     traceback: str = ""
 
 
-Message: TypeAlias = Ready | Stage | InitFailed
+@dataclass(frozen=True)
+class Spent:
+    """The program has done enough, and asks to be replaced by a new one; it goes on until it is told to stop."""
+
+
+Message: TypeAlias = Ready | Stage | InitFailed | Spent
 
 
 class BadReportError(ValueError):
@@ -63,6 +68,8 @@ def encode(message: Message) -> bytes:
     match message:
         case Ready():
             return b'{"kind": "ready"}\n'
+        case Spent():
+            return b'{"kind": "spent"}\n'
         case Stage(name):
             return _line({"kind": "stage", "stage": name[:200]})
         case InitFailed():
@@ -88,6 +95,8 @@ def decode(line: bytes) -> Message:
     kind = record.get("kind")
     if kind == "ready":
         return Ready()
+    if kind == "spent":
+        return Spent()
     if kind == "stage":
         return Stage(_text(record, "stage"))
     if kind == "init_failed":

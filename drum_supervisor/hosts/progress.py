@@ -1,10 +1,39 @@
 """What a model server tells the supervisor, and the log, about its initialization."""
 
+import itertools
+import random
 from collections.abc import Callable, Mapping
 
 from drum_supervisor.contract.exits import DrumSupervisorError
-from drum_supervisor.contract.report import InitFailed, Message, Ready, Reporter, Stage, init_failed, traceback_text
+from drum_supervisor.contract.report import (
+    InitFailed,
+    Message,
+    Ready,
+    Reporter,
+    Spent,
+    Stage,
+    init_failed,
+    traceback_text,
+)
 from drum_supervisor.hosts.process import tell
+
+
+class Quota:
+    """Counts requests, and asks for a successor once, when there were enough of them.
+
+    Args:
+        most: how many there may be; up to a tenth more by chance, for workers that began together.
+    """
+
+    def __init__(self, most: int, send: Callable[[Message], None]) -> None:
+        self._last = most + random.randint(0, most // 10)
+        self._send = send
+        self._counted = itertools.count(1)
+
+    def count(self) -> None:
+        """Another request is answered; may be called from any thread."""
+        if next(self._counted) == self._last:
+            self._send(Spent())
 
 
 class Progress:
@@ -43,6 +72,10 @@ class Progress:
         if not self.is_ready:
             self.is_ready = True
             self._send(Ready())
+
+    def quota(self, most: int) -> Quota:
+        """Return what counts requests, and asks the supervisor for a successor after `most` of them."""
+        return Quota(most, self._send)
 
     def report(self, error: BaseException) -> None:
         """Tell the supervisor that the initialization has failed; the first error counts."""

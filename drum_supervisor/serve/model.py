@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -83,9 +84,16 @@ def _serve_gunicorn(settings: Settings, stop: StopSignals, reporter: Reporter, p
             drain_seconds(settings.stop_timeout, finish),
             settings.backlog,
             finish_seconds=finish,
-            parameters=gunicorn_parameters.read(os.environ, ignored=gunicorn_parameters.SETTINGS),
+            parameters=_parameters(settings),
         )
         return gunicorn_host.serve(partial(_load_in_worker, settings), listener, reporter.send, options)
+
+
+def _parameters(settings: Settings) -> gunicorn_parameters.GunicornParameters:
+    """Return gunicorn's parameters; its master replaces workers by itself."""
+    given = gunicorn_parameters.read(os.environ, ignored=gunicorn_parameters.SETTINGS)
+    most = settings.max_requests
+    return replace(given, max_requests=most, max_requests_jitter=most // 10) if most else given
 
 
 def _load_in_worker(settings: Settings, progress: Progress, context: WorkerCtx) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from drum_supervisor.contract.exits import signal_name
 from drum_supervisor.contract.failure import FailureReport, write_failure
-from drum_supervisor.contract.report import BadReportError, InitFailed, Ready, Stage, decode
+from drum_supervisor.contract.report import BadReportError, InitFailed, Ready, Spent, Stage, decode
 from drum_supervisor.supervise import failures, history, policy
 from drum_supervisor.supervise.alarms import Alarms
 from drum_supervisor.supervise.engine import Engine
@@ -60,6 +60,7 @@ class Loop:
         self.serial = 0
         self.output_awaited_at: float | None = None
         self.on_change: Callable[[], None] = lambda: None
+        self.on_spent: Callable[[int], None] = self.restart
         self._told = 0
         self.timers = timers
         waits = self._seconds_to_wait
@@ -106,6 +107,9 @@ class Loop:
                 self._is_ready(seen)
             case Stage(name):
                 self._reached(seen, name)
+            case Spent() if seen.ready and run.program.worker:
+                self._log.information(f"{_who(run)} has answered enough requests, and is replaced", pid=run.pid)
+                self.on_spent(run.program.place)
             case InitFailed() if run.program.worker:
                 self._has_failed(seen, failures.said(self._evidence(seen), message))
 

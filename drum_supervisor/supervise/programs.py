@@ -19,7 +19,7 @@ NEXT = "-next"  # what the name of a worker's other side ends in
 
 _MODEL_SETTINGS = (
     "code_dir target_type server_type positive_class_label negative_class_label class_labels class_labels_file "
-    "url_prefix max_body max_concurrent_requests max_queue_depth request_timeout stop_timeout backlog"
+    "url_prefix max_body max_concurrent_requests max_queue_depth request_timeout max_requests stop_timeout backlog"
 ).split()
 _ERROR_SETTINGS = "server_type failed_ping error_detail url_prefix stop_timeout".split()
 

@@ -19,7 +19,7 @@ from drum_supervisor.supervise import lines, readiness, run_dir, tree
 from drum_supervisor.supervise.drum import command_of
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet
-from drum_supervisor.supervise.history import Phase
+from drum_supervisor.supervise.history import Phase, RestartCause
 from drum_supervisor.supervise.lines import Form
 from drum_supervisor.supervise.liveness import Check, Liveness
 from drum_supervisor.supervise.log import Log
@@ -27,6 +27,7 @@ from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.output import Sink
 from drum_supervisor.supervise.programs import Programs, is_shared, programs, render
+from drum_supervisor.supervise.renewal import Grown, Renewal
 from drum_supervisor.supervise.room import room_for_another
 from drum_supervisor.supervise.service_manager import service_manager
 from drum_supervisor.supervise.state import Limits, State
@@ -141,6 +142,7 @@ class _Running:
     address: Address
     directory: run_dir.RunDir
     transcript: Transcript
+    log: Log
 
     def status(self) -> dict[str, Any]:
         return status(self.loop, self.engine, self.address, self.directory)
@@ -167,6 +169,21 @@ class _Running:
 
     def restart(self, worker: int | None, overlap: bool) -> None:
         self.loop.restart(worker, overlap)
+
+    def renew(self, place: int, cause: RestartCause) -> None:
+        """Replace a worker that could go on; with overlap, where there is room for that."""
+        self.loop.restart(place, overlap=not self.restart_refused(overlap=True, force=False), cause=cause)
+
+    def renew_grown(self, grown: Grown) -> None:
+        """Replace a worker that has grown too large."""
+        self.log.line("warning", grown.sentence, pid=grown.pid)
+        self.renew(grown.place, RestartCause.MEMORY)
+
+    def serving(self) -> dict[int, int]:
+        """Return the pid of each worker that is ready, by its place."""
+        loop = self.loop
+        runs = [self.engine.run_of(each.name) for each in loop.programs.sides if each.worker in loop.state.ready]
+        return {run.program.place: run.pid for run in runs if run is not None and not run.stop_asked}
 
     def stop(self) -> None:
         self.loop.stop()
@@ -199,7 +216,11 @@ def _assemble(
     loop.attach(
         engine, Fleet(engine, found, address, listener, timers, settings.stop_timeout, settings.backlog, loop.started)
     )
-    running = _Running(engine, loop, address, directory, outlets.transcript)
+    running = _Running(engine, loop, address, directory, outlets.transcript, log)
+    loop.on_spent = lambda place: running.renew(place, RestartCause.REQUESTS)
+    if settings.max_worker_memory:
+        copies = settings.workers if found.server_type == "gunicorn" else 1
+        Renewal(timers, settings.max_worker_memory, running.serving, copies, running.renew_grown)
     engine.publish(running)
     return running
 
