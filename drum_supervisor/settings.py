@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
-from drum_supervisor import convert
+from drum_supervisor import convert, profiles
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure import ErrorDetail
 from drum_supervisor.contract.listener import DEFAULT_BACKLOG, Address, parse_address
@@ -259,12 +259,6 @@ DECLARATIONS: Mapping[str, Declaration] = {
     declared.name: Declaration(declared.name, *declared.metadata["declaration"]) for declared in fields(Settings)
 }
 
-PROFILES: Mapping[str, Mapping[str, str]] = {
-    "default": {},
-    "sagemaker": {"code_dir": "/opt/ml/model", "while_starting": "respond"},
-    "kubernetes": {"failed_ping": "503"},
-}
-
 
 def choose(flags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, Value]:
     """Return the text and the source of every setting.
@@ -280,7 +274,7 @@ def choose(flags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, Va
     given = {**_from_file(given.get("config", Value("", "")).text), **given}
     profile = _convert(DECLARATIONS["profile"], given.get("profile", Value("default", "default")))
     chosen = {name: Value(declared.default, "default") for name, declared in DECLARATIONS.items()}
-    chosen.update(_from_profile(profile, environ))
+    chosen.update({name: Value(*found) for name, found in profiles.values(profile, environ).items()})
     return {**chosen, **given}
 
 
@@ -392,14 +386,6 @@ def _from_file(path: str) -> dict[str, Value]:
     if unknown:
         raise UsageError(f"--config: {path!r} sets {unknown[0]!r}, which is not a setting that a file can have.")
     return {name: Value(text, path) for name, text in found.items() if text}
-
-
-def _from_profile(profile: str, environ: Mapping[str, str]) -> dict[str, Value]:
-    values = {name: Value(text, f"profile {profile}") for name, text in PROFILES[profile].items()}
-    port = environ.get("SAGEMAKER_BIND_TO_PORT", "").strip()
-    if profile == "sagemaker" and port:
-        values["address"] = Value(f"0.0.0.0:{port}", "$SAGEMAKER_BIND_TO_PORT")
-    return values
 
 
 def _convert(declared: Declaration, value: Value) -> Any:

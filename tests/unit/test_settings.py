@@ -11,11 +11,11 @@ import pytest
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure import ErrorDetail
 from drum_supervisor.contract.listener import Address
+from drum_supervisor.profiles import PROFILES
 from drum_supervisor.settings import (
     CONFIG_SECTION,
     DECLARATIONS,
     PREFIX,
-    PROFILES,
     Settings,
     arguments,
     choose,
