@@ -5,6 +5,7 @@ What a command needs is imported when it runs: `--help` and completion must not 
 
 import json
 import os
+import signal
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -82,9 +83,16 @@ def serve_command(command: tuple[str, ...], **given: Any) -> int:
 
 
 def _start(given: Mapping[str, Any], command: Sequence[str]) -> int:
+    _obey_stops_at_once()
     from drum_supervisor.supervise.start import start
 
     return start(resolve(_chosen(given, command)), command, os.environ)
+
+
+def _obey_stops_at_once() -> None:
+    """Let TERM end the first process of a container while it imports: without a handler the kernel would drop it."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.STOPPED))
 
 
 @cli.command("config", context_settings={"allow_interspersed_args": False})

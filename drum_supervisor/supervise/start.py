@@ -82,6 +82,8 @@ def _supervise(
     directory.write(directory.address, f"{address}\n")
     if not tree.become_subreaper():
         log.warning("this kernel does not hand orphans to us: what daemons a model server starts may survive it")
+    if not tree.is_own_proc():
+        log.warning("/proc is missing or of another PID namespace: what daemons a model server starts are not seen")
     running = _assemble(settings, found, configuration, directory, address, listener, log, sinks)
     log.information(f"listening on {address.url()}, run directory {directory.path}", address=str(address))
     running.engine.run()
@@ -207,9 +209,14 @@ class TerminationLog:
         """Write the last words; a disk that is full then changes nothing any more."""
         if self._fd is not None:
             with suppress(OSError):
-                os.write(self._fd, message.encode("utf-8", "replace")[:LONGEST_TERMINATION_MESSAGE])
+                os.write(self._fd, cut(message, LONGEST_TERMINATION_MESSAGE))
             os.close(self._fd)
             self._fd = None
+
+
+def cut(text: str, longest: int) -> bytes:
+    """Return the beginning of `text`, at most so many bytes, and no part of a character: it stays valid UTF-8."""
+    return text.encode("utf-8", "replace")[:longest].decode("utf-8", "ignore").encode("utf-8")
 
 
 def _fill_standard_descriptors() -> None:
