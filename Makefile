@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # What was installed is renewed when one of these changes.
 DECLARED := setup.cfg pyproject.toml constraints.txt drum_supervisor/__init__.py
 
-.PHONY: help run test check test-all compat compat-drum lock clean
+.PHONY: help run test check test-all compat compat-drum container-engine image audit lock clean
 
 help:  ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -64,8 +64,17 @@ compat-drum: $(VENV)/installed-dev .compat/drum/bin/drum  ## run the real DRUM i
 	@$(BIN)/python -m venv .compat/drum
 	@.compat/drum/bin/python -m pip install -q "datarobot-drum==1.18.1"
 
-lock: $(VENV)/installed-dev  ## renew constraints.txt; needs Python 3.10, 3.11, 3.12 and 3.13
-	@$(BIN)/nox -s lock
+container-engine:  ## make docker or podman, and a base image with Python, available for the tests of the image; as root
+	@tests/container/prepare
+
+image: $(VENV)/installed-dev  ## build the image drum-supervisor; ARGS="PYTHON_IMAGE=python:3.11-slim REQUIREMENTS=core.txt"
+	@$(BIN)/python -m tests.container.engine $(ARGS)
+
+audit: $(VENV)/installed-dev  ## look for known vulnerabilities in what the image contains
+	@$(BIN)/nox -s audit
+
+lock: $(VENV)/installed-dev  ## renew constraints.txt and conf/image; needs Python 3.10, 3.11, 3.12 and 3.13
+	@$(BIN)/nox -s lock lock_image
 
 clean:  ## remove what was built and installed here
 	rm -rf $(VENV) .nox .compat build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*

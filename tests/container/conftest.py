@@ -13,7 +13,15 @@ from tests.support import until
 
 TAG = "localhost/drum-supervisor-test"
 SECRET = "canary-cd1d2f0a7a"
-BESIDE_THE_SOURCE = (".env", ".netrc", ".git/config", "pip.conf", "conf/image/key.pem", "drum_supervisor/.env", "drum_supervisor/serve/token")
+BESIDE_THE_SOURCE = (
+    ".env",
+    ".netrc",
+    ".git/config",
+    "pip.conf",
+    "conf/image/key.pem",
+    "drum_supervisor/.env",
+    "drum_supervisor/serve/token",
+)
 
 ECHO = """
 import time

@@ -44,7 +44,9 @@ class Engine:
     def build(self, context: Path, tag: str, arguments: Iterable[str] = ()) -> None:
         """Build the Dockerfile in `context`; with the network and the certificates of this machine."""
         # Only docker's format of an image keeps a health check; docker has no other and cannot mount.
-        of_podman = ["--format=docker", f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"] if self.program == "podman" else []
+        of_podman = (
+            ["--format=docker", f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"] if self.program == "podman" else []
+        )
         given = [f"--build-arg={argument}" for argument in (f"PYTHON_IMAGE={self.base}", *arguments)]
         self.call("build", *self.limits, "--network=host", *of_podman, *given, "--tag", tag, str(context))
 
