@@ -70,11 +70,10 @@ def lock(session: nox.Session) -> None:
 def lock_image(session: nox.Session) -> None:
     """Write what the image installs, with hashes, for all Pythons: the versions of constraints.txt."""
     session.install("-q", "uv>=0.8")
+    how = "--quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header --upgrade".split()
     for name, source, extras in IMAGE_LOCKS:
-        session.run(
-            *"uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header".split(),
-            *("--upgrade", "--constraint", str(CONSTRAINTS), "--output-file", f"conf/image/{name}.txt", *extras, source),
-        )
+        written = ("--constraint", str(CONSTRAINTS), "--output-file", f"conf/image/{name}.txt")
+        session.run("uv", "pip", "compile", *how, *written, *extras, source)
 
 
 @nox.session
