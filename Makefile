@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # What was installed is renewed when one of these changes.
 DECLARED := setup.cfg pyproject.toml constraints.txt drum_supervisor/__init__.py
 
-.PHONY: help run test check test-all compat compat-drum container-engine image audit lock clean
+.PHONY: help run test check test-all compat compat-drum conf container-engine image audit lock clean
 
 help:  ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -30,12 +30,13 @@ else
 	wait $$stories; stories=$$?; cat $(VENV)/stories.log; exit $$((others > stories ? others : stories))
 endif
 
-check: $(VENV)/installed-dev  ## format, lint, types, import direction, docs in step, no machine's path
+check: $(VENV)/installed-dev  ## format, lint, types, import direction, docs and conf in step, no machine's path
 	@echo "format";  $(BIN)/ruff format --quiet --check .
 	@echo "lint";    $(BIN)/ruff check --quiet .
 	@echo "types";   $(BIN)/mypy --no-error-summary
 	@echo "imports"; $(BIN)/lint-imports --no-logo > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
 	@$(if $(wildcard docs/*.md),echo "docs"; $(BIN)/python -m pytest -q tests/docs)
+	@echo "conf";    $(MAKE) conf
 	@echo "paths";   $(MAKE) no-machine-paths
 	@echo "all checks passed"
 
@@ -48,6 +49,16 @@ no-machine-paths:
 	@found=$$(grep -rnIE '$(MACHINE_PATH)|$(PACKAGE_HOST)' . --exclude-dir=.git --exclude=.git --exclude-dir=.venv --exclude-dir=.nox --exclude-dir=.compat \
 	  --exclude-dir=build --exclude-dir=dist --exclude-dir='.*_cache' --exclude-dir='*.egg-info'); \
 	if [ -n "$$found" ]; then echo "A file names a path or a package index of one machine:"; echo "$$found"; exit 1; fi
+
+conf: .compat/conf/installed  ## hold what is deployed (conf/) against published schemas, and against our settings
+	@.compat/conf/bin/python -m pytest -q -p no:cacheprovider tests/conf
+
+.compat/conf/installed: $(wildcard tests/conf/*requirements.txt) | $(VENV)/installed-dev
+	@echo "installing into .compat/conf ..."
+	@$(BIN)/python -m venv .compat/conf
+	@.compat/conf/bin/python -m pip install -q -r tests/conf/requirements.txt
+	@.compat/conf/bin/python -m pip install -q --no-deps -r tests/conf/kserve-requirements.txt
+	@touch $@
 
 test-all: $(VENV)/installed-dev  ## run the tests on every Python 3.10-3.13 that is installed
 	@$(BIN)/nox -s tests
