@@ -118,7 +118,9 @@ def _rendered(settings: Settings, command: Sequence[str]) -> str:
     from drum_supervisor.supervise.drum import command_of
     from drum_supervisor.supervise.programs import programs, render
     from drum_supervisor.supervise.run_dir import RunDir, base
+    from drum_supervisor.supervise.worker_count import decided
 
+    settings, _ = decided(settings, command, os.environ)
     path = Path(settings.run_dir) if settings.run_dir else base(os.environ) / "PID"
     directory = RunDir(path)
     found = programs(settings, command_of(settings, command, os.environ), settings.address, directory)

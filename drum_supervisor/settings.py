@@ -18,6 +18,8 @@ from drum_supervisor.contract.listener import DEFAULT_BACKLOG, Address, parse_ad
 PREFIX = "DRUM_SUPERVISOR_"
 RUNTIME_PARAMETER = "MLOPS_RUNTIME_PARAM_"
 CONFIG_SECTION = "drum-supervise"
+MOST_WORKERS = 199
+AUTO = 0  # as a number of workers: to be decided on the spot
 
 TARGET_TYPES = tuple(
     "binary regression anomaly unstructured multiclass transform textgeneration geopoint vectordatabase "
@@ -110,8 +112,8 @@ class Settings:
     )
     workers: int = _setting(
         "1",
-        "Number of model server processes on the address.",
-        convert.whole_number(1, 199),
+        "Number of model server processes on the address; auto: as many as processors and memory allow.",
+        convert.whole_number(1, MOST_WORKERS, auto=AUTO),
         metavar="N",
         also=[RUNTIME_PARAMETER + "CUSTOM_MODEL_WORKERS", "MAX_WORKERS"],
     )

@@ -15,7 +15,7 @@ from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageE
 from drum_supervisor.contract.failure import Cause
 from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.settings import Settings
-from drum_supervisor.supervise import readiness, run_dir, tree
+from drum_supervisor.supervise import readiness, run_dir, tree, worker_count
 from drum_supervisor.supervise.drum import command_of
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet
@@ -69,6 +69,9 @@ def _supervise(
 ) -> tuple[int, str]:
     if not argv and settings.server_type == "gunicorn":
         gunicorn_parameters.read(environ, ignored=gunicorn_parameters.SETTINGS)  # refused here, not by the child
+    settings, counted = worker_count.decided(settings, argv, environ)
+    if counted:
+        log.information(counted)
     command = command_of(settings, argv, environ)
     shared = is_shared(settings, command)
     listener, address = _bind(settings, shared, stack)

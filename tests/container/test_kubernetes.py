@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.container.conftest import mounted
+from tests.container.conftest import ECHO, mounted
 from tests.container.containers import RESTRICTED
 
 pytestmark = pytest.mark.container
@@ -48,3 +48,10 @@ def test_its_end_says_why(run, model, termination_log):
     said = termination_log.read_bytes()
     assert len(said) <= 4096
     assert said.decode("utf-8").startswith(f"initialization failed in load_model: {SAID}")
+
+
+@pytest.mark.parametrize(("limit", "workers"), [("--cpus=1", 1), ("--memory=500m", 1)])
+def test_workers_are_as_many_as_its_limits_allow(run, model, limit, workers):
+    pod = run(flags=(limit, *mounted(model(ECHO))), DRUM_SUPERVISOR_WORKERS="auto")
+    assert pod.until_phase("serving")["workers"] == workers
+    assert f"workers: {workers}, for " in pod.output()
