@@ -9,7 +9,6 @@ import pytest
 
 from tests.container.containers import Container
 from tests.container.engine import ROOT, Engine, NoEngineError, find
-from tests.support import until
 
 TAG = "localhost/drum-supervisor-test"
 SECRET = "canary-cd1d2f0a7a"
@@ -76,7 +75,7 @@ def run(engine: Engine, image: str) -> Iterator[RunImage]:
 
     yield begin
     for container in started:
-        engine.call("rm", "--force", "--time=0" if engine.program == "podman" else "--volumes", container.name)
+        engine.remove(container.name)
 
 
 @pytest.fixture
@@ -112,17 +111,3 @@ def model(tmp_path: Path) -> Callable[..., Path]:
 def mounted(folder: Path, at: str = "/opt/ml/model") -> tuple[str, ...]:
     """Return the flags that put a folder of this machine into a container."""
     return (f"--volume={folder}:{at}:ro",)
-
-
-def until_answers(container: Container, path: str = "/ping") -> None:
-    """Wait until the address answers at all."""
-
-    def answers() -> bool:
-        try:
-            container.get(path, timeout=2.0)
-        except OSError:
-            assert container.state["Running"], container.output()
-            return False
-        return True
-
-    until(answers, tail=container.output)

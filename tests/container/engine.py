@@ -54,6 +54,10 @@ class Engine:
         """Start a container in the background; return its id."""
         return self.call("run", "--detach", *self.limits, *arguments).stdout.strip()
 
+    def remove(self, name: str) -> None:
+        """Kill and remove a container; podman alone would ask it to stop first."""
+        self.call("rm", "--force", *(["--time=0"] if self.program == "podman" else []), name)
+
     def inspect(self, what: str) -> dict:
         """Return all that the engine knows of an image or a container."""
         return json.loads(self.call("inspect", what).stdout)[0]
@@ -76,6 +80,8 @@ def find() -> Engine:
 def _problem_or_engine(program: str) -> Engine | str:
     if not shutil.which(program):
         return f"{program} is not installed"
+    if program == "podman" and os.geteuid():
+        return "podman gives containers an address of their own to root alone"
     if _fails(program, "info"):
         return f"{program} does not run"
     base = next((base for base in BASES if not _fails(program, "image", "inspect", base)), None)
