@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # What was installed is renewed when one of these changes.
 DECLARED := setup.cfg pyproject.toml constraints.txt drum_supervisor/__init__.py
 
-.PHONY: help run test check test-all compat compat-drum parity lock clean
+.PHONY: help run test check test-all compat compat-drum parity conf container-engine image audit lock clean
 
 help:  ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -30,12 +30,13 @@ else
 	wait $$stories; stories=$$?; cat $(VENV)/stories.log; exit $$((others > stories ? others : stories))
 endif
 
-check: $(VENV)/installed-dev  ## format, lint, types, import direction, docs in step, no machine's path
+check: $(VENV)/installed-dev  ## format, lint, types, import direction, docs and conf in step, no machine's path
 	@echo "format";  $(BIN)/ruff format --quiet --check .
 	@echo "lint";    $(BIN)/ruff check --quiet .
 	@echo "types";   $(BIN)/mypy --no-error-summary
 	@echo "imports"; $(BIN)/lint-imports --no-logo > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
 	@$(if $(wildcard docs/*.md),echo "docs"; $(BIN)/python -m pytest -q tests/docs)
+	@echo "conf";    $(MAKE) conf
 	@echo "paths";   $(MAKE) no-machine-paths
 	@echo "all checks passed"
 
@@ -48,6 +49,16 @@ no-machine-paths:
 	@found=$$(grep -rnIE '$(MACHINE_PATH)|$(PACKAGE_HOST)' . --exclude-dir=.git --exclude-dir=.venv --exclude-dir=.nox --exclude-dir=.compat \
 	  --exclude=.git --exclude-dir=build --exclude-dir=dist --exclude-dir='.*_cache' --exclude-dir='*.egg-info'); \
 	if [ -n "$$found" ]; then echo "A file names a path or a package index of one machine:"; echo "$$found"; exit 1; fi
+
+conf: .compat/conf/installed  ## hold what is deployed (conf/) against published schemas, and against our settings
+	@.compat/conf/bin/python -m pytest -q -p no:cacheprovider tests/conf
+
+.compat/conf/installed: $(wildcard tests/conf/*requirements.txt) | $(VENV)/installed-dev
+	@echo "installing into .compat/conf ..."
+	@$(BIN)/python -m venv .compat/conf
+	@.compat/conf/bin/python -m pip install -q -r tests/conf/requirements.txt
+	@.compat/conf/bin/python -m pip install -q --no-deps -r tests/conf/kserve-requirements.txt
+	@touch $@
 
 test-all: $(VENV)/installed-dev  ## run the tests on every Python 3.10-3.13 that is installed
 	@$(BIN)/nox -s tests
@@ -69,8 +80,17 @@ parity: $(VENV)/installed-dev .compat/drum/bin/drum  ## compare the built-in ser
 	@$(BIN)/python -m venv .compat/drum
 	@.compat/drum/bin/python -m pip install -q "datarobot-drum==1.18.1" scikit-learn
 
-lock: $(VENV)/installed-dev  ## renew constraints.txt; needs Python 3.10, 3.11, 3.12 and 3.13
-	@$(BIN)/nox -s lock
+container-engine:  ## make docker or podman, and a base image with Python, available for the tests of the image; as root
+	@tests/container/prepare
+
+image: $(VENV)/installed-dev  ## build the image drum-supervisor; ARGS="PYTHON_IMAGE=python:3.11-slim REQUIREMENTS=core.txt"
+	@$(BIN)/python -m tests.container.engine $(ARGS)
+
+audit: $(VENV)/installed-dev  ## look for known vulnerabilities in what the image contains
+	@$(BIN)/nox -s audit
+
+lock: $(VENV)/installed-dev  ## renew constraints.txt and conf/image; needs Python 3.10, 3.11, 3.12 and 3.13
+	@$(BIN)/nox -s lock lock_image
 
 clean:  ## remove what was built and installed here
 	rm -rf $(VENV) .nox .compat build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*

@@ -16,6 +16,13 @@ HEADER = """\
 # Written by `make lock` from what pip chooses on each Python: renew it with that, do not edit.
 """
 
+# Name, what is installed from, extras. The Dockerfile says what each is for.
+IMAGE_LOCKS = [
+    ("core", "setup.cfg", []),
+    ("all", "setup.cfg", ["--extra", "all"]),
+    ("build", "conf/image/build.in", []),
+]
+
 nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["tests"]
 nox.options.default_venv_backend = "virtualenv"
@@ -57,6 +64,24 @@ def lock(session: nox.Session) -> None:
     if len(_pins) == len(PYTHONS):
         CONSTRAINTS.write_text(HEADER + "".join(f"{line}\n" for line in _constraints()), encoding="utf-8")
         session.log(f"{CONSTRAINTS} is renewed: run `make check test-all` before you commit it")
+
+
+@nox.session
+def lock_image(session: nox.Session) -> None:
+    """Write what the image installs, with hashes, for all Pythons: the versions of constraints.txt."""
+    session.install("-q", "uv>=0.8")
+    how = "--quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header --upgrade".split()
+    for name, source, extras in IMAGE_LOCKS:
+        written = ("--constraint", str(CONSTRAINTS), "--output-file", f"conf/image/{name}.txt")
+        session.run("uv", "pip", "compile", *how, *written, *extras, source)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Ask PyPI's vulnerability database about all that the image contains; fail too if it does not know a package."""
+    session.install("-q", "pip-audit>=2.9")
+    for name, _, _ in IMAGE_LOCKS:
+        session.run("pip-audit", "--strict", "--disable-pip", "--require-hashes", "-r", f"conf/image/{name}.txt")
 
 
 def _constraints() -> list[str]:

@@ -5,6 +5,7 @@ What a command needs is imported when it runs: `--help` and completion must not 
 
 import json
 import os
+import signal
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,9 +62,16 @@ def serve_command(command: tuple[str, ...], **given: Any) -> int:
 
 
 def _start(given: Mapping[str, Any], command: Sequence[str]) -> int:
+    _obey_stops_at_once()
     from drum_supervisor.supervise.start import start
 
     return start(resolve(chosen(given, command)), command, os.environ)
+
+
+def _obey_stops_at_once() -> None:
+    """Let TERM end the first process of a container while it imports: without a handler the kernel would drop it."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.STOPPED))
 
 
 @cli.command("config", context_settings={"allow_interspersed_args": False})
@@ -89,7 +97,9 @@ def _rendered(settings: Settings, command: Sequence[str]) -> str:
     from drum_supervisor.supervise.drum import command_of
     from drum_supervisor.supervise.programs import programs, render
     from drum_supervisor.supervise.run_dir import RunDir, base
+    from drum_supervisor.supervise.worker_count import decided
 
+    settings, _ = decided(settings, command, os.environ)
     path = Path(settings.run_dir) if settings.run_dir else base(os.environ) / "PID"
     directory = RunDir(path)
     found = programs(settings, command_of(settings, command, os.environ), settings.address, directory)

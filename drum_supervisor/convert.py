@@ -29,14 +29,17 @@ def switch(value: str) -> bool:
     return lowered in YES
 
 
-def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
-    """Return a reader of whole numbers from `lowest` to `highest`."""
+def whole_number(lowest: int, highest: int, auto: int | None = None) -> Callable[[str], int]:
+    """Return a reader of whole numbers from `lowest` to `highest`; with `auto`, that stands for the word."""
 
     def read(value: str) -> int:
         # JSON writes a numeric runtime parameter as 2 or 2.0; both are two.
         stripped = value.strip().removesuffix(".0")
+        if auto is not None and stripped.lower() == "auto":
+            return auto
         if not re.fullmatch(r"-?[0-9]{1,18}", stripped) or not lowest <= int(stripped) <= highest:
-            raise ValueError(f"give a whole number from {lowest} to {highest}")
+            also = " or auto" if auto is not None else ""
+            raise ValueError(f"give a whole number from {lowest} to {highest}{also}")
         return int(stripped)
 
     return read

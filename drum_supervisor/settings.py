@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from drum_supervisor import convert
+from drum_supervisor import convert, profiles
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure import ErrorDetail
 from drum_supervisor.contract.listener import DEFAULT_BACKLOG, Address, parse_address
@@ -22,6 +22,9 @@ from drum_supervisor.declaration import (
     in_file,
 )
 from drum_supervisor.declaration import setting as _setting
+
+MOST_WORKERS = 199
+AUTO = 0  # as a number of workers: to be decided on the spot
 
 TARGET_TYPES = tuple(
     "binary regression anomaly unstructured multiclass transform textgeneration geopoint vectordatabase "
@@ -75,8 +78,8 @@ class Settings:
     )
     workers: int = _setting(
         "1",
-        "Number of model server processes on the address.",
-        convert.whole_number(1, 199),
+        "Number of model server processes on the address; auto: as many as processors and memory allow.",
+        convert.whole_number(1, MOST_WORKERS, auto=AUTO),
         metavar="N",
         also=[RUNTIME_PARAMETER + "CUSTOM_MODEL_WORKERS", "MAX_WORKERS"],
     )
@@ -268,12 +271,6 @@ DECLARATIONS: Mapping[str, Declaration] = {
     declared.name: Declaration(declared.name, *declared.metadata["declaration"]) for declared in fields(Settings)
 }
 
-PROFILES: Mapping[str, Mapping[str, str]] = {
-    "default": {},
-    "sagemaker": {"code_dir": "/opt/ml/model", "while_starting": "respond"},
-    "kubernetes": {"failed_ping": "503"},
-}
-
 
 def choose(flags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, Value]:
     """Return the text and the source of every setting.
@@ -289,7 +286,7 @@ def choose(flags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, Va
     given = {**in_file(DECLARATIONS, given.get("config", Value("", "")).text), **given}
     profile = converted(DECLARATIONS["profile"], given.get("profile", Value("default", "default")))
     chosen = {name: Value(declared.default, "default") for name, declared in DECLARATIONS.items()}
-    chosen.update(_from_profile(profile, environ))
+    chosen.update({name: Value(*found) for name, found in profiles.values(profile, environ).items()})
     return {**chosen, **given}
 
 
@@ -356,11 +353,3 @@ def from_arguments(argv: Sequence[str]) -> tuple[Settings, dict[str, str]]:
     flags = {name: text for name, text in given.items() if name in DECLARATIONS}
     others = {name: text for name, text in given.items() if name not in DECLARATIONS}
     return resolve(choose(flags, {})), others
-
-
-def _from_profile(profile: str, environ: Mapping[str, str]) -> dict[str, Value]:
-    values = {name: Value(text, f"profile {profile}") for name, text in PROFILES[profile].items()}
-    port = environ.get("SAGEMAKER_BIND_TO_PORT", "").strip()
-    if profile == "sagemaker" and port:
-        values["address"] = Value(f"0.0.0.0:{port}", "$SAGEMAKER_BIND_TO_PORT")
-    return values

@@ -71,6 +71,7 @@ class Supervised:
         arguments: what comes after `start`.
         environ: added to a clean environment.
         before: called in the new process before it becomes the supervisor.
+        wrapper: a command that runs the supervisor, in a namespace for example.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Supervised:
         environ: Mapping[str, str],
         command: str = "start",
         before: Callable[[], None] | None = None,
+        wrapper: Sequence[str] = (),
     ) -> None:
         self.run_dir = folder / "run"
         self.out, self.err = folder / "out.log", folder / "err.log"
@@ -88,8 +90,9 @@ class Supervised:
             name: value for name, value in os.environ.items() if not name.startswith(("DRUM_", "MLOPS_", "LISTEN_"))
         }
         with open(self.out, "ab") as out, open(self.err, "ab") as err:
+            ours = [sys.executable, "-m", "drum_supervisor", command, "--run-dir", str(self.run_dir), *arguments]
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "drum_supervisor", command, "--run-dir", str(self.run_dir), *arguments],
+                [*wrapper, *ours],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

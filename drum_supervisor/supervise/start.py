@@ -15,7 +15,7 @@ from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageE
 from drum_supervisor.contract.failure import Cause
 from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.settings import Settings
-from drum_supervisor.supervise import lines, readiness, run_dir, tree
+from drum_supervisor.supervise import lines, readiness, run_dir, tree, worker_count
 from drum_supervisor.supervise.drum import command_of
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet
@@ -89,6 +89,9 @@ def _supervise(
 ) -> tuple[int, str]:
     if not argv and settings.server_type == "gunicorn":
         gunicorn_parameters.read(environ, ignored=gunicorn_parameters.SETTINGS)  # refused here, not by the child
+    settings, counted = worker_count.decided(settings, argv, environ)
+    if counted:
+        log.information(counted)
     command = command_of(settings, argv, environ)
     shared = is_shared(settings, command)
     listener, address = _bind(settings, shared, stack)
@@ -102,6 +105,8 @@ def _supervise(
     directory.write(directory.address, f"{address}\n")
     if not tree.become_subreaper():
         log.warning("this kernel does not hand orphans to us: what daemons a model server starts may survive it")
+    if not tree.is_own_proc():
+        log.warning("/proc is missing or of another PID namespace: what daemons a model server starts are not seen")
     running = _assemble(settings, found, configuration, directory, address, listener, log, outlets)
     if (manager := service_manager(environ, running.loop.timers)) is not None:
         stack.callback(manager.close)
@@ -279,9 +284,14 @@ class TerminationLog:
         """Write the last words; a disk that is full then changes nothing any more."""
         if self._fd is not None:
             with suppress(OSError):
-                os.write(self._fd, message.encode("utf-8", "replace")[:LONGEST_TERMINATION_MESSAGE])
+                os.write(self._fd, cut(message, LONGEST_TERMINATION_MESSAGE))
             os.close(self._fd)
             self._fd = None
+
+
+def cut(text: str, longest: int) -> bytes:
+    """Return the beginning of `text`, at most so many bytes, and no part of a character: it stays valid UTF-8."""
+    return text.encode("utf-8", "replace")[:longest].decode("utf-8", "ignore").encode("utf-8")
 
 
 def _fill_standard_descriptors() -> None:

@@ -39,9 +39,18 @@ def die_with_parent(parent: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+def is_own_proc() -> bool:
+    """Return whether /proc is of our PID namespace: after `unshare --pid` alone its numbers mean other processes."""
+    with suppress(OSError):
+        return os.readlink("/proc/self") == str(os.getpid())
+    return False
+
+
 def children(pid: int) -> list[int]:
-    """Return the children of `pid`; none when it is gone."""
+    """Return the children of `pid`; none when it is gone, or when this /proc does not tell of ours."""
     found: list[int] = []
+    if not is_own_proc():
+        return found
     with suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:

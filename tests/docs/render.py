@@ -11,7 +11,8 @@ from pathlib import Path
 from drum_supervisor.contract.exits import ExitCode, of_signal
 from drum_supervisor.contract.failure import Cause, FailureReport
 from drum_supervisor.declaration import Declaration
-from drum_supervisor.settings import DECLARATIONS, PROFILES
+from drum_supervisor.profiles import PROFILES
+from drum_supervisor.settings import DECLARATIONS
 from drum_supervisor.supervise import history
 from drum_supervisor.supervise.history import Action, Alarm, Event, Phase
 from drum_supervisor.supervise.policy import decide

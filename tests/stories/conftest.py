@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,7 @@ class Start(Protocol):
         *arguments: object,
         command: str = "start",
         before: Callable[[], None] | None = None,
+        wrapper: Sequence[str] = (),
         **environ: str,
     ) -> Supervised: ...
 
@@ -26,12 +27,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start a supervisor on a free port; whatever is still there afterwards is ended, and what should not be fails."""
     started: list[Supervised] = []
 
-    def begin(*arguments: object, command: str = "start", before=None, **environ: str) -> Supervised:
+    def begin(
+        *arguments: object, command: str = "start", before=None, wrapper: Sequence[str] = (), **environ: str
+    ) -> Supervised:
         folder = tmp_path / f"supervisor-{len(started)}"
         folder.mkdir()
         given = [str(argument) for argument in arguments]
         address = [] if "--address" in given else ["--address", "127.0.0.1:0"]
-        started.append(Supervised(folder, [*address, *given], environ, command, before))
+        started.append(Supervised(folder, [*address, *given], environ, command, before, wrapper))
         return started[-1]
 
     yield begin

@@ -54,3 +54,29 @@ def test_tools_for_developers_are_not_forced_on_users():
 
 def test_type_information_is_shipped():
     assert (Path(drum_supervisor.__file__).parent / "py.typed").is_file()
+
+
+class TestImageLock:
+    """What `make lock` writes for the image."""
+
+    ROOT = Path(__file__).parents[2]
+    PIN = re.compile(r"^([a-z0-9-]+)==([^\s;]+)", re.MULTILINE)
+
+    def pins(self, name: str) -> set[tuple[str, str]]:
+        return set(self.PIN.findall((self.ROOT / name).read_text(encoding="utf-8")))
+
+    @pytest.mark.parametrize("lock", ["core", "all"])
+    def test_has_the_versions_that_are_tested(self, lock):
+        tested = {(name.replace(".", "-"), version) for name, version in self.pins("constraints.txt")}
+        assert self.pins(f"conf/image/{lock}.txt") <= tested
+
+    @pytest.mark.parametrize("lock", ["core", "all", "build"])
+    def test_has_a_hash_for_everything(self, lock):
+        entries = re.split(r"\n(?=\S)", (self.ROOT / f"conf/image/{lock}.txt").read_text(encoding="utf-8"))
+        assert len(entries) > 10
+        assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+
+    def test_has_all_that_is_required(self):
+        locked = {name.replace("-", "_") for name, _ in self.pins("conf/image/all.txt")}
+        wanted = requirements() | requirements("model") | requirements("otel")
+        assert {name.replace("-", "_") for name in wanted} <= locked

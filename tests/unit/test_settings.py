@@ -12,9 +12,9 @@ from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure import ErrorDetail
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.declaration import CONFIG_SECTION, PREFIX, runtime_parameter
+from drum_supervisor.profiles import PROFILES
 from drum_supervisor.settings import (
     DECLARATIONS,
-    PROFILES,
     Settings,
     arguments,
     choose,

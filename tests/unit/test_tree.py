@@ -73,7 +73,8 @@ class TestOrphans:
         assert family.orphans() == {}
 
     def test_that_are_dead_are_left_out(self, family):
-        daemon = family.orphan("echo up; exit 7", {NAME: "model-server"})
+        daemon = family.orphan("echo up; read line; exit 7", {NAME: "model-server"})
+        daemon.process.stdin.close()  # only now is it ours: a shell that still lived would have reaped it
         os.waitid(os.P_PID, daemon.pid, os.WEXITED | os.WNOWAIT)
         assert tree.is_zombie(daemon.pid)
         assert family.orphans() == {}

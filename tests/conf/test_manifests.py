@@ -1,0 +1,183 @@
+"""conf/kubernetes and conf/kserve: schemas, pod security, and numbers that have to fit ours."""
+
+import importlib
+import re
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from drum_supervisor.settings import Settings, choose, resolve
+from tests.conf.manifests import KSERVE, KUBERNETES, Manifest, base, pods, read
+
+VERSIONS = ("1.30", "1.37")  # the first with a sleep in preStop, and the newest
+PODS = dict(pods())
+
+each_pod = pytest.mark.parametrize("pod", PODS.values(), ids=PODS.keys())
+
+
+def ours(pod: Manifest) -> Manifest:
+    (container,) = pod["containers"]
+    return container
+
+
+def settings_of(pod: Manifest) -> Settings:
+    """Return what the supervisor makes of the container's environment."""
+    return resolve(choose({}, {each["name"]: each["value"] for each in ours(pod)["env"]}))
+
+
+class TestSchemas:
+    @pytest.mark.parametrize("version", VERSIONS)
+    @pytest.mark.parametrize("kind", base())
+    def test_of_kubernetes_are_met(self, kind, version):
+        kubernetes_validate.validate(base()[kind], version, strict=True)
+
+    @pytest.mark.parametrize("version", VERSIONS)
+    @each_pod
+    def test_of_a_pod_is_met(self, pod, version):
+        whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}
+        kubernetes_validate.validate(whole, version, strict=True)
+
+    def test_notices_what_is_wrong(self):
+        wrong = base()["Deployment"]
+        wrong["spec"]["template"]["spec"]["containers"][0]["livenessProbe"]["failureTreshold"] = 3
+        with pytest.raises(kubernetes_validate.ValidationError, match="failureTreshold"):
+            kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
+
+    def test_of_kserve_is_met(self):
+        service = read(KSERVE / "inference-service.yaml")
+        assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+        assert problems(service, "V1beta1InferenceService") == []
+        service["spec"]["predictor"]["minReplica"] = 1
+        service["spec"]["predictor"]["timeout"] = "long"
+        assert len(problems(service, "V1beta1InferenceService")) == 2
+
+    def test_every_manifest_is_looked_at(self):
+        listed = set(read(KUBERNETES / "kustomization.yaml")["resources"]) | {"kustomization.yaml"}
+        assert {path.name for path in KUBERNETES.iterdir()} == listed
+
+
+class TestPodSecurity:
+    """The restricted profile, and more: https://kubernetes.io/docs/concepts/security/pod-security-standards/."""
+
+    @each_pod
+    def test_is_restricted(self, pod):
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+        context = ours(pod)["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC"}
+        assert all(volume.keys() <= {"name", "emptyDir"} for volume in pod["volumes"])
+
+    @each_pod
+    def test_nothing_can_be_written_to_but_tmp(self, pod):
+        assert ours(pod)["securityContext"]["readOnlyRootFilesystem"] is True
+        assert [mount["mountPath"] for mount in ours(pod)["volumeMounts"]] == ["/tmp"]
+
+    @each_pod
+    def test_no_token_is_lying_about(self, pod):
+        assert pod["automountServiceAccountToken"] is False
+
+
+class TestFits:
+    @each_pod
+    def test_variables_are_settings_with_good_values(self, pod):
+        settings = settings_of(pod)
+        assert (settings.profile, settings.code_dir) == ("kubernetes", "/opt/ml/model")
+        names = {each["name"] for each in ours(pod)["env"]}
+        assert len(names) == len(ours(pod)["env"])
+
+    @each_pod
+    def test_probes_ask_what_they_are_for(self, pod):
+        paths = {name: ours(pod)[name]["httpGet"]["path"] for name in ours(pod) if name.endswith("Probe")}
+        assert paths == {"startupProbe": "/startupz", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
+
+    @each_pod
+    def test_start_up_probe_waits_longer_than_we_do(self, pod):
+        probe = ours(pod)["startupProbe"]
+        assert probe["periodSeconds"] * probe["failureThreshold"] > settings_of(pod).startup_timeout
+
+    @each_pod
+    def test_grace_period_has_room_for_the_drain(self, pod):
+        """Else the kubelet kills what would have been answered."""
+        sleeps = ours(pod)["lifecycle"]["preStop"]["sleep"]["seconds"]
+        assert sleeps + settings_of(pod).stop_timeout < pod["terminationGracePeriodSeconds"]
+
+    @each_pod
+    def test_a_failed_model_comes_to_an_end_that_says_why(self, pod):
+        settings = settings_of(pod)
+        retries = sum(settings.retry_interval * 2**n for n in range(settings.max_retries))
+        assert settings.error_server_ttl > retries
+
+    @each_pod
+    def test_port_is_the_one_that_is_served(self, pod):
+        assert [port["containerPort"] for port in ours(pod)["ports"]] == [settings_of(pod).address.port]
+
+    @each_pod
+    def test_there_is_a_limit_to_memory_and_a_request_for_processors(self, pod):
+        resources = ours(pod)["resources"]
+        assert resources["limits"]["memory"]
+        assert resources["requests"]["cpu"]  # the autoscaler counts in parts of it
+
+    def test_everything_means_the_same_pods(self):
+        found = base()
+        labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
+        assert found["Deployment"]["spec"]["selector"]["matchLabels"] == labels
+        assert found["Service"]["spec"]["selector"] == labels
+        assert found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+        target = found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
+        assert (target["kind"], target["name"]) == ("Deployment", found["Deployment"]["metadata"]["name"])
+
+    def test_rollout_waits_longer_than_a_start_may_take(self):
+        probe = ours(PODS["deployment"])["startupProbe"]
+        budget = probe["periodSeconds"] * probe["failureThreshold"]
+        assert base()["Deployment"]["spec"]["progressDeadlineSeconds"] > budget
+
+
+# --- KServe publishes its resources as classes that name their fields and types; what they take from Kubernetes is
+# checked above.
+
+_PLAIN: dict[str, type] = {"str": str, "int": int, "bool": bool, "float": float}
+
+
+def problems(value: Any, kind: str, where: str = "") -> list[str]:
+    """Return what of `value` is not as KServe's `kind` has it."""
+    if kind in _PLAIN:
+        return [] if type(value) is _PLAIN[kind] else [f"{where}: {value!r} is no {kind}"]
+    if inner := re.fullmatch(r"list\[(.+)\]", kind):
+        return [each for number, item in enumerate(value) for each in problems(item, inner[1], f"{where}[{number}]")]
+    model = _model(kind)
+    if model is None:
+        return []
+    attributes = {written: name for name, written in model.attribute_map.items()}
+    found = [f"{where}.{name}: there is no such field" for name in value if name not in attributes]
+    for name in value.keys() & attributes.keys():
+        found += problems(value[name], model.openapi_types[attributes[name]], f"{where}.{name}")
+    return found
+
+
+def _model(kind: str) -> Any:
+    """Return KServe's class of that name; None for those of Kubernetes."""
+    module = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
+    _without_serving()
+    if find_spec(f"kserve.models.{module}") is None:
+        return None
+    return getattr(importlib.import_module(f"kserve.models.{module}"), kind)
+
+
+def _without_serving() -> None:
+    """Make packages of `kserve` that run none of its code: it imports a whole server, which is not installed."""
+    if "kserve" in sys.modules:
+        return
+    spec = find_spec("kserve")
+    assert spec is not None
+    assert spec.origin is not None
+    for name, folder in (("kserve", Path(spec.origin).parent), ("kserve.models", Path(spec.origin).parent / "models")):
+        package = ModuleType(name)
+        package.__path__ = [str(folder)]
+        sys.modules[name] = package

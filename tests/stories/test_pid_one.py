@@ -1,0 +1,144 @@
+"""The supervisor as the first process of a PID namespace, as it is in a container.
+
+The kernel treats that process differently: what it has no handler for does not reach it, every orphan becomes its
+child, and when it ends, everything does.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.stories.conftest import Start
+from tests.support import Supervised, until
+
+NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+PROC_OF_ANOTHER = NAMESPACE[:-1]
+NO_PROC = (*NAMESPACE, "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh")
+CLOSED = (*NAMESPACE, "sh", "-c", 'exec "$@" >&- 2>&-', "sh")
+
+
+@cache
+def _refusal() -> str:
+    """Return why this machine makes no PID namespace for us; nothing if it does."""
+    done = subprocess.run([*NAMESPACE, "true"], capture_output=True, text=True, check=False)
+    return done.stderr.strip()
+
+
+pytestmark = pytest.mark.skipif(bool(_refusal()), reason=f"no PID namespace for us here: {_refusal()}")
+
+
+DIES_ORPHANED = "subprocess.run(['sh', '-c', 'true & (true &) ; setsid true & setsid sleep 0 &'])\n"
+SLEEPS_ON = "subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
+
+
+def first_process(supervised: Supervised) -> psutil.Process:
+    """Return the supervisor as this machine sees it: the child of `unshare`."""
+    (child,) = supervised.until(psutil.Process(supervised.process.pid).children)
+    return child
+
+
+def program(code: str) -> tuple[str, ...]:
+    head = "import os, signal, subprocess, sys\n"
+    tail = 'os.write(4, b\'{"kind": "ready"}\\n\')\nwhile True: signal.pause()\n'
+    return ("--ready", "report", "--listener", "inherit", "--", sys.executable, "-c", head + code + tail)
+
+
+def serving(start: Start, code: str = "", wrapper: Sequence[str] = NAMESPACE, arguments=()) -> Supervised:
+    supervised = start(*arguments, *program(code), wrapper=wrapper)
+    supervised.until(lambda: " is ready after " in supervised.err.read_text())
+    return supervised
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_signals_with_a_handler_stop_it(start: Start, number: signal.Signals) -> None:
+    supervised = serving(start)
+    first_process(supervised).send_signal(number)
+    assert supervised.wait() == 0
+    assert supervised.last_line == "drum-supervise: exit 0: stopped on request"
+
+
+def test_signals_without_a_handler_change_nothing(start: Start) -> None:
+    supervised = serving(start)
+    assert supervised.status()["pid"] == 1
+    first = first_process(supervised)
+    for number in (signal.SIGUSR1, signal.SIGALRM, signal.SIGVTALRM, signal.SIGIO, signal.SIGPIPE, signal.SIGUSR2):
+        first.send_signal(number)
+    assert supervised.status()["phase"] == "serving"
+    first.terminate()
+    assert supervised.wait() == 0
+
+
+def test_orphans_are_reaped(start: Start) -> None:
+    supervised = serving(start, DIES_ORPHANED)
+    first = first_process(supervised)
+    until(lambda: len(first.children(recursive=True)) == 1, supervised.process, supervised.output)
+    assert all(child.status() != psutil.STATUS_ZOMBIE for child in first.children(recursive=True))
+    first.terminate()
+    assert supervised.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("custom", "code"),
+    [
+        ("raise OSError('no weights')", 3),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 137),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", 139),
+    ],
+)
+def test_the_container_s_exit_code_is_the_cause_s(start: Start, model, tmp_path, custom: str, code: int) -> None:
+    log = tmp_path / "termination-log"
+    log.write_text("of the container before")
+    given = ("--code-dir", model(custom), "--target-type", "unstructured", "--no-error-server")
+    supervised = start(*given, "--termination-log", log, wrapper=NAMESPACE)
+    assert supervised.wait() == code
+    assert supervised.last_line == f"drum-supervise: exit {code}: {log.read_text()}"
+
+
+def test_closed_output_is_no_reason_to_stop(start: Start) -> None:
+    supervised = start(*program("print('x' * 100000, flush=True)\n"), wrapper=CLOSED)
+    assert supervised.until_phase("serving")["ready"]
+    first_process(supervised).terminate()
+    assert supervised.wait() == 0
+
+
+@pytest.mark.parametrize("wrapper", [PROC_OF_ANOTHER, NO_PROC], ids=["of another namespace", "none"])
+@pytest.mark.parametrize("left", ["", SLEEPS_ON], ids=["nothing left", "a daemon left"])
+def test_a_proc_that_is_not_ours_is_no_reason_to_hang(start: Start, wrapper: Sequence[str], left: str) -> None:
+    """All that is left ends with the namespace; nobody else may be meant by the numbers in that /proc."""
+    bystander = subprocess.Popen(["sleep", "1000"])
+    try:
+        supervised = serving(start, left, wrapper)
+        first_process(supervised).terminate()
+        assert supervised.wait() == 0
+        assert supervised.left() == []
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+BLOCKS = """
+import os, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "supervisor":
+            open(os.environ["TEST_FIFO"]).read()
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def test_a_stop_is_obeyed_before_it_has_even_begun(start: Start, tmp_path: Path, fifo: Callable[[str], Path]) -> None:
+    """Else it would be lost, for the first process has no default for it, and the container be killed much later."""
+    (tmp_path / "sitecustomize.py").write_text(BLOCKS)
+    gate = fifo("gate")
+    supervised = start(*program(""), wrapper=NAMESPACE, PYTHONPATH=f"{tmp_path}:{os.getcwd()}", TEST_FIFO=str(gate))
+    with open(gate, "w"):  # it is in the midst of its imports now
+        first_process(supervised).terminate()
+        assert supervised.wait() == 0
