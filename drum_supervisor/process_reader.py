@@ -1,5 +1,6 @@
 """What single processes use, read from /proc. Remembers what it takes to tell a share of CPU the next time."""
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -40,11 +41,15 @@ class ProcessReader:
     Args:
         now: monotonic seconds.
         proc: where the kernel shows processes.
+        most_shared: of a process with more resident memory than this, USS and PSS are not read.
     """
 
-    def __init__(self, now: Callable[[], float] = time.monotonic, proc: Path = PROC) -> None:
+    def __init__(
+        self, now: Callable[[], float] = time.monotonic, proc: Path = PROC, most_shared: float = math.inf
+    ) -> None:
         self._now = now
         self._proc = proc
+        self._most_shared = most_shared
         self._known: dict[int, _Known] = {}
 
     def read(self, pid: int, details: bool = True, shared_memory: bool = False) -> ProcessResources | None:
@@ -60,7 +65,8 @@ class ProcessReader:
         known = self._remember(pid, stat)
         is_alive = stat.state != ZOMBIE
         command_line = self._command_line(pid, known) if details and is_alive else ()
-        memory = footprint(pid, self._proc) if shared_memory and is_alive else None
+        is_asked = shared_memory and is_alive and stat.rss_bytes <= self._most_shared
+        memory = footprint(pid, self._proc) if is_asked else None
         return ProcessResources(
             pid=pid,
             parent_pid=stat.parent_pid,

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from drum_supervisor.contract.curve import Curve
 from drum_supervisor.contract.exits import ExitCode, of_signal
 from drum_supervisor.contract.masking import mask_secrets
 
@@ -53,6 +54,7 @@ class FailureReport:
         out_of_memory: whether the kernel killed it for want of memory.
         memory_limit_bytes: the limit that was reached then, None when unknown.
         stderr_tail: the last lines it wrote to stderr.
+        curve: memory and CPU in the last minutes, None when it was never sampled.
     """
 
     cause: Cause
@@ -72,6 +74,7 @@ class FailureReport:
     out_of_memory: bool = False
     memory_limit_bytes: int | None = None
     stderr_tail: str = ""
+    curve: Curve | None = None
 
     @property
     def error(self) -> str:
@@ -107,9 +110,11 @@ class FailureReport:
         """Read what `to_json` wrote; unknown names are ignored.
 
         Raises:
-            ValueError, TypeError: it is not such a record.
+            ValueError, TypeError, KeyError: it is not such a record.
         """
         values = {**record, "cause": Cause(record["cause"])}
+        if values.get("curve") is not None:
+            values["curve"] = Curve.from_json(values["curve"])
         return cls(**{field.name: _checked(field, values[field.name]) for field in fields(cls) if field.name in values})
 
     def _values(self) -> dict[str, Any]:

@@ -5,6 +5,9 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from drum_supervisor.contract.exits import signal_name
 from drum_supervisor.contract.failure import FailureReport, write_failure
@@ -22,7 +25,11 @@ from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.timers import Timers
 
+if TYPE_CHECKING:
+    from drum_supervisor.supervise.sampler import Sampler
+
 JITTER = 0.1
+FIRST_SAMPLE_AFTER = 0.02  # by then a program is past its exec
 TELL_AFTER = 0.01  # supervisord looks again at who waits for a change on the control socket (`wait`) after 5 ms
 
 
@@ -61,10 +68,16 @@ class Loop:
         self._newcomers = Newcomers(timers, self._worker_died)
         self._events: deque[tuple[Event, Seen | None]] = deque()
 
-    def attach(self, engine: Engine, fleet: Fleet) -> None:
+    def attach(self, engine: Engine, fleet: Fleet, make_sampler: "Callable[[], Sampler]") -> None:
         """Say what it works with; call this before the engine runs."""
         self.engine = engine
         self.fleet = fleet
+        self._make_sampler = make_sampler
+
+    @cached_property
+    def sampler(self) -> "Sampler":
+        """What samples the programs, made on its first use: no program waits for the import of its modules."""
+        return self._make_sampler()
 
     # --- what the engine tells
 
@@ -117,7 +130,7 @@ class Loop:
             self.post(history.AllStopped(self.timers.clock()))
         self._decide()
         if self.serial != before:
-            self.timers.set("tell", TELL_AFTER, self.engine.wakeup.wake)
+            self.tell()
 
     def next_wakeup(self) -> float:
         return 0.0 if self._events else self.timers.seconds_left()
@@ -137,6 +150,10 @@ class Loop:
         self._events.append((event, about))
         self.engine.wakeup.wake()
 
+    def tell(self) -> None:
+        """Let those who wait on the control socket see whether what they wait for is there."""
+        self.timers.set("tell", TELL_AFTER, self.engine.wakeup.wake)
+
     def changed(self) -> None:
         """Note that `status` would say something new."""
         self.serial += 1
@@ -152,11 +169,15 @@ class Loop:
             self._lost(seen)
             return
         self._log.information(f"{_who(run)} started", program=run.program.name, pid=run.pid)
+        self.timers.set("sample", FIRST_SAMPLE_AFTER, self._sample_new)
         if run.program.worker:
             self.stage = ""
             self._watcher = self._watcher or self._watch(self._answered, self._stage_told, self._failure_told)
             if not self.programs.built_in:
                 self._newcomers.add(seen)
+
+    def _sample_new(self) -> None:
+        self.sampler.began()
 
     def _lost(self, seen: Seen) -> None:
         """A run came to its end and nobody had asked for it."""
@@ -244,7 +265,8 @@ class Loop:
             self._watcher = None
 
     def _evidence(self, seen: Seen) -> failures.Evidence:
-        return self.fleet.evidence(seen, self.timers.clock(), time.time())
+        evidence = self.fleet.evidence(seen, self.timers.clock(), time.time())
+        return replace(evidence, curve=self.sampler.curve(seen.run.program.name, seen.run.pid))
 
     # --- what the policy wants
 

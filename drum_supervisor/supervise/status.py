@@ -1,6 +1,7 @@
 """What `status --json` says: field names are promises, see docs/operations.md."""
 
 import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
@@ -11,8 +12,8 @@ from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.history import Alarm, Phase
 from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.policy import attempts_left
-from drum_supervisor.supervise.programs import Program
 from drum_supervisor.supervise.run_dir import RunDir
+from drum_supervisor.supervise.running import Run
 
 
 def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dic
             "request": state.requested_restarts,
             "retry": state.retry_restarts,
         },
-        "programs": [described for program in loop.programs.all if (described := _program(loop, engine, program))],
+        "programs": [_program(facts) for facts in each_program(loop, engine)],
         "failure": state.report.to_json() if state.report else None,
         "run_dir": str(run_dir.path),
         "pid": engine.pid,
@@ -58,25 +59,31 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
 
 
-def _program(loop: Loop, engine: Engine, program: Program) -> dict[str, Any] | None:
-    """Describe a program; one that never ran, and is no worker, is left out."""
-    seen = loop.fleet.seen.get(program.name)
-    if seen is None and not program.worker:
-        return None
-    run = engine.run_of(program.name)
-    return {
-        "name": program.name,
-        "worker": program.worker or None,
-        "pid": run.pid if run else None,
-        "state": _state(engine, program, ready=bool(seen and seen.ready)),
-        "uptime_s": round(loop.timers.clock() - run.started, 3) if run else None,
-        "memory_bytes": tree.memory_bytes(run.pid) if run else None,
-    }
+def each_program(loop: Loop, engine: Engine) -> Iterator[dict[str, Any]]:
+    """Yield what there is to say of each program of ours; of one that never ran, and is no worker, nothing."""
+    for program in loop.programs.all:
+        seen, run = loop.fleet.seen.get(program.name), engine.run_of(program.name)
+        if seen is None and not program.worker:
+            continue
+        state = _state(run, bool(seen and seen.ready))
+        yield {
+            "name": program.name,
+            "group": program.group,
+            "worker": program.worker or None,
+            "pid": run.pid if run else None,
+            "state": state,
+            "ready": state == "ready",
+            "uptime_s": round(loop.timers.clock() - run.started, 3) if run else None,
+        }
 
 
-def _state(engine: Engine, program: Program, ready: bool) -> str:
+def _program(facts: dict[str, Any]) -> dict[str, Any]:
+    shown = {name: facts[name] for name in ("name", "worker", "pid", "state", "uptime_s")}
+    return {**shown, "memory_bytes": tree.memory_bytes(facts["pid"]) if facts["pid"] else None}
+
+
+def _state(run: Run | None, ready: bool) -> str:
     """Return what people mean: running and ready are kept apart."""
-    run = engine.run_of(program.name)
     if run is None:
         return "stopped"
     if run.stop_asked:
