@@ -14,6 +14,7 @@ import click
 
 from drum_supervisor import __version__
 from drum_supervisor.cli_operations import OPERATIONS
+from drum_supervisor.cli_stats import stats_command
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode
 from drum_supervisor.settings import DECLARATIONS, Declaration, Settings, Value, choose, resolve
 
@@ -129,7 +130,7 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-for operation in OPERATIONS:
+for operation in (*OPERATIONS, stats_command):
     cli.add_command(operation)
 
 
