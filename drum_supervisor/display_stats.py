@@ -138,10 +138,12 @@ def _memory(process: dict[str, Any]) -> int:
 
 
 def history_rows(stats: dict[str, Any], levels: str, width: int) -> Iterator[Row]:
-    """Yield a curve for each figure of the model server that is remembered."""
+    """Yield a curve for each figure of the model server that is remembered, also of one that is gone."""
     history = stats["history"]
     if history and history["times"]:
         yield from curve_rows(history["times"], history, levels, width)
+        if not any(program["worker"] and program["pid"] for program in stats["programs"]):
+            yield "", f"the model server has been gone for {duration(stats['taken_at'] - history['times'][-1])}"
 
 
 def plain(text: str) -> str:

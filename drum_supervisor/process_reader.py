@@ -67,6 +67,10 @@ class ProcessReader:
         command_line = self._command_line(pid, known) if details and is_alive else ()
         is_asked = shared_memory and is_alive and stat.rss_bytes <= self._most_shared
         memory = footprint(pid, self._proc) if is_asked else None
+        descriptors = count_descriptors(pid, self._proc) if details and is_alive else None
+        is_unknown = (is_asked and memory is None) or (details and is_alive and descriptors is None)
+        if is_unknown and self._died_meanwhile(pid):
+            return self.read(pid, details, shared_memory)
         return ProcessResources(
             pid=pid,
             parent_pid=stat.parent_pid,
@@ -80,13 +84,18 @@ class ProcessReader:
             uss_bytes=(memory.uss_bytes if memory else None) if is_alive else 0,
             pss_bytes=(memory.pss_bytes if memory else None) if is_alive else 0,
             threads=stat.threads,
-            descriptors=count_descriptors(pid, self._proc) if details and is_alive else None,
+            descriptors=descriptors,
             started_at=known.started_at,
         )
 
     def forget_others(self, pids: Iterable[int]) -> None:
         """Forget all processes but these."""
         self._known = {pid: self._known[pid] for pid in pids if pid in self._known}
+
+    def _died_meanwhile(self, pid: int) -> bool:
+        """Whether the kernel does not tell of a process because it is dead, rather than because we may not know."""
+        stat = read_stat(pid, self._proc)
+        return stat is None or stat.state == ZOMBIE
 
     def _remember(self, pid: int, stat: Stat) -> _Known:
         """Note the CPU time of a process: percent since the call before, the first time since it began."""

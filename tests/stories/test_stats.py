@@ -80,6 +80,8 @@ class TestServing:
         assert history["times"] == sorted(history["times"])
         assert history["times"][-1] <= stats["taken_at"]
         assert history["rss_bytes"][-1] == worker["rss_bytes"]
+        page = (Path(__file__).parents[2] / "docs/operations.md").read_text(encoding="utf-8")
+        assert [name for name in (*stats, *stats["supervisor"], *worker, *history) if f"`{name}`" not in page] == []
 
     def test_people_get_tables(self, serving: Supervised) -> None:
         shown = serving.run("stats").stdout

@@ -58,6 +58,10 @@ def test_program_that_does_not_run_has_no_figures():
     assert "model-server  stopped  -    -       -    -       -\n" in text(programs=[STOPPED])
 
 
+def test_history_of_a_model_server_that_is_gone_says_so():
+    assert text(programs=[STOPPED]).endswith("over 2.0 s\n        the model server has been gone for 0.7 s")
+
+
 def test_without_history_there_is_no_curve():
     for history in (None, {"times": [], "rss_bytes": [], "working_set_bytes": [], "cpu_percent": []}):
         assert "min" not in text(history=history).replace("1 min", "")

@@ -113,6 +113,26 @@ def test_shared_memory_of_a_large_process_is_not_read(clock, proc, tmp_path):
     assert reader.read(7, shared_memory=True).pss_bytes is None
 
 
+def test_process_that_dies_in_the_midst_is_a_zombie_or_gone(clock, proc, tmp_path):
+    class Dying(ProcessReader):
+        def _remember(self, pid, stat):
+            after()
+            return super()._remember(pid, stat)
+
+    reader = Dying(clock, tmp_path)
+    after = lambda: proc.says(state="Z", pages=0)  # noqa: E731 - replaced below
+    assert reader.read(7).state == "zombie"
+    proc.says()
+    after = (proc.folder / "stat").unlink
+    assert reader.read(7) is None
+
+
+def test_process_that_may_not_be_looked_into_is_shown_all_the_same(reader, proc):
+    (proc.folder / "smaps_rollup").unlink()
+    process = reader.read(7, shared_memory=True)
+    assert (process.descriptors, process.pss_bytes, process.state) == (None, None, "sleeping")
+
+
 def test_zombie_has_no_memory_and_no_command_line(reader, proc):
     proc.says(state="Z", pages=0)
     process = reader.read(7, shared_memory=True)
