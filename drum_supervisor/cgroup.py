@@ -147,6 +147,15 @@ def read_oom_kills(groups: Groups) -> int | None:
     return None if group is None else plausible(_events(group.directory, group.version).get("oom_kill"))
 
 
+def read_working_set(groups: Groups) -> int | None:
+    """Return the working set alone; reads two files."""
+    if groups.memory is None:
+        return None
+    directory, names = groups.memory.directory, _NAMES[groups.memory.version]
+    inactive = plausible(read_table(directory / "memory.stat").get(names.inactive_file))
+    return working_set(read_number(directory / names.usage), inactive)
+
+
 def _events(directory: Path, version: int) -> Mapping[str, int]:
     return read_table(directory / ("memory.events" if version == 2 else "memory.oom_control"))
 

@@ -19,6 +19,7 @@ from drum_supervisor.cli_ctl import ctl_command
 from drum_supervisor.cli_logs import logs_command
 from drum_supervisor.cli_operations import OPERATIONS
 from drum_supervisor.cli_settings import chosen, settings_options
+from drum_supervisor.cli_stats import stats_command
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode
 from drum_supervisor.settings import DECLARATIONS, Settings, resolve
 
@@ -106,7 +107,7 @@ def _rendered(settings: Settings, command: Sequence[str]) -> str:
     return render(found, directory)
 
 
-for operation in (*OPERATIONS, logs_command, check_command, ctl_command):
+for operation in (*OPERATIONS, stats_command, logs_command, check_command, ctl_command):
     cli.add_command(operation)
 
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import click
 
-from drum_supervisor.cli_operations import PROGRESS_EVERY, json_option, watched
+from drum_supervisor.cli_finding import json_option, watched
+from drum_supervisor.cli_operations import PROGRESS_EVERY
 from drum_supervisor.cli_settings import as_arguments, chosen, settings_options
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure import FailureReport, read_failure

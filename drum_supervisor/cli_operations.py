@@ -1,43 +1,26 @@
 """The commands with which operators look at a running supervisor and act on it."""
 
 import json
-import os
 import select
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from drum_supervisor import convert
+from drum_supervisor.cli_finding import client_of, is_running, json_option, run_dir_option, seconds, watched
 from drum_supervisor.contract.exits import ExitCode, UsageError
 from drum_supervisor.contract.failure import FailureReport, read_failure
 from drum_supervisor.display import failure_text, status_text
+from drum_supervisor.sparkline import levels_for
 
 if TYPE_CHECKING:
     from drum_supervisor.supervise.control import Client
 
 PROGRESS_EVERY = 5.0
 
-run_dir_option = click.option(
-    "--run-dir",
-    envvar="DRUM_SUPERVISOR_RUN_DIR",
-    metavar="DIR",
-    help="Run directory of the supervisor; needed when several run.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
-def _seconds(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
-    try:
-        return None if text is None else convert.seconds(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not accepted: {error}.") from error
-
-
-timeout_option = click.option(
-    "--timeout", callback=_seconds, metavar="S", help="Give up waiting after so many seconds."
-)
+timeout_option = click.option("--timeout", callback=seconds, metavar="S", help="Give up waiting after so many seconds.")
 
 
 @click.command("status")
@@ -67,7 +50,9 @@ def failure_command(run_dir: str | None, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(report.to_json() if report else None, indent=2))
     else:
-        click.echo(failure_text(report) if report else "No failure: the model server is serving or still starting.")
+        levels = levels_for(sys.stdout.encoding)
+        found = failure_text(report, levels) if report else "No failure: the model server is serving or still starting."
+        click.echo(found)
     return 0
 
 
@@ -115,14 +100,6 @@ def stop_command(run_dir: str | None, timeout: float | None, no_wait: bool) -> i
         return 1
     click.echo(f"Stopped (pid {pid}).")
     return 0
-
-
-def watched(pid: int) -> int | None:
-    """Return a descriptor that becomes readable when the process ends; None where the kernel has none (before 5.3)."""
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        return None
 
 
 OPERATIONS = (status_command, failure_command, restart_command, stop_command)
@@ -173,48 +150,10 @@ def _restart_result(status: dict[str, Any], seconds: float) -> int:
 
 
 def _failure(given: str | None) -> FailureReport | None:
-    if given and not _is_running(Path(given)):
+    if given and not is_running(Path(given)):
         report = read_failure(Path(given) / "failure.json")
         if report is None:
             raise UsageError(f"No supervisor runs in {given}, and there is no failure report there.")
         return report
     failure = client_of(given).status()["failure"]
     return FailureReport.from_json(failure) if failure else None
-
-
-def client_of(given: str | None) -> "Client":
-    """Return the client for the supervisor that is meant."""
-    from drum_supervisor.supervise.control import Client
-
-    return Client(find(given) / "supervisor.sock")
-
-
-def find(given: str | None) -> Path:
-    from drum_supervisor.supervise.run_dir import running
-
-    if given:
-        if not _is_running(Path(given)):
-            raise UsageError(f"No supervisor runs in {given}.")
-        return Path(given)
-    found = [directory.path for directory in running(os.environ)]
-    if not found:
-        raise UsageError(
-            "No running supervisor of this user was found. If it was started with --run-dir, give the same here."
-        )
-    if len(found) > 1:
-        listed = "".join(f"\n  {path}  {_address(path)}" for path in found)
-        raise UsageError(f"Several supervisors run; choose one with --run-dir:{listed}")
-    return found[0]
-
-
-def _is_running(path: Path) -> bool:
-    from drum_supervisor.supervise.run_dir import is_running
-
-    return is_running(path)
-
-
-def _address(path: Path) -> str:
-    try:
-        return (path / "address").read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""

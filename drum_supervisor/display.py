@@ -1,16 +1,17 @@
 """Tables and texts for people, from the same values that `--json` prints. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from drum_supervisor.contract.failure import FailureReport
 from drum_supervisor.convert import size
+from drum_supervisor.sparkline import BLOCKS, sparkline
 
 
 def status_text(status: dict[str, Any], now: float) -> str:
     """Return `status` for people; `now` in seconds since the epoch."""
-    lines = [*_aligned(_facts(status, now)), "", *_aligned([_HEADINGS, *map(_program, status["programs"])])]
+    lines = [*aligned(_facts(status, now)), "", *aligned([_HEADINGS, *map(_program, status["programs"])])]
     return "\n".join(lines)
 
 
@@ -58,15 +59,19 @@ def _program(program: dict[str, Any]) -> Sequence[str]:
     )
 
 
-def _aligned(rows: Iterable[Sequence[str]]) -> list[str]:
+def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a line for each row, its cells in columns."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def failure_text(report: FailureReport) -> str:
-    """Return a failure report for people."""
-    lines = [report.error, "", *_aligned(_failure_facts(report))]
+def failure_text(report: FailureReport, levels: str = BLOCKS) -> str:
+    """Return a failure report for people; `levels` are the characters for curves."""
+    lines = [report.error, "", *aligned(_failure_facts(report))]
+    if report.curve:
+        times = [-seconds for seconds in report.curve.seconds_before]
+        lines += ["", *aligned(curve_rows(times, vars(report.curve), levels))]
     if report.traceback:
         lines += ["", report.traceback.rstrip()]
     if report.stderr_tail and report.stderr_tail.strip() not in report.traceback:
@@ -89,6 +94,30 @@ def _ending(report: FailureReport) -> str:
     if report.signal is not None:
         return f", killed by signal {report.signal}"
     return "" if report.exit_status is None else f", exit status {report.exit_status}"
+
+
+CURVES = {"rss_bytes": "Memory", "working_set_bytes": "Working set", "cpu_percent": "CPU"}
+
+
+def curve_rows(
+    times: Sequence[float], columns: Mapping[str, Sequence[float | None]], levels: str, width: int = 80
+) -> Iterable[tuple[str, str]]:
+    """Yield two rows for each column that says anything: the curve, and its figures; `times` in seconds."""
+    over = duration(times[-1] - times[0])
+    for name, label in CURVES.items():
+        known = [value for value in columns[name] if value is not None]
+        if known:
+            say = _percent if name == "cpu_percent" else _size
+            yield label, sparkline(times, columns[name], max(width - len("Working set  "), 10), levels)
+            yield "", f"min {say(min(known))}, max {say(max(known))}, last {say(known[-1])}, over {over}"
+
+
+def _size(number: float) -> str:
+    return size(int(number))
+
+
+def _percent(number: float) -> str:
+    return f"{number:.1f} %"
 
 
 def duration(seconds: float) -> str:

@@ -3,35 +3,19 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from drum_supervisor.cgroup import read_cgroup
-from drum_supervisor.contract.masking import MASK, mask_secrets
-from drum_supervisor.process_files import age, descendants, footprint
+from drum_supervisor.process_files import descendants
+from drum_supervisor.process_reader import ProcessReader
 from drum_supervisor.request_state import RequestState
-from drum_supervisor.resource_snapshot import ProcessResources, ResourceSnapshot
+from drum_supervisor.resource_snapshot import ZOMBIE, ProcessResources, ResourceSnapshot
 
 _MIB = 1024 * 1024
-
-# The kernel counts CPU time in hundredths of a second: over less than this a percentage would be noise.
-_SHORTEST_SAMPLE = 0.1
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """The CPU time that a process had used at a moment, and the percentage that was found then."""
-
-    at: float
-    cpu_seconds: float
-    percent: float
-    started_at: float
 
 
 class ResourceMonitor:
@@ -55,10 +39,9 @@ class ResourceMonitor:
         root: Path = Path("/"),
     ) -> None:
         self._pid = None if monitor_current_process else pid
-        self._now = now
         self._root = root
         self._lock = threading.Lock()
-        self._samples: dict[psutil.Process, _Sample] = {}
+        self._reader = ProcessReader(now)
 
     def collect_resources_info(self, request_state: RequestState | None = None) -> dict[str, Any]:
         """Return `mem_info`, in MiB, and `drum_info`.
@@ -99,7 +82,7 @@ class ResourceMonitor:
                 "cpu_percent": process.cpu_percent,
             }
             for process in self._processes(shared_memory=False)
-            if process.state != psutil.STATUS_ZOMBIE
+            if process.state != ZOMBIE
         ]
 
     def snapshot(self, shared_memory: bool = True) -> ResourceSnapshot:
@@ -114,7 +97,7 @@ class ResourceMonitor:
     def close(self) -> None:
         """Forget the processes. Collecting again is no error: it begins anew."""
         with self._lock:
-            self._samples.clear()
+            self._reader.forget_others(())
 
     @property
     def _top(self) -> int:
@@ -122,39 +105,11 @@ class ResourceMonitor:
 
     def _processes(self, shared_memory: bool) -> list[ProcessResources]:
         with self._lock:
-            found = [(process, self._describe(process, shared_memory)) for process in self._tree()]
-            living = {process: resources for process, resources in found if resources is not None}
-            self._samples = {process: self._samples[process] for process in living}
-        return list(living.values())
-
-    def _tree(self) -> list[psutil.Process]:
-        top = self._top
-        below = descendants(top, _all_children, self._root / "proc")
-        return [process for pid in (top, *below) for process in _process(pid)]
-
-    def _describe(self, process: psutil.Process, shared_memory: bool) -> ProcessResources | None:
-        """Return what `process` uses; None when it has ended meanwhile, or is none of our business."""
-        try:
-            with process.oneshot():
-                sample = self._sample(process)
-                return _zombie(process, sample) if _is_zombie(process) else _living(process, sample, shared_memory)
-        except psutil.Error:
-            return None
-
-    def _sample(self, process: psutil.Process) -> _Sample:
-        times, now = process.cpu_times(), self._now()
-        used = times.user + times.system
-        before = self._samples.get(process)
-        if before is None:
-            lived = age(process.pid)
-            lived = time.time() - process.create_time() if lived is None else lived
-            percent, started_at = 100 * used / max(lived, _SHORTEST_SAMPLE), time.time() - lived
-        elif now - before.at < _SHORTEST_SAMPLE:
-            return before
-        else:
-            percent, started_at = 100 * (used - before.cpu_seconds) / (now - before.at), before.started_at
-        self._samples[process] = _Sample(now, used, round(max(percent, 0.0), 1), round(started_at, 2))
-        return self._samples[process]
+            pids = [self._top, *descendants(self._top, _all_children, self._root / "proc")]
+            found = [self._reader.read(pid, shared_memory=shared_memory) for pid in pids]
+            living = [process for process in found if process is not None]
+            self._reader.forget_others(process.pid for process in living)
+        return living
 
 
 def _all_children(pid: int) -> list[int]:
@@ -163,68 +118,6 @@ def _all_children(pid: int) -> list[int]:
         return [process.pid for process in psutil.Process(pid).children(recursive=True)]
     except psutil.Error:
         return []
-
-
-def _process(pid: int) -> Iterator[psutil.Process]:
-    with suppress(psutil.Error):
-        yield psutil.Process(pid)
-
-
-def _is_zombie(process: psutil.Process) -> bool:
-    return process.status() == psutil.STATUS_ZOMBIE
-
-
-def _living(process: psutil.Process, sample: _Sample, shared_memory: bool) -> ProcessResources:
-    memory = footprint(process.pid) if shared_memory else None
-    return replace(
-        _zombie(process, sample),
-        command_line=_masked(tuple(process.cmdline())),
-        rss_bytes=process.memory_info().rss,
-        uss_bytes=None if memory is None else memory.uss_bytes,
-        pss_bytes=None if memory is None else memory.pss_bytes,
-        descriptors=_descriptors(process),
-    )
-
-
-def _zombie(process: psutil.Process, sample: _Sample) -> ProcessResources:
-    """Return what is known of dead processes too."""
-    times = process.cpu_times()
-    return ProcessResources(
-        pid=process.pid,
-        parent_pid=process.ppid(),
-        name=process.name(),
-        command_line=(),
-        state=process.status(),
-        cpu_percent=sample.percent,
-        cpu_seconds=times.user + times.system,
-        rss_bytes=0,
-        uss_bytes=0,
-        pss_bytes=0,
-        threads=process.num_threads(),
-        descriptors=None,
-        started_at=sample.started_at,
-    )
-
-
-def _descriptors(process: psutil.Process) -> int | None:
-    """Return how many files are open; processes of other users do not let us see that."""
-    try:
-        return process.num_fds()
-    except psutil.AccessDenied:
-        return None
-
-
-@lru_cache(maxsize=128)
-def _masked(arguments: tuple[str, ...]) -> tuple[str, ...]:
-    """Mask each argument for itself, and whole those that are the value of the option before them."""
-    return tuple(
-        MASK if _names_a_secret(option) and not argument.startswith("--") else mask_secrets(argument)
-        for option, argument in zip(("", *arguments), arguments, strict=False)
-    )
-
-
-def _names_a_secret(option: str) -> bool:
-    return option.startswith("--") and not mask_secrets(f"{option} value").endswith(" value")
 
 
 def _mebibytes(number: int | None) -> float | None:

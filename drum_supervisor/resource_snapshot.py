@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from drum_supervisor.cgroup import Cgroup
 
+ZOMBIE = "zombie"
+
 
 @dataclass(frozen=True)
 class ProcessResources:
@@ -17,6 +19,7 @@ class ProcessResources:
         state: "running", "sleeping", "disk-sleep", "zombie" and so on, as psutil says it.
         cpu_percent: of one processor, since the call before; in the first call, since the process began.
         cpu_seconds: processor time, of the user and of the system.
+        reaped_cpu_seconds: that of its children which have ended and for which it has waited, and of theirs.
         rss_bytes: resident memory; pages that others have mapped too count in full.
         uss_bytes: memory that its end would free; None when the kernel does not tell.
         pss_bytes: resident memory; of a page that n processes have mapped 1/n counts. None when nobody tells.
@@ -32,6 +35,7 @@ class ProcessResources:
     state: str
     cpu_percent: float
     cpu_seconds: float
+    reaped_cpu_seconds: float
     rss_bytes: int
     uss_bytes: int | None
     pss_bytes: int | None

@@ -9,6 +9,7 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
+from drum_supervisor.contract.curve import Curve
 from drum_supervisor.contract.exits import ExitCode, of_signal
 from drum_supervisor.contract.masking import mask_secrets
 
@@ -54,6 +55,7 @@ class FailureReport:
         out_of_memory: whether the kernel killed it, or a worker of it, for want of memory.
         memory_limit_bytes: the limit that was reached then, None when unknown.
         stderr_tail: the last lines it wrote to stderr.
+        curve: memory and CPU in the last minutes, None when it was never sampled.
     """
 
     cause: Cause
@@ -73,6 +75,7 @@ class FailureReport:
     out_of_memory: bool = False
     memory_limit_bytes: int | None = None
     stderr_tail: str = ""
+    curve: Curve | None = None
 
     @property
     def error(self) -> str:
@@ -110,9 +113,11 @@ class FailureReport:
         """Read what `to_json` wrote; unknown names are ignored.
 
         Raises:
-            ValueError, TypeError: it is not such a record.
+            ValueError, TypeError, KeyError: it is not such a record.
         """
         values = {**record, "cause": Cause(record["cause"])}
+        if values.get("curve") is not None:
+            values["curve"] = Curve.from_json(values["curve"])
         return cls(**{field.name: _checked(field, values[field.name]) for field in fields(cls) if field.name in values})
 
     def _values(self) -> dict[str, Any]:

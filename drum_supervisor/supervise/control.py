@@ -37,6 +37,8 @@ class Controlled(Protocol):
 
     def stop(self) -> None: ...
 
+    def stats(self, max_age: float, shared_memory: bool, history: bool) -> Callable[[], dict[str, Any] | None]: ...
+
 
 class DrumNamespace:
     """The methods of the namespace; supervisord publishes those without an underscore."""
@@ -66,6 +68,25 @@ class DrumNamespace:
             return NOT_DONE_YET
 
         answer.delay = 0.005  # type: ignore[attr-defined]  # supervisord asks again on turns of its loop only
+        return answer
+
+    def stats(
+        self, max_age_seconds: float = 0.0, shared_memory: bool = False, history: bool = False
+    ) -> Callable[[], object]:
+        """Tell what the programs use
+
+        @param double max_age_seconds  How old a sample may be; 0: take a new one
+        @param boolean shared_memory   Whether to ask the kernel for memory that processes share, too
+        @param boolean history         Whether to tell of the last ten minutes; samples are taken often then
+        @return string result          The figures as JSON text
+        """
+        found = self._controlled.stats(max(float(max_age_seconds), 0.0), bool(shared_memory), bool(history))
+
+        def answer() -> object:
+            stats = found()
+            return NOT_DONE_YET if stats is None else json.dumps(stats, allow_nan=False)
+
+        answer.delay = 0.005  # type: ignore[attr-defined]  # as above
         return answer
 
     def logs(self, position: str, seconds: float) -> Callable[[], object]:
@@ -154,6 +175,15 @@ class Client:
     def wait(self, serial: int, seconds: float) -> dict[str, Any]:
         """Return the status when it is newer than `serial`, or after `seconds` (at most a minute)."""
         return dict(json.loads(self._call("drum.wait", serial, seconds, timeout=seconds + self._timeout)))
+
+    def stats(self, max_age_seconds: float = 0.0, shared_memory: bool = False, history: bool = False) -> dict[str, Any]:
+        """Return what the programs use: a sample that is no older than `max_age_seconds`, a new one if need be.
+
+        Args:
+            shared_memory: with USS and PSS of processes that are not too large to be asked by the supervisor.
+            history: with the last ten minutes; whoever asks for them counts as watching.
+        """
+        return dict(json.loads(self._call("drum.stats", max_age_seconds, shared_memory, history)))
 
     def logs(self, position: str, seconds: float) -> tuple[str, list[Piece]]:
         """Return what was written since `position`, and the next position; wait for it up to `seconds`."""

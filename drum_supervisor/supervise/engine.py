@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from io import StringIO
 
 from supervisor.medusa.asyncore_25 import ExitNow
+from supervisor.options import make_namespec
 from supervisor.process import Subprocess
 from supervisor.states import RUNNING_STATES, SupervisorStates, getProcessStateDescription
 
@@ -19,7 +20,7 @@ from drum_supervisor.supervise.engine_process import ManagedProcess, Surrounding
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.programs import Program
-from drum_supervisor.supervise.running import Dispatcher, Owner, Run
+from drum_supervisor.supervise.running import Dispatcher, Other, Owner, Run
 from drum_supervisor.supervise.wakeup import SIGNALS, Wakeup
 
 
@@ -131,6 +132,19 @@ class Engine:
     def orphans(self) -> dict[int, str]:
         """Return the processes that were left to us, with the name of the program that left them or ""."""
         return tree.orphans(self._options.pidhistory)
+
+    def others(self) -> list[Other]:
+        """Return the programs of the user's configuration."""
+        return [
+            Other(
+                name=make_namespec(process.group.config.name, process.config.name),
+                group=process.group.config.name,
+                pid=process.pid,
+                state=str(getProcessStateDescription(process.get_state())).lower(),
+                started_at=float(process.laststart),
+            )
+            for process in self._others()
+        ]
 
     def state_of(self, name: str) -> str:
         """Return supervisord's state of a program: RUNNING means that it was started, no more."""

@@ -5,6 +5,7 @@ import re
 import signal
 from dataclasses import dataclass, replace
 
+from drum_supervisor.contract.curve import Curve
 from drum_supervisor.contract.exits import of_signal, signal_name
 from drum_supervisor.contract.failure import Cause, FailureReport
 from drum_supervisor.contract.report import InitFailed
@@ -54,6 +55,7 @@ class Evidence:
     was_ready: bool = False
     spawn_error: str = ""
     out_of_memory: OutOfMemory | None = None
+    curve: Curve | None = None
 
 
 @dataclass(frozen=True)
@@ -305,4 +307,5 @@ def _report(evidence: Evidence, complaint: Complaint, cause: Cause = Cause.INIT_
         out_of_memory=is_out_of_memory,
         memory_limit_bytes=memory.limit_bytes if memory else None,
         stderr_tail="\n".join(evidence.stderr.splitlines()[-TAIL_LINES:]),
+        curve=evidence.curve,
     ).masked()

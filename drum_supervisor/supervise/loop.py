@@ -4,6 +4,9 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from drum_supervisor.contract.exits import signal_name
 from drum_supervisor.contract.failure import FailureReport, write_failure
@@ -24,6 +27,10 @@ from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.state import Limits, State, workers_of
 from drum_supervisor.supervise.timers import Timers
 
+if TYPE_CHECKING:
+    from drum_supervisor.supervise.sampler import Sampler
+
+FIRST_SAMPLE_AFTER = 0.02  # by then a program is past its exec
 LAST_CHANCE = 0.2  # for those who wait for output when it comes to its end
 TELL_AFTER = 0.01  # supervisord looks again at who waits for a change on the control socket (`wait`) after 5 ms
 
@@ -75,10 +82,16 @@ class Loop:
         self._memory_kills = MemoryKills(timers, self._killed_below)
         self._events: deque[tuple[Event, Seen | None]] = deque()
 
-    def attach(self, engine: Engine, fleet: Fleet) -> None:
+    def attach(self, engine: Engine, fleet: Fleet, make_sampler: "Callable[[], Sampler]") -> None:
         """Say what it works with; call this before the engine runs."""
         self.engine = engine
         self.fleet = fleet
+        self._make_sampler = make_sampler
+
+    @cached_property
+    def sampler(self) -> "Sampler":
+        """What samples the programs, made on its first use: no program waits for the import of its modules."""
+        return self._make_sampler()
 
     # --- what the engine tells
 
@@ -180,6 +193,7 @@ class Loop:
             self._lost(seen)
             return
         self._log.information(f"{_who(run)} started", program=run.program.name, pid=run.pid)
+        self.timers.set("sample", FIRST_SAMPLE_AFTER, self._sample_new)
         if run.program.worker:
             self.stage = ""
             self.alarms.plan(Alarm.DEADLINE, self.limits.startup_timeout)
@@ -187,6 +201,9 @@ class Loop:
             if not self.programs.built_in:
                 self._newcomers.add(seen)
             self._memory_kills.add(seen)
+
+    def _sample_new(self) -> None:
+        self.sampler.began()
 
     def _lost(self, seen: Seen) -> None:
         """A run came to its end and nobody had asked for it."""
@@ -295,7 +312,8 @@ class Loop:
         self._checker = self._check(self._unresponsive) if self.state.phase is Phase.SERVING else None
 
     def _evidence(self, seen: Seen) -> failures.Evidence:
-        return self.fleet.evidence(seen, self.timers.clock(), time.time())
+        evidence = self.fleet.evidence(seen, self.timers.clock(), time.time())
+        return replace(evidence, curve=self.sampler.curve(seen.run.program.name, seen.run.pid))
 
     # --- what the policy wants
 

@@ -33,6 +33,22 @@ class Run:
     spawn_error: str = ""
 
 
+@dataclass(frozen=True)
+class Other:
+    """A program of the user's configuration, which supervisord manages by itself.
+
+    Attributes:
+        state: supervisord's word for it, in lower case.
+        started_at: seconds since the epoch, 0 when it never ran.
+    """
+
+    name: str
+    group: str
+    pid: int
+    state: str
+    started_at: float
+
+
 class Dispatcher(Protocol):
     """What the loop polls, by descriptor; supervisord's own dispatchers look the same."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drum_supervisor import gunicorn_parameters
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
@@ -34,6 +34,9 @@ from drum_supervisor.supervise.state import Limits, State
 from drum_supervisor.supervise.status import standing, status
 from drum_supervisor.supervise.timers import Timers
 from drum_supervisor.supervise.transcript import Piece, Transcript
+
+if TYPE_CHECKING:
+    from drum_supervisor.supervise.sampler import Sampler
 
 FLUSH_SECONDS = 2.0
 NO_OVERLAP = (
@@ -193,6 +196,17 @@ class _Running:
     def stop(self) -> None:
         self.loop.stop()
 
+    def stats(self, max_age: float, shared_memory: bool, history: bool) -> Callable[[], dict[str, Any] | None]:
+        from drum_supervisor.supervise.stats import stats  # noqa: PLC0415 - see _sampler
+
+        sample = self.loop.sampler.ask(max_age, shared_memory, watching=history)
+
+        def answer() -> dict[str, Any] | None:
+            found = sample()
+            return None if found is None else stats(self.loop, self.engine, found, shared_memory, history)
+
+        return answer
+
 
 def _assemble(
     settings: Settings,
@@ -218,9 +232,8 @@ def _assemble(
 
     loop = Loop(found, limits(settings, found), directory, log, timers, watch, check)
     engine = Engine(configuration, {program.name: program for program in found.all}, loop, log, outlets)
-    loop.attach(
-        engine, Fleet(engine, found, address, listener, timers, settings.stop_timeout, settings.backlog, loop.started)
-    )
+    fleet = Fleet(engine, found, address, listener, timers, settings.stop_timeout, settings.backlog, loop.started)
+    loop.attach(engine, fleet, lambda: _sampler(loop, engine))
     running = _Running(engine, loop, address, directory, outlets.transcript, log)
     loop.on_spent = lambda place: running.renew(place, RestartCause.REQUESTS)
     if settings.max_worker_memory:
@@ -228,6 +241,20 @@ def _assemble(
         Renewal(timers, settings.max_worker_memory, running.serving, copies, running.renew_grown)
     engine.publish(running)
     return running
+
+
+def _sampler(loop: Loop, engine: Engine) -> "Sampler":
+    from drum_supervisor.supervise.sampler import Sampler  # noqa: PLC0415 - after the first start: this takes 10 ms
+    from drum_supervisor.supervise.stats import tops  # noqa: PLC0415 - the same
+
+    return Sampler(
+        timers=loop.timers,
+        tops=lambda: tops(engine, loop.programs, loop.timers.clock(), time.time()),
+        is_starting=lambda: bool(loop.state.coming),
+        tell=loop.tell_soon,
+        workers=loop.limits.workers,
+        pid=engine.pid,
+    )
 
 
 def _question(settings: Settings) -> readiness.Question:

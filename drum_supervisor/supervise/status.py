@@ -1,6 +1,7 @@
 """What `status --json` says: field names are promises, see docs/operations.md."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
@@ -11,8 +12,9 @@ from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.history import Alarm, Phase
 from drum_supervisor.supervise.loop import Loop
-from drum_supervisor.supervise.programs import ERROR_SERVER, Program, shown_name
+from drum_supervisor.supervise.programs import ERROR_SERVER, shown_name
 from drum_supervisor.supervise.run_dir import RunDir
+from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.service_manager import Standing
 from drum_supervisor.supervise.state import attempts_left, workers_of
 
@@ -46,7 +48,7 @@ def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dic
         "out_of_memory": _out_of_memory(loop),
         "replacing": state.roll.left if state.roll else 0,
         "restart_failure": state.restart_failure.to_json() if state.restart_failure else None,
-        "programs": [described for program in loop.programs.all if (described := _program(loop, engine, program))],
+        "programs": [_program(facts) for _, facts in each_program(loop, engine)],
         "failure": state.report.to_json() if state.report else None,
         "run_dir": str(run_dir.path),
         "pid": engine.pid,
@@ -82,26 +84,39 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
 
 
-def _program(loop: Loop, engine: Engine, program: Program) -> dict[str, Any] | None:
-    """Describe a program; one that never ran, and is no worker, is left out, and so is the other side of one."""
-    seen = loop.fleet.seen.get(program.name)
-    run = engine.run_of(program.name)
-    serves = program.worker in workers_of(loop.state, loop.limits)
-    if not (serves or run or (seen and not program.worker)):
-        return None
-    return {
-        "name": shown_name(program, serves) if program.worker else program.name,
-        "worker": program.place or None,
-        "pid": run.pid if run else None,
-        "state": _state(engine, program, ready=bool(seen and seen.ready)),
-        "uptime_s": round(loop.timers.clock() - run.started, 3) if run else None,
-        "memory_bytes": tree.memory_bytes(run.pid) if run else None,
-    }
+def each_program(loop: Loop, engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name that the engine knows each program of ours by, and what there is to say of it.
+
+    One that never ran, and is no worker, is left out, and so is the other side of a worker while it does not run.
+    """
+    serving = workers_of(loop.state, loop.limits)
+    for program in loop.programs.all:
+        seen, run = loop.fleet.seen.get(program.name), engine.run_of(program.name)
+        serves = program.worker in serving
+        if not (serves or run or (seen and not program.worker)):
+            continue
+        state = _state(run, bool(seen and seen.ready))
+        yield (
+            program.name,
+            {
+                "name": shown_name(program, serves) if program.worker else program.name,
+                "group": program.group,
+                "worker": program.place or None,
+                "pid": run.pid if run else None,
+                "state": state,
+                "ready": state == "ready",
+                "uptime_s": round(loop.timers.clock() - run.started, 3) if run else None,
+            },
+        )
 
 
-def _state(engine: Engine, program: Program, ready: bool) -> str:
+def _program(facts: dict[str, Any]) -> dict[str, Any]:
+    shown = {name: facts[name] for name in ("name", "worker", "pid", "state", "uptime_s")}
+    return {**shown, "memory_bytes": tree.memory_bytes(facts["pid"]) if facts["pid"] else None}
+
+
+def _state(run: Run | None, ready: bool) -> str:
     """Return what people mean: running and ready are kept apart."""
-    run = engine.run_of(program.name)
     if run is None:
         return "stopped"
     if run.stop_asked:

@@ -55,7 +55,7 @@ class Scripted:
 class Bench:
     """One engine, its owner and the files its programs write to."""
 
-    def __init__(self, folder: Path, commands: dict[str, list[str]]) -> None:
+    def __init__(self, folder: Path, commands: dict[str, list[str]], further: str = "") -> None:
         self.programs = {name: Program(name, name, tuple(argv), 1) for name, argv in commands.items()}
         workers = tuple(self.programs.values())
         nothing = Program("error-server", "error-server", ("true",))
@@ -69,7 +69,8 @@ class Bench:
         known = {program.name: program for program in found.all}
         sinks = [Sink(file.fileno()) for file in self._files]
         log = Log(self.log_lines.append, "debug")
-        self.engine = self.owner.engine = Engine(render(found, directory), known, self.owner, log, Outlets(*sinks))
+        text = render(found, directory) + further
+        self.engine = self.owner.engine = Engine(text, known, self.owner, log, Outlets(*sinks))
 
     def start(self, name: str, listener_fd: int | None = None) -> Run:
         return self.engine.start(self.programs[name], listener_fd)
@@ -88,13 +89,13 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Callable[[dict[str, list[str]]], Bench]]:
-    """Make an engine for some commands; whatever they leave is killed."""
+def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    """Make an engine for some commands, and further configuration; whatever they leave is killed."""
     benches: list[Bench] = []
     assert become_subreaper()
 
-    def make(commands: dict[str, list[str]]) -> Bench:
-        benches.append(Bench(tmp_path, commands))
+    def make(commands: dict[str, list[str]], further: str = "") -> Bench:
+        benches.append(Bench(tmp_path, commands, further))
         return benches[-1]
 
     yield make

@@ -57,6 +57,13 @@ class Family:
         (pid,) = lines - {"up"}
         return Orphan(int(pid), process)
 
+    def parent(self, children: int) -> "subprocess.Popen[str]":
+        """Start a process with so many children, each of which has said that it is up; they end with its input."""
+        child = "sh -c 'echo up; read line' <&3 &"
+        process = self.start(f"exec 3<&0; {child * children} echo up; read line")
+        assert [self.line(process) for _ in range(children + 1)] == ["up"] * (children + 1)
+        return process
+
     @staticmethod
     def line(process: "subprocess.Popen[str]") -> str:
         """Return the next line that it prints; waits for it."""

@@ -13,6 +13,7 @@ from drum_supervisor.cgroup import (
     read_cgroup,
     read_groups,
     read_oom_kills,
+    read_working_set,
     working_set,
 )
 from drum_supervisor.cgroup_location import Groups, find_groups
@@ -140,9 +141,11 @@ def test_kubernetes_v1(recorded):
         ("kubernetes_v1_host", 2),
     ],
 )
-def test_kills_are_read_alone_and_the_same(recorded, name, kills):
+def test_kills_and_working_set_are_read_alone_and_the_same(recorded, name, kills):
     root = recorded(name)
-    assert read_oom_kills(find_groups(PID, root)) == kills == read_cgroup(PID, root).memory.oom_kills
+    groups, memory = find_groups(PID, root), read_cgroup(PID, root).memory
+    assert read_oom_kills(groups) == kills == memory.oom_kills
+    assert read_working_set(groups) == memory.working_set_bytes is not None
 
 
 @pytest.mark.parametrize("name", ["docker_v2", "docker_v1"])
@@ -277,6 +280,7 @@ def test_working_set(usage, inactive, expected):
 def test_without_groups_nothing_is_known(tmp_path):
     assert read_groups(Groups()) == Cgroup()
     assert read_oom_kills(Groups()) is None
+    assert read_working_set(Groups()) is None
     assert read_cgroup(PID, tmp_path) == Cgroup()
 
 

@@ -11,15 +11,16 @@ from pathlib import Path
 import click
 import pytest
 
-from drum_supervisor import __version__
+from drum_supervisor import __version__, cli_stats
 from drum_supervisor.cli import cli, main
+from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure import Cause, FailureReport, write_failure
 from drum_supervisor.settings import DECLARATIONS
 from drum_supervisor.supervise import run_dir
 from drum_supervisor.supervise.run_dir import RunDir
 
 COMMANDS = sorted(cli.commands)
-LOOKING = ["status", "failure", "restart", "stop"]
+LOOKING = ["status", "failure", "restart", "stop", "stats"]
 STARTING = ["start", "serve", "config"]
 
 
@@ -228,6 +229,28 @@ class TestConfig:
         with open(writing, "wb") as closed:
             done = subprocess.run(argv, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
         assert (done.returncode, done.stderr) == (1, "")
+
+
+class TestStats:
+    def test_interval_without_watch_is_a_mistake(self, run):
+        result = run("stats", "--interval", "2")
+        assert (result.code, is_one_clear_line(result.err)) == (2, True)
+        assert "--watch" in result.err
+
+    @pytest.mark.parametrize("value", ["0", "0.05"])
+    def test_interval_that_is_too_short_is_a_mistake(self, run, value):
+        result = run("stats", "--watch", "--interval", value)
+        assert (result.code, is_one_clear_line(result.err)) == (2, True)
+        assert f"--interval {value}: give at least 0.1 s" in result.err
+
+    def test_view_without_rich_says_what_to_install(self, environ):
+        environ.setitem(sys.modules, "rich", None)
+        for name in [name for name in sys.modules if name.startswith(("rich.", "drum_supervisor.live"))]:
+            environ.delitem(sys.modules, name)
+        with pytest.raises(
+            UsageError, match=r"--watch in a terminal needs rich: pip install 'drum_supervisor\[watch\]'"
+        ):
+            cli_stats._live_view()
 
 
 class TestNoSupervisor:

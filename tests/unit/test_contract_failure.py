@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 import pytest
 
+from drum_supervisor.contract.curve import Curve
 from drum_supervisor.contract.failure import Cause, FailureReport, read_failure, write_failure
 
 SHORT = FailureReport(Cause.INIT_FAILED, "bad weights")
@@ -28,6 +29,7 @@ FULL = FailureReport(
     out_of_memory=True,
     memory_limit_bytes=134217728,
     stderr_tail="last words",
+    curve=Curve((1.5, 0.25), (1 << 40, 2), (3, None), (99.5, 0.0)),
 )
 
 
@@ -131,11 +133,21 @@ def test_directory_in_its_place_is_no_report(tmp_path):
         b'{"cause": "init_failed", "message": "m", "seconds": "3 s"}',
         b'{"cause": "init_failed", "message": "m", "signal": 1.5}',
         b'{"cause": "init_failed", "message": "m", "traceback": ["line"]}',
+        b'{"cause": "init_failed", "message": "m", "curve": 5}',
+        b'{"cause": "init_failed", "message": "m", "curve": {"rss_bytes": []}}',
     ],
     ids=lambda content: str(content[:60]),
 )
 def test_garbage_is_no_report(content, path):
     path.write_bytes(content)
+    assert read_failure(path) is None
+
+
+@pytest.mark.parametrize("column", [["x"], [1, 2], [], "12", None, 5])
+def test_report_whose_curve_makes_no_sense_is_no_report(column, path):
+    record = {**FULL.to_json(), "curve": {**vars(FULL.curve), "seconds_before": column}}
+    record["curve"]["rss_bytes"] = record["curve"]["rss_bytes"][:1]
+    path.write_text(json.dumps(record))
     assert read_failure(path) is None
 
 

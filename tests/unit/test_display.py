@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from drum_supervisor.contract.curve import Curve
 from drum_supervisor.contract.failure import Cause, FailureReport
 from drum_supervisor.display import duration, failure_text, size, status_text
+from drum_supervisor.sparkline import ASCII
 
 STATUS = {
     "phase": "serving",
@@ -143,6 +145,22 @@ class TestFailure:
 
     def test_names_the_signal(self):
         assert "attempt 3, killed by signal 9" in failure_text(replace(REPORT, signal=9, exit_status=None))
+
+    def test_draws_the_last_minutes(self):
+        curve = Curve((2.0, 1.0, 0.0), (0, 52428800, 104857600), (None, None, None), (0.0, 100.0, 50.0))
+        assert (
+            "Peak memory  50.0 MiB\n"
+            "\n"
+            "Memory  ▁▅█\n"
+            "        min 0.0 MiB, max 100.0 MiB, last 100.0 MiB, over 2.0 s\n"
+            "CPU     ▁█▅\n"
+            "        min 0.0 %, max 100.0 %, last 50.0 %, over 2.0 s\n"
+            "\n"
+        ) in failure_text(replace(REPORT, curve=curve))
+
+    def test_draws_with_other_characters_where_the_terminal_has_no_blocks(self):
+        curve = Curve((1.0, 0.0), (1, 2), (1, 2), (1.0, 2.0))
+        assert failure_text(replace(REPORT, curve=curve), ASCII).isascii()
 
     def test_does_not_show_the_traceback_twice(self):
         text = failure_text(replace(REPORT, stderr_tail=f"\n{REPORT.traceback}\n"))

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from drum_supervisor.contract.curve import Curve
 from drum_supervisor.contract.failure import Cause
 from drum_supervisor.contract.report import InitFailed
 from drum_supervisor.supervise.failures import (
@@ -505,3 +506,17 @@ class TestReportOfADeadline:
         report = too_slow(replace(EVIDENCE, stderr=printed), 2.0)
         assert "expected" not in report.message
         assert len(report.message) < LONGEST_LAST_LINE + 200
+
+
+def test_every_report_has_the_curve_of_the_run():
+    curve = Curve((1.0,), (5,), (None,), (0.0,))
+    evidence = replace(EVIDENCE, curve=curve, status=exited(1))
+    reports = [
+        gone(evidence),
+        said(evidence, InitFailed("load_model", "ValueError", "bad")),
+        answered(evidence, "no"),
+        too_slow(evidence, 2.0),
+        worker_gone(evidence, 7, exited(1)),
+    ]
+    assert {report.curve for report in reports} == {curve}
+    assert gone(EVIDENCE).curve is None

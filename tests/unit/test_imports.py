@@ -50,6 +50,22 @@ def test_supervisor_loads_no_framework():
     assert not loaded_by("drum_supervisor.cli") & ONLY_CHILDREN_LOAD
 
 
+@pytest.mark.parametrize("module", ["drum_supervisor.supervise.start", "drum_supervisor.supervise.stats"])
+def test_supervisor_samples_with_the_standard_library(module):
+    assert not loaded_by(module) & {"psutil", "rich", "pynvml"}
+
+
+def test_no_program_waits_for_the_import_of_what_samples_it():
+    program = "import drum_supervisor.supervise.start, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert {"drum_supervisor.supervise.loop"} <= set(loaded)
+    assert not {"drum_supervisor.supervise.sampler", "drum_supervisor.process_reader"} & set(loaded)
+
+
+def test_view_and_gpus_are_loaded_only_when_they_are_asked_for():
+    assert not loaded_by("drum_supervisor.cli") & {"rich", "pynvml"}
+
+
 def test_package_itself_loads_nothing():
     before = loaded_by("sys")
     assert loaded_by("drum_supervisor") - before == {"drum_supervisor"}

@@ -1,4 +1,4 @@
-"""Files of processes: those below one, what they share, how old they are."""
+"""Files of processes: what they say of themselves, those below one, what they share."""
 
 import os
 import subprocess
@@ -8,7 +8,16 @@ import time
 import psutil
 import pytest
 
-from drum_supervisor.process_files import age, children, descendants, footprint
+from drum_supervisor.process_files import (
+    children,
+    count_descriptors,
+    descendants,
+    footprint,
+    full_name,
+    read_command_line,
+    read_stat,
+    walk,
+)
 
 GONE = 2**22 + 1
 
@@ -82,16 +91,100 @@ def test_footprint_of_a_process_that_is_gone():
     assert footprint(GONE) is None
 
 
+STAT = "7 (%s) %s 1 7 7 0 -1 4194560 1 2 3 4 150 50 300 25 20 0 5 0 4200 1000000 %s 184 1 1 0 0 0 0 0 1 2\n"
+
+
+def stat_of(tmp_path, text):
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/stat").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_stat(7, tmp_path)
+
+
+def test_stat_has_times_in_seconds_and_memory_in_bytes(tmp_path):
+    stat = stat_of(tmp_path, STAT % ("python", "S", 10))
+    ticks, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    assert (stat.name, stat.state, stat.parent_pid, stat.threads, stat.started) == ("python", "sleeping", 1, 5, 4200)
+    assert (stat.cpu_seconds, stat.reaped_cpu_seconds) == (200 / ticks, 325 / ticks)
+    assert stat.rss_bytes == 10 * page
+
+
+@pytest.mark.parametrize("name", ["a) R 1 (b", "", " ", "\n", "плохо"])
+def test_name_may_be_anything(tmp_path, name):
+    assert stat_of(tmp_path, STAT % (name, "R", 1)).name == name
+
+
+def test_name_that_was_cut_in_the_midst_of_a_character(tmp_path):
+    assert (
+        stat_of(tmp_path, (STAT % ("n", "R", 1)).encode().replace(b"(n)", b"(\xd0)")).name
+        == "\N{REPLACEMENT CHARACTER}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("letter", "state"), [("R", "running"), ("D", "disk-sleep"), ("Z", "zombie"), ("I", "idle"), ("?", "unknown")]
+)
+def test_states_are_words(tmp_path, letter, state):
+    assert stat_of(tmp_path, STAT % ("x", letter, 0)).state == state
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "7 (x) S 1 2 3", STAT % ("x", "S", "much")])
+def test_stat_that_makes_no_sense_is_not_passed_on(tmp_path, text):
+    assert stat_of(tmp_path, text) is None
+
+
+def test_stat_of_a_process_that_is_gone():
+    assert read_stat(GONE) is None
+    assert read_command_line(GONE) == b""
+    assert count_descriptors(GONE) is None
+
+
+def test_stat_is_what_psutil_says():
+    stat, reference = read_stat(os.getpid()), psutil.Process()
+    assert (stat.name, stat.parent_pid, stat.threads) == (reference.name()[:15], os.getppid(), reference.num_threads())
+    assert stat.rss_bytes == pytest.approx(reference.memory_info().rss, rel=0.1)
+    assert stat.cpu_seconds == pytest.approx(sum(reference.cpu_times()[:2]), abs=0.1)
+    assert count_descriptors(os.getpid()) == reference.num_fds() - 1  # psutil has the folder open that it lists
+
+
 def test_age_is_exact_for_young_processes():
     began = time.monotonic()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        lived = age(process.pid)
+        lived = read_stat(process.pid).age
         process.communicate(b"\n")
     assert -0.02 <= lived <= time.monotonic() - began + 0.02
 
 
-def test_age_of_a_process_that_is_gone(tmp_path):
-    assert age(GONE) is None
-    (tmp_path / "7").mkdir()
-    (tmp_path / "7/stat").write_text("garbage")
-    assert age(7, tmp_path) is None
+def test_children_that_were_waited_for_are_in_the_time_of_their_parent():
+    before = read_stat(os.getpid()).reaped_cpu_seconds
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.1: pass"], check=True)
+    assert 0.09 <= read_stat(os.getpid()).reaped_cpu_seconds - before < 5
+
+
+@pytest.mark.parametrize(
+    ("name", "command_line", "whole"),
+    [
+        ("short", ("/bin/shorter",), "short"),
+        ("exactly-15-char", ("/bin/exactly-15-characters", "x"), "exactly-15-characters"),
+        ("exactly-15-char", ("other",), "exactly-15-char"),
+        ("exactly-15-char", (), "exactly-15-char"),
+    ],
+)
+def test_name_that_the_kernel_cut_off_is_whole_where_the_command_line_has_it(name, command_line, whole):
+    assert full_name(name, command_line) == whole
+
+
+def test_descriptors_are_counted_on_kernels_that_do_not_say_how_many(tmp_path, monkeypatch):
+    """Before Linux 6.2 the size of the folder is 0, as that of a folder of another file system need not be."""
+    folder = tmp_path / "7/fd"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        (folder / str(number)).touch()
+    monkeypatch.setattr(os, "stat", lambda path: os.stat_result((0,) * 10))
+    assert count_descriptors(7, tmp_path) == 3
+
+
+def test_walk_may_pause_after_each_thread(proc):
+    lists = {(1, 1): "2 ", (1, 11): "", (2, 2): "3 ", (3, 3): ""}
+    steps = list(walk(1, proc(lists)))
+    assert [step for step in steps if step] == [1, 2, 3]
+    assert steps.count(None) == len(lists)

@@ -1,0 +1,103 @@
+"""What `stats --json` says: field names are promises, see docs/operations.md."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from drum_supervisor.resource_snapshot import ZOMBIE, ProcessResources, ResourceSnapshot
+from drum_supervisor.supervise.engine import Engine
+from drum_supervisor.supervise.loop import Loop
+from drum_supervisor.supervise.programs import Programs
+from drum_supervisor.supervise.records import Sample, Tree
+from drum_supervisor.supervise.status import each_program
+from drum_supervisor.supervise.survey import Top
+
+
+def tops(engine: Engine, found: Programs, now: float, wall: float) -> list[Top]:
+    """Return the programs that run, ours and the user's.
+
+    Args:
+        now: seconds of the monotonic clock, at `wall` seconds since the epoch.
+    """
+    runs = ((program, engine.run_of(program.name)) for program in found.all)
+    ours = [Top(program.name, run.pid, run.started, program.worker) for program, run in runs if run]
+    return ours + [
+        Top(other.name, other.pid, now - (wall - other.started_at)) for other in engine.others() if other.pid
+    ]
+
+
+def stats(loop: Loop, engine: Engine, sample: Sample, shared_memory: bool, history: bool) -> dict[str, Any]:
+    """Return a sample, and the state of everything now, as JSON-able values.
+
+    Args:
+        shared_memory: with USS and PSS; without them `memory_bytes` is always RSS, whatever others have asked.
+        history: with the last ten minutes.
+    """
+    programs = (*each_program(loop, engine), *_others(engine))
+    epoch = time.time() - loop.timers.clock()
+    return {
+        "taken_at": round(epoch + sample.begun, 3),
+        "phase": loop.state.phase.value,
+        "supervisor": _supervisor(sample.supervisor),
+        "programs": [
+            {**facts, **_used(sample.trees.get(name), facts["pid"], shared_memory)} for name, facts in programs
+        ],
+        "cgroup": json_safe(asdict(sample.cgroup)),
+        "history": loop.sampler.history.to_json(epoch) if history else None,
+    }
+
+
+def json_safe(value: Any) -> Any:
+    """Return `value` as JSON can say it: paths as text, infinity and what is no number as null."""
+    if isinstance(value, dict):
+        return {name: json_safe(each) for name, each in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+_OF_THE_SUPERVISOR = ("pid", "cpu_percent", "cpu_seconds", "rss_bytes", "threads", "descriptors", "started_at")
+
+
+def _supervisor(process: ProcessResources | None) -> dict[str, Any]:
+    return {name: getattr(process, name, None) for name in _OF_THE_SUPERVISOR}
+
+
+def _others(engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name and what there is to say of the user's programs; whether one is ready nobody knows."""
+    for other in engine.others():
+        facts = {
+            "name": other.name,
+            "group": other.group,
+            "worker": None,
+            "pid": other.pid or None,
+            "state": other.state,
+            "ready": None,
+            "uptime_s": round(time.time() - other.started_at, 3) if other.pid else None,
+        }
+        yield other.name, facts
+
+
+def _used(tree: Tree | None, pid: object, shared_memory: bool) -> dict[str, Any]:
+    """Return the figures of a program; null when it does not run, or /proc does not show it."""
+    if tree is None or tree.pid != pid:
+        return {"processes": [], **dict.fromkeys(_SUMS)}
+    processes, sums = tree.processes, ResourceSnapshot(0.0, tree.processes)
+    descriptors = [process.descriptors for process in processes if process.state != ZOMBIE]
+    not_asked = {} if shared_memory else {"uss_bytes": None, "pss_bytes": None}
+    return {
+        "processes": [{**vars(process), **not_asked} for process in processes],
+        "memory_bytes": sums.memory_bytes if shared_memory else sums.rss_bytes,
+        "counts_shared_once": shared_memory and sums.counts_shared_once,
+        "rss_bytes": sums.rss_bytes,
+        "cpu_percent": tree.cpu_percent,
+        "cpu_seconds": tree.cpu_seconds,
+        "threads": sum(process.threads for process in processes),
+        "descriptors": None if None in descriptors else sum(filter(None, descriptors)),
+    }
+
+
+_SUMS = ("memory_bytes", "counts_shared_once", "rss_bytes", "cpu_percent", "cpu_seconds", "threads", "descriptors")

@@ -1,0 +1,52 @@
+"""Programs of the user's configuration: supervisord runs them, we tell of them and stop them."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from drum_supervisor.supervise.programs import Program, Programs, Readiness
+from drum_supervisor.supervise.running import Other
+from drum_supervisor.supervise.stats import tops
+from drum_supervisor.supervise.survey import Top
+from tests.engine.conftest import Bench, python
+
+FOR_EVER = python("import time; time.sleep(1000)")
+FURTHER = """
+[program:cache]
+command=sleep 1000
+startsecs=0
+stdout_logfile=NONE
+stderr_logfile=NONE
+
+[group:mine]
+programs=cache
+"""
+
+
+def test_are_told_of_while_they_run_and_afterwards(bench: Callable[..., Bench]) -> None:
+    made = bench({"model-server": FOR_EVER}, FURTHER)
+    seen: list[Other] = []
+    found: list[list[Top]] = []
+    worker = Program("model-server", "model-server", ("true",), 1)
+    nothing = Program("error-server", "error-server", ("true",))
+    programs = Programs((worker,), nothing, nothing, nothing, True, Readiness.REPORT, "command")
+
+    def step() -> bool:
+        (other,) = made.engine.others()
+        if other.state == "running" and not seen:
+            seen.append(other)
+            run = made.start("model-server")
+            found.append(tops(made.engine, programs, time.monotonic(), time.time()))
+            assert found[0][0] == Top("model-server", run.pid, run.started, 1)
+            made.engine.kill("model-server")
+            made.engine.stop_others()
+        return bool(seen) and not made.engine.others_left() and made.engine.run_of("model-server") is None
+
+    made.until(step)
+    (other,) = seen
+    assert (other.name, other.group) == ("mine:cache", "mine")
+    assert other.started_at == pytest.approx(time.time(), abs=60)
+    assert found[0][1] == Top("mine:cache", other.pid, 0.0)
+    assert found[0][1].started == pytest.approx(time.monotonic(), abs=60)
+    assert made.engine.others()[0].pid == 0

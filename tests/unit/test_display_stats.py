@@ -1,0 +1,129 @@
+"""Figures for people: aligned, within 80 columns, and complete where there is anything to say."""
+
+from copy import deepcopy
+
+import pytest
+
+from drum_supervisor.display_stats import stats_line, stats_text
+from drum_supervisor.sparkline import BLOCKS
+from tests.unit.stats_records import MIB, NOBODY_KNOWS, PROCESS, PROGRAM, STOPPED, stats
+
+
+def cgroup(**groups):
+    changed = deepcopy(NOBODY_KNOWS)
+    for name, values in groups.items():
+        changed[name].update(values)
+    return changed
+
+
+def text(**changes):
+    return stats_text(stats(**changes), BLOCKS)
+
+
+def test_shows_everything_at_a_glance():
+    assert text() == (
+        "Phase       serving\n"
+        "Supervisor  pid 4700, CPU 0.1 %, 30.0 MiB\n"
+        "\n"
+        "PROGRAM       STATE  PID   UPTIME     CPU     MEMORY     FILES\n"
+        "model-server  ready  4711  1 min 1 s  12.5 %  150.0 MiB  10\n"
+        "\n"
+        "PID   STATE     CPU     MEMORY     THREADS  COMMAND\n"
+        "4711  sleeping  12.5 %  150.0 MiB  8        python3 -m server\n"
+        "\n"
+        "Memory  ▁▅█\n"
+        "        min 0.0 MiB, max 200.0 MiB, last 200.0 MiB, over 2.0 s\n"
+        "CPU     █▅▂\n"
+        "        min 12.5 %, max 99.0 %, last 12.5 %, over 2.0 s"
+    )
+
+
+def test_shows_what_the_control_group_is_allowed_and_uses():
+    memory = {"limit_bytes": 512 * MIB, "usage_bytes": 300 * MIB, "working_set_bytes": 256 * MIB, "oom_kills": 2}
+    cpu = {"quota_cores": 1.5, "periods": 100, "throttled_periods": 7, "throttled_seconds": 0.25}
+    stall = {"some": {"avg10": 3.25, "avg60": 1.0, "avg300": 0.5, "total_seconds": 9.0}}
+    lines = text(cgroup=cgroup(memory={**memory, "peak_bytes": 400 * MIB}, cpu=cpu, memory_pressure=stall)).splitlines()
+    assert "Working set  256.0 MiB of 512.0 MiB (50 %)" in lines
+    assert "With caches  300.0 MiB, peak 400.0 MiB" in lines
+    assert "OOM kills    2" in lines
+    assert "CPU quota    1.5 processors, throttled in 7 of 100 periods, 0.2 s" in lines
+    assert "Pressure     memory 3.2 % of the last 10 s" in lines
+
+
+def test_says_that_there_is_no_limit():
+    assert "Working set  256.0 MiB, no limit\n" in text(cgroup=cgroup(memory={"working_set_bytes": 256 * MIB}))
+
+
+def test_program_that_does_not_run_has_no_figures():
+    assert "model-server  stopped  -    -       -    -       -\n" in text(programs=[STOPPED])
+
+
+def test_history_of_a_model_server_that_is_gone_says_so():
+    assert text(programs=[STOPPED]).endswith("over 2.0 s\n        the model server has been gone for 0.7 s")
+
+
+def test_without_history_there_is_no_curve():
+    for history in (None, {"times": [], "rss_bytes": [], "working_set_bytes": [], "cpu_percent": []}):
+        assert "min" not in text(history=history).replace("1 min", "")
+
+
+def test_memory_is_called_rss_where_shared_pages_count_more_than_once():
+    assert "RSS" in text(programs=[{**PROGRAM, "counts_shared_once": False}])
+    assert "RSS" not in text()
+
+
+def test_only_the_largest_processes_are_shown():
+    processes = [{**PROCESS, "pid": number, "pss_bytes": number * MIB} for number in range(1, 1001)]
+    lines = text(programs=[{**PROGRAM, "processes": processes}]).splitlines()
+    assert any(line.startswith("1000  sleeping") for line in lines)
+    assert any(line.startswith("...") and line.endswith("and 985 more") for line in lines)
+    assert len(lines) < 32
+
+
+def test_no_line_is_wider_than_the_terminal():
+    program = {**PROGRAM, "name": "model-server-199", "pid": 4194304, "uptime_s": 86399, "memory_bytes": 10**12}
+    process = {**PROCESS, "pid": 4194304, "state": "disk-sleep", "cpu_percent": 12800.0, "command_line": ["x" * 300]}
+    memory = {"limit_bytes": 10**12, "usage_bytes": 10**12, "working_set_bytes": 10**12, "peak_bytes": 10**12}
+    shown = text(programs=[{**program, "processes": [process]}], cgroup=cgroup(memory=memory))
+    assert max(map(len, shown.splitlines())) <= 80
+    assert all(line == line.rstrip() for line in shown.splitlines())
+
+
+def test_what_others_wrote_is_not_obeyed_by_the_terminal():
+    process = {**PROCESS, "command_line": ["/bin/x\x1b[2J\n", "\r"]}
+    assert "x?[2J? ?" in text(programs=[{**PROGRAM, "processes": [process]}])
+
+
+def test_process_without_a_command_line_is_shown_by_its_name():
+    assert "[python]" in text(programs=[{**PROGRAM, "processes": [{**PROCESS, "command_line": [], "state": "zombie"}]}])
+
+
+def test_gpus_are_shown_where_there_are_any():
+    gpu = {
+        "index": 0,
+        "uuid": "GPU-1",
+        "name": "NVIDIA A100",
+        "memory_total_bytes": 40 * 1024 * MIB,
+        "memory_used_bytes": 10 * 1024 * MIB,
+        "utilization_percent": 45,
+        "processes": [{"pid": 4711, "memory_bytes": 512 * MIB, "utilization_percent": 40}],
+    }
+    shown = "GPU 0       NVIDIA A100, 10.00 GiB of 40.00 GiB, busy 45 %\n            pid 4711: 512.0 MiB, busy 40 %\n"
+    assert shown in text(gpus=[gpu])
+    unknown = {**gpu, "memory_used_bytes": None, "utilization_percent": None, "processes": []}
+    assert "GPU 0       NVIDIA A100\n" in text(gpus=[unknown])
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "2026-01-02T03:04:05Z  serving   CPU 12.5 %  MEMORY 150.0 MiB"),
+        ({"programs": [STOPPED]}, "2026-01-02T03:04:05Z  serving   CPU 0.0 %  MEMORY 0.0 MiB"),
+        (
+            {"programs": [PROGRAM, PROGRAM], "cgroup": cgroup(memory={"working_set_bytes": MIB}), "phase": "starting"},
+            "2026-01-02T03:04:05Z  starting  CPU 25.0 %  MEMORY 300.0 MiB  working set 1.0 MiB",
+        ),
+    ],
+)
+def test_a_look_is_one_line_of_a_log(changes, line):
+    assert stats_line(stats(**changes)) == line

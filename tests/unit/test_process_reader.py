@@ -1,0 +1,159 @@
+"""Single processes, from files that a test lays out."""
+
+import os
+
+import pytest
+
+from drum_supervisor.contract.masking import MASK
+from drum_supervisor.process_reader import ProcessReader, masked
+
+TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+ROLLUP = "0-1 ---p 0 00:00 0 [rollup]\nPss: 30 kB\nPrivate_Clean: 10 kB\nPrivate_Dirty: 10 kB\n"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Proc:
+    """The files of one process, pid 7."""
+
+    def __init__(self, folder):
+        self.folder = folder / "7"
+        self.folder.mkdir()
+        (self.folder / "smaps_rollup").write_text(ROLLUP)
+        (self.folder / "cmdline").write_bytes(b"/bin/server\0--token\0secret1\0")
+        self.says()
+
+    def says(self, cpu_seconds=0.0, started=100, state="S", pages=5):
+        ticks = round(cpu_seconds * TICKS)
+        (self.folder / "stat").write_text(
+            f"7 (server) {state} 1 7 7 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 2 0 {started} 0 {pages}\n"
+        )
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def proc(tmp_path):
+    return Proc(tmp_path)
+
+
+@pytest.fixture
+def reader(clock, proc, tmp_path):
+    return ProcessReader(clock, tmp_path)
+
+
+def test_share_of_cpu_is_of_the_time_since_the_call_before(reader, proc, clock):
+    reader.read(7)
+    for used, percent in ((0.5, 50.0), (2.5, 200.0), (2.5, 0.0)):
+        clock.now += 1.0
+        proc.says(used)
+        assert reader.read(7).cpu_percent == percent
+
+
+def test_process_that_has_the_number_of_an_earlier_one_begins_anew(reader, proc, clock):
+    proc.says(1000.0, started=100)
+    before = reader.read(7)
+    clock.now += 1.0
+    proc.says(0.0, started=200)
+    after = reader.read(7)
+    assert after.cpu_percent == 0.0
+    assert after.started_at > before.started_at
+
+
+def test_forgotten_process_begins_anew(reader, proc, clock):
+    proc.says(10.0)
+    whole_life = reader.read(7).cpu_percent
+    clock.now += 1.0
+    assert reader.read(7).cpu_percent == 0.0
+    reader.forget_others([8])
+    assert reader.read(7).cpu_percent == pytest.approx(whole_life, rel=0.01)
+
+
+def test_nothing_is_remembered_of_those_that_are_forgotten(reader):
+    reader.read(7)
+    reader.forget_others([])
+    assert reader._known == {}
+
+
+def test_time_that_went_back_is_no_negative_share(reader, proc, clock):
+    proc.says(5.0)
+    reader.read(7)
+    clock.now += 1.0
+    proc.says(4.99)
+    assert reader.read(7).cpu_percent == 0.0
+
+
+def test_without_details_only_one_file_is_read(reader, proc):
+    for name in ("cmdline", "smaps_rollup"):
+        (proc.folder / name).unlink()
+    process = reader.read(7, details=False)
+    assert (process.command_line, process.descriptors, process.pss_bytes) == ((), None, None)
+    assert process.rss_bytes == 5 * PAGE
+
+
+def test_shared_memory_is_read_when_it_is_asked_for(reader):
+    process = reader.read(7, shared_memory=True)
+    assert (process.uss_bytes, process.pss_bytes) == (20 * 1024, 30 * 1024)
+    assert reader.read(7).pss_bytes is None
+
+
+def test_shared_memory_of_a_large_process_is_not_read(clock, proc, tmp_path):
+    reader = ProcessReader(clock, tmp_path, most_shared=5 * PAGE)
+    assert reader.read(7, shared_memory=True).pss_bytes is not None
+    proc.says(pages=6)
+    assert reader.read(7, shared_memory=True).pss_bytes is None
+
+
+def test_process_that_dies_in_the_midst_is_a_zombie_or_gone(clock, proc, tmp_path):
+    class Dying(ProcessReader):
+        def _remember(self, pid, stat):
+            after()
+            return super()._remember(pid, stat)
+
+    reader = Dying(clock, tmp_path)
+    after = lambda: proc.says(state="Z", pages=0)  # noqa: E731 - replaced below
+    assert reader.read(7).state == "zombie"
+    proc.says()
+    after = (proc.folder / "stat").unlink
+    assert reader.read(7) is None
+
+
+def test_process_that_may_not_be_looked_into_is_shown_all_the_same(reader, proc):
+    (proc.folder / "smaps_rollup").unlink()
+    process = reader.read(7, shared_memory=True)
+    assert (process.descriptors, process.pss_bytes, process.state) == (None, None, "sleeping")
+
+
+def test_zombie_has_no_memory_and_no_command_line(reader, proc):
+    proc.says(state="Z", pages=0)
+    process = reader.read(7, shared_memory=True)
+    assert (process.state, process.rss_bytes, process.pss_bytes, process.command_line) == ("zombie", 0, 0, ())
+
+
+def test_command_line_is_masked_also_when_it_changes(reader, proc):
+    assert reader.read(7).command_line == ("/bin/server", "--token", MASK)
+    (proc.folder / "cmdline").write_bytes(b"server: password=hunter2 \0\0\0\0")
+    assert reader.read(7).command_line == (f"server: password={MASK} ",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (b"", ()),
+        (b"a\0", ("a",)),
+        (b"a\0\0b\0", ("a", "", "b")),
+        (b"no end", ("no end",)),
+        (b"\xff\xfe\0", ("\N{REPLACEMENT CHARACTER}" * 2,)),
+    ],
+)
+def test_arguments_are_told_apart(arguments, texts):
+    assert masked(arguments) == texts

@@ -1,0 +1,355 @@
+"""When samples are taken, how the loop goes on meanwhile, and what is kept; processes are real, the clock is not."""
+
+import math
+import os
+from dataclasses import replace
+
+import pytest
+
+from drum_supervisor.contract.curve import Curve
+from drum_supervisor.supervise import sampler as module
+from drum_supervisor.supervise.curve import MOST_POINTS
+from drum_supervisor.supervise.sampler import Sampler, next_sample
+from drum_supervisor.supervise.survey import Top
+from drum_supervisor.supervise.timers import Timers
+from tests.unit.processes import Family, adopt
+
+
+class Clock:
+    """Seconds that pass only when somebody says so, and a little with each look at it if that is wanted."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.tick = 0.0
+
+    def __call__(self) -> float:
+        self.now += self.tick
+        return self.now
+
+
+class Bench:
+    """A sampler, and what it asks: which programs run, whether one is starting."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.timers = Timers(self.clock)
+        self.tops: list[Top] = []
+        self.starting = False
+        self.told = 0
+        self.cpu = 0.0
+        self.sampler = Sampler(
+            self.timers, lambda: list(self.tops), lambda: self.starting, self.tell, 1, os.getpid(), lambda: self.cpu
+        )
+
+    def tell(self) -> None:
+        self.told += 1
+
+    def turn(self, seconds: float = 0.0) -> None:
+        self.clock.now += seconds
+        self.timers.ring()
+
+    def pass_by(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.turn(1.0)
+
+    def next_after(self) -> float:
+        return self.timers.seconds_left()
+
+    def times(self) -> list[float]:
+        return self.sampler.history.to_json(0.0)["times"]
+
+    def sample(self, max_age=0.0, shared_memory=False, watching=False):
+        ask = self.sampler.ask(max_age, shared_memory, watching)
+        found = ask()
+        while found is None:
+            self.turn()
+            found = ask()
+        return found
+
+
+@pytest.fixture
+def family():
+    adopt(orphans=True)
+    made = Family()
+    yield made
+    made.end()
+    adopt(orphans=False)
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+@pytest.fixture
+def worker(family, bench):
+    """A worker of the model server, with a child."""
+    process = family.parent(1)
+    top = Top("model-server", process.pid, bench.clock.now, 1)
+    bench.tops.append(top)
+    return top
+
+
+def end(family, bench, top):
+    """Let a program die, so that the supervisor has reaped it."""
+    (process,) = (each for each in family._started if each.pid == top.pid)
+    process.kill()
+    process.wait()
+    bench.tops.remove(top)
+
+
+@pytest.mark.parametrize(
+    ("is_serving", "is_urgent", "cost", "seconds"),
+    [
+        (False, False, 0.001, math.inf),
+        (False, True, 0.001, math.inf),
+        (True, True, 0.0, 1.0),
+        (True, True, 0.04, 1.0),
+        (True, True, 0.1, 2.0),
+        (True, False, 0.0, 10.0),
+        (True, False, 0.001, 10.0),
+        (True, False, 0.01, 20.0),
+        (True, False, 0.1, 60.0),
+    ],
+)
+def test_next_sample_is_soon_when_somebody_cares_and_late_when_it_is_dear(is_serving, is_urgent, cost, seconds):
+    assert next_sample(is_serving, is_urgent, cost) == pytest.approx(seconds)
+
+
+class TestWhen:
+    def test_nothing_is_planned_before_anything_runs(self, bench):
+        assert bench.next_after() == math.inf
+
+    def test_first_is_taken_when_a_program_begins(self, bench, worker):
+        bench.sampler.began()
+        bench.turn()
+        assert bench.times() == [bench.clock.now]
+
+    def test_often_while_it_starts_and_seldom_afterwards(self, bench, worker):
+        bench.starting = True
+        bench.sampler.began()
+        bench.turn()
+        bench.pass_by(10)
+        assert len(bench.times()) == 11
+        bench.starting = False
+        bench.pass_by(100)
+        assert len(bench.times()) in (20, 21, 22)
+
+    def test_often_while_somebody_watches(self, bench, worker):
+        bench.sample(watching=True)
+        bench.pass_by(4)
+        assert len(bench.times()) == 5
+        bench.pass_by(30)
+        assert len(bench.times()) < 12
+
+    def test_one_who_begins_to_watch_need_not_wait_for_the_next(self, bench, worker):
+        bench.sampler.began()
+        bench.turn()
+        assert bench.next_after() == pytest.approx(10.0)
+        bench.sampler.ask(1000.0, False, watching=True)
+        assert bench.next_after() == pytest.approx(1.0)
+
+    def test_who_asks_without_watching_changes_nothing(self, bench, worker):
+        bench.sample(watching=False)
+        assert bench.next_after() == pytest.approx(10.0)
+
+    def test_dear_ones_are_taken_less_often(self, bench, worker):
+        bench.sampler._cpu_clock = iter(range(1000)).__next__  # a second of CPU in each turn
+        bench.starting = True
+        bench.sampler.began()
+        bench.turn()
+        assert bench.next_after() == pytest.approx(20.0)
+
+    def test_stops_when_the_model_server_is_gone_and_its_history_stays(self, bench, worker, family):
+        bench.sampler.began()
+        bench.turn()
+        end(family, bench, worker)
+        bench.pass_by(3600)
+        assert bench.next_after() == math.inf
+        assert len(bench.times()) == 1
+
+    def test_begins_again_with_the_next_run(self, bench, worker, family):
+        bench.sampler.began()
+        bench.turn()
+        end(family, bench, worker)
+        bench.pass_by(20)
+        process = family.parent(0)
+        bench.tops.append(replace(worker, pid=process.pid, started=bench.clock.now))
+        bench.sampler.began()
+        bench.turn()
+        assert len(bench.times()) == 2
+
+
+class TestSteps:
+    def test_the_loop_turns_in_between(self, bench, family):
+        process = family.parent(9)
+        bench.tops.append(Top("model-server", process.pid, 0.0, 1))
+        bench.clock.tick = module.TURN_SECONDS / 3
+        ask = bench.sampler.ask(0.0, False, False)
+        turns = 0
+        while ask() is None:
+            assert bench.next_after() == 0.0
+            bench.turn()
+            turns += 1
+        assert turns >= 5
+        assert len(ask().trees["model-server"].processes) == 10
+
+    def test_program_that_starts_meanwhile_is_seen_next(self, bench, worker, family):
+        bench.clock.tick = module.TURN_SECONDS
+        ask = bench.sampler.ask(0.0, False, False)
+        ask()
+        bench.turn()
+        process = family.parent(0)
+        bench.tops.append(Top("error-server", process.pid, 0.0))
+        bench.sampler.began()
+        while ask() is None:
+            bench.turn()
+        assert "error-server" not in ask().trees
+        bench.turn()
+        while bench.next_after() == 0.0:
+            bench.turn()
+        assert "error-server" in bench.sampler._records._records
+
+    def test_tree_that_falls_meanwhile_is_not_recorded(self, bench, worker, family):
+        bench.clock.tick = module.TURN_SECONDS
+        bench.sampler.began()
+        bench.turn()
+        end(family, bench, worker)
+        while bench.next_after() == 0.0:
+            bench.turn()
+        assert bench.times() == []
+
+
+class TestAsking:
+    def test_gets_everything(self, bench, worker):
+        sample = bench.sample()
+        tree = sample.trees["model-server"]
+        assert [process.parent_pid for process in tree.processes] == [os.getpid(), worker.pid]
+        assert tree.pid == worker.pid
+        assert tree.processes[1].command_line == ("sh", "-c", "echo up; read line")
+        assert sample.supervisor.pid == os.getpid()
+        assert bench.told == 1
+
+    def test_works_when_nothing_runs(self, bench):
+        assert bench.sample().trees == {}
+
+    def test_young_sample_is_used_again(self, bench, worker):
+        first = bench.sample()
+        bench.turn(0.9)
+        assert bench.sampler.ask(1.0, False, False)() is first
+        bench.turn(0.2)
+        assert bench.sampler.ask(1.0, False, False)() is None
+
+    def test_age_is_that_at_the_time_of_the_question(self, bench, worker):
+        first = bench.sample()
+        bench.turn(0.5)
+        ask = bench.sampler.ask(1.0, False, False)
+        bench.turn(100.0)
+        assert ask() is not None
+        assert ask().begun >= first.begun
+
+    def test_sample_without_shared_memory_does_not_do_for_one_who_asks_for_it(self, bench, worker):
+        bench.sample()
+        assert bench.sampler.ask(1.0, True, False)() is None
+        assert bench.sample(1.0, shared_memory=True).trees["model-server"].processes[0].pss_bytes > 0
+
+    def test_sample_with_it_does_for_both(self, bench, worker):
+        sample = bench.sample(shared_memory=True)
+        assert bench.sampler.ask(1.0, False, False)() is sample
+
+    def test_two_who_ask_at_the_same_time_get_the_same(self, bench, worker):
+        asks = [bench.sampler.ask(0.0, shared, False) for shared in (False, True)]
+        assert [ask() for ask in asks] == [None, None]
+        bench.turn()
+        assert asks[0]() is asks[1]() is not None
+
+    def test_one_that_began_before_the_question_does_not_do(self, bench, worker):
+        bench.clock.tick = module.TURN_SECONDS
+        first = bench.sampler.ask(0.0, False, False)
+        first()
+        bench.turn()
+        second = bench.sampler.ask(0.0, False, False)
+        while second() is None:
+            bench.turn()
+        assert second().begun > bench.times()[0]
+
+    def test_one_who_goes_away_leaves_nothing_behind(self, bench, worker):
+        for _ in range(100):
+            bench.sampler.ask(0.0, True, False)()
+        bench.turn()
+        bench.turn()
+        assert bench.next_after() == pytest.approx(10.0)
+
+
+class TestCurve:
+    def test_of_a_run_that_died_ends_with_its_last_sample(self, bench, worker, family):
+        bench.starting = True
+        bench.sampler.began()
+        bench.turn()
+        bench.pass_by(3)
+        end(family, bench, worker)
+        bench.clock.now += 0.5
+        curve = bench.sampler.curve(worker.name, worker.pid)
+        assert curve.seconds_before == (3.5, 2.5, 1.5, 0.5)
+        assert all(rss > 0 for rss in curve.rss_bytes)
+
+    def test_of_a_run_that_is_still_there_ends_now(self, bench, worker):
+        bench.sampler.began()
+        bench.turn()
+        bench.clock.now += 5.0
+        assert bench.sampler.curve(worker.name, worker.pid).seconds_before == (5.0, 0.0)
+
+    def test_of_a_tree_that_is_too_large_to_wait_for_ends_with_the_sample_before(self, bench, family):
+        process = family.parent(module.STEPS_AT_ONCE // 2)
+        bench.tops.append(Top("model-server", process.pid, 0.0, 1))
+        bench.sampler.began()
+        bench.turn()
+        bench.clock.now += 5.0
+        assert bench.sampler.curve("model-server", process.pid).seconds_before == (5.0,)
+
+    def test_of_a_run_that_was_never_seen_is_none(self, bench, worker, family):
+        assert bench.sampler.curve("model-server", 1) is None
+        bench.sampler.began()
+        bench.turn()
+        assert bench.sampler.curve("model-server", 1) is None
+
+    def test_is_not_that_of_an_earlier_run(self, bench, worker, family):
+        bench.starting = True
+        bench.sampler.began()
+        bench.turn()
+        bench.pass_by(5)
+        end(family, bench, worker)
+        process = family.parent(0)
+        bench.tops.append(replace(worker, pid=process.pid))
+        curve = bench.sampler.curve(worker.name, process.pid)
+        assert isinstance(curve, Curve)
+        assert curve.seconds_before == (0.0,)
+
+
+def test_day_of_samples_needs_no_more_memory_than_an_hour(bench, worker):
+    bench.starting = True
+    bench.sampler.began()
+    for _ in range(800):
+        bench.turn(1.0)
+    size = len(bench.sampler.history)
+    for _ in range(2000):
+        bench.turn(1.0)
+    assert abs(len(bench.sampler.history) - size) <= 1
+    assert len(bench.sampler._reader._known) <= 3
+    assert bench.timers.seconds_left() <= 1.0
+
+
+def test_history_is_the_sum_of_the_workers(bench, family):
+    tops = []
+    for number in (1, 2):
+        process = family.parent(0)
+        tops.append(Top(f"model-server-{number}", process.pid, 0.0, number))
+    bench.tops = [*tops, Top("error-server", os.getpid(), 0.0)]
+    bench.sampler.began()
+    bench.turn()
+    curves = [bench.sampler._records.curve(top.name, top.pid, bench.clock.now) for top in tops]
+    assert bench.sampler.history.to_json(0.0)["rss_bytes"] == [sum(curve.rss_bytes[0] for curve in curves)]
+
+
+def test_many_workers_have_shorter_curves_each(bench):
+    assert Sampler(bench.timers, list, bool, print, 199, 1)._records._capacity == MOST_POINTS

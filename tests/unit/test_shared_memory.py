@@ -1,0 +1,55 @@
+"""Shared memory that the supervisor did not read is read by whoever asks, if it is the same process here."""
+
+import os
+import time
+
+import pytest
+
+from drum_supervisor.process_files import read_stat
+from drum_supervisor.shared_memory import complete
+from tests.unit.stats_records import PROCESS, PROGRAM, STOPPED, stats
+
+
+@pytest.fixture
+def own():
+    """This process, as the supervisor would tell of it without shared memory."""
+    started_at = time.time() - read_stat(os.getpid()).age
+    return {**PROCESS, "pid": os.getpid(), "uss_bytes": None, "pss_bytes": None, "started_at": started_at}
+
+
+def completed(*processes):
+    program = {**PROGRAM, "processes": list(processes), "counts_shared_once": False, "memory_bytes": 1}
+    return complete(stats(programs=[program]))["programs"][0]
+
+
+def test_large_process_is_completed(own):
+    program = completed(own)
+    (process,) = program["processes"]
+    assert 0 < process["uss_bytes"] <= process["pss_bytes"] == program["memory_bytes"]
+    assert program["counts_shared_once"] is True
+
+
+def test_what_is_known_is_not_asked_again(own):
+    known = {**own, "pss_bytes": 7, "uss_bytes": 5}
+    assert completed(known)["processes"] == [known]
+    assert completed(known)["memory_bytes"] == 7
+
+
+def test_another_process_of_the_same_number_is_not_taken_for_it(own):
+    other = {**own, "started_at": own["started_at"] - 60, "rss_bytes": 1234}
+    program = completed(own, other)
+    assert program["processes"][1] == other
+    assert program["memory_bytes"] == program["processes"][0]["pss_bytes"] + 1234
+    assert program["counts_shared_once"] is False
+
+
+def test_process_that_may_not_be_seen_stays_as_it_was(own, tmp_path):
+    before = stats(programs=[{**PROGRAM, "processes": [own], "counts_shared_once": False, "memory_bytes": 1}])
+    (process,) = complete(before, proc=tmp_path)["programs"][0]["processes"]
+    assert process == own
+
+
+def test_answer_itself_is_not_changed(own):
+    before = stats(programs=[{**PROGRAM, "processes": [own], "counts_shared_once": False}, STOPPED])
+    assert complete(before)["programs"][1] == STOPPED
+    assert before["programs"][0]["processes"][0]["pss_bytes"] is None
