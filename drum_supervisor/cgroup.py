@@ -6,7 +6,7 @@ unreadable or no sensible number is None, and so is everything of the machine as
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from drum_supervisor.cgroup_files import (
@@ -19,6 +19,7 @@ from drum_supervisor.cgroup_files import (
     read_text,
 )
 from drum_supervisor.cgroup_location import Group, Groups, find_groups
+from drum_supervisor.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True)

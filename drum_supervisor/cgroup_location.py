@@ -6,8 +6,10 @@ whoever reads them (cgroup_namespaces(7)), so that the two belong together whate
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+from drum_supervisor.quick_dataclass import dataclass
 
 _PF_EXITING = 0x4  # include/linux/sched.h
 _DELETED = " (deleted)"

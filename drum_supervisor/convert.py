@@ -6,7 +6,8 @@ And writing sizes for them.
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from drum_supervisor.quick_dataclass import dataclass
 
 YES = ("1", "true", "t", "yes", "y", "on")
 NO = ("0", "false", "f", "no", "n", "off")

@@ -5,7 +5,7 @@ derive from these declarations. Precedence: flag, environment, configuration fil
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from drum_supervisor import convert, profiles
@@ -22,6 +22,7 @@ from drum_supervisor.declaration import (
     in_file,
 )
 from drum_supervisor.declaration import setting as _setting
+from drum_supervisor.quick_dataclass import dataclass
 
 MOST_WORKERS = 199
 AUTO = 0  # as a number of workers: to be decided on the spot

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from dataclasses import Field, asdict, dataclass, fields
+from dataclasses import Field, asdict, fields
 from enum import Enum
 from pathlib import Path
 from signal import SIGKILL
@@ -12,6 +12,7 @@ from typing import Any
 from drum_supervisor.contract.curve import Curve
 from drum_supervisor.contract.exits import ExitCode, of_signal
 from drum_supervisor.contract.masking import mask_secrets
+from drum_supervisor.quick_dataclass import dataclass
 
 
 class Cause(str, Enum):

@@ -5,9 +5,10 @@ import os
 import socket
 import stat
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from drum_supervisor.contract.exits import AddressError, UsageError
+from drum_supervisor.quick_dataclass import dataclass
 
 LISTENER_FD = 3
 DEFAULT_BACKLOG = 2048

@@ -13,30 +13,28 @@ _NAME = (
 _IS = r"""["']?[ \t]*[=:][ \t]*"""
 
 # Linear in time, also on a line of 64 KiB: nothing unbounded stands before a fixed word, no two neighbours overlap.
-_SHAPES = tuple(
-    re.compile(shape)
-    for shape in (
-        # name = value, name: value, "name": "value", ?name=value
-        rf"""(?i)(?P<keep>{_NAME}{_IS}b?(?P<quote>["']))(?P<secret>(?:(?!(?P=quote))[^\\\n]|\\.){{3,}})""",
-        rf"""(?i)(?P<keep>{_NAME}{_IS})(?P<secret>[^\s"',;&}}]{{3,}})""",
-        # --name value, '--name', 'value'
-        rf"""(?i)(?P<keep>(?<![\w-])--[\w-]{{0,40}}?{_NAME}(?:["'],)?[ \t]+["']?)(?P<secret>[^\s"'-][^\s"']{{2,}})""",
-        rf"""(?i)(?P<keep>\bauthorization{_IS}["']?(?:(?:basic|bearer|token)\s+)?)(?P<secret>[\w.~+/=-]{{8,}})""",
-        # a digit or padding: what follows `basic` in a sentence has none
-        r"(?i)(?P<keep>\b(?:basic|bearer)\s+)(?P<secret>(?=[\w.~+/-]{0,200}[0-9=])[\w.~+/=-]{12,})",
-        r"""(?i)(?P<keep>[?&](?:x-amz-|x-goog-)?(?:signature|sig)=)(?P<secret>[^\s"'&]{3,})""",
-        r"(?P<keep>://[^\s/:@]*:)(?P<secret>[^\s/]+)(?=@)",
-        r"(?P<keep>)(?P<secret>\b(?:AKIA|ASIA)[A-Z0-9]{16}\b)",
-        r"(?P<keep>)(?P<secret>\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|[sr]k_(?:live|test)_|AIza)[\w-]{16,})",
-        r"(?P<keep>)(?P<secret>\b(?:hf_[A-Za-z0-9]{30,}|sk-(?=[\w-]{0,80}[0-9])[\w-]{16,}))",
-        r"(?P<keep>)(?P<secret>(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)",
-        r"(?P<keep>-----BEGIN [A-Z ]*PRIVATE KEY-----)(?P<secret>[\s\S]*?)(?=-----END|\Z)",
-    )
+# Text, for `re` to compile when the first failure is masked: no start should wait for that.
+_SHAPES = (
+    # name = value, name: value, "name": "value", ?name=value
+    rf"""(?i)(?P<keep>{_NAME}{_IS}b?(?P<quote>["']))(?P<secret>(?:(?!(?P=quote))[^\\\n]|\\.){{3,}})""",
+    rf"""(?i)(?P<keep>{_NAME}{_IS})(?P<secret>[^\s"',;&}}]{{3,}})""",
+    # --name value, '--name', 'value'
+    rf"""(?i)(?P<keep>(?<![\w-])--[\w-]{{0,40}}?{_NAME}(?:["'],)?[ \t]+["']?)(?P<secret>[^\s"'-][^\s"']{{2,}})""",
+    rf"""(?i)(?P<keep>\bauthorization{_IS}["']?(?:(?:basic|bearer|token)\s+)?)(?P<secret>[\w.~+/=-]{{8,}})""",
+    # a digit or padding: what follows `basic` in a sentence has none
+    r"(?i)(?P<keep>\b(?:basic|bearer)\s+)(?P<secret>(?=[\w.~+/-]{0,200}[0-9=])[\w.~+/=-]{12,})",
+    r"""(?i)(?P<keep>[?&](?:x-amz-|x-goog-)?(?:signature|sig)=)(?P<secret>[^\s"'&]{3,})""",
+    r"(?P<keep>://[^\s/:@]*:)(?P<secret>[^\s/]+)(?=@)",
+    r"(?P<keep>)(?P<secret>\b(?:AKIA|ASIA)[A-Z0-9]{16}\b)",
+    r"(?P<keep>)(?P<secret>\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|[sr]k_(?:live|test)_|AIza)[\w-]{16,})",
+    r"(?P<keep>)(?P<secret>\b(?:hf_[A-Za-z0-9]{30,}|sk-(?=[\w-]{0,80}[0-9])[\w-]{16,}))",
+    r"(?P<keep>)(?P<secret>(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)",
+    r"(?P<keep>-----BEGIN [A-Z ]*PRIVATE KEY-----)(?P<secret>[\s\S]*?)(?=-----END|\Z)",
 )
 
 
 def mask_secrets(text: str) -> str:
     """Return `text` with everything that has the shape of a password, token or key replaced by a mask."""
     for shape in _SHAPES:
-        text = shape.sub(lambda match: match["keep"] + MASK, text)
+        text = re.sub(shape, lambda match: match["keep"] + MASK, text)
     return text

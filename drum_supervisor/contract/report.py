@@ -8,10 +8,11 @@ import json
 import os
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from drum_supervisor.contract.exits import DrumSupervisorError
+from drum_supervisor.quick_dataclass import dataclass
 
 REPORT_FD = 4
 REPORT_FD_VARIABLE = "DRUM_SUPERVISOR_REPORT_FD"

@@ -1,7 +1,9 @@
 """What the user wants to run: the built-in model server, or a command, with what is known of its habits."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from drum_supervisor.quick_dataclass import dataclass
 
 WITH_ERROR_SERVER = "WITH_ERROR_SERVER"
 

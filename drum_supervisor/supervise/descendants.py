@@ -3,8 +3,9 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise import tree
 
 SIGHTINGS = 2  # between fork and exec every process looks like its parent

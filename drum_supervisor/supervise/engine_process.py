@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from supervisor.options import NotFound, ProcessConfig
@@ -16,6 +16,7 @@ from supervisor.process import Subprocess
 from supervisor.states import RUNNING_STATES
 
 from drum_supervisor.contract.report import MAX_LINE, PROGRAM_VARIABLE, REPORT_FD, REPORT_FD_VARIABLE
+from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.log_file import LogFile

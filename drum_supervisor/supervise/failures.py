@@ -3,12 +3,13 @@
 import os
 import re
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from drum_supervisor.contract.curve import Curve
 from drum_supervisor.contract.exits import of_signal, signal_name
 from drum_supervisor.contract.failure import Cause, FailureReport
 from drum_supervisor.contract.report import InitFailed
+from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.out_of_memory import OutOfMemory
 from drum_supervisor.supervise.stacks import last_stack
 

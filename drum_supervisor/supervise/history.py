@@ -1,10 +1,10 @@
 """What can happen to a supervised model server, and what can be done about it: the words of the policy."""
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
 from drum_supervisor.contract.failure import FailureReport
+from drum_supervisor.quick_dataclass import dataclass
 
 
 class Phase(str, Enum):

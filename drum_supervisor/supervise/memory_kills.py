@@ -8,8 +8,9 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.descendants import Descendants, Process
 from drum_supervisor.supervise.fleet import Seen
 from drum_supervisor.supervise.offspring import told_deaths

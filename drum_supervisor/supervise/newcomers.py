@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.descendants import Descendants
 from drum_supervisor.supervise.fleet import Seen
 from drum_supervisor.supervise.offspring import Death, Offspring, told_deaths

@@ -9,8 +9,9 @@ nothing. What a master says about its workers in words that we know counts at on
 import os
 import re
 import signal
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.descendants import Descendants, Process
 
 _ASKED_TO_GO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)

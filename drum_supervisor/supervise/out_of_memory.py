@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from drum_supervisor.cgroup import read_groups, read_oom_kills
 from drum_supervisor.cgroup_location import Group, Groups, find_groups
+from drum_supervisor.quick_dataclass import dataclass
 
 _MIB = 1024 * 1024
 

@@ -1,9 +1,10 @@
 """Where output goes: the supervisor's own stdout and stderr, and the transcript of both."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
+from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.lines import Form, Wrapper
 from drum_supervisor.supervise.output import Forwarder, Sink
 from drum_supervisor.supervise.transcript import ERR, OUT, SUPERVISOR, Source, Transcript

@@ -2,12 +2,13 @@
 
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import LISTENER_FD, Address
+from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.settings import Settings, arguments
 from drum_supervisor.supervise.commands import Command
 from drum_supervisor.supervise.run_dir import RunDir

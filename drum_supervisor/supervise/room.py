@@ -1,10 +1,10 @@
 """Whether there is room in the memory limit for one more copy of a worker."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from drum_supervisor.cgroup import read_cgroup
 from drum_supervisor.convert import size
+from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise import tree
 
 

@@ -1,8 +1,9 @@
 """What runs, and who is told about it: the words between the engine and its owner."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.output import Tail
 from drum_supervisor.supervise.programs import Program
 

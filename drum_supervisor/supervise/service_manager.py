@@ -9,8 +9,8 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
+from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.history import Phase
 from drum_supervisor.supervise.timers import Timers
 

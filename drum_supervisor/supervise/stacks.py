@@ -1,7 +1,8 @@
 """Errors that nobody caught, as JavaScript, Java and Go print them. Pure."""
 
 import re
-from dataclasses import dataclass
+
+from drum_supervisor.quick_dataclass import dataclass
 
 LONGEST_STACK = 8000
 _AT = re.compile(

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from drum_supervisor import gunicorn_parameters
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
 from drum_supervisor.contract.failure import Cause
 from drum_supervisor.contract.listener import Address, address_of, bind
+from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.settings import Settings
 from drum_supervisor.supervise import lines, readiness, run_dir, tree, worker_count
 from drum_supervisor.supervise.drum import command_of

@@ -2,8 +2,9 @@
 
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.programs import MODEL_SERVER
 from drum_supervisor.supervise.timers import Timers

@@ -1,7 +1,9 @@
 """Reminders by key: at most one each, on a clock that the caller reads."""
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from drum_supervisor.quick_dataclass import dataclass
 
 
 @dataclass

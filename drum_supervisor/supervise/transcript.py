@@ -5,8 +5,9 @@ It is kept in memory, the last mebibyte: there are no log files that could fill 
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from drum_supervisor.quick_dataclass import dataclass
 
 LIMIT = 1024 * 1024
 _OVERHEAD = 200  # of a piece, in bytes: a hundred thousand small ones must not take more than a few large ones
