@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from drum_supervisor.supervise.control import Client, ControlError
+from drum_supervisor.supervise.client import Client, ControlError
 
 TREE = """
 import os, sys, time

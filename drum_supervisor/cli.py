@@ -8,18 +8,14 @@ import os
 import signal
 import traceback
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
 from drum_supervisor import __version__
-from drum_supervisor.cli_check import check_command
-from drum_supervisor.cli_ctl import ctl_command
-from drum_supervisor.cli_logs import logs_command
-from drum_supervisor.cli_operations import OPERATIONS
 from drum_supervisor.cli_settings import chosen, settings_options
-from drum_supervisor.cli_stats import stats_command
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode
 from drum_supervisor.settings import DECLARATIONS, Settings, resolve
 
@@ -32,7 +28,33 @@ Examples:
 """
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+ELSEWHERE = {
+    "check": "cli_check",
+    "ctl": "cli_ctl",
+    "failure": "cli_operations",
+    "logs": "cli_logs",
+    "restart": "cli_operations",
+    "stats": "cli_stats",
+    "status": "cli_operations",
+    "stop": "cli_operations",
+}
+"""The modules of the commands that are not in this one; in each a command is called `<name>_command`."""
+
+
+class Commands(click.Group):
+    """Imports the module of a command when it is asked for: a model server does not wait for those of the others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*self.commands, *ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in ELSEWHERE:
+            module = import_module(f"drum_supervisor.{ELSEWHERE[cmd_name]}")
+            self.add_command(getattr(module, f"{cmd_name}_command"))
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="drum-supervise")
 def cli() -> None:
     """Run a model server so that it always answers: with predictions, or with the reason why it cannot.
@@ -105,10 +127,6 @@ def _rendered(settings: Settings, command: Sequence[str]) -> str:
     directory = RunDir(path)
     found = programs(settings, command_of(settings, command, os.environ), settings.address, directory)
     return render(found, directory)
-
-
-for operation in (*OPERATIONS, stats_command, logs_command, check_command, ctl_command):
-    cli.add_command(operation)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

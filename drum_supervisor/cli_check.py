@@ -1,6 +1,5 @@
 """`drum-supervise check`: whether the model can be initialized, how long that takes, and how much memory."""
 
-import http.client
 import json
 import os
 import select
@@ -12,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from drum_supervisor.contract.listener import Address, parse_address
 from drum_supervisor.convert import size
 from drum_supervisor.declaration import Value
 from drum_supervisor.display import duration, failure_text
+from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.settings import Settings, resolve
 
 PING_SECONDS = 30.0
@@ -162,7 +162,7 @@ def _received(notifications: socket.socket) -> Iterator[str]:
 
 def _look(run_dir: Path, settings: Settings) -> Checked | None:
     """Look at a model server that is ready; None if it has died since, and its supervisor with it."""
-    from drum_supervisor.supervise.control import Client, ControlError
+    from drum_supervisor.supervise.client import Client, ControlError
 
     try:
         status = Client(run_dir / "supervisor.sock").status()
@@ -188,7 +188,9 @@ def _peak(pid: int) -> int:
 
 
 def _ping(address: Address, path: str) -> Ping | None:
-    connection = http.client.HTTPConnection(str(address), timeout=PING_SECONDS)
+    from http.client import HTTPConnection, HTTPException
+
+    connection = HTTPConnection(str(address), timeout=PING_SECONDS)
     connection.sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         connection.sock.settimeout(PING_SECONDS)
@@ -196,7 +198,7 @@ def _ping(address: Address, path: str) -> Ping | None:
         connection.request("GET", path)
         answer = connection.getresponse()
         return Ping(path, answer.status, answer.read(LONGEST_BODY).decode("utf-8", "replace").strip())
-    except (OSError, http.client.HTTPException):
+    except (OSError, HTTPException):
         return None
     finally:
         connection.close()

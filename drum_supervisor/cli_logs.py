@@ -15,7 +15,7 @@ from drum_supervisor.supervise.lines import Wrapper
 from drum_supervisor.supervise.transcript import ERR, OUT, SUPERVISOR, Piece, Source
 
 if TYPE_CHECKING:
-    from drum_supervisor.supervise.control import Client
+    from drum_supervisor.supervise.client import Client
 
 WAIT_SECONDS = 30.0
 
@@ -67,7 +67,7 @@ def _kept(client: "Client") -> tuple[str, list[Piece]]:
 
 
 def _followed(client: "Client", position: str) -> Iterator[Piece]:
-    from drum_supervisor.supervise.control import ControlError
+    from drum_supervisor.supervise.client import ControlError
 
     while True:
         try:

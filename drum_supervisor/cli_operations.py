@@ -16,9 +16,10 @@ from drum_supervisor.display import failure_text, status_text
 from drum_supervisor.sparkline import levels_for
 
 if TYPE_CHECKING:
-    from drum_supervisor.supervise.control import Client
+    from drum_supervisor.supervise.client import Client
 
 PROGRESS_EVERY = 5.0
+_EXIT_CODES = {"serving": 0, "failed": 3}  # of `status`, by phase
 
 timeout_option = click.option("--timeout", callback=seconds, metavar="S", help="Give up waiting after so many seconds.")
 
@@ -31,11 +32,9 @@ def status_command(run_dir: str | None, as_json: bool) -> int:
 
     Exit code: 0 serving, 3 failed, 1 anything in between, 2 no supervisor found.
     """
-    from drum_supervisor.supervise.status import exit_code
-
     status = client_of(run_dir).status()
     click.echo(json.dumps(status, indent=2) if as_json else status_text(status, time.time()))
-    return exit_code(status["phase"])
+    return _EXIT_CODES.get(status["phase"], 1)
 
 
 @click.command("failure")
@@ -100,9 +99,6 @@ def stop_command(run_dir: str | None, timeout: float | None, no_wait: bool) -> i
         return 1
     click.echo(f"Stopped (pid {pid}).")
     return 0
-
-
-OPERATIONS = (status_command, failure_command, restart_command, stop_command)
 
 
 def _await_restart(client: "Client", ticket: int, timeout: float | None) -> int:

@@ -1,23 +1,18 @@
-"""The control socket: our verbs as one more XML-RPC namespace of supervisord, `drum`, and the client for them.
+"""The control socket: our verbs as one more XML-RPC namespace of supervisord, `drum`; `client` is the other end.
 
 Values travel as JSON text, because XML-RPC knows neither null nor large numbers. Only this user can open the
 socket: it has mode 0600 in a directory of mode 0700.
 """
 
-import http.client
 import json
-import socket
 import time
-import xmlrpc.client
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 from supervisor.http import NOT_DONE_YET
-from supervisor.xmlrpc import Faults, RPCError, SupervisorTransport
+from supervisor.xmlrpc import Faults, RPCError
 
-from drum_supervisor.contract.exits import DrumSupervisorError
-from drum_supervisor.supervise.transcript import Piece, Source
+from drum_supervisor.supervise.transcript import Piece
 
 LONGEST_WAIT = 60.0
 
@@ -148,91 +143,3 @@ def _as_json(piece: Piece) -> dict[str, Any]:
 def make_rpc_interface(supervisord: Any, **_: str) -> DrumNamespace:
     """Make the namespace; named in the rendered configuration, called by supervisord."""
     return DrumNamespace(supervisord.controlled)
-
-
-class ControlError(DrumSupervisorError):
-    """The supervisor did not answer, or refused."""
-
-    exit_code = 1
-
-
-class Client:
-    """Talks to one supervisor.
-
-    Args:
-        path: its control socket.
-        timeout: seconds to wait for an answer.
-    """
-
-    def __init__(self, path: Path, timeout: float = 10.0) -> None:
-        self._path = path
-        self._timeout = timeout
-
-    def status(self) -> dict[str, Any]:
-        """Return the status."""
-        return dict(json.loads(self._call("drum.status")))
-
-    def wait(self, serial: int, seconds: float) -> dict[str, Any]:
-        """Return the status when it is newer than `serial`, or after `seconds` (at most a minute)."""
-        return dict(json.loads(self._call("drum.wait", serial, seconds, timeout=seconds + self._timeout)))
-
-    def stats(self, max_age_seconds: float = 0.0, shared_memory: bool = False, history: bool = False) -> dict[str, Any]:
-        """Return what the programs use: a sample that is no older than `max_age_seconds`, a new one if need be.
-
-        Args:
-            shared_memory: with USS and PSS of processes that are not too large to be asked by the supervisor.
-            history: with the last ten minutes; whoever asks for them counts as watching.
-        """
-        return dict(json.loads(self._call("drum.stats", max_age_seconds, shared_memory, history)))
-
-    def logs(self, position: str, seconds: float) -> tuple[str, list[Piece]]:
-        """Return what was written since `position`, and the next position; wait for it up to `seconds`."""
-        answer = json.loads(self._call("drum.logs", position, seconds, timeout=seconds + self._timeout))
-        pieces = [
-            Piece(each["at"], Source(each["program"], each["stream"]), each["data"].encode("utf-8", "surrogateescape"))
-            for each in answer["pieces"]
-        ]
-        return answer["next"], pieces
-
-    def restart(self, worker: int = 0, overlap: bool = False, force: bool = False) -> int:
-        """Ask for a restart; return the number of requested restarts that the status will show."""
-        return int(self._call("drum.restart", worker, overlap, force))
-
-    def stop(self) -> int:
-        """Ask the supervisor to end; return its pid."""
-        return int(self._call("drum.stop"))
-
-    def _call(self, method: str, *arguments: Any, timeout: float | None = None) -> Any:
-        transport = _Transport(self._path, timeout or self._timeout)
-        request = xmlrpc.client.dumps(arguments, method)
-        try:
-            (value,) = transport.request("localhost", "/RPC2", request)
-        except xmlrpc.client.Fault as fault:
-            raise ControlError(f"The supervisor refused: {fault.faultString}.") from fault
-        except TimeoutError as error:
-            raise ControlError(f"The supervisor at {self._path} did not answer in time.") from error
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
-            raise ControlError(f"No supervisor answers at {self._path}: {error}.") from error
-        finally:
-            transport.close()
-        return value
-
-
-class _Transport(SupervisorTransport):  # type: ignore[misc]
-    """supervisord's client transport, with a time limit."""
-
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__(serverurl=f"unix://{path}")
-        self._get_connection = lambda: _connect(path, timeout)
-
-
-def _connect(path: Path, timeout: float) -> http.client.HTTPConnection:
-    connection = http.client.HTTPConnection("localhost", timeout=timeout)
-    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.sock.settimeout(timeout)
-        connection.sock.connect(str(path))
-    except OSError:
-        connection.close()
-        raise
-    return connection

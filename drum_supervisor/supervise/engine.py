@@ -1,7 +1,7 @@
 """supervisord, run in-process as a library: spawning, reaping, signals, the poll loop and the control socket.
 
 This module is all that the rest of the supervisor sees of it. Only `engine`, `engine_loop` and `engine_process` import
-supervisor (and `control`, for its client transport).
+supervisor (and `control`, for its XML-RPC).
 """
 
 import os

@@ -74,11 +74,6 @@ def _words(loop: Loop) -> str:
     return f"{state.phase.value}, stage {stage}" if stage else state.phase.value
 
 
-def exit_code(phase: str) -> int:
-    """Return the exit code of the command `status`: 0 serving, 3 failed, 1 anything in between."""
-    return {Phase.SERVING.value: 0, Phase.FAILED.value: 3}.get(phase, 1)
-
-
 def iso(seconds: float) -> str:
     """Return a time since the epoch as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")

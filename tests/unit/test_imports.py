@@ -62,6 +62,38 @@ def test_no_program_waits_for_the_import_of_what_samples_it():
     assert not {"drum_supervisor.supervise.sampler", "drum_supervisor.process_reader"} & set(loaded)
 
 
+def test_no_program_waits_for_the_compiling_of_dataclasses():
+    program = """
+import dataclasses, sys
+import drum_supervisor.cli, drum_supervisor.supervise.start
+ours = [module for name, module in sys.modules.items() if name.startswith("drum_supervisor")]
+classes = {each for module in ours for each in vars(module).values() if isinstance(each, type)}
+print(*[each for each in classes if dataclasses.is_dataclass(each) and each.__dataclass_params__.init])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [], "take drum_supervisor.quick_dataclass, or import it after the first start"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "never"),
+    [
+        (["--help"], {"supervisor", "xmlrpc", "http.client", "ssl", "psutil"}),
+        (["status", "--run-dir", "/nowhere"], {"supervisor", "psutil", "drum_supervisor.cli_check"}),
+        (["start", "--help"], {"supervisor", "drum_supervisor.cli_check", "drum_supervisor.cli_operations"}),
+    ],
+)
+def test_command_imports_only_what_it_runs(arguments, never):
+    program = "import sys; from drum_supervisor.cli import main; main(sys.argv[1:]); print(*sys.modules)"
+    command = [sys.executable, "-c", program, *arguments]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1].split()
+    assert "drum_supervisor.cli" in loaded
+    assert not never & set(loaded)
+
+
+def test_client_of_the_control_socket_loads_nothing_of_supervisord():
+    assert "supervisor" not in loaded_by("drum_supervisor.supervise.client")
+
+
 def test_view_and_gpus_are_loaded_only_when_they_are_asked_for():
     assert not loaded_by("drum_supervisor.cli") & {"rich", "pynvml"}
 
@@ -78,5 +110,11 @@ def test_control_groups_are_read_with_the_standard_library_alone():
 
 @pytest.mark.parametrize("module", sorted((PACKAGE / "contract").glob("*.py")), ids=lambda module: module.stem)
 def test_contract_is_standard_library_only(module):
+    ours = ("drum_supervisor.contract", "drum_supervisor.quick_dataclass")
     for name in imported_by(module.read_text(encoding="utf-8")):
-        assert name.partition(".")[0] in sys.stdlib_module_names or name.startswith("drum_supervisor.contract"), name
+        assert name.partition(".")[0] in sys.stdlib_module_names or name.startswith(ours), name
+
+
+def test_quick_dataclass_needs_the_standard_library_alone():
+    loaded = loaded_by("drum_supervisor.quick_dataclass") - loaded_by("sys")
+    assert loaded - sys.stdlib_module_names == {"drum_supervisor"}
