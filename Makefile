@@ -46,7 +46,7 @@ PACKAGE_HOST := [p]ypi[.]org/simple|[p]ythonhosted[.]org|--[i]ndex-url|--[e]xtra
 .PHONY: no-machine-paths
 no-machine-paths:
 	@found=$$(grep -rnIE '$(MACHINE_PATH)|$(PACKAGE_HOST)' . --exclude-dir=.git --exclude-dir=.venv --exclude-dir=.nox --exclude-dir=.compat \
-	  --exclude-dir=build --exclude-dir=dist --exclude-dir='.*_cache' --exclude-dir='*.egg-info'); \
+	  --exclude=.git --exclude-dir=build --exclude-dir=dist --exclude-dir='.*_cache' --exclude-dir='*.egg-info'); \
 	if [ -n "$$found" ]; then echo "A file names a path or a package index of one machine:"; echo "$$found"; exit 1; fi
 
 test-all: $(VENV)/installed-dev  ## run the tests on every Python 3.10-3.13 that is installed
