@@ -18,7 +18,7 @@ from gunicorn.workers.base import Worker as GunicornWorker
 
 from drum_supervisor.fronts.wire import KEEP_ALIVE_SECONDS, PIECE
 from drum_supervisor.gunicorn_parameters import GunicornParameters
-from drum_supervisor.hosts.process import STOP_SIGNALS
+from drum_supervisor.hosts.process import STOP_SIGNALS, shorten_pauses
 from drum_supervisor.hosts.wsgi_server import Limits, Server
 
 STOPPING = (*STOP_SIGNALS, signal.SIGQUIT)
@@ -60,6 +60,7 @@ class Worker(GunicornWorker):
         (listener,) = (getattr(each, "sock", each) for each in self.sockets)  # gunicorn's class, or gevent's
         with closing(self.server_type(self._answer, listener, self._limits(), self.cfg.workers > 1)) as server:
             server.watch(self.PIPE[0], self._take_wake)
+            shorten_pauses()
             self.app.progress.become_ready()
             while not self._is_stopping:
                 self._beat()

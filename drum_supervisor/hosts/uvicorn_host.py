@@ -14,7 +14,7 @@ from drum_supervisor.fronts.asgi import Application, Message, Receive, Send
 from drum_supervisor.fronts.http1 import MAX_HEAD
 from drum_supervisor.fronts.wire import HEAD_SECONDS, KEEP_ALIVE_SECONDS
 from drum_supervisor.hosts.logs import stderr_handler
-from drum_supervisor.hosts.process import StopSignals
+from drum_supervisor.hosts.process import StopSignals, shorten_pauses
 from drum_supervisor.hosts.uvicorn_connection import connection_class, is_idle, is_silent
 
 # How long a stop waits for another request on a connection that had one, and for the first one on a new connection.
@@ -138,6 +138,7 @@ class _Server(uvicorn.Server):
         self._loop.add_reader(self._listener.fileno(), self._accept)
         self.servers = []
         self.started = True
+        shorten_pauses()
         self._on_ready()
 
     async def main_loop(self) -> None:

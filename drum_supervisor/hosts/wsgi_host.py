@@ -1,7 +1,6 @@
 """Runs a WSGI application in this process, on a server of threads.
 
-werkzeug's own server would close each connection after its answer; the requests of today's clients are shorter than
-what a new connection costs.
+werkzeug's own would close each connection after its answer, and a new one costs more than the answer to a probe.
 """
 
 import socket
@@ -10,7 +9,7 @@ from contextlib import closing
 
 from drum_supervisor.fronts.wire import HEAD_SECONDS, KEEP_ALIVE_SECONDS
 from drum_supervisor.fronts.wsgi import Application
-from drum_supervisor.hosts.process import StopSignals
+from drum_supervisor.hosts.process import StopSignals, shorten_pauses
 from drum_supervisor.hosts.wsgi_server import MAX_CONNECTIONS, Limits, Server
 
 
@@ -33,6 +32,7 @@ def serve(
     limits = Limits(drain_seconds, head_seconds, keep_alive_seconds, max_connections)
     with closing(Server(app, listener, limits)) as server:
         server.watch(stop, lambda: None)
+        shorten_pauses()
         on_ready()
         while not stop.requested:
             server.turn()
