@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from enum import Enum
-from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
 from drum_supervisor.fronts.body import BodyKeeper
@@ -29,7 +28,7 @@ from drum_supervisor.fronts.wire import (
     CLIENT_GONE,
     HEAD_SECONDS,
     PIECE,
-    response_headers,
+    encoded,
     split_target,
     too_slow,
 )
@@ -50,7 +49,6 @@ _RESERVED_DESCRIPTORS = 32
 _ACCEPT_PAUSE = 0.5
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
 class HasFileno(Protocol):
@@ -225,7 +223,7 @@ def _converse(connection: socket.socket, service: Service, head_seconds: float) 
         response = yield from _answer(connection, service, head, rest)
     except BadRequestError as error:
         response = message_response(error.status, f"ERROR: {error}", CLOSE)
-    yield from _send(connection, _encoded(response, omit_body=method == "HEAD"))
+    yield from _send(connection, encoded(response, omit_body=method == "HEAD"))
     # Closing with unread data in the socket would reset the connection, and with it an answer still on its way.
     connection.shutdown(socket.SHUT_WR)
     deadline = time.monotonic() + CLOSING_SECONDS
@@ -296,13 +294,3 @@ def _send(connection: socket.socket, data: bytes) -> Generator[Wait, None, None]
             left = left[connection.send(left) :]
             continue
         yield Wait(selectors.EVENT_WRITE, Phase.ANSWER, deadline)
-
-
-def _encoded(response: Response, omit_body: bool) -> bytes:
-    headers = [*response_headers(response), ("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime()))]
-    if not any(name.lower() == "connection" for name, _ in headers):
-        headers += CLOSE
-    lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"]
-    lines += [f"{name}: {value}" for name, value in headers]
-    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-    return head if omit_body else head + response.body

