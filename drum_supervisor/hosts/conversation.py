@@ -3,6 +3,7 @@
 import io
 import logging
 import socket
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -49,6 +50,7 @@ class Conversation:
         self._may_keep = may_keep
         self._incoming = Incoming(connection)
         self._client_is_gone = False
+        self._sent_at = 0.0
 
     def run(self) -> None:
         """Answer all requests."""
@@ -56,7 +58,7 @@ class Conversation:
             with suppress(OSError):  # the client is gone, or was given up
                 while self._answer():
                     if not self._incoming:
-                        self._waiting.becomes_idle(self._connection)
+                        self._waiting.becomes_idle(self._connection, self._sent_at)
                 wait_for_close(self._connection, CLOSING_SECONDS)
         finally:
             self._waiting.forget(self._connection)
@@ -96,6 +98,7 @@ class Conversation:
                 self._send(encoded(message_response(500, "ERROR: Internal Server Error")))
 
     def _send(self, data: bytes) -> None:
+        self._sent_at = time.monotonic()
         try:
             self._connection.sendall(data)
         except OSError:

@@ -41,10 +41,14 @@ class Waiting:
             self._idle.pop(connection, None)
             self._heads.pop(connection, None)
 
-    def becomes_idle(self, connection: socket.socket) -> None:
-        """A request is answered, and nothing of another one has arrived."""
+    def becomes_idle(self, connection: socket.socket, since: float | None = None) -> None:
+        """A request is answered, and nothing of another one has arrived.
+
+        Args:
+            since: when the last of the answer was sent; its client may know of it earlier than we get here.
+        """
         with self._lock:
-            self._idle[connection] = self._now()
+            self._idle[connection] = self._now() if since is None else since
 
     # A connection that is about to be closed has its head here or is gone: its descriptor may be another's soon.
     forget = head_is_here
