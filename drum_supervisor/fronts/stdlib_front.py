@@ -51,10 +51,11 @@ _ACCEPT_PAUSE = 0.5
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class HasFileno(Protocol):
-    """Something whose descriptor becomes readable when the server must stop."""
+class Stop(Protocol):
+    """Something whose descriptor becomes readable when it has to be asked whether the server must stop."""
 
     def fileno(self) -> int: ...
+    def woken(self) -> bool: ...
 
 
 class Phase(Enum):
@@ -80,13 +81,13 @@ Conversation = Generator[Wait, None, None]
 def serve(
     service: Service,
     listener: socket.socket,
-    stop: HasFileno,
+    stop: Stop,
     on_ready: Callable[[], None],
     drain_seconds: float,
     max_connections: int = MAX_CONNECTIONS,
     head_seconds: float = HEAD_SECONDS,
 ) -> None:
-    """Serve on `listener` until `stop` is readable; then close it and answer all that has been accepted.
+    """Serve on `listener` until `stop` says so; then close it and answer all that has been accepted.
 
     Args:
         on_ready: called when connections are accepted.
@@ -97,7 +98,7 @@ def serve(
     with selectors.DefaultSelector() as selector:
         most = min(max_connections, _descriptors() - _RESERVED_DESCRIPTORS)
         server = _Server(lambda each: _converse(each, service, head_seconds), listener, selector, most)
-        selector.register(stop, selectors.EVENT_READ, lambda: server.stop(stop, drain_seconds))
+        selector.register(stop, selectors.EVENT_READ, lambda: server.stop_if_asked(stop, drain_seconds))
         on_ready()
         server.run()
 
@@ -135,8 +136,10 @@ class _Server:
             if time.monotonic() >= self._next_deadline:
                 self._end_waits()
 
-    def stop(self, asked_by: HasFileno, drain_seconds: float) -> None:
-        """Accept no more and limit what is going on."""
+    def stop_if_asked(self, asked_by: Stop, drain_seconds: float) -> None:
+        """If a stop is asked for, accept no more and limit what is going on."""
+        if not asked_by.woken():
+            return
         self._selector.unregister(asked_by)
         now = time.monotonic()
         graces = {Phase.HEAD: SILENT_GRACE, Phase.CLOSING: CLOSING_GRACE}

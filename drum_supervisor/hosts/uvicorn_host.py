@@ -157,8 +157,9 @@ class _Server(uvicorn.Server):
         await self.lifespan.shutdown()
 
     def _on_stop(self) -> None:
-        self._loop.remove_reader(self._stop.fileno())
-        self._stopped.set()
+        if self._stop.woken():
+            self._loop.remove_reader(self._stop.fileno())
+            self._stopped.set()
 
     def _accept(self) -> None:
         try:

@@ -31,12 +31,11 @@ def serve(
     """
     limits = Limits(drain_seconds, head_seconds, keep_alive_seconds, max_connections)
     with closing(Server(app, listener, limits)) as server:
-        server.watch(stop, lambda: None)
+        server.watch(stop, stop.woken)
         shorten_pauses()
         on_ready()
         while not stop.requested:
             server.turn()
-        server.unwatch(stop)
         server.stop()
         while server.is_anybody():
             server.turn()

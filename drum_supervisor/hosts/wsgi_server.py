@@ -91,10 +91,6 @@ class Server:
         """End a turn, and call `call`, when there is something to read from `source`."""
         self._selector.register(source, selectors.EVENT_READ, call)
 
-    def unwatch(self, source: Any) -> None:
-        """Look at it no more."""
-        self._selector.unregister(source)
-
     def prepare(self, connection: socket.socket) -> None:
         """Let calls of a new connection take PATIENCE_SECONDS at most.
 
@@ -151,7 +147,7 @@ class Server:
         if self._accepts and not before:
             self.watch(self._listener, self._accept)
         if before and not self._accepts:
-            self.unwatch(self._listener)
+            self._selector.unregister(self._listener)
 
     def _accept(self) -> None:
         try:

@@ -1,5 +1,6 @@
 """Clients that want too much: they lose, and nobody else does."""
 
+import os
 import resource
 from contextlib import ExitStack
 
@@ -44,17 +45,19 @@ def test_one_connection_too_many_takes_the_place_of_the_oldest(start, front):
         assert answer(connections[2]).status == 200
 
 
-def test_idle_connection_gives_way_before_one_that_sends(start):
-    child = start(ECHO, "flask", "max_connections=3").until_ready()
+def test_idle_connection_gives_way(start, tmp_path):
+    child = start(ECHO, "flask", "max_connections=2").until_ready()
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
     with connect(child.listener) as idle:
         idle.sendall(request("GET", "/"))
         assert answer(idle).header("connection") == ""
-        with connect(child.listener) as sending, connect(child.listener):
-            sending.sendall(b"GET / HTTP/1.1\r\n")
-            assert ask(child.listener, request("GET", "/")).status == 200
-            assert idle.recv(100) == b""
-            sending.sendall(b"Host: test\r\n\r\n")
-            assert answer(sending).status == 200
+        with connect(child.listener) as busy:
+            busy.sendall(request("GET", f"/block{fifo}"))
+            with open(fifo, "w"):  # the service has opened it
+                assert ask(child.listener, request("GET", "/")).status == 200
+                assert idle.recv(100) == b""
+            assert answer(busy).status == 200
 
 
 def test_no_connection_is_kept_while_there_is_no_place_for_another(start):
