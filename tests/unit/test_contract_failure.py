@@ -27,6 +27,7 @@ FULL = FailureReport(
     peak_memory_bytes=123456789,
     out_of_memory=True,
     memory_limit_bytes=134217728,
+    permanent=True,
     stderr_tail="last words",
 )
 
