@@ -14,6 +14,7 @@ from drum_supervisor.supervise.history import (
     DeadlinePassed,
     ErrorServerDue,
     ErrorServerExited,
+    ErrorServerReady,
     Event,
     Exited,
     InitFailed,
@@ -22,6 +23,8 @@ from drum_supervisor.supervise.history import (
     ReadyTooSoon,
     RestartRequested,
     RetryDue,
+    StandInDue,
+    StandInExited,
     StopRequested,
     TtlOver,
     Unresponsive,
@@ -48,16 +51,22 @@ _EVERYWHERE: _Row = {
     RetryDue: decisions.nothing,
     WorkerDue: decisions.nothing,
     RestartRequested: decisions.nothing,
+    ErrorServerReady: decisions.nothing,
     ErrorServerExited: decisions.nothing,
     ErrorServerDue: decisions.nothing,
+    StandInExited: decisions.nothing,
+    StandInDue: decisions.nothing,
     TtlOver: decisions.nothing,
     StopRequested: decisions.stop_requested,
     AllStopped: decisions.nothing,
 }
 
 _ERROR_SERVER: _Row = {
+    ErrorServerReady: decisions.error_server_ready,
     ErrorServerExited: decisions.error_server_exited,
     ErrorServerDue: decisions.error_server_due,
+    StandInExited: decisions.stand_in_exited,
+    StandInDue: decisions.stand_in_due,
     TtlOver: decisions.ttl_over,
 }
 
@@ -72,6 +81,8 @@ _TABLE: Mapping[Phase, _Row] = {
         DeadlinePassed: decisions.too_late,
         WorkerDue: decisions.restart_worker,
         RestartRequested: decisions.replace_workers,
+        StandInExited: decisions.stand_in_exited,
+        StandInDue: decisions.stand_in_due,
     },
     Phase.SERVING: _EVERYWHERE
     | {

@@ -150,6 +150,7 @@ def _where(declared: Declared) -> str:
 
 NOW = 1000.0
 REPORT = FailureReport(Cause.INIT_FAILED, "bad weights")
+FOR_GOOD = replace(REPORT, permanent=True)
 LATE = FailureReport(Cause.STARTUP_TIMEOUT, "too late")
 LIMITS = Limits(ttl=3600.0, max_retries=3, stand_in=True)
 PAIR = replace(LIMITS, workers=2)
@@ -169,6 +170,7 @@ def _state(phase: Phase, ready: Iterable[int] = (), coming: Iterable[int] = (), 
 
 
 NO_ERROR_SERVER = "`--no-error-server`"
+UNEXPLAINED = "the error server does not answer yet"
 CRASHED = tuple(NOW - seconds for seconds in range(5, 0, -1))
 
 ALONE: dict[Phase, list[Situation]] = {
@@ -186,10 +188,14 @@ ALONE: dict[Phase, list[Situation]] = {
             replace(LIMITS, error_server=False),
         ),
     ],
-    Phase.FAILED: [Situation("", _state(Phase.FAILED, report=REPORT))],
+    Phase.FAILED: [
+        Situation("the error server answers", _state(Phase.FAILED, explained=True, report=REPORT)),
+        Situation(UNEXPLAINED, _state(Phase.FAILED, report=REPORT)),
+    ],
     Phase.RETRYING: [
-        Situation("retries are left", _state(Phase.RETRYING, coming=[1], retries=1, attempt=2, report=REPORT)),
-        Situation("no retry is left", _state(Phase.RETRYING, coming=[1], retries=3, attempt=4, report=REPORT)),
+        Situation("retries are left", _state(Phase.RETRYING, coming=[1], retries=1, explained=True, report=REPORT)),
+        Situation("no retry is left", _state(Phase.RETRYING, coming=[1], retries=3, explained=True, report=REPORT)),
+        Situation(UNEXPLAINED, _state(Phase.RETRYING, coming=[1], retries=1, report=REPORT)),
     ],
     Phase.STOPPING: [
         Situation("on request", _state(Phase.STOPPING)),
@@ -201,6 +207,7 @@ EVENTS: tuple[tuple[str, Event], ...] = (
     ("the supervisor is up", history.Begun(NOW)),
     ("ready", history.Ready(NOW)),
     ("initialization failed", history.InitFailed(NOW, REPORT)),
+    ("initialization failed for good", history.InitFailed(NOW, FOR_GOOD)),
     ("ready too soon", history.ReadyTooSoon(NOW, REPORT)),
     ("exited", history.Exited(NOW, REPORT)),
     ("answers no more", history.Unresponsive(NOW, REPORT)),
@@ -208,10 +215,14 @@ EVENTS: tuple[tuple[str, Event], ...] = (
     ("restart of the worker is due", history.WorkerDue(NOW)),
     ("restart requested", history.RestartRequested(NOW)),
     ("retry is due", history.RetryDue(NOW)),
+    ("error server is ready", history.ErrorServerReady(NOW)),
     ("error server exited", history.ErrorServerExited(NOW)),
     ("error server cannot start", history.ErrorServerExited(NOW, was_ready=False)),
     ("plain error server cannot start", history.ErrorServerExited(NOW, was_ready=False, plain=True)),
     ("error server is due", history.ErrorServerDue(NOW)),
+    ("stand-in exited", history.StandInExited(NOW)),
+    ("stand-in cannot start", history.StandInExited(NOW, was_ready=False)),
+    ("stand-in is due", history.StandInDue(NOW)),
     ("TTL over", history.TtlOver(NOW)),
     ("stop requested", history.StopRequested(NOW)),
     ("everything has stopped", history.AllStopped(NOW)),
@@ -303,8 +314,10 @@ def _rows(situations: list[Situation]) -> list[list[str]]:
 
 def _answers(event: Event, situations: list[Situation]) -> list[tuple[str, Answer]]:
     """Return the one answer, or, where situations differ in it, the answer in each."""
-    answers = [(situation.when, _answer(event, situation)) for situation in situations]
-    return [("", answers[0][1])] if len({answer for _, answer in answers}) == 1 else answers
+    answers: dict[Answer, list[str]] = {}
+    for situation in situations:
+        answers.setdefault(_answer(event, situation), []).append(situation.when)
+    return [("" if len(answers) == 1 else "; ".join(when), answer) for answer, when in answers.items()]
 
 
 NOTHING = "nothing"
@@ -323,6 +336,7 @@ ALARMS = {
     Alarm.END: "the TTL",
     Alarm.WORKER: "the planned restart",
     Alarm.ERROR_SERVER: "the planned restart of the error server",
+    Alarm.STAND_IN: "the planned restart of the stand-in",
 }
 
 
@@ -350,6 +364,8 @@ def _words(action: Action, limits: Limits) -> str:
             return f"retry in {after:g} s"
         case history.Plan(Alarm.ERROR_SERVER, after):
             return f"start the error server in {after:g} s"
+        case history.Plan(Alarm.STAND_IN, after):
+            return f"start the stand-in in {after:g} s"
         case history.Plan(alarm):
             return f"set {ALARMS[alarm]}"
         case history.Cancel(alarm):
