@@ -78,9 +78,9 @@ class LeanFront:
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._resume(connection))
         self._conversations[connection] = _converse(connection, self._answer)
         self._ends[connection] = time.monotonic() + self._lifetime
-        self._resume(connection)
         if len(self._conversations) > self._most:
             self._drop(next(iter(self._conversations)))
+        self._resume(connection)
 
     def _resume(self, connection: socket.socket) -> None:
         conversation = self._conversations.get(connection)

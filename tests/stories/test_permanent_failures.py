@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,9 +24,15 @@ BROKEN = {
 }
 
 
+def explained(status: dict[str, Any]) -> bool:
+    """Whether the error server answers; before that nobody does where a command binds the address itself."""
+    states = {program["name"]: program["state"] for program in status["programs"]}
+    return status["phase"] == "failed" and states.get("error-server") == "ready"
+
+
 def refused(supervised: Supervised) -> str:
     """Return the error of a failure that is not retried, and nobody says otherwise."""
-    status = supervised.until_phase("failed")
+    status = supervised.until_status(explained)
     assert (status["attempt"], status["attempts_left"], status["next_retry_at"]) == (1, 0, None)
     assert status["failure"]["permanent"] is True
     answer = supervised.get("/x")
