@@ -54,6 +54,7 @@ class FailureReport:
         peak_memory_bytes: largest resident memory of the process, None when unknown.
         out_of_memory: whether the kernel killed it, or a worker of it, for want of memory.
         memory_limit_bytes: the limit that was reached then, None when unknown.
+        permanent: whether another attempt would only fail in the same way.
         stderr_tail: the last lines it wrote to stderr.
         curve: memory and CPU in the last minutes, None when it was never sampled.
     """
@@ -74,6 +75,7 @@ class FailureReport:
     peak_memory_bytes: int | None = None
     out_of_memory: bool = False
     memory_limit_bytes: int | None = None
+    permanent: bool = False
     stderr_tail: str = ""
     curve: Curve | None = None
 

@@ -7,9 +7,9 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from drum_supervisor.contract.descriptors import LISTENER_FD
 from drum_supervisor.contract.exits import AddressError, UsageError
 
-LISTENER_FD = 3
 DEFAULT_BACKLOG = 2048
 
 

@@ -32,7 +32,7 @@ from drum_supervisor.fronts.wire import (
     split_target,
     too_slow,
 )
-from drum_supervisor.services.messages import CLOSE, Pending, Response, Service, message_response
+from drum_supervisor.services.messages import CLOSE, Pending, Request, Response, Service, message_response
 
 MAX_CONNECTIONS = 1000
 ANSWER_SECONDS = 30.0
@@ -234,6 +234,18 @@ def _converse(connection: socket.socket, service: Service, head_seconds: float) 
         pass
 
 
+def answered(service: Service, received: bytes) -> bytes:
+    """Return the whole answer to a request of which nobody wants the body, given what has come of it."""
+    method = ""
+    try:
+        head = parse_head(received[: end_of_head(bytearray(received), 0)])
+        method = head.method.upper()
+        response = service.answer(Request(method, *split_target(head.target), head.headers))
+    except BadRequestError as error:
+        response = message_response(error.status, f"ERROR: {error}", CLOSE)
+    return encoded(_at_once(response), omit_body=method == "HEAD")
+
+
 def _read_head(connection: socket.socket, deadline: float) -> Generator[Wait, None, tuple[Head, bytes]]:
     received = bytearray()
     searched = 0
@@ -252,7 +264,10 @@ def _answer(connection: socket.socket, service: Service, head: Head, rest: bytes
     plan = service.plan(method, path)
     with BodyKeeper(plan.keep) as keeper:
         broken = yield from _read_body(connection, head, rest, keeper, plan.drain_seconds)
-        response = service.answer(keeper.request(method, path, query, head.headers, broken))
+        return _at_once(service.answer(keeper.request(method, path, query, head.headers, broken)))
+
+
+def _at_once(response: Response | Pending) -> Response:
     if isinstance(response, Pending):
         raise TypeError("this server is for services that answer at once")
     return response

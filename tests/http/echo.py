@@ -9,6 +9,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from drum_supervisor.contract.listener import parse_address
@@ -93,6 +94,16 @@ def _stdlib(listener: Any, stop: StopSignals, reporter: Reporter, options: Mappi
     stdlib_front.serve(EchoService(), listener, stop, Progress(reporter.send).become_ready, **options)
 
 
+def _lean(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> None:
+    from drum_supervisor.fronts.lean_front import LIFETIME, LeanFront
+    from drum_supervisor.fronts.stdlib_front import MAX_CONNECTIONS, answered
+
+    connections, lifetime = options.get("max_connections", MAX_CONNECTIONS), options.get("head_seconds", LIFETIME)
+    front = LeanFront(listener, partial(answered, EchoService()), int(connections), lifetime)
+    Progress(reporter.send).become_ready()
+    front.run(stop.fileno())
+
+
 def _fastapi(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, Any]) -> None:
     from drum_supervisor.fronts import fastapi_front
     from drum_supervisor.hosts import uvicorn_host
@@ -127,7 +138,7 @@ def _gunicorn(listener: Any, stop: StopSignals, reporter: Reporter, options: dic
     return gunicorn_host.serve(lambda *_: flask_front.create_app(EchoService()), listener, reporter.send, given)
 
 
-_SERVE = {"stdlib": _stdlib, "fastapi": _fastapi, "flask": _flask, "gunicorn": _gunicorn}
+_SERVE = {"stdlib": _stdlib, "lean": _lean, "fastapi": _fastapi, "flask": _flask, "gunicorn": _gunicorn}
 
 
 if __name__ == "__main__":

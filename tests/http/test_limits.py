@@ -10,7 +10,7 @@ from tests.http.children import ANSWER_SECONDS, answer, ask, connect, measured, 
 from tests.http.conftest import ECHO, FRONTS, KEEPING_FRONTS
 
 
-@pytest.fixture(params=FRONTS)
+@pytest.fixture(params=[*FRONTS, "lean"])
 def front(request):
     return request.param
 
@@ -34,7 +34,7 @@ def test_keep_alive_does_not_help(start, front):
         assert connection.recv(100) == b""
 
 
-@pytest.mark.parametrize("front", ["stdlib", "flask"], indirect=True)
+@pytest.mark.parametrize("front", ["stdlib", "lean", "flask"], indirect=True)
 def test_one_connection_too_many_takes_the_place_of_the_oldest(start, front):
     child = start(ECHO, front, "max_connections=3").until_ready()
     with ExitStack() as stack:
