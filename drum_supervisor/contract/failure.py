@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from dataclasses import Field, asdict, dataclass, fields
 from enum import Enum
 from pathlib import Path
@@ -135,7 +134,8 @@ def _checked(field: Field[Any], value: Any) -> Any:
 
 def write_failure(report: FailureReport, path: Path) -> None:
     """Write `report` to `path`, mode 0600, in one step: a reader sees the old or the new one, never half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp gives mode 0600
+    temporary = path.with_name(f".{path.name}.new")  # there is one writer; `tempfile` would be loaded by all readers
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(report.to_json(), file, indent=2)
