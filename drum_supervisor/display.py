@@ -37,7 +37,10 @@ def _facts(status: dict[str, Any], now: float) -> Iterable[Sequence[str]]:
 
 
 def _retry(status: dict[str, Any]) -> str:
-    return f", next at {status['next_retry_at']}" if status["next_retry_at"] else ""
+    if status["next_retry_at"]:
+        return f", next at {status['next_retry_at']}"
+    is_permanent = status["phase"] == "failed" and status["failure"]["permanent"]
+    return ", not retried: it would only fail again" if is_permanent else ""
 
 
 def _out_of_memory(told: dict[str, Any], now: float) -> str:
@@ -86,6 +89,8 @@ def _failure_facts(report: FailureReport) -> Iterable[Sequence[str]]:
     when = datetime.fromtimestamp(report.failed_at, timezone.utc).isoformat(timespec="seconds")
     yield "Failed at", f"{when}, {duration(report.seconds)} after its start"
     yield "Process", f"pid {report.pid}, worker {report.worker}, attempt {report.attempt}{_ending(report)}"
+    if report.permanent:
+        yield "Permanent", "another attempt would only fail again: repair it, then run drum-supervise restart"
     if report.peak_memory_bytes is not None:
         yield "Peak memory", size(report.peak_memory_bytes)
 

@@ -1,13 +1,14 @@
 """What a server knows about the request that it answers, wherever that is asked for: in a line of the log above all."""
 
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from uuid import uuid4
+from random import Random
 
 # Who asks, as DataRobot's prediction service passes it on.
 CONSUMER_PREFIX = "x-datarobot-consumer-"
@@ -18,9 +19,14 @@ NO_REQUEST = "-"
 _REQUEST_ID = re.compile(r"[ -~]{1,128}")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
+# Not `uuid4`: asking the system means to wait for the interpreter once more. Not `random` itself: the user's
+# `random.seed(0)` must not count. A worker that was forked begins anew.
+_random = Random()
+os.register_at_fork(after_in_child=_random.seed)
+
 
 def _new_request_id() -> str:
-    return uuid4().hex
+    return f"{_random.getrandbits(128):032x}"
 
 
 @dataclass

@@ -183,6 +183,12 @@ class Settings:
     retry_interval: float = _setting(
         "10", "Seconds before the first retry; doubled each time, capped, jittered.", convert.seconds, metavar="S"
     )
+    retry_permanent: bool = _setting(
+        "false",
+        "Retry also what would only fail again: a syntax error, a module that is not installed, bad configuration.",
+        convert.switch,
+        off="--no-retry-permanent",
+    )
     max_restarts: int = _setting(
         "5",
         "Crashes after ready, within the window, that are answered by a restart.",

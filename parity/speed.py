@@ -2,8 +2,8 @@
 
 All servers are up at the same time and measured one after the other, round by round, so that what else the machine
 does meets all of them; printed are medians over the rounds. The clients are one process, which shares the processors
-with the server that is measured. Connections are kept where the server keeps them: DRUM's default server, our flask
-and our gunicorn close each after its answer. The figures of a busy machine mean little; compare the ratios.
+with the server that is measured. Connections are kept where the server keeps them: DRUM's default server closes each
+after its answer. The figures of a busy machine mean little; compare the ratios.
 """
 
 import argparse

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from dataclasses import Field, asdict, fields
 from enum import Enum
 from pathlib import Path
@@ -55,6 +54,7 @@ class FailureReport:
         peak_memory_bytes: largest resident memory of the process, None when unknown.
         out_of_memory: whether the kernel killed it, or a worker of it, for want of memory.
         memory_limit_bytes: the limit that was reached then, None when unknown.
+        permanent: whether another attempt would only fail in the same way.
         stderr_tail: the last lines it wrote to stderr.
         curve: memory and CPU in the last minutes, None when it was never sampled.
     """
@@ -75,6 +75,7 @@ class FailureReport:
     peak_memory_bytes: int | None = None
     out_of_memory: bool = False
     memory_limit_bytes: int | None = None
+    permanent: bool = False
     stderr_tail: str = ""
     curve: Curve | None = None
 
@@ -134,7 +135,8 @@ def _checked(field: Field[Any], value: Any) -> Any:
 
 def write_failure(report: FailureReport, path: Path) -> None:
     """Write `report` to `path`, mode 0600, in one step: a reader sees the old or the new one, never half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp gives mode 0600
+    temporary = path.with_name(f".{path.name}.new")  # there is one writer; `tempfile` would be loaded by all readers
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(report.to_json(), file, indent=2)

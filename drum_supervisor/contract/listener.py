@@ -7,10 +7,10 @@ import stat
 from contextlib import suppress
 from dataclasses import replace
 
+from drum_supervisor.contract.descriptors import LISTENER_FD
 from drum_supervisor.contract.exits import AddressError, UsageError
 from drum_supervisor.quick_dataclass import dataclass
 
-LISTENER_FD = 3
 DEFAULT_BACKLOG = 2048
 
 

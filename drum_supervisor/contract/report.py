@@ -11,13 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
-from drum_supervisor.contract.exits import DrumSupervisorError
+from drum_supervisor.contract.descriptors import READY_LINE, REPORT_FD_VARIABLE
+from drum_supervisor.contract.exits import DrumSupervisorError, UsageError
 from drum_supervisor.quick_dataclass import dataclass
 
-REPORT_FD = 4
-REPORT_FD_VARIABLE = "DRUM_SUPERVISOR_REPORT_FD"
-PROGRAM_VARIABLE = "DRUM_SUPERVISOR_PROGRAM"
-"""Says in each process which program it belongs to, also when it has left that program's tree."""
 MAX_LINE = 32 * 1024
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -44,12 +41,14 @@ class InitFailed:
         type: name of the exception's class; empty for a mistake of the user that needs no class to be understood.
         message: the exception's text, or a sentence.
         traceback: as Python prints it; may be empty.
+        permanent: whether another attempt would only fail in the same way.
     """
 
     stage: str
     type: str
     message: str
     traceback: str = ""
+    permanent: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def encode(message: Message) -> bytes:
     """Return the line for `message`, at most MAX_LINE bytes: a longer traceback loses its beginning."""
     match message:
         case Ready():
-            return b'{"kind": "ready"}\n'
+            return READY_LINE
         case Spent():
             return b'{"kind": "spent"}\n'
         case Stage(name):
@@ -101,7 +100,8 @@ def decode(line: bytes) -> Message:
     if kind == "stage":
         return Stage(_text(record, "stage"))
     if kind == "init_failed":
-        return InitFailed(*(_text(record, name) for name in ("stage", "type", "message", "traceback")))
+        texts = {name: _text(record, name) for name in ("stage", "type", "message", "traceback")}
+        return InitFailed(**texts, permanent=record.get("permanent") is True)
     raise BadReportError(f"unknown kind {repr(kind)[:80]}")
 
 
@@ -147,7 +147,7 @@ def init_failed(error: BaseException, stage: str) -> InitFailed:
     if isinstance(error, SystemExit):
         message = f"the model called sys.exit({_shown(lambda: repr(error.code))})"
     if isinstance(error, DrumSupervisorError):
-        return InitFailed(stage, "", message)
+        return InitFailed(stage, "", message, permanent=isinstance(error, UsageError))
     return InitFailed(stage, type(error).__name__, message, traceback_text(error))
 
 
@@ -180,11 +180,11 @@ def _text(record: Mapping[str, Any], name: str) -> str:
     return text.encode("utf-8", "replace").decode()  # a half of a surrogate pair cannot be printed
 
 
-def _line(record: Mapping[str, str]) -> bytes:
+def _line(record: Mapping[str, object]) -> bytes:
     return json.dumps(record).encode("ascii") + b"\n"
 
 
-def _shortened(record: dict[str, str]) -> bytes:
+def _shortened(record: dict[str, Any]) -> bytes:
     """Cut the message's end and the traceback's beginning until the line fits: the last frames say the most."""
     message, frames = record["message"][:4000], record["traceback"][-MAX_LINE:]
     while len(line := _line({**record, "message": message, "traceback": frames})) > MAX_LINE:

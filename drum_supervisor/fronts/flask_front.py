@@ -13,11 +13,11 @@ from drum_supervisor.fronts.body import BodyKeeper
 from drum_supervisor.fronts.deadlines import Deadlines
 from drum_supervisor.fronts.observer import Observer
 from drum_supervisor.fronts.wire import BAD_CHUNKS, CLIENT_GONE, PIECE, has_body, response_headers, too_slow
-from drum_supervisor.fronts.wsgi import ObservedApplication, headers_of, path_of
+from drum_supervisor.fronts.wsgi import CONNECTION, ObservedApplication, headers_of, path_of
 from drum_supervisor.services.messages import Pending, Plan, Response, Service
 
-# Where a WSGI server puts the connection: not in the standard, but werkzeug and gunicorn do.
-_CONNECTIONS = ("werkzeug.socket", "gunicorn.socket")
+# Where a WSGI server puts the connection: not in the standard, but we do, and werkzeug and gunicorn.
+_CONNECTIONS = (CONNECTION, "werkzeug.socket", "gunicorn.socket")
 
 # What werkzeug's router says about a route that was added later: "add a slash", and "not with this method".
 _ROUTE_IS_FOUND = (308, 405)

@@ -1,7 +1,7 @@
 """HTTP/1.1 requests as the standard-library front reads them: strictly, and without I/O. Bytes in, meaning out."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -41,6 +41,8 @@ class Head:
         headers: by lower-case name.
         length: of the body; None when it comes in chunks.
         expects_continue: the client waits for `100 Continue` before it sends the body.
+        keeps_alive: another request may follow on the same connection. Not after what a proxy in front of us may have
+            read in another way, where it ends above all: what follows could be somebody's forged request.
     """
 
     method: str
@@ -49,6 +51,7 @@ class Head:
     headers: dict[str, str]
     length: int | None
     expects_continue: bool
+    keeps_alive: bool
 
 
 def end_of_head(received: bytearray, searched: int) -> int | None:
@@ -75,8 +78,21 @@ def parse_head(data: bytes) -> Head:
         raise BadRequestError(431, f"The request has more than {MAX_HEADERS} headers.")
     pairs = [_header(line.removesuffix("\r")) for line in lines]
     headers = merge_headers(pairs)
-    expects_continue = version != "HTTP/1.0" and headers.get("expect", "").lower() == "100-continue"
-    return Head(method, target, version, headers, _body_length(pairs), expects_continue)
+    is_1_1 = version != "HTTP/1.0"
+    expects_continue = is_1_1 and headers.get("expect", "").lower() == "100-continue"
+    keeps_alive = is_1_1 and not says_close(headers.get("connection", "")) and not _is_ambiguous(data, headers)
+    return Head(method, target, version, headers, _body_length(pairs), expects_continue, keeps_alive)
+
+
+def says_close(connection: str) -> bool:
+    """Return whether a `Connection` header with this value says that the connection ends after the message."""
+    return bool(connection) and "close" in [option.strip().lower() for option in connection.split(",")]
+
+
+def _is_ambiguous(data: bytes, headers: Mapping[str, str]) -> bool:
+    """Return whether lines end in a bare LF, or the body has two lengths (RFC 9112, 2.2 and 6.3)."""
+    has_two_lengths = "transfer-encoding" in headers and "content-length" in headers
+    return has_two_lengths or data.count(b"\n") != data.count(b"\r\n")
 
 
 def _request_line(line: str) -> tuple[str, str, str]:
@@ -135,10 +151,16 @@ class _Line(Enum):
 
 
 class ChunkedBody:
-    """A body in chunks."""
+    """A body in chunks.
+
+    Attributes:
+        done: all of it has been taken.
+        surplus: what came after its end: the next request perhaps.
+    """
 
     def __init__(self) -> None:
         self.done = False
+        self.surplus = b""
         self._left = 0
         self._line = bytearray()
         self._expected = _Line.SIZE
@@ -161,15 +183,18 @@ class ChunkedBody:
                 end = data.find(b"\n", position) + 1 or len(data)
                 self._take(data[position:end])
                 position = end
+        self.surplus = data[position:]
 
     def _take(self, part: bytes) -> None:
         self._line += part
         if len(self._line) > MAX_CHUNK_LINE:
             raise BadBodyError(BAD_CHUNKS)
         if part.endswith(b"\n"):
-            line = bytes(self._line).removesuffix(b"\n").removesuffix(b"\r")
+            line = bytes(self._line)
             self._line.clear()
-            self._end_line(line)
+            if not line.endswith(b"\r\n"):  # a proxy may have read on
+                raise BadBodyError(BAD_CHUNKS)
+            self._end_line(line[:-2])
 
     def _end_line(self, line: bytes) -> None:
         if self._expected is _Line.SIZE:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from enum import Enum
-from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
 from drum_supervisor.fronts.body import BodyKeeper
@@ -29,11 +28,11 @@ from drum_supervisor.fronts.wire import (
     CLIENT_GONE,
     HEAD_SECONDS,
     PIECE,
-    response_headers,
+    encoded,
     split_target,
     too_slow,
 )
-from drum_supervisor.services.messages import CLOSE, Pending, Response, Service, message_response
+from drum_supervisor.services.messages import CLOSE, Pending, Request, Response, Service, message_response
 
 MAX_CONNECTIONS = 1000
 ANSWER_SECONDS = 30.0
@@ -50,13 +49,13 @@ _RESERVED_DESCRIPTORS = 32
 _ACCEPT_PAUSE = 0.5
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
-class HasFileno(Protocol):
-    """Something whose descriptor becomes readable when the server must stop."""
+class Stop(Protocol):
+    """Something whose descriptor becomes readable when it has to be asked whether the server must stop."""
 
     def fileno(self) -> int: ...
+    def woken(self) -> bool: ...
 
 
 class Phase(Enum):
@@ -82,13 +81,13 @@ Conversation = Generator[Wait, None, None]
 def serve(
     service: Service,
     listener: socket.socket,
-    stop: HasFileno,
+    stop: Stop,
     on_ready: Callable[[], None],
     drain_seconds: float,
     max_connections: int = MAX_CONNECTIONS,
     head_seconds: float = HEAD_SECONDS,
 ) -> None:
-    """Serve on `listener` until `stop` is readable; then close it and answer all that has been accepted.
+    """Serve on `listener` until `stop` says so; then close it and answer all that has been accepted.
 
     Args:
         on_ready: called when connections are accepted.
@@ -99,7 +98,7 @@ def serve(
     with selectors.DefaultSelector() as selector:
         most = min(max_connections, _descriptors() - _RESERVED_DESCRIPTORS)
         server = _Server(lambda each: _converse(each, service, head_seconds), listener, selector, most)
-        selector.register(stop, selectors.EVENT_READ, lambda: server.stop(stop, drain_seconds))
+        selector.register(stop, selectors.EVENT_READ, lambda: server.stop_if_asked(stop, drain_seconds))
         on_ready()
         server.run()
 
@@ -137,8 +136,10 @@ class _Server:
             if time.monotonic() >= self._next_deadline:
                 self._end_waits()
 
-    def stop(self, asked_by: HasFileno, drain_seconds: float) -> None:
-        """Accept no more and limit what is going on."""
+    def stop_if_asked(self, asked_by: Stop, drain_seconds: float) -> None:
+        """If a stop is asked for, accept no more and limit what is going on."""
+        if not asked_by.woken():
+            return
         self._selector.unregister(asked_by)
         now = time.monotonic()
         graces = {Phase.HEAD: SILENT_GRACE, Phase.CLOSING: CLOSING_GRACE}
@@ -225,12 +226,24 @@ def _converse(connection: socket.socket, service: Service, head_seconds: float) 
         response = yield from _answer(connection, service, head, rest)
     except BadRequestError as error:
         response = message_response(error.status, f"ERROR: {error}", CLOSE)
-    yield from _send(connection, _encoded(response, omit_body=method == "HEAD"))
+    yield from _send(connection, encoded(response, omit_body=method == "HEAD"))
     # Closing with unread data in the socket would reset the connection, and with it an answer still on its way.
     connection.shutdown(socket.SHUT_WR)
     deadline = time.monotonic() + CLOSING_SECONDS
     while (yield from _receive(connection, Phase.CLOSING, deadline)):
         pass
+
+
+def answered(service: Service, received: bytes) -> bytes:
+    """Return the whole answer to a request of which nobody wants the body, given what has come of it."""
+    method = ""
+    try:
+        head = parse_head(received[: end_of_head(bytearray(received), 0)])
+        method = head.method.upper()
+        response = service.answer(Request(method, *split_target(head.target), head.headers))
+    except BadRequestError as error:
+        response = message_response(error.status, f"ERROR: {error}", CLOSE)
+    return encoded(_at_once(response), omit_body=method == "HEAD")
 
 
 def _read_head(connection: socket.socket, deadline: float) -> Generator[Wait, None, tuple[Head, bytes]]:
@@ -251,7 +264,10 @@ def _answer(connection: socket.socket, service: Service, head: Head, rest: bytes
     plan = service.plan(method, path)
     with BodyKeeper(plan.keep) as keeper:
         broken = yield from _read_body(connection, head, rest, keeper, plan.drain_seconds)
-        response = service.answer(keeper.request(method, path, query, head.headers, broken))
+        return _at_once(service.answer(keeper.request(method, path, query, head.headers, broken)))
+
+
+def _at_once(response: Response | Pending) -> Response:
     if isinstance(response, Pending):
         raise TypeError("this server is for services that answer at once")
     return response
@@ -296,13 +312,3 @@ def _send(connection: socket.socket, data: bytes) -> Generator[Wait, None, None]
             left = left[connection.send(left) :]
             continue
         yield Wait(selectors.EVENT_WRITE, Phase.ANSWER, deadline)
-
-
-def _encoded(response: Response, omit_body: bool) -> bytes:
-    headers = [*response_headers(response), ("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime()))]
-    if not any(name.lower() == "connection" for name, _ in headers):
-        headers += CLOSE
-    lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"]
-    lines += [f"{name}: {value}" for name, value in headers]
-    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-    return head if omit_body else head + response.body

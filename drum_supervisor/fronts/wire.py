@@ -5,8 +5,9 @@ import socket
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from http import HTTPStatus
 
-from drum_supervisor.services.messages import Response
+from drum_supervisor.services.messages import CLOSE, Response
 
 # How long a client may take for the head of its request, in all.
 HEAD_SECONDS = 30.0
@@ -14,12 +15,19 @@ HEAD_SECONDS = 30.0
 # How long it may take for certain, even if there are more clients than can be served at once.
 CROWDED_PATIENCE = 1.0
 
+# How long a connection waits for its next request. Longer than the 60 seconds for which load balancers keep idle
+# connections: they should be the ones to close.
+KEEP_ALIVE_SECONDS = 65.0
+
 # How much of a body is read at once.
 PIECE = 64 * 1024
 
 CLIENT_GONE = "the client closed the connection"
 BAD_CHUNKS = "its chunks are malformed"
 
+_DAYS = "Mon Tue Wed Thu Fri Sat Sun".split()
+_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _NOT_JOINED = ("content-type", "content-length")
 
@@ -73,6 +81,23 @@ def response_headers(response: Response) -> list[tuple[str, str]]:
         return list(response.headers)
     described = [("Content-Type", response.content_type), ("Content-Length", str(len(response.body)))]
     return [*described, *response.headers]
+
+
+def encoded(response: Response, omit_body: bool = False) -> bytes:
+    """Return `response` as it goes over the wire, with a date; the connection is closed after it."""
+    headers = [*response_headers(response), ("Date", http_date())]
+    if not any(name.lower() == "connection" for name, _ in headers):
+        headers += CLOSE
+    lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+    return head if omit_body else head + response.body
+
+
+def http_date() -> str:
+    """Return the time as a `Date` header has it, whatever locale the user's code has set."""
+    now = time.gmtime()
+    return f"{_DAYS[now.tm_wday]}, {now.tm_mday:02} {_MONTHS[now.tm_mon - 1]} {time.strftime('%Y %H:%M:%S', now)} GMT"
 
 
 def wait_for_close(connection: socket.socket, seconds: float) -> None:

@@ -1,16 +1,44 @@
 """WSGI without a framework: what an environ says about a request, and the observing of an application's requests."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
+from drum_supervisor.fronts.http1 import Head
 from drum_supervisor.fronts.observer import Observation, Observer
-from drum_supervisor.fronts.wire import merge_headers
+from drum_supervisor.fronts.wire import merge_headers, split_target
 
 StartResponse = Callable[..., Any]
 Application = Callable[[Any, Any], Iterable[bytes]]
 
+# Where our own hosts put the connection.
+CONNECTION = "drum_supervisor.connection"
+
 # Where the headers are kept in an environ: several need them.
 _HEADERS = "drum_supervisor.headers"
+
+# Of the headers, those whose variables do not begin with HTTP_.
+_VARIABLES = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
+
+
+def environ_of(head: Head, common: Mapping[str, Any], body: BinaryIO) -> dict[str, Any]:
+    """Return the environ of a request whose body is `body`; `common` is what all of the connection's have."""
+    path, query = split_target(head.target)
+    environ: dict[str, Any] = {
+        **common,
+        "REQUEST_METHOD": head.method,
+        "PATH_INFO": path.encode().decode("latin-1"),
+        "QUERY_STRING": query,
+        "REQUEST_URI": head.target,
+        "RAW_URI": head.target,
+        "SERVER_PROTOCOL": head.version,
+        "wsgi.input": body,
+        _HEADERS: head.headers,
+    }
+    if head.length is None:
+        environ["wsgi.input_terminated"] = True  # werkzeug's word for a body that knows its end
+    for name, value in head.headers.items():
+        environ[_VARIABLES.get(name) or "HTTP_" + name.upper().replace("-", "_")] = value
+    return environ
 
 
 def path_of(environ: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ class Front(Protocol):
 
 
 class Host(Protocol):
-    """What a host offers; the modules `hosts.uvicorn_host` and `hosts.werkzeug_host` are such."""
+    """What a host offers; the modules `hosts.uvicorn_host` and `hosts.wsgi_host` are such."""
 
     def serve(
         self,
@@ -39,8 +39,8 @@ def fastapi() -> tuple[Front, Host]:
 
 
 def flask() -> tuple[Front, Host]:
-    """Return Flask and werkzeug's server."""
+    """Return Flask and our server of threads."""
     from drum_supervisor.fronts import flask_front  # noqa: PLC0415
-    from drum_supervisor.hosts import werkzeug_host  # noqa: PLC0415
+    from drum_supervisor.hosts import wsgi_host  # noqa: PLC0415
 
-    return flask_front, werkzeug_host
+    return flask_front, wsgi_host

@@ -22,8 +22,7 @@ from drum_supervisor.fronts.wire import HEAD_SECONDS, PIECE
 from drum_supervisor.gunicorn_parameters import GunicornParameters
 from drum_supervisor.hosts import gunicorn_hooks
 from drum_supervisor.hosts.gunicorn_log import Logger
-from drum_supervisor.hosts.gunicorn_stopping import STOPPING
-from drum_supervisor.hosts.gunicorn_worker import KEEP_ALIVE, THREADS, Worker
+from drum_supervisor.hosts.gunicorn_worker import STOPPING, Worker
 from drum_supervisor.hosts.process import STOP_SIGNALS
 from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.worker_context import WorkerCtx
@@ -41,10 +40,10 @@ class Options:
         backlog: of the listener; gunicorn sets it anew.
         head_seconds: how long a client may take for the head of its request.
         finish_seconds: how long stop and cleanup of a worker's context may take after that.
-        parameters: the runtime parameters. Their workers and backlog do not count, `keep_alive` has no effect: each
-            connection is closed after its answer, so that the next one may go to another process. `timeout` is how
-            long a worker may show no sign of life; it does not end predictions, and does not count while a model is
-            loaded. `graceful_timeout` can only make `drain_seconds` shorter.
+        parameters: the runtime parameters. Their workers and backlog do not count. `keep_alive` is how long a
+            connection waits for its next request, KEEP_ALIVE_SECONDS by default. `timeout` is how long a worker may
+            show no sign of life; it does not end predictions, and does not count while a model is loaded.
+            `graceful_timeout` can only make `drain_seconds` shorter.
     """
 
     workers: int
@@ -78,8 +77,8 @@ def serve(load: Load, listener: socket.socket, send: Callable[[Message], None], 
 
 
 _WORKERS = {  # by name: gunicorn 21 takes no class, and gevent is imported only when it is chosen
-    "sync": {"worker_class": f"{Worker.__module__}.{Worker.__qualname__}", "keepalive": KEEP_ALIVE},
-    "gevent": {"worker_class": "drum_supervisor.hosts.gunicorn_gevent.Worker", "keepalive": 0},
+    "sync": f"{Worker.__module__}.{Worker.__qualname__}",
+    "gevent": "drum_supervisor.hosts.gunicorn_gevent.Worker",
 }
 
 
@@ -133,13 +132,11 @@ class _Application(BaseApplication):
         ours: dict[str, Any] = {
             "bind": self._bind,
             "workers": self.options.workers,
-            **_WORKERS[self.options.parameters.worker_class],
-            "threads": THREADS,
+            "worker_class": _WORKERS[self.options.parameters.worker_class],
             "timeout": self._timeout(),
             "graceful_timeout": math.ceil(self.drain_seconds + self.options.finish_seconds),
             "max_requests": 0,  # gunicorn's way to stop loses connections
             "backlog": self.options.backlog,
-            "limit_request_line": 8190,
             "logger_class": f"{Logger.__module__}.{Logger.__qualname__}",
         }
         given = {"loglevel": "warning", **gunicorn_hooks.settings(self.options.parameters)}

@@ -1,107 +1,107 @@
-"""gunicorn's threaded worker, with what it lacks: it loses no connection, and slow clients keep nobody waiting."""
+"""gunicorn's worker for the built-in server: a process of gunicorn's, whose connections are our server's.
 
+gunicorn's own threaded worker hands each request from its loop to a thread and back, and loses connections when it
+stops, each version in its own way.
+"""
+
+import itertools
 import os
-import selectors
-import socket
-import time
-from contextlib import suppress
+import random
+import signal
+import sys
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from types import FrameType
 from typing import Any
 
-import gunicorn.http.message
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.base import Worker as GunicornWorker
 
-from drum_supervisor.fronts.wire import HEAD_SECONDS, PIECE, wait_for_close
-from drum_supervisor.hosts.gunicorn_stopping import (
-    CLOSING_SECONDS,
-    FOR_OTHERS,
-    SILENT_GRACE,
-    StoppableWorker,
-    end_reading,
-)
+from drum_supervisor.fronts.wire import KEEP_ALIVE_SECONDS, PIECE
+from drum_supervisor.gunicorn_parameters import GunicornParameters
+from drum_supervisor.hosts.process import STOP_SIGNALS, shorten_pauses
+from drum_supervisor.hosts.wsgi_server import Limits, Server
 
-# Each takes one connection, from its first byte to its answer. How many predictions run at once is the application's.
-THREADS = 256
+STOPPING = (*STOP_SIGNALS, signal.SIGQUIT)
 
-# gunicorn 27 keeps connections for so many seconds more when their request has not arrived after 5 seconds; after its
-# answer each is closed. Before 22 only a zero does that.
-KEEP_ALIVE = round(HEAD_SECONDS) if hasattr(gunicorn.http.message.Message, "force_close") else 0
-
-# How long a worker has fewer connections after it ran out of descriptors.
-FULL_SECONDS = 10.0
+# How often a worker shows its master a sign of life.
+BEAT_SECONDS = 1.0
 
 
-class Worker(StoppableWorker, ThreadWorker):
-    """gunicorn's threaded worker, which answers all that it has accepted before it stops."""
+class Worker(GunicornWorker):
+    """A worker with a thread for each connection, which answers all that it has accepted before it ends.
+
+    While the application is loaded, stop signals have their default effect: there is nobody to answer yet, and the
+    user's code may be busy where Python sees no signals. Afterwards the worker stays `alive` for gunicorn until it
+    has drained, because what gunicorn does then differs from version to version.
+    """
+
+    server_type = Server
+    app: Any  # with `progress`, `options` and `drain_seconds`, see gunicorn_host
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._full_at = -FULL_SECONDS
-        self._silent: dict[socket.socket, float] = {}  # connections of which nothing has arrived, and since when
+        self._is_stopping = False
+        self._requests = itertools.count(1)  # several threads count
+        self._most_requests = _most_requests(self.app.options.parameters)
+
+    def init_signals(self) -> None:
+        super().init_signals()
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGQUIT, self.handle_quit)
 
     def run(self) -> None:
-        self.poller.register(self.PIPE[0], selectors.EVENT_READ, lambda fd: os.read(fd, PIECE))
-        self.app.progress.become_ready()
-        super().run()
+        (listener,) = (getattr(each, "sock", each) for each in self.sockets)  # gunicorn's class, or gevent's
+        with closing(self.server_type(self._answer, listener, self._limits(), self.cfg.workers > 1)) as server:
+            server.watch(self.PIPE[0], self._take_wake)
+            shorten_pauses()
+            self.app.progress.become_ready()
+            while not self._is_stopping:
+                self._beat()
+                server.turn(BEAT_SECONDS)
+            server.stop()
+            while server.is_anybody():
+                self._beat()
+                server.turn(BEAT_SECONDS)
 
-    def notify(self) -> None:
-        """Also look after connections: gunicorn calls this in each turn of its loop, at least once a second."""
-        super().notify()
-        now = time.monotonic()
-        polled = [key.fileobj for key in self.poller.get_map().values()]
-        self._silent = {each: self._silent.get(each, now) for each in polled if isinstance(each, socket.socket)}
-        if self.stop_began is not None:
-            self._drain(now - self.stop_began)
-        elif now - self._full_at > FULL_SECONDS:
-            self.worker_connections = self.cfg.worker_connections
-        self._make_room()
-        for connection, began in self._silent.items():
-            if now - began > self.app.options.head_seconds:
-                end_reading(connection)
+    def _limits(self) -> Limits:
+        options = self.app.options
+        keep_alive = options.parameters.keep_alive
+        keep_alive_seconds = KEEP_ALIVE_SECONDS if keep_alive is None else keep_alive
+        return Limits(self.app.drain_seconds, options.head_seconds, keep_alive_seconds)
 
-    def accept(self, *args: Any) -> None:
-        try:
-            super().accept(*args)
-        except OSError as error:
-            # Out of descriptors, for which gunicorn would end the worker. It needs up to two for a connection.
-            self.log.warning("Cannot accept a connection: %s", error)
-            self._full_at, self.worker_connections = time.monotonic(), max(self.nr_conns // 2, 1)
-        self._make_room()
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer a request, and with the last one begin to stop: the master starts another worker then."""
+        if next(self._requests) >= self._most_requests:
+            self._begin_stop()
+        answer: Iterable[bytes] = self.wsgi(environ, start_response)
+        return answer
 
-    def handle(self, conn: Any) -> Any:
-        self.heads[conn.sock] = time.monotonic()
-        try:
-            result = super().handle(conn)
-        finally:
-            self.heads.pop(conn.sock, None)
-        if result is False or (isinstance(result, tuple) and not result[0]):
-            # gunicorn 27 waits for the client in the one thread that accepts, 2 seconds each; older ones close at once
-            wait_for_close(conn.sock, CLOSING_SECONDS)
-            end_reading(conn.sock)
-        return result
+    def _beat(self) -> None:
+        self.notify()
+        if os.getppid() != self.ppid:
+            self._is_stopping = True  # the master is gone
 
-    def handle_request(self, req: Any, conn: Any) -> Any:
-        self.heads.pop(conn.sock, None)
-        if KEEP_ALIVE:
-            req.force_close()
-        try:
-            return super().handle_request(req, conn)
-        finally:
-            self.count()
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        self._is_stopping = True  # each signal also writes into the pipe
 
-    def _make_room(self) -> None:
-        self.end_slow_heads(excess=self.nr_conns - (THREADS - FOR_OTHERS))
+    def _begin_stop(self) -> None:
+        self._is_stopping = True
+        with suppress(BlockingIOError):
+            os.write(self.PIPE[1], b"\0")
 
-    def _drain(self, seconds: float) -> None:
-        if hasattr(self, "set_accept_enabled"):
-            self.worker_connections = 0  # its loop stops to accept
-        else:  # gunicorn before 25
-            for listener in self.sockets:
-                with suppress(KeyError):
-                    self.poller.unregister(listener)
-        if seconds > SILENT_GRACE:
-            for connection in [*self.heads.copy(), *self._silent]:
-                end_reading(connection)
-        if self.nr_conns == 0 or seconds > self.app.drain_seconds:
-            self.cfg.set("graceful_timeout", 0)  # gunicorn would begin to wait now; ours is over
-            self.alive = False
-            self.wake()  # the loop is about to wait
+    def _take_wake(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self.PIPE[0], PIECE)
+
+
+def _most_requests(parameters: GunicornParameters) -> int:
+    if not parameters.max_requests:
+        return sys.maxsize
+    return parameters.max_requests + random.randint(0, parameters.max_requests_jitter)

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from drum_supervisor.fronts.wire import response_headers
-from drum_supervisor.services.messages import CLOSE, message_response
+from drum_supervisor.fronts.wire import encoded
+from drum_supervisor.services.messages import message_response
 
 # How long a client whose request was refused may take to read why.
 CLOSING_SECONDS = 2.0
@@ -36,19 +36,14 @@ def connection_class(protocol: Any, on_lost: Callable[[], None]) -> Any:
         def send_400_response(self, msg: str) -> None:
             """Refuse what cannot be parsed, and read on until the client has read that: closing could reset it."""
             self.is_refused = True
-            if self.cycle is None or not self.cycle.response_started:
+            cycle = self.cycle
+            if cycle is None or cycle.response_complete or not cycle.response_started:
                 status = getattr(sys.exc_info()[1], "error_status_hint", 400)  # h11 knows 431 and 501
-                self.transport.write(_refusal(status, msg))
+                self.transport.write(encoded(message_response(status, f"ERROR: {msg}")))
             self.transport.write_eof()
             self.loop.call_later(CLOSING_SECONDS, self.transport.close)
 
     return Connection
-
-
-def _refusal(status: int, message: str) -> bytes:
-    response = message_response(status, f"ERROR: {message}", CLOSE)
-    lines = [f"HTTP/1.1 {status} ", *(f"{name}: {value}" for name, value in response_headers(response))]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + response.body
 
 
 def is_idle(connection: Any) -> bool:

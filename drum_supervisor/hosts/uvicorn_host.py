@@ -12,13 +12,10 @@ import uvicorn
 
 from drum_supervisor.fronts.asgi import Application, Message, Receive, Send
 from drum_supervisor.fronts.http1 import MAX_HEAD
-from drum_supervisor.fronts.wire import HEAD_SECONDS
+from drum_supervisor.fronts.wire import HEAD_SECONDS, KEEP_ALIVE_SECONDS
 from drum_supervisor.hosts.logs import stderr_handler
-from drum_supervisor.hosts.process import StopSignals
+from drum_supervisor.hosts.process import StopSignals, shorten_pauses
 from drum_supervisor.hosts.uvicorn_connection import connection_class, is_idle, is_silent
-
-# Longer than the 60 seconds for which load balancers keep idle connections: they should be the ones to close.
-KEEP_ALIVE_SECONDS = 65
 
 # How long a stop waits for another request on a connection that had one, and for the first one on a new connection.
 IDLE_GRACE = 0.5
@@ -60,7 +57,7 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=round(KEEP_ALIVE_SECONDS),
         h11_max_incomplete_event_size=MAX_HEAD,
     )
     _Server(config, application, listener, stop, on_ready, drain_seconds, head_seconds).run(sockets=[])
@@ -141,6 +138,7 @@ class _Server(uvicorn.Server):
         self._loop.add_reader(self._listener.fileno(), self._accept)
         self.servers = []
         self.started = True
+        shorten_pauses()
         self._on_ready()
 
     async def main_loop(self) -> None:
@@ -159,8 +157,9 @@ class _Server(uvicorn.Server):
         await self.lifespan.shutdown()
 
     def _on_stop(self) -> None:
-        self._loop.remove_reader(self._stop.fileno())
-        self._stopped.set()
+        if self._stop.woken():
+            self._loop.remove_reader(self._stop.fileno())
+            self._stopped.set()
 
     def _accept(self) -> None:
         try:

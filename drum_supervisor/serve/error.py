@@ -1,6 +1,7 @@
 """The error server: answers with the failure of the model server, from a process of its own.
 
-`python -m drum_supervisor.serve.error --report FILE --server-type TYPE --address ADDRESS ... [--plain true]`
+`python -m drum_supervisor.serve.error --report FILE [--situation FILE] --server-type TYPE --address ADDRESS ...
+[--plain true]`
 
 It uses the framework of the model server. If that cannot be used, or with `--plain true`, the standard library answers.
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
 from drum_supervisor.contract.report import Reporter
+from drum_supervisor.contract.situation import SituationFile
 from drum_supervisor.fronts import stdlib_front
 from drum_supervisor.hosts import frameworks
 from drum_supervisor.hosts.process import Stopped, StopSignals, drain_seconds, take_listener, tell
@@ -35,8 +37,8 @@ def run(argv: Sequence[str], stop: StopSignals, progress: Progress) -> int:
         settings, others = from_arguments(argv)
         if "report" not in others:
             raise UsageError("--report FILE is missing: the failure to answer with.")
-        report = ReportFile(Path(others["report"]))
-        service = FailureService(report, settings.error_detail, settings.failed_ping, settings.url_prefix)
+        report, situation = ReportFile(Path(others["report"])), SituationFile(others.get("situation", ""))
+        service = FailureService(report, settings.error_detail, settings.failed_ping, settings.url_prefix, situation)
         drain = drain_seconds(settings.stop_timeout)
         with take_listener(settings.address) as listener:
             if others.get("plain", "false") == "true" or not _framework_serves(

@@ -12,7 +12,9 @@ from typing import Any
 
 from drum_supervisor.contract.failure import ErrorDetail, FailureReport, read_failure
 from drum_supervisor.contract.http import PROGRAM_HEADER
+from drum_supervisor.contract.situation import Situation
 from drum_supervisor.services.messages import CLOSE, Headers, Plan, Request, Response, json_response
+from drum_supervisor.services.retries import retry_after, retry_fact, retry_of
 from drum_supervisor.services.routes import both_forms
 
 NOT_INITIALIZED = "The model could not be initialized."
@@ -34,6 +36,7 @@ class FailureService:
         error_detail: how much of it clients see.
         failed_ping: status of `/`, `/ping` and `/health`.
         url_prefix: prefix of the paths that are probes.
+        read_situation: returns what is known of further attempts.
     """
 
     def __init__(
@@ -42,8 +45,10 @@ class FailureService:
         error_detail: ErrorDetail = ErrorDetail.MESSAGE,
         failed_ping: int = 200,
         url_prefix: str = "",
+        read_situation: Callable[[], Situation] = Situation,
     ) -> None:
         self._read_report = read_report
+        self._read_situation = read_situation
         self._detail = error_detail
         self._root = both_forms(url_prefix, "/")
         self._probes = {form: failed_ping for path in _PING_PATHS for form in both_forms(url_prefix, path)}
@@ -58,8 +63,9 @@ class FailureService:
         report = self._read_report()
         status = self._probes.get(request.path)
         if status is None:
-            content = {"message": f"ERROR: {self._error(report)}", **self._details(report)}
-            return json_response(FAILED, content, own_headers("error-server"))
+            situation, now = self._read_situation(), time.monotonic()
+            content = {"message": f"ERROR: {self._error(report)}", **retry_of(situation, now), **self._details(report)}
+            return json_response(FAILED, content, (*own_headers("error-server"), *retry_after(situation, now)))
         if request.method == "GET" and request.path in self._root and prefers_html(request.headers.get("accept", "")):
             return self._page(status, report)
         content = {"message": ALIVE, "error": self._error(report), **self._details(report)}
@@ -79,6 +85,8 @@ class FailureService:
         facts = [] if report is None else [("Since", _utc(report.failed_at)), ("Attempt", str(report.attempt))]
         if report is not None and self._detail is not ErrorDetail.NONE:
             facts.insert(0, ("Stage", report.stage or "unknown"))
+        if retry := retry_fact(self._read_situation(), time.monotonic()):
+            facts.append(("Retry", retry))
         page = _render(self._error(report), facts, self._details(report).get("traceback", ""))
         headers = (*own_headers("error-server"), ("Content-Security-Policy", _PAGE_POLICY))
         return Response(status, page.encode("utf-8"), "text/html; charset=utf-8", headers)
@@ -87,8 +95,8 @@ class FailureService:
 class ReportFile:
     """The failure report in a file, without secrets, whoever wrote it; it is read again when the file has changed."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
         self._read: tuple[int, int, int] | None = None
         self._report: FailureReport | None = None
 

@@ -1,11 +1,11 @@
 """Whose turn it is: a few threads that do what takes long, and a queue of limited length before them."""
 
+import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -41,21 +41,24 @@ class Turns:
         self._lock = threading.Lock()
         self._unfinished = 0  # calls that wait or are being made
         self._threads = 0
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        # named in full: gevent may have patched the module since it was imported, and the class of before would
+        # block its one thread
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
 
     def submit(self, call: Callable[[], T]) -> "Future[T]":
         """Make `call`, in a copy of the caller's context, when it is its turn; cancelling gives the turn up.
 
         Raises:
             QueueFullError: it would have to wait behind too many others.
+            RuntimeError: the system has no more threads.
         """
         with self._lock:
             if self._longest_queue is not None and self._unfinished >= self._at_once + self._longest_queue:
                 raise QueueFullError(f"{self._longest_queue} wait already")
-            self._unfinished += 1
-            if self._threads < min(self._unfinished, self._at_once):
+            if self._threads <= self._unfinished and self._threads < self._at_once:
+                threading.Thread(target=self._work, name=f"{self._name}-{self._threads + 1}", daemon=True).start()
                 self._threads += 1
-                threading.Thread(target=self._work, name=f"{self._name}-{self._threads}", daemon=True).start()
+            self._unfinished += 1
         future: Future[T] = Future()
         future.add_done_callback(self._finish)  # cancelled ones, too
         self._jobs.put(_Job(future, copy_context(), call))

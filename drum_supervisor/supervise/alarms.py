@@ -71,6 +71,8 @@ class Alarms:
             return history.WorkerDue(now, worker)
         if alarm is Alarm.ERROR_SERVER:
             return history.ErrorServerDue(now)
+        if alarm is Alarm.STAND_IN:
+            return history.StandInDue(now)
         if alarm is Alarm.END:
             return history.TtlOver(now)
         return history.DeadlinePassed(now, self._too_slow())

@@ -14,6 +14,7 @@ from drum_supervisor.supervise.history import (
     DeadlinePassed,
     ErrorServerDue,
     ErrorServerExited,
+    ErrorServerReady,
     Event,
     Exit,
     Exited,
@@ -27,6 +28,8 @@ from drum_supervisor.supervise.history import (
     ReadyTooSoon,
     RestartRequested,
     RetryDue,
+    StandInDue,
+    StandInExited,
     StartErrorServer,
     StartStandIn,
     StartWorker,
@@ -40,12 +43,13 @@ from drum_supervisor.supervise.history import (
     WorkerDue,
     WorkerKilled,
 )
-from drum_supervisor.supervise.state import Limits, State, place_of, side_of, workers_of
+from drum_supervisor.supervise.state import Limits, State, attempts_left, place_of, side_of, workers_of
 
 LONGEST_RETRY_INTERVAL = 300.0
 LONGEST_RESTART_DELAY = 30.0
 SHORTEST_RESTART_DELAY = 1.0  # of a worker that failed on its own
 ERROR_SERVER_DELAY = 1.0
+STAND_IN_DELAY = 1.0
 
 Decision: TypeAlias = tuple[State, list[Action]]
 
@@ -63,11 +67,11 @@ def ready_first(state: State, event: Ready, limits: Limits) -> Decision:
     if event.worker not in state.coming:  # it has failed meanwhile
         return state, []
     came_back = state.phase is Phase.RETRYING
-    up = replace(_there(state, event.worker), phase=Phase.SERVING, attempt=1, retries=0)
+    up = replace(_there(state, event.worker), phase=Phase.SERVING, attempt=1, retries=0, explained=False)
     brought, restarts = _bring_back(up, event.at, limits)
     serving, replacing = _go_on(brought, event.worker, limits)
     actions: list[Action] = [Cancel(Alarm.END), StopErrorServer()] if came_back else []
-    if not came_back and limits.stand_in:
+    if limits.stand_in and not state.explained:
         actions.append(StopStandIn())
     actions += [*restarts, *replacing]
     return (serving, [*actions, *_no_deadline(serving)]) if serving.ready else _still_up(serving, actions, limits)
@@ -257,15 +261,30 @@ def replace_workers(state: State, event: RestartRequested, limits: Limits) -> De
     return changed, [*dropped, *_stop_workers(workers), *_start(workers), _deadline(limits)]
 
 
+def error_server_ready(state: State, event: ErrorServerReady, limits: Limits) -> Decision:
+    """Only now the stand-in may go: until then it has answered with the reason."""
+    return replace(state, explained=True), [StopStandIn()] if limits.stand_in else []
+
+
 def error_server_exited(state: State, event: ErrorServerExited, limits: Limits) -> Decision:
     """One that cannot start is replaced by the plain one; one that crashed is started again after a moment."""
+    unexplained, actions = replace(state, explained=False), _stand_in(limits)
     if event.was_ready or event.plain:
-        return state, [Plan(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
-    return state, [StartErrorServer(plain=True)]
+        return unexplained, [*actions, Plan(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
+    return unexplained, [*actions, StartErrorServer(plain=True)]
 
 
 def error_server_due(state: State, event: ErrorServerDue, limits: Limits) -> Decision:
     return state, [StartErrorServer()]
+
+
+def stand_in_exited(state: State, event: StandInExited, limits: Limits) -> Decision:
+    """One that crashed is started again after a moment; one that cannot start is done without: connections wait."""
+    return state, [Plan(Alarm.STAND_IN, STAND_IN_DELAY)] if event.was_ready and not state.explained else []
+
+
+def stand_in_due(state: State, event: StandInDue, limits: Limits) -> Decision:
+    return state, [] if state.explained else _stand_in(limits)
 
 
 def ttl_over(state: State, event: TtlOver, limits: Limits) -> Decision:
@@ -298,11 +317,12 @@ def _fail(state: State, report: FailureReport, limits: Limits) -> Decision:
     actions = [Cancel(Alarm.DEADLINE), Cancel(Alarm.WORKER), *stopped, KeepReport(report)]
     if not limits.error_server:
         return _stop(failed, report.exit_code, actions)
+    if state.phase is Phase.SERVING:
+        actions += _stand_in(limits)
     actions.append(StartErrorServer())
     if state.phase is not Phase.RETRYING:
-        actions += [StopStandIn()] if limits.stand_in else []
         actions += [Plan(Alarm.END, limits.ttl)] if limits.ttl else []
-    if state.retries < limits.max_retries:
+    if attempts_left(failed, limits):
         actions.append(Plan(Alarm.RETRY, retry_delay(state.retries, limits)))
     return failed, actions
 

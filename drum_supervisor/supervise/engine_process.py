@@ -15,7 +15,8 @@ from supervisor.options import NotFound, ProcessConfig
 from supervisor.process import Subprocess
 from supervisor.states import RUNNING_STATES
 
-from drum_supervisor.contract.report import MAX_LINE, PROGRAM_VARIABLE, REPORT_FD, REPORT_FD_VARIABLE
+from drum_supervisor.contract.descriptors import PROGRAM_VARIABLE, REPORT_FD, REPORT_FD_VARIABLE
+from drum_supervisor.contract.report import MAX_LINE
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.log import Log

@@ -23,6 +23,8 @@ _LAST_LINE = re.compile(r"^(?P<type>[^\W\d][\w.<>]*)(?:: (?P<message>.*))?$")
 # What a server prints after a traceback: a log line, as most formats begin one, or the next exception of a chain.
 _LOG_LINE = re.compile(r"\[|\d{4}-\d\d-\d\d|[A-Z]{4,8}[ :]|Traceback |During handling |The above exception ")
 _CHAINS = ("another exception occurred:", "the direct cause of the following exception:")
+# What no other attempt changes, only somebody who changes the code, or what is installed.
+_PERMANENT = ("SyntaxError", "IndentationError", "TabError", "ModuleNotFoundError")
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -61,12 +63,13 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Complaint:
-    """An error that a program told, on the report pipe or in its stderr."""
+    """An error that a program told, on the report pipe or in its stderr; `permanent`: it says so itself."""
 
     type: str
     message: str
     traceback: str
     stage: str = ""
+    permanent: bool = False
 
 
 def said(evidence: Evidence, told: InitFailed) -> FailureReport:
@@ -74,7 +77,7 @@ def said(evidence: Evidence, told: InitFailed) -> FailureReport:
     if evidence.out_of_memory and KILLED in told.message:
         sentence = evidence.out_of_memory.sentence(evidence.seconds)
         return _report(evidence, Complaint(told.type, f"{sentence} ({told.message})", told.traceback, told.stage))
-    return _report(evidence, Complaint(told.type, told.message, told.traceback, told.stage))
+    return _report(evidence, Complaint(told.type, told.message, told.traceback, told.stage, told.permanent))
 
 
 def gone(evidence: Evidence) -> FailureReport:
@@ -85,7 +88,8 @@ def gone(evidence: Evidence) -> FailureReport:
     that of a master which gives up because of a worker (hypercorn exits with 0 then).
     """
     if evidence.spawn_error:
-        return _report(evidence, Complaint("", evidence.spawn_error, ""))
+        no_such_command = "command" in evidence.spawn_error  # else it is the fork that failed
+        return _report(evidence, Complaint("", evidence.spawn_error, "", permanent=no_such_command))
     if (killed := _killed_for_memory(evidence)) is not None:
         return _report(evidence, killed)
     sentence = death_sentence(evidence)
@@ -307,6 +311,11 @@ def _report(evidence: Evidence, complaint: Complaint, cause: Cause = Cause.INIT_
         peak_memory_bytes=evidence.peak_memory_bytes,
         out_of_memory=is_out_of_memory,
         memory_limit_bytes=memory.limit_bytes if memory else None,
+        permanent=cause is Cause.INIT_FAILED and not evidence.was_ready and _is_permanent(complaint),
         stderr_tail="\n".join(evidence.stderr.splitlines()[-TAIL_LINES:]),
         curve=evidence.curve,
     ).masked()
+
+
+def _is_permanent(complaint: Complaint) -> bool:
+    return complaint.permanent or complaint.type in _PERMANENT

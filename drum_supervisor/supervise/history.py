@@ -25,6 +25,7 @@ class Alarm(str, Enum):
     END = "end"
     WORKER = "worker"
     ERROR_SERVER = "error-server"
+    STAND_IN = "stand-in"
 
 
 class RestartCause(str, Enum):
@@ -132,6 +133,11 @@ class Gone(Event):
 
 
 @dataclass(frozen=True)
+class ErrorServerReady(Event):
+    """The error server answers with the reason."""
+
+
+@dataclass(frozen=True)
 class ErrorServerExited(Event):
     """The error server is gone, and nobody had asked it to go.
 
@@ -145,6 +151,18 @@ class ErrorServerExited(Event):
 @dataclass(frozen=True)
 class ErrorServerDue(Event):
     """The time to start the error server again has come."""
+
+
+@dataclass(frozen=True)
+class StandInExited(Event):
+    """The stand-in is gone, and nobody had asked it to go; `was_ready` tells a crash from one that cannot start."""
+
+    was_ready: bool = True
+
+
+@dataclass(frozen=True)
+class StandInDue(Event):
+    """The time to start the stand-in again has come."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +208,7 @@ class StopErrorServer:
 
 @dataclass(frozen=True)
 class StartStandIn:
-    """Start the stand-in."""
+    """Start the stand-in unless it runs."""
 
 
 @dataclass(frozen=True)

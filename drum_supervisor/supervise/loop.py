@@ -24,7 +24,8 @@ from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs,
 from drum_supervisor.supervise.readiness import Watcher
 from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.running import Run
-from drum_supervisor.supervise.state import Limits, State, workers_of
+from drum_supervisor.supervise.situations import Board, situation
+from drum_supervisor.supervise.state import Limits, State, is_refused, workers_of
 from drum_supervisor.supervise.timers import Timers
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Loop:
         self.limits = limits
         self.state = State()
         self.since = time.time()
+        self._entered_at = timers.clock()
         self.stage = ""
         self.serial = 0
         self.output_awaited_at: float | None = None
@@ -73,6 +75,7 @@ class Loop:
         waits = self._seconds_to_wait
         self.alarms = Alarms(timers, log, len(programs.sides), waits, self._too_slow, self.post)
         self._run_dir = run_dir
+        self._board = Board(run_dir, log)
         self._log = log
         self._watch = watch
         self._watcher: Watcher | None = None
@@ -220,6 +223,8 @@ class Loop:
             taken = seen.run.pid == 0  # the address: somebody else has it, which may pass
             plain = seen.run.program is self.programs.plain_error_server
             self.post(history.ErrorServerExited(now, seen.ready or taken, plain))
+        elif seen.run.program.name == STAND_IN:
+            self.post(history.StandInExited(now, seen.ready))
 
     def _is_ready(self, seen: Seen) -> None:
         if seen.ready or seen.settled:
@@ -234,6 +239,8 @@ class Loop:
         self._log.information(f"{_who(run)} is ready after {took:.2f} s{hint}", program=run.program.name, pid=run.pid)
         if run.program.worker:
             self.post(history.Ready(self.timers.clock(), run.program.worker), seen)
+        elif run.program.name == ERROR_SERVER:
+            self.post(history.ErrorServerReady(self.timers.clock()), seen)
 
     def _has_failed(self, seen: Seen, report: FailureReport) -> None:
         if not seen.settled:
@@ -334,9 +341,16 @@ class Loop:
                 self.changed()
             for action in actions:
                 self._carry_out(action)
+        self._tell_clients()
+
+    def _tell_clients(self) -> None:
+        """A supervisor that stops leaves it as it was."""
+        if self.state.phase is not Phase.STOPPING:
+            next_at = self.alarms.at(Alarm.RETRY) or 0.0
+            self._board.show(situation(self.state, self.limits, self.stage, self._entered_at, next_at))
 
     def _entered(self) -> None:
-        self.since = time.time()
+        self.since, self._entered_at = time.time(), self.timers.clock()
         if not self.state.coming:
             self._close_watcher()
         self._check_liveness()
@@ -386,6 +400,8 @@ class Loop:
     def _keep(self, report: FailureReport) -> None:
         where = f" in {report.stage}" if report.stage else ""
         self._log.line("error", f"the model server failed{where}: {report.error}", cause=report.cause.value)
+        if is_refused(self.state, self.limits) and self.limits.max_retries:
+            self._log.warning("not retried: it would only fail again; repair it, then try: drum-supervise restart")
         try:
             write_failure(report, self._run_dir.failure)
         except OSError as error:

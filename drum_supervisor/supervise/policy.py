@@ -14,6 +14,7 @@ from drum_supervisor.supervise.history import (
     DeadlinePassed,
     ErrorServerDue,
     ErrorServerExited,
+    ErrorServerReady,
     Event,
     Exited,
     Gone,
@@ -23,6 +24,8 @@ from drum_supervisor.supervise.history import (
     ReadyTooSoon,
     RestartRequested,
     RetryDue,
+    StandInDue,
+    StandInExited,
     StopRequested,
     TtlOver,
     Unresponsive,
@@ -60,16 +63,22 @@ _EVERYWHERE: _Row = {
     WorkerKilled: decisions.nothing,
     RestartRequested: decisions.nothing,
     Gone: decisions.nothing,
+    ErrorServerReady: decisions.nothing,
     ErrorServerExited: decisions.nothing,
     ErrorServerDue: decisions.nothing,
+    StandInExited: decisions.nothing,
+    StandInDue: decisions.nothing,
     TtlOver: decisions.nothing,
     StopRequested: decisions.stop_requested,
     AllStopped: decisions.nothing,
 }
 
 _ERROR_SERVER: _Row = {
+    ErrorServerReady: decisions.error_server_ready,
     ErrorServerExited: decisions.error_server_exited,
     ErrorServerDue: decisions.error_server_due,
+    StandInExited: decisions.stand_in_exited,
+    StandInDue: decisions.stand_in_due,
     TtlOver: decisions.ttl_over,
 }
 
@@ -85,6 +94,8 @@ _TABLE: Mapping[Phase, _Row] = {
         WorkerDue: decisions.restart_worker,
         RestartRequested: decisions.replace_workers,
         Gone: decisions.worker_gone,
+        StandInExited: decisions.stand_in_exited,
+        StandInDue: decisions.stand_in_due,
     },
     Phase.SERVING: _EVERYWHERE
     | {

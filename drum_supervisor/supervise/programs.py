@@ -6,8 +6,10 @@ from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
+import drum_supervisor
+from drum_supervisor.contract.descriptors import LISTENER_FD
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.contract.listener import LISTENER_FD, Address
+from drum_supervisor.contract.listener import Address
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.settings import Settings, arguments
 from drum_supervisor.supervise.commands import Command
@@ -23,6 +25,7 @@ _MODEL_SETTINGS = (
     "url_prefix max_body max_concurrent_requests max_queue_depth request_timeout max_requests stop_timeout backlog"
 ).split()
 _ERROR_SETTINGS = "server_type failed_ping error_detail url_prefix stop_timeout".split()
+_STAND_IN_SETTINGS = "failed_ping error_detail url_prefix".split()
 
 
 class Readiness(str, Enum):
@@ -110,7 +113,7 @@ def programs(settings: Settings, command: Command, address: Address, run_dir: Ru
     environment = (*command.environment, *notify)
     count = copies(settings, command, shared)
     model = _model_argv(settings, address) if command.built_in else _filled_in(command, address)
-    error = _error_argv(settings, address, run_dir.failure)
+    error = (*_python("error"), *_explaining(settings, run_dir, _ERROR_SETTINGS), "--address", str(address))
     workers = tuple(
         Program(_worker_name(place, count), MODEL_SERVER, model, place, place, environment, not command.uses("fd"))
         for place in range(1, count + 1)
@@ -121,7 +124,7 @@ def programs(settings: Settings, command: Command, address: Address, run_dir: Ru
         spares=tuple(_spare(worker, count) for worker in workers) if can_overlap else (),
         error_server=Program(ERROR_SERVER, ERROR_SERVER, error),
         plain_error_server=Program(ERROR_SERVER, ERROR_SERVER, (*error, "--plain", "true")),
-        stand_in=Program(STAND_IN, STAND_IN, _stand_in_argv(settings, address)),
+        stand_in=Program(STAND_IN, STAND_IN, _stand_in_argv(settings, run_dir)),
         shared=shared,
         readiness=readiness,
         server_type=settings.server_type if command.built_in else command.name,
@@ -192,19 +195,28 @@ def _model_argv(settings: Settings, address: Address) -> tuple[str, ...]:
     return (*_python("model"), *arguments(settings, _MODEL_SETTINGS), "--address", str(address), *workers)
 
 
-def _error_argv(settings: Settings, address: Address, report: Path) -> tuple[str, ...]:
-    given = arguments(settings, _ERROR_SETTINGS)
-    return (*_python("error"), "--report", str(report), *given, "--address", str(address))
-
-
-def _stand_in_argv(settings: Settings, address: Address) -> tuple[str, ...]:
-    return (*_python("stand_in"), *arguments(settings, ["url_prefix"]), "--address", str(address))
+def _explaining(settings: Settings, run_dir: RunDir, names: list[str]) -> list[str]:
+    """Return the arguments of those that answer with the failure."""
+    return ["--report", str(run_dir.failure), "--situation", str(run_dir.situation), *arguments(settings, names)]
 
 
 def _python(module: str) -> tuple[str, ...]:
-    # -P: the working directory, often the model folder, must not shadow modules (Python 3.11 and later)
-    safe_path = ("-P",) if sys.version_info >= (3, 11) else ()
-    return (sys.executable, *safe_path, "-m", f"drum_supervisor.serve.{module}")
+    return (sys.executable, *_SAFE_PATH, "-m", f"drum_supervisor.serve.{module}")
+
+
+def _stand_in_argv(settings: Settings, run_dir: RunDir) -> tuple[str, ...]:
+    """Without `site` and all that is installed there it is up in a fraction of the time."""
+    return (sys.executable, *_SAFE_PATH, "-S", "-c", _STAND_IN, *_explaining(settings, run_dir, _STAND_IN_SETTINGS))
+
+
+# The working directory, often the model folder, must not shadow modules (Python 3.11 and later).
+_SAFE_PATH = ("-P",) if sys.version_info >= (3, 11) else ()
+
+# Without `-P` the first entry is empty: the working directory.
+_STAND_IN = (
+    f"import sys; sys.path = [*filter(None, sys.path), {str(Path(drum_supervisor.__file__).parents[1])!r}]; "
+    "from drum_supervisor.serve.stand_in import main; main()"
+)
 
 
 def _filled_in(command: Command, address: Address) -> tuple[str, ...]:

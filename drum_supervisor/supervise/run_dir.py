@@ -48,6 +48,10 @@ class RunDir:
         return self.path / "failure.json"
 
     @property
+    def situation(self) -> Path:
+        return self.path / "situation.json"
+
+    @property
     def address(self) -> Path:
         return self.path / "address"
 
@@ -61,12 +65,18 @@ class RunDir:
         with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:  # file names need not be UTF-8
             file.write(text)
 
+    def replace(self, path: Path, text: str) -> None:
+        """Write such a file in one step: a reader sees the old or the new one, never half of it."""
+        new = path.with_suffix(".new")
+        self.write(new, text)
+        os.replace(new, path)
+
     def remove(self) -> None:
         """Remove what a supervisor leaves behind: all of a private directory, all but the failure of a given one."""
         if self.private:
             shutil.rmtree(self.path, ignore_errors=True)
             return
-        for path in (self.socket, self.pid_file, self.configuration, self.address, self.notify_socket):
+        for path in (self.socket, self.pid_file, self.configuration, self.address, self.notify_socket, self.situation):
             with suppress(OSError):
                 path.unlink()
 

@@ -1,4 +1,4 @@
-"""Errors that nobody caught, as JavaScript, Java and Go print them. Pure."""
+"""Errors that are no traceback: as JavaScript, Java and Go print them, and Python what it cannot read. Pure."""
 
 import re
 
@@ -13,6 +13,12 @@ _AT = re.compile(
 )
 _PANIC = re.compile(r"^(?P<type>panic): (?P<message>.*)\n(?:.*\n){0,5}?goroutine \d+ \[", re.MULTILINE)
 
+# A program of which Python cannot read the first file: there is nothing to be traced back.
+_UNREADABLE = re.compile(
+    r'^  File "[^"\n]*", line \d+\n(?:    .*\n){0,3}(?P<type>SyntaxError|IndentationError|TabError): (?P<message>.*)',
+    re.MULTILINE,
+)
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -25,7 +31,7 @@ class Stack:
 
 def last_stack(printed: str) -> Stack | None:
     """Return the last error with its stack in what was printed; of Java's causes the one that they caused."""
-    matches = [match for pattern in (_AT, _PANIC) for match in pattern.finditer(printed)]
+    matches = [match for pattern in (_AT, _PANIC, _UNREADABLE) for match in pattern.finditer(printed)]
     if not matches:
         return None
     last = max(matches, key=lambda match: match.start())

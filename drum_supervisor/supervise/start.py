@@ -278,6 +278,7 @@ def limits(settings: Settings, found: Programs) -> Limits:
         ttl=settings.error_server_ttl,
         max_retries=settings.max_retries,
         retry_interval=settings.retry_interval,
+        retry_permanent=settings.retry_permanent,
         max_restarts=settings.max_restarts,
         restart_window=settings.restart_window,
         stand_in=settings.while_starting == "respond" and found.shared,

@@ -16,6 +16,7 @@ class Limits:
     ttl: float = 0.0
     max_retries: int = 0
     retry_interval: float = 10.0
+    retry_permanent: bool = False
     max_restarts: int = 5
     restart_window: float = 60.0
     stand_in: bool = False
@@ -66,6 +67,7 @@ class State:
         crashes: when ready workers died, or workers of their own were killed, within the window.
         crash_restarts, requested_restarts, retry_restarts, memory_restarts, spent_restarts: how often workers were
             started again, by cause.
+        explained: whether the error server answers with the reason.
         report: the last failure; None while there is none to tell: all workers are ready, or on their way.
         exit_code: what the supervisor will exit with, once it is stopping.
     """
@@ -84,6 +86,7 @@ class State:
     moved: frozenset[int] = frozenset()
     roll: Roll | None = None
     restart_failure: FailureReport | None = None
+    explained: bool = False
     report: FailureReport | None = None
     exit_code: int = ExitCode.STOPPED
 
@@ -105,4 +108,12 @@ def place_of(worker: int, limits: Limits) -> int:
 
 def attempts_left(state: State, limits: Limits) -> int:
     """Return how many retries are still to come by themselves."""
-    return max(limits.max_retries - state.retries, 0) if limits.error_server else 0
+    if not limits.error_server or is_refused(state, limits):
+        return 0
+    return max(limits.max_retries - state.retries, 0)
+
+
+def is_refused(state: State, limits: Limits) -> bool:
+    """Return whether there is no retry because this failure would only come again."""
+    permanent = state.report is not None and state.report.permanent
+    return permanent and state.phase is Phase.FAILED and not limits.retry_permanent

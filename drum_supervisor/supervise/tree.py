@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from drum_supervisor.contract.report import PROGRAM_VARIABLE
+from drum_supervisor.contract.descriptors import PROGRAM_VARIABLE
 
 PIDFD_GET_INFO = 0xC040FF0B  # linux/pidfd.h; of processes that are reaped already since Linux 6.15
 PIDFD_INFO_EXIT = 8

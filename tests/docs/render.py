@@ -151,6 +151,7 @@ def _where(declared: Declared) -> str:
 
 NOW = 1000.0
 REPORT = FailureReport(Cause.INIT_FAILED, "bad weights")
+FOR_GOOD = replace(REPORT, permanent=True)
 LATE = FailureReport(Cause.STARTUP_TIMEOUT, "too late")
 LIMITS = Limits(ttl=3600.0, max_retries=3, stand_in=True)
 PAIR = replace(LIMITS, workers=2)
@@ -170,6 +171,7 @@ def _state(phase: Phase, ready: Iterable[int] = (), coming: Iterable[int] = (), 
 
 
 NO_ERROR_SERVER = "`--no-error-server`"
+UNEXPLAINED = "the error server does not answer yet"
 CRASHED = tuple(NOW - seconds for seconds in range(5, 0, -1))
 
 ALONE: dict[Phase, list[Situation]] = {
@@ -187,10 +189,14 @@ ALONE: dict[Phase, list[Situation]] = {
             replace(LIMITS, error_server=False),
         ),
     ],
-    Phase.FAILED: [Situation("", _state(Phase.FAILED, report=REPORT))],
+    Phase.FAILED: [
+        Situation("the error server answers", _state(Phase.FAILED, explained=True, report=REPORT)),
+        Situation(UNEXPLAINED, _state(Phase.FAILED, report=REPORT)),
+    ],
     Phase.RETRYING: [
-        Situation("retries are left", _state(Phase.RETRYING, coming=[1], retries=1, attempt=2, report=REPORT)),
-        Situation("no retry is left", _state(Phase.RETRYING, coming=[1], retries=3, attempt=4, report=REPORT)),
+        Situation("retries are left", _state(Phase.RETRYING, coming=[1], retries=1, explained=True, report=REPORT)),
+        Situation("no retry is left", _state(Phase.RETRYING, coming=[1], retries=3, explained=True, report=REPORT)),
+        Situation(UNEXPLAINED, _state(Phase.RETRYING, coming=[1], retries=1, report=REPORT)),
     ],
     Phase.STOPPING: [
         Situation("on request", _state(Phase.STOPPING)),
@@ -202,6 +208,7 @@ EVENTS: tuple[tuple[str, Event], ...] = (
     ("the supervisor is up", history.Begun(NOW)),
     ("ready", history.Ready(NOW)),
     ("initialization failed", history.InitFailed(NOW, REPORT)),
+    ("initialization failed for good", history.InitFailed(NOW, FOR_GOOD)),
     ("ready too soon", history.ReadyTooSoon(NOW, REPORT)),
     ("exited", history.Exited(NOW, REPORT)),
     ("answers no more", history.Unresponsive(NOW, REPORT)),
@@ -211,10 +218,14 @@ EVENTS: tuple[tuple[str, Event], ...] = (
     ("restart requested", history.RestartRequested(NOW)),
     ("a worker that was to stop is gone", history.Gone(NOW)),
     ("retry is due", history.RetryDue(NOW)),
+    ("error server is ready", history.ErrorServerReady(NOW)),
     ("error server exited", history.ErrorServerExited(NOW)),
     ("error server cannot start", history.ErrorServerExited(NOW, was_ready=False)),
     ("plain error server cannot start", history.ErrorServerExited(NOW, was_ready=False, plain=True)),
     ("error server is due", history.ErrorServerDue(NOW)),
+    ("stand-in exited", history.StandInExited(NOW)),
+    ("stand-in cannot start", history.StandInExited(NOW, was_ready=False)),
+    ("stand-in is due", history.StandInDue(NOW)),
     ("TTL over", history.TtlOver(NOW)),
     ("stop requested", history.StopRequested(NOW)),
     ("everything has stopped", history.AllStopped(NOW)),
@@ -336,8 +347,10 @@ def _rows(situations: list[Situation]) -> list[list[str]]:
 
 def _answers(event: Event, situations: list[Situation]) -> list[tuple[str, Answer]]:
     """Return the one answer, or, where situations differ in it, the answer in each."""
-    answers = [(situation.when, _answer(event, situation)) for situation in situations]
-    return [("", answers[0][1])] if len({answer for _, answer in answers}) == 1 else answers
+    answers: dict[Answer, list[str]] = {}
+    for situation in situations:
+        answers.setdefault(_answer(event, situation), []).append(situation.when)
+    return [("" if len(answers) == 1 else "; ".join(when), answer) for answer, when in answers.items()]
 
 
 NOTHING = "nothing"
@@ -356,6 +369,7 @@ ALARMS = {
     Alarm.END: "the TTL",
     Alarm.WORKER: "the planned restart",
     Alarm.ERROR_SERVER: "the planned restart of the error server",
+    Alarm.STAND_IN: "the planned restart of the stand-in",
 }
 
 
@@ -389,6 +403,8 @@ def _words(action: Action, limits: Limits) -> str:
             return f"retry in {after:g} s"
         case history.Plan(Alarm.ERROR_SERVER, after):
             return f"start the error server in {after:g} s"
+        case history.Plan(Alarm.STAND_IN, after):
+            return f"start the stand-in in {after:g} s"
         case history.Plan(alarm):
             return f"set {ALARMS[alarm]}"
         case history.Cancel(alarm):

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -201,12 +201,7 @@ def answer(connection: socket.socket, head_only: bool = False) -> Raw:
             raise AssertionError(f"the connection was closed after {received!r}")
         received += data
     head, _, body = received.partition(b"\r\n\r\n")
-    status, *lines = head.decode("latin-1").split("\r\n")
-    headers: dict[str, list[str]] = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        headers.setdefault(name.lower(), []).append(value.strip())
-    raw = Raw(int(status.split(" ", 2)[1]), headers, b"")
+    raw = _without_body(head)
     if raw.status == 100:
         return answer_after(connection, body, head_only)
     length = 0 if head_only or raw.status in (204, 304) else int(raw.header("content-length"))
@@ -215,7 +210,29 @@ def answer(connection: socket.socket, head_only: bool = False) -> Raw:
         if not data:
             raise AssertionError(f"the body ended after {len(body)} of {length} bytes")
         body += data
-    return Raw(raw.status, headers, body[:length] if not head_only else body)
+    return replace(raw, body=body[:length] if not head_only else body)
+
+
+def answers(connection: socket.socket) -> list[Raw]:
+    """Read all answers, which must have a length, until the other side ends the connection."""
+    received = b"".join(iter(lambda: connection.recv(65536), b""))
+    found = []
+    while received:
+        head, _, received = received.partition(b"\r\n\r\n")
+        raw = _without_body(head)
+        length = int(raw.header("content-length") or 0)
+        found.append(replace(raw, body=received[:length]))
+        received = received[length:]
+    return found
+
+
+def _without_body(head: bytes) -> Raw:
+    status, *lines = head.decode("latin-1").split("\r\n")
+    headers: dict[str, list[str]] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers.setdefault(name.lower(), []).append(value.strip())
+    return Raw(int(status.split(" ", 2)[1]), headers, b"")
 
 
 def answer_after(connection: socket.socket, received: bytes, head_only: bool) -> Raw:

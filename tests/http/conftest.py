@@ -9,6 +9,7 @@ import pytest
 from tests.http.children import Child, listening
 
 FRONTS = ("stdlib", "fastapi", "flask", "gunicorn")
+KEEPING_FRONTS = FRONTS[1:]  # the standard-library front closes each connection after its answer
 ECHO = str(Path(__file__).with_name("echo.py"))
 
 

@@ -1,13 +1,15 @@
 """A program for tests that serves a service which answers with what it was asked.
 
-`echo.py FRONT [drain_seconds=S] [head_seconds=S] [max_connections=N]`; for gunicorn also `finish_seconds=S`,
-`workers=N`, `gevent=1`, `max_requests=N`, `max_requests_jitter=N`, `timeout=S`, `graceful_timeout=S`, `keep_alive=S`.
+`echo.py FRONT [drain_seconds=S] [head_seconds=S]`; for stdlib and flask also `max_connections=N`, for flask and
+gunicorn `keep_alive=S`, for gunicorn `finish_seconds=S`, `workers=N`, `gevent=1`, `max_requests=N`,
+`max_requests_jitter=N`, `timeout=S`, `graceful_timeout=S`.
 """
 
 import hashlib
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from drum_supervisor.contract.listener import parse_address
@@ -92,6 +94,16 @@ def _stdlib(listener: Any, stop: StopSignals, reporter: Reporter, options: Mappi
     stdlib_front.serve(EchoService(), listener, stop, Progress(reporter.send).become_ready, **options)
 
 
+def _lean(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> None:
+    from drum_supervisor.fronts.lean_front import LIFETIME, LeanFront
+    from drum_supervisor.fronts.stdlib_front import MAX_CONNECTIONS, answered
+
+    connections, lifetime = options.get("max_connections", MAX_CONNECTIONS), options.get("head_seconds", LIFETIME)
+    front = LeanFront(listener, partial(answered, EchoService()), int(connections), lifetime)
+    Progress(reporter.send).become_ready()
+    front.run(stop.fileno())
+
+
 def _fastapi(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, Any]) -> None:
     from drum_supervisor.fronts import fastapi_front
     from drum_supervisor.hosts import uvicorn_host
@@ -100,12 +112,14 @@ def _fastapi(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapp
     uvicorn_host.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
 
 
-def _flask(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, Any]) -> None:
+def _flask(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> None:
     from drum_supervisor.fronts import flask_front
-    from drum_supervisor.hosts import werkzeug_host
+    from drum_supervisor.hosts import wsgi_host
 
+    if "keep_alive" in options:
+        options["keep_alive_seconds"] = options.pop("keep_alive")
     app = flask_front.create_app(EchoService())
-    werkzeug_host.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
+    wsgi_host.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
 
 
 _GUNICORN_NUMBERS = ("max_requests", "max_requests_jitter", "timeout", "graceful_timeout", "keep_alive")
@@ -124,7 +138,7 @@ def _gunicorn(listener: Any, stop: StopSignals, reporter: Reporter, options: dic
     return gunicorn_host.serve(lambda *_: flask_front.create_app(EchoService()), listener, reporter.send, given)
 
 
-_SERVE = {"stdlib": _stdlib, "fastapi": _fastapi, "flask": _flask, "gunicorn": _gunicorn}
+_SERVE = {"stdlib": _stdlib, "lean": _lean, "fastapi": _fastapi, "flask": _flask, "gunicorn": _gunicorn}
 
 
 if __name__ == "__main__":

@@ -2,16 +2,26 @@
 
 import json
 import os
-import subprocess
-import sys
+import signal
+import time
+from pathlib import Path
 
 import pytest
 
 from drum_supervisor.contract.failure import Cause, FailureReport, write_failure
-from tests.http.children import ROOT, ask, request
+from drum_supervisor.contract.situation import Situation
+from drum_supervisor.services import retries
+from tests.http.children import ROOT, answer, ask, connect, request
+from tests.support import TIMEOUT
 
 SERVER_TYPES = ("fastapi", "flask", "gunicorn")
 FAILED = {"message": "ERROR: ValueError: bad weights"}
+PING = b'{"message": "Error Server Running", "error": "ValueError: bad weights"}'
+FOR_GOOD = Situation(failed=True, refused=True)
+STAND_IN = "drum_supervisor.serve.stand_in"
+
+BODY = b'{"message": "ERROR: ValueError: bad weights"%s}'
+REFUSED = b', "retry": {"attempt": 1, "attempts_left": 0, "message": "%s"}' % retries.REFUSED.encode()
 
 
 @pytest.fixture
@@ -21,9 +31,32 @@ def report(tmp_path):
     return path
 
 
-@pytest.fixture(params=[*SERVER_TYPES, "plain"])
-def options(request):
-    return ["--plain", "true"] if request.param == "plain" else ["--server-type", request.param]
+@pytest.fixture
+def situation(tmp_path):
+    """Say where the service stands, as the supervisor does."""
+    path = tmp_path / "situation.json"
+
+    def show(situation):
+        path.with_suffix(".new").write_text(situation.to_text())
+        os.replace(path.with_suffix(".new"), path)
+        return path
+
+    return show
+
+
+@pytest.fixture(params=[*SERVER_TYPES, "plain", "stand-in"])
+def explaining(request, start, report, situation):
+    """Start each of those that answer with the failure."""
+
+    def begin(*options):
+        file = str(situation(Situation(failed=True)))
+        given = ["--report", str(report), "--situation", file, *options]
+        if request.param == "stand-in":
+            return start("-S", "-m", STAND_IN, *given).until_ready()
+        front = ["--plain", "true"] if request.param == "plain" else ["--server-type", request.param]
+        return start("-m", "drum_supervisor.serve.error", *given, *front).until_ready()
+
+    return begin
 
 
 @pytest.fixture
@@ -36,8 +69,8 @@ def broken(tmp_path):
     return folder
 
 
-def test_error_server_answers_with_the_failure(start, report, options):
-    child = start("-m", "drum_supervisor.serve.error", "--report", str(report), *options).until_ready()
+def test_failure_is_answered(explaining):
+    child = explaining()
     ping = ask(child.listener, request("GET", "/ping"))
     assert (ping.status, json.loads(ping.body)["error"]) == (200, "ValueError: bad weights")
     for method, path in (
@@ -56,9 +89,36 @@ def test_error_server_answers_with_the_failure(start, report, options):
     assert child.stderr == ""
 
 
-def test_error_server_obeys_its_options(start, report, options):
-    given = ["--failed-ping", "503", "--error-detail", "none", "--url-prefix", "v1"]
-    child = start("-m", "drum_supervisor.serve.error", "--report", str(report), *options, *given).until_ready()
+@pytest.mark.parametrize(
+    ("shown", "retry"), [(Situation(failed=True), b""), (FOR_GOOD, REFUSED)], ids=["none", "refused"]
+)
+def test_body_is_the_same_byte_for_byte(explaining, situation, shown, retry):
+    child = explaining()
+    situation(shown)
+    raw = ask(child.listener, request("PUT", "/x"))
+    assert (raw.body, raw.header("retry-after")) == (BODY % retry, "")
+    assert ask(child.listener, request("GET", "/ping")).body == PING
+
+
+def test_next_attempt_is_told_without_a_restart(explaining, situation):
+    child = explaining()
+    situation(Situation(failed=True, attempts_left=2, next_at=time.monotonic() + TIMEOUT))
+    raw = ask(child.listener, request("PUT", "/x"))
+    left = raw.json()["retry"].pop("next_in_seconds")
+    assert 0 < left <= TIMEOUT
+    assert raw.header("retry-after") == str(left)
+    page = ask(child.listener, request("GET", "/", headers=["Accept: text/html"])).body.decode()
+    assert "<dt>Retry</dt><dd>attempt 2 in " in page
+    situation(Situation(failed=True, attempt=2, attempts_left=1, since=time.monotonic(), stage="load_model"))
+    raw = ask(child.listener, request("PUT", "/x"))
+    retry = raw.json()["retry"]
+    assert 0 <= retry.pop("seconds") <= TIMEOUT
+    assert retry == {"attempt": 2, "attempts_left": 1, "stage": "load_model"}
+    assert raw.header("retry-after") == "1"
+
+
+def test_options_are_obeyed(explaining):
+    child = explaining("--failed-ping", "503", "--error-detail", "none", "--url-prefix", "/v1")
     assert ask(child.listener, request("GET", "/v1/ping")).status == 503
     assert ask(child.listener, request("GET", "/ping")).status == 513
     assert b"bad weights" not in ask(child.listener, request("GET", "/v1/x")).body
@@ -83,39 +143,76 @@ def test_error_server_needs_a_report(start):
 
 
 def test_stand_in_says_that_the_model_is_starting(start):
-    child = start("-m", "drum_supervisor.serve.stand_in", "--url-prefix", "v1").until_ready()
+    child = start("-S", "-m", STAND_IN, "--url-prefix", "/v1").until_ready()
     assert ask(child.listener, request("GET", "/v1/livez")).status == 200
-    raw = ask(child.listener, request("POST", "/v1/invocations", b"x" * 100_000))
+    raw = ask(child.listener, request("POST", "/v1/invocations", b"x" * 1_000_000))
     assert (raw.status, raw.header("retry-after")) == (503, "1")
     child.terminate()
     assert child.end() == 0
+    assert child.stderr == ""
 
 
-def test_stand_in_answers_with_the_failure_if_there_is_one(start, report):
-    child = start("-m", "drum_supervisor.serve.stand_in", "--report", str(report)).until_ready()
+def test_stand_in_tells_of_a_failure_from_one_request_to_the_next(start, report, situation):
+    file = situation(Situation(stage="init", since=time.monotonic()))
+    child = start("-S", "-m", STAND_IN, "--report", str(report), "--situation", str(file)).until_ready()
     raw = ask(child.listener, request("GET", "/x"))
-    assert (raw.status, json.loads(raw.body)) == (513, FAILED)
-
-
-def test_stand_in_does_not_need_the_report_it_is_told_of(start, tmp_path):
-    child = start("-m", "drum_supervisor.serve.stand_in", "--report", str(tmp_path / "not_there")).until_ready()
+    assert (raw.status, raw.json()["stage"]) == (503, "init")
+    situation(Situation(failed=True))
+    raw = ask(child.listener, request("GET", "/x"))
+    assert (raw.status, raw.json()) == (513, FAILED)
+    situation(Situation())
     assert ask(child.listener, request("GET", "/x")).status == 503
 
 
-@pytest.mark.parametrize("argv", [("--address",), ("--nonsense", "x"), ("--address", "nonsense")])
+def test_stand_in_needs_none_of_the_files_that_it_is_told_of(start, tmp_path):
+    files = ["--report", str(tmp_path / "no_report"), "--situation", str(tmp_path / "no_situation")]
+    child = start("-S", "-m", STAND_IN, *files).until_ready()
+    assert ask(child.listener, request("GET", "/x")).status == 503
+
+
+@pytest.mark.parametrize("argv", [("--report",), ("--nonsense", "x")])
 def test_stand_in_refuses_what_it_does_not_know(start, argv):
-    child = start("-m", "drum_supervisor.serve.stand_in", *argv, supervised=False)
+    child = start("-S", "-m", STAND_IN, *argv, supervised=False)
     assert child.end() == 2
     assert "Traceback" not in child.stderr
 
 
-def test_stand_in_is_small(start):
-    child = start("-m", "drum_supervisor.serve.stand_in").until_ready()
+def test_stand_in_that_is_stopped_twice_ends_at_once(start):
+    child = start("-S", "-m", STAND_IN).until_ready()
+    with connect(child.listener) as silent:
+        ask(child.listener, request("GET", "/x"))  # so that it has accepted both
+        child.terminate()
+        child.until(lambda: is_closed(child.listener, child.process.pid))
+        child.terminate()
+        assert child.end() == -signal.SIGTERM
+        assert silent.recv(1) == b""
+
+
+def test_stand_in_answers_what_it_has_accepted_before_it_ends(start):
+    child = start("-S", "-m", STAND_IN).until_ready()
+    with connect(child.listener) as late, connect(child.listener) as uploading:
+        uploading.sendall(b"POST /x HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n")
+        assert answer(uploading).status == 503
+        child.terminate()
+        child.until(lambda: is_closed(child.listener, child.process.pid))
+        late.sendall(request("GET", "/x"))
+        assert answer(late).status == 503
+        for _ in range(20):
+            uploading.sendall(b"x" * 100_000)
+    assert child.end() == 0
+
+
+def is_closed(listener, pid):
+    """Whether a process has closed its copy of the listener."""
+    inode = f"socket:[{os.fstat(listener.fileno()).st_ino}]"
+    try:
+        return inode not in [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+    except FileNotFoundError:  # it is just closing something
+        return False
+
+
+def test_stand_in_is_small_also_when_it_answers_with_a_failure(start, report, situation):
+    files = ["--report", str(report), "--situation", str(situation(Situation(failed=True)))]
+    child = start("-S", "-m", STAND_IN, *files).until_ready()
+    assert ask(child.listener, request("GET", "/x")).status == 513
     assert child.memory() < 20_000_000
-
-
-def test_stand_in_loads_nothing_large():
-    program = "import sys, drum_supervisor.serve.stand_in; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    large = {"asyncio", "click", "configparser", "email", "fastapi", "flask", "http.server", "logging", "supervisor"}
-    assert not large & set(loaded.stdout.split())

@@ -230,11 +230,11 @@ NO_REQUESTS = {
 
 
 @pytest.mark.parametrize("case", NO_REQUESTS)
-def test_what_is_no_request_is_refused(echo, front, case):
+def test_what_is_no_request_is_refused(echo, case):
     raw = ask(echo.listener, NO_REQUESTS[case])
     assert 400 <= raw.status < 500
-    if front != "gunicorn":  # which has a page for it
-        assert echoed(raw)["message"].startswith("ERROR: ")
+    assert raw.header("connection") == "close"
+    assert echoed(raw)["message"].startswith("ERROR: ")
     assert ask(echo.listener, request("GET", "/")).status == 200
 
 

@@ -1,15 +1,16 @@
 """Clients that want too much: they lose, and nobody else does."""
 
+import os
 import resource
 from contextlib import ExitStack
 
 import pytest
 
 from tests.http.children import ANSWER_SECONDS, answer, ask, connect, measured, request
-from tests.http.conftest import ECHO, FRONTS
+from tests.http.conftest import ECHO, FRONTS, KEEPING_FRONTS
 
 
-@pytest.fixture(params=FRONTS)
+@pytest.fixture(params=[*FRONTS, "lean"])
 def front(request):
     return request.param
 
@@ -23,8 +24,9 @@ def test_client_that_sends_no_head_is_given_up(start, front, begin):
     assert ask(child.listener, request("GET", "/")).status == 200
 
 
-def test_keep_alive_does_not_help(start):
-    child = start(ECHO, "fastapi", "head_seconds=1").until_ready()
+@pytest.mark.parametrize("front", KEEPING_FRONTS, indirect=True)
+def test_keep_alive_does_not_help(start, front):
+    child = start(ECHO, front, "head_seconds=1").until_ready()
     with connect(child.listener) as connection:
         connection.sendall(request("GET", "/"))
         assert answer(connection).status == 200
@@ -32,7 +34,7 @@ def test_keep_alive_does_not_help(start):
         assert connection.recv(100) == b""
 
 
-@pytest.mark.parametrize("front", ["stdlib", "flask"], indirect=True)
+@pytest.mark.parametrize("front", ["stdlib", "lean", "flask"], indirect=True)
 def test_one_connection_too_many_takes_the_place_of_the_oldest(start, front):
     child = start(ECHO, front, "max_connections=3").until_ready()
     with ExitStack() as stack:
@@ -43,11 +45,65 @@ def test_one_connection_too_many_takes_the_place_of_the_oldest(start, front):
         assert answer(connections[2]).status == 200
 
 
+def test_idle_connection_gives_way(start, tmp_path):
+    child = start(ECHO, "flask", "max_connections=2").until_ready()
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with connect(child.listener) as idle:
+        idle.sendall(request("GET", "/"))
+        assert answer(idle).header("connection") == ""
+        with connect(child.listener) as busy:
+            busy.sendall(request("GET", f"/block{fifo}"))
+            with open(fifo, "w"):  # the service has opened it
+                assert ask(child.listener, request("GET", "/")).status == 200
+                assert idle.recv(100) == b""
+            assert answer(busy).status == 200
+
+
+def test_no_connection_is_kept_while_there_is_no_place_for_another(start):
+    child = start(ECHO, "flask", "max_connections=2").until_ready()
+    with connect(child.listener) as first:
+        first.sendall(request("GET", "/"))
+        assert answer(first).header("connection") == ""
+        with connect(child.listener) as second:
+            second.sendall(request("GET", "/"))
+            assert answer(second).header("connection") == "close"
+
+
+@pytest.mark.parametrize("front", ["flask", "gunicorn"], indirect=True)
+def test_idle_connection_is_closed_after_a_while(start, front):
+    child = start(ECHO, front, "keep_alive=1").until_ready()
+    with connect(child.listener) as connection:
+        connection.sendall(request("GET", "/"))
+        assert answer(connection).header("connection") == ""
+        assert connection.recv(100) == b""
+
+
+@pytest.mark.parametrize("front", ["flask", "gunicorn"], indirect=True)
+def test_no_connection_is_kept_if_nobody_wants_it(start, front):
+    child = start(ECHO, front, "keep_alive=0").until_ready()
+    with connect(child.listener) as connection:
+        connection.sendall(request("GET", "/"))
+        assert answer(connection).header("connection") == "close"
+        assert connection.recv(100) == b""
+
+
 def test_more_slow_clients_than_threads_keep_nobody_waiting(start, front):
     child = start(ECHO, front).until_ready()
     with ExitStack() as stack:
         for _ in range(400):
             stack.enter_context(connect(child.listener)).sendall(b"G")
+        assert measured(lambda: ask(child.listener, request("GET", "/"))) < ANSWER_SECONDS / 4
+
+
+@pytest.mark.parametrize("front", ["flask", "gunicorn"], indirect=True)
+def test_more_idle_clients_than_threads_keep_nobody_waiting(start, front):
+    child = start(ECHO, front).until_ready()
+    with ExitStack() as stack:
+        for _ in range(300):
+            connection = stack.enter_context(connect(child.listener))
+            connection.sendall(request("GET", "/"))
+            assert answer(connection).status == 200
         assert measured(lambda: ask(child.listener, request("GET", "/"))) < ANSWER_SECONDS / 4
 
 

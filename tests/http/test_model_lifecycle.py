@@ -92,6 +92,19 @@ def test_what_is_printed_without_a_newline_reaches_the_log_while_nothing_happens
     child.until(lambda: child.stdout == "scored")
 
 
+def test_nothing_that_is_loaded_or_computes_keeps_a_request_waiting_for_long(serve):
+    score = "import gc, json\nreturn json.dumps([gc.get_freeze_count(), sys.getswitchinterval()])"
+    frozen, seconds = invoke(serve(score).until_ready()).json()
+    assert frozen > 10_000
+    assert seconds < 0.001
+
+
+def test_ids_are_new_whatever_the_user_s_code_seeds(serve):
+    load = "import random\nrandom.seed(0)\nreturn 'model'"
+    ids = {invoke(serve("return data", load).until_ready()).header("x-request-id") for _ in range(2)}
+    assert len(ids) == 2
+
+
 # --- stats
 
 

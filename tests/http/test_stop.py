@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.http.children import Child, answer, ask, connect, request
-from tests.http.conftest import ECHO, FRONTS
+from tests.http.conftest import ECHO, FRONTS, KEEPING_FRONTS
 
 BLOCKING_FRONTS = FRONTS[1:]  # the standard-library front is for services that answer at once
 
@@ -40,14 +40,17 @@ def stop(child: Child) -> None:
 
 def has_listener(child: Child) -> Callable[[], bool]:
     inode = os.fstat(child.listener.fileno()).st_ino
-    folder = Path(f"/proc/{child.process.pid}/fd")
+    folders = [Path(f"/proc/{process.pid}/fd") for process in child.tree()]
 
-    def probe() -> bool:
+    def has(folder: Path) -> bool:
         links = (os.readlink(link) for link in folder.iterdir())
         try:
             return f"socket:[{inode}]" in list(links)
-        except OSError:
-            return True  # changed while we read
+        except FileNotFoundError:
+            return folder.exists()  # changed while we read, or it has ended
+
+    def probe() -> bool:
+        return any(has(folder) for folder in folders)
 
     assert probe()
     return probe
@@ -132,7 +135,7 @@ def test_silent_client_does_not_hold_up_the_stop(start, front):
         assert partial.recv(100) == b""
 
 
-@pytest.mark.parametrize("front", ["fastapi"], indirect=True)
+@pytest.mark.parametrize("front", KEEPING_FRONTS, indirect=True)
 def test_idle_connection_does_not_hold_up_the_stop(start, front):
     child = start(ECHO, front, "drain_seconds=60").until_ready()
     with connect(child.listener) as connection:
@@ -143,7 +146,7 @@ def test_idle_connection_does_not_hold_up_the_stop(start, front):
         assert connection.recv(100) == b""
 
 
-@pytest.mark.parametrize("front", ["fastapi"], indirect=True)
+@pytest.mark.parametrize("front", KEEPING_FRONTS, indirect=True)
 def test_idle_connection_is_answered_once_more(child):
     with connect(child.listener) as connection:
         connection.sendall(request("GET", "/"))
@@ -151,6 +154,26 @@ def test_idle_connection_is_answered_once_more(child):
         stop(child)
         connection.sendall(request("GET", "/"))
         assert answer(connection).header("connection") == "close"
+    assert child.end() == 0
+
+
+@pytest.mark.parametrize("front", KEEPING_FRONTS, indirect=True)
+def test_clients_that_keep_their_connections_go_to_the_next_process_and_lose_nothing(start, child, front):
+    with ExitStack() as stack:
+        connections = [stack.enter_context(connect(child.listener)) for _ in range(20)]
+        for connection in connections:
+            connection.sendall(request("GET", "/pid"))
+        old = {answer(connection).json()["pid"] for connection in connections}
+        stop(child)
+        for connection in connections:
+            connection.sendall(request("GET", "/pid"))
+        last = [answer(connection) for connection in connections]
+        assert {(raw.json()["pid"], raw.header("connection")) for raw in last} == {(pid, "close") for pid in old}
+        again = [stack.enter_context(connect(child.listener)) for _ in connections]
+        for connection in again:
+            connection.sendall(request("GET", "/pid"))
+        start(ECHO, front, listener=child.listener).until_ready()
+        assert not {answer(connection).json()["pid"] for connection in again} & old
     assert child.end() == 0
 
 

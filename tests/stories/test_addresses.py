@@ -115,6 +115,7 @@ def test_the_run_directory_is_private_and_tidied_up(start: Start) -> None:
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in supervised.run_dir.iterdir()}
     assert stat.S_IMODE(supervised.run_dir.stat().st_mode) == 0o700
     assert modes["supervisor.sock"] == 0o600
-    assert set(modes) == {"supervisor.sock", "supervisord.pid", "supervisord.conf", "address"}
+    files = {"supervisor.sock", "supervisord.pid", "supervisord.conf", "address", "situation.json"}
+    assert set(modes) == files
     assert supervised.stop() == 0
     assert list(supervised.run_dir.iterdir()) == []

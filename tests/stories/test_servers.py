@@ -121,7 +121,7 @@ def restart_under_load(supervised: Supervised, inherits: bool) -> None:
         assert supervised.run("restart").returncode == 0
         answered = client.outcomes[200]
         supervised.until(lambda: client.outcomes[200] >= answered + 20)
-    assert supervised.status()["restarts"] == {"crash": 0, "request": 1, "retry": 0}
+    assert supervised.status()["restarts"]["request"] == 1
     assert supervised.pid() != before
     assert not inherits or not [outcome for outcome in client.outcomes if "Refused" in str(outcome)]
 

@@ -5,11 +5,13 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,12 +31,21 @@ def score_unstructured(model, data, **kwargs):
 """
 
 
+@dataclass(frozen=True)
+class Asked:
+    """One request: when it was begun and when it was over, and the status of its answer, or what went wrong."""
+
+    begun: float
+    over: float
+    outcome: object
+
+
 @dataclass
 class Client:
-    """Opens a new connection every five milliseconds and counts what comes back."""
+    """Opens a new connection every five milliseconds and keeps what comes back."""
 
     address: Address
-    outcomes: "Counter[object]" = field(default_factory=Counter)
+    requests: list[Asked] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -44,7 +55,20 @@ class Client:
             thread.start()
             self._threads.append(thread)
 
+    @property
+    def outcomes(self) -> "Counter[object]":
+        return Counter(asked.outcome for asked in self.requests)
+
+    def begun_after(self, begin: float) -> list[object]:
+        """Return the outcomes of the requests that were begun after `begin` and are over."""
+        return [asked.outcome for asked in self.requests if begin <= asked.begun]
+
     def _ask(self) -> None:
+        begun = time.monotonic()
+        outcome = self._outcome()
+        self.requests.append(Asked(begun, time.monotonic(), outcome))
+
+    def _outcome(self) -> object:
         try:
             with socket.create_connection((self.address.host, self.address.port), TIMEOUT) as sock:
                 sock.sendall(
@@ -53,9 +77,9 @@ class Client:
                 response = http.client.HTTPResponse(sock)
                 response.begin()
                 response.read()
-                self.outcomes[response.status] += 1
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
-            self.outcomes[repr(error)] += 1
+                return response.status
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is kept
+            return repr(error)
 
     def stop(self) -> None:
         self._stop.set()
@@ -95,6 +119,60 @@ def test_no_connection_is_lost_from_start_over_failure_and_repair_to_restart(
     assert supervised.stop() == 0
 
 
+GATED = """
+def load_model(code_dir):
+    with open(code_dir + "/gate") as gate:
+        if gate.read() != "loads":
+            raise RuntimeError("no weights")
+    return 1
+def score_unstructured(model, data, **kwargs):
+    return "fine"
+"""
+
+
+@pytest.mark.parametrize("server", ["fastapi", "flask"])
+def test_with_a_stand_in_every_answer_says_how_it_stands(
+    start: Start, model: Callable[[str], Path], server: str
+) -> None:
+    folder = model(GATED)
+    os.mkfifo(folder / "gate")
+    rules = ("--while-starting", "respond", "--max-retries", 1, "--retry-interval", 0.2)
+    supervised = start("--code-dir", folder, "--target-type", "unstructured", "--server-type", server, *rules)
+    with asking(supervised.address) as client:
+
+        def all_are_answered_with(status: int) -> None:
+            """Whoever begins to ask now is told how it stands now."""
+            begin = time.monotonic()
+            supervised.until(lambda: len(client.begun_after(begin)) >= 20)
+            assert set(client.begun_after(begin)) == {status}
+
+        supervised.until_status(lambda s: s["stage"] == "load_model")
+        all_are_answered_with(503)
+        (folder / "gate").write_text("fails")
+        supervised.until_phase("failed", "retrying")
+        all_are_answered_with(513)
+        supervised.until_status(lambda s: s["phase"] == "retrying" and is_gone("stand-in", s))
+        all_are_answered_with(513)
+        (folder / "gate").write_text("loads")
+        supervised.until_status(lambda s: s["phase"] == "serving" and is_gone("error-server", s))
+        all_are_answered_with(200)
+        pid, killed = supervised.pid(), time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        supervised.until_phase("starting")
+        gone = time.monotonic()
+        all_are_answered_with(503)
+        (folder / "gate").write_text("loads")
+        supervised.until_status(lambda s: s["phase"] == "serving" and is_gone("stand-in", s))
+        all_are_answered_with(200)
+    lost = [asked for asked in client.requests if asked.outcome not in (200, 503, 513)]
+    assert all(asked.begun <= gone and killed <= asked.over for asked in lost), lost  # by the killed process
+    assert supervised.stop() == 0
+
+
+def is_gone(program: str, status: dict[str, Any]) -> bool:
+    return all(each["state"] == "stopped" for each in status["programs"] if each["name"] == program)
+
+
 def test_a_killed_model_server_costs_only_the_requests_it_had(start: Start, model: Callable[[str], Path]) -> None:
     folder = model(REPAIRABLE)
     (folder / "weights").touch()
@@ -103,4 +181,69 @@ def test_a_killed_model_server_costs_only_the_requests_it_had(start: Start, mode
     os.kill(supervised.pid(), signal.SIGKILL)
     answer = supervised.post("/invocations", b"x", "text/plain")  # waits in the backlog for the next one
     assert (answer.status, answer.body) == (200, b"fine")
+    assert supervised.stop() == 0
+
+
+def test_with_a_stand_in_nobody_waits_for_an_error_server_that_was_killed(
+    start: Start, model: Callable[[str], Path]
+) -> None:
+    arguments = ("--target-type", "unstructured", "--while-starting", "respond")
+    supervised = start("--code-dir", model(REPAIRABLE), *arguments)
+    supervised.until_status(lambda s: s["phase"] == "failed" and is_gone("stand-in", s))
+    pid = supervised.pid("error-server")
+    with asking(supervised.address) as client:
+        supervised.until(lambda: client.outcomes[513] >= 20)
+        killed = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        supervised.until_status(lambda s: not is_gone("stand-in", s))
+        gone = time.monotonic()
+        supervised.until_status(lambda s: is_gone("stand-in", s) and not is_gone("error-server", s))
+        before = len(client.requests)
+        supervised.until(lambda: len(client.requests) >= before + 20)
+    lost = [asked for asked in client.requests if asked.outcome != 513]
+    assert all(asked.begun <= gone and killed <= asked.over for asked in lost), lost  # by the killed process
+    assert supervised.stop() == 0
+
+
+def test_a_stand_in_that_was_killed_comes_back(start: Start, model: Callable[[str], Path]) -> None:
+    folder = model(GATED)
+    os.mkfifo(folder / "gate")
+    supervised = start("--code-dir", folder, "--target-type", "unstructured", "--while-starting", "respond")
+    assert supervised.get("/x").status == 503
+    os.kill(supervised.pid("stand-in"), signal.SIGKILL)
+    assert supervised.get("/x").status == 503
+    (folder / "gate").write_text("loads")
+    supervised.until_status(lambda s: s["phase"] == "serving" and is_gone("stand-in", s))
+    assert supervised.get("/ping").status == 200
+    assert supervised.stop() == 0
+
+
+ROOM_FOR_ONE = """
+import fcntl, os
+def load_model(code_dir):
+    room = os.open(code_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(room, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise MemoryError("there is no room for another model")
+    return room
+def score_unstructured(model, data, **kwargs):
+    return "fine"
+"""
+
+
+def test_a_worker_that_never_loads_beside_one_that_serves_changes_no_answer(
+    start: Start, model: Callable[[str], Path]
+) -> None:
+    arguments = ("--target-type", "unstructured", "--workers", 2, "--max-restarts", 2)
+    supervised = start("--code-dir", model(ROOM_FOR_ONE), *arguments)
+    with asking(supervised.address) as client:
+        status = supervised.until_status(lambda s: s["restarts"]["crash"] == 1 and s["workers_coming"])
+        assert (status["phase"], status["degraded"], status["ready"]) == ("serving", True, True)
+        status = supervised.until_status(lambda s: s["restarts"]["crash"] == 2 and not s["workers_coming"])
+        before = len(client.requests)
+        supervised.until(lambda: len(client.requests) >= before + 50)
+    assert set(client.outcomes) == {200}
+    assert (status["phase"], status["degraded"]) == ("serving", True)
+    assert status["failure"]["error"] == "MemoryError: there is no room for another model"
     assert supervised.stop() == 0

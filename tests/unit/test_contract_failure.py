@@ -28,6 +28,7 @@ FULL = FailureReport(
     peak_memory_bytes=123456789,
     out_of_memory=True,
     memory_limit_bytes=134217728,
+    permanent=True,
     stderr_tail="last words",
     curve=Curve((1.5, 0.25), (1 << 40, 2), (3, None), (99.5, 0.0)),
 )

@@ -32,6 +32,7 @@ EMOJI = "\N{FIRE}"
         Stage(""),
         InitFailed("load_model", "ValueError", "bad weights"),
         InitFailed("", "", "", ""),
+        InitFailed("load_model", "", "no code directory", permanent=True),
         InitFailed("init", "KeyError", 'quotes " \\ and\nlines\r\n\t\0', "Traceback ...\n"),
         InitFailed("étape", "Ошибка", f"{EMOJI} 失败", EMOJI),
     ],
@@ -134,6 +135,8 @@ def test_no_depth_of_nesting_hurts(opening):
         ({"message": None, "stage": None}, InitFailed("", "", "")),
         ({"message": 5, "type": 1.5, "stage": True}, InitFailed("true", "1.5", "5")),
         ({"message": {"a": [1]}, "traceback": ["x"]}, InitFailed("", "", '{"a": [1]}', '["x"]')),
+        ({"message": "m", "permanent": True}, InitFailed("", "", "m", permanent=True)),
+        ({"message": "m", "permanent": "yes"}, InitFailed("", "", "m")),
         ({"message": "m", "unknown": "ignored", "error": {}}, InitFailed("", "", "m")),
     ],
 )
@@ -218,9 +221,11 @@ class TestInitFailedDescribes:
     def test_sys_exit_in_the_model(self, code, shown):
         assert init_failed(raised(SystemExit(code)), "init").message == f"the model called sys.exit({shown})"
 
-    @pytest.mark.parametrize("error", [UsageError("no custom.py"), AddressError("in use")])
-    def test_a_mistake_of_the_user_without_class_and_traceback(self, error):
-        assert init_failed(raised(error), "import") == InitFailed("import", "", str(error))
+    @pytest.mark.parametrize(
+        ("error", "permanent"), [(UsageError("no custom.py"), True), (AddressError("in use"), False)]
+    )
+    def test_a_mistake_of_the_user_without_class_and_traceback(self, error, permanent):
+        assert init_failed(raised(error), "import") == InitFailed("import", "", str(error), permanent=permanent)
 
     def test_an_exception_that_cannot_be_shown(self):
         class BrokenError(Exception):

@@ -108,6 +108,13 @@ class TestStatus:
         status = {**STATUS, "out_of_memory": {"kills": kills, **last}}
         assert f"Out of memory  {line}" in status_text(status, SINCE + 3).splitlines()
 
+    def test_says_that_a_failure_is_not_retried_because_it_would_only_come_again(self):
+        permanent = replace(REPORT, permanent=True).to_json()
+        failed = {**STATUS, "phase": "failed", "attempts_left": 0, "failure": permanent}
+        assert "Attempt   1, 0 left, not retried: it would only fail again" in status_text(failed, SINCE).splitlines()
+        degraded = {**failed, "phase": "serving"}
+        assert "Attempt   1, 0 left" in status_text(degraded, SINCE).splitlines()
+
     def test_clock_that_was_set_back_is_no_negative_time(self):
         assert "for 0.0 s" in status_text(STATUS, SINCE - 100)
 
@@ -142,6 +149,12 @@ class TestFailure:
         assert text.startswith("no luck\n\nCause")
         for word in ("Stage", "Peak memory", "Traceback", "stderr", "exit status", "signal"):
             assert word not in text
+
+    def test_says_what_to_do_about_one_that_is_not_retried(self):
+        text = failure_text(replace(REPORT, permanent=True))
+        assert (
+            "Permanent    another attempt would only fail again: repair it, then run drum-supervise restart\n" in text
+        )
 
     def test_names_the_signal(self):
         assert "attempt 3, killed by signal 9" in failure_text(replace(REPORT, signal=9, exit_status=None))

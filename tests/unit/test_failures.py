@@ -387,6 +387,47 @@ class TestReportOfAChildThatSpoke:
         assert said(EVIDENCE, replace(self.TOLD, stage="")).stage == "load_model"
 
 
+class TestPermanent:
+    """What no other attempt changes; everything else may pass."""
+
+    @pytest.mark.parametrize("name", ["SyntaxError", "IndentationError", "TabError", "ModuleNotFoundError"])
+    def test_is_what_is_wrong_with_the_code_or_with_what_is_installed(self, name):
+        printed = replace(EVIDENCE, status=exited(1), stderr=PLAIN.replace("ValueError", name))
+        assert gone(printed).permanent
+        assert worker_gone(printed, 5, exited(1)).permanent
+        assert said(EVIDENCE, InitFailed("importing", name, "bad")).permanent
+
+    def test_is_what_says_so_itself(self):
+        assert said(EVIDENCE, InitFailed("load_model", "", "no code directory", permanent=True)).permanent
+
+    @pytest.mark.parametrize("name", ["ValueError", "ImportError", "OSError", "MemoryError", "FileNotFoundError"])
+    def test_is_nothing_else(self, name):
+        assert not gone(replace(EVIDENCE, status=exited(1), stderr=PLAIN.replace("ValueError", name))).permanent
+
+    @pytest.mark.parametrize("status", [9, 11, exited(1), None])
+    def test_is_no_death_without_a_word(self, status):
+        assert not gone(replace(EVIDENCE, status=status)).permanent
+
+    def test_is_nothing_after_it_was_ready(self):
+        stderr = PLAIN.replace("ValueError", "SyntaxError")
+        assert not gone(replace(EVIDENCE, status=exited(1), stderr=stderr, was_ready=True)).permanent
+
+    def test_is_no_deadline_whatever_was_printed(self):
+        assert not too_slow(replace(EVIDENCE, stderr=PLAIN.replace("ValueError", "SyntaxError")), 1.0).permanent
+
+    @pytest.mark.parametrize(
+        ("error", "permanent"),
+        [
+            ("can't find command 'nonsense' in PATH", True),
+            ("command at '/tmp/x' is not executable", True),
+            ("no permission to run command '/tmp/x'", True),
+            ("unknown error during fork for 'model-server': EAGAIN", False),
+        ],
+    )
+    def test_is_a_command_that_is_not_there(self, error, permanent):
+        assert gone(replace(EVIDENCE, pid=0, spawn_error=error)).permanent is permanent
+
+
 class TestReportOfAServerThatSaysSo:
     def test_has_its_message_and_the_traceback_that_it_printed(self):
         report = answered(replace(EVIDENCE, stderr=PLAIN), "the model is not there")

@@ -102,6 +102,24 @@ def test_body_of_known_length_ends_there():
 CHUNKS = b"4\r\n0123\r\n00A;name=value\r\n456789abcd\r\n0\r\nTrailer: x\r\n\r\nmore"
 
 
+@pytest.mark.parametrize(
+    ("lines", "keeps"),
+    [
+        (["GET / HTTP/1.1"], True),
+        (["GET / HTTP/1.1", "Connection: keep-alive"], True),
+        (["POST / HTTP/1.1", "Content-Length: 5"], True),
+        (["POST / HTTP/1.1", "Transfer-Encoding: chunked"], True),
+        (["GET / HTTP/1.0"], False),
+        (["GET / HTTP/1.1", "Connection: close"], False),
+        (["GET / HTTP/1.1", "Connection: Upgrade , CLOSE"], False),
+        (["POST / HTTP/1.1", "Content-Length: 5", "Transfer-Encoding: chunked"], False),
+        (["POST / HTTP/1.1", "a: b\nTransfer-Encoding: chunked"], False),
+    ],
+)
+def test_another_request_may_follow(lines, keeps):
+    assert parse_head(head(*lines)).keeps_alive is keeps
+
+
 @pytest.mark.parametrize("piece", [1, 2, 5, 1000])
 def test_chunks_are_joined_however_they_arrive(piece):
     body, joined = ChunkedBody(), b""
@@ -110,6 +128,12 @@ def test_chunks_are_joined_however_they_arrive(piece):
         joined += b"".join(body.feed(CHUNKS[start : start + piece]))
     assert joined == b"0123456789abcd"
     assert body.done
+
+
+def test_what_comes_after_the_chunks_is_known():
+    body = ChunkedBody()
+    list(body.feed(CHUNKS))
+    assert body.surplus == b"more"
 
 
 @pytest.mark.parametrize(
@@ -125,6 +149,10 @@ def test_chunks_are_joined_however_they_arrive(piece):
         b"f" * 16 + b"\r\n",
         b"1;" + b"x" * http1.MAX_CHUNK_LINE,
         b"0\r\n" + b"a: b\r\n" * http1.MAX_TRAILERS,
+        b"4\n",
+        b"4;a\n",
+        b"4\r\n0123\n",
+        b"0\r\n\n",
     ],
 )
 def test_broken_chunks_are_noticed(data):

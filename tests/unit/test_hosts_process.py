@@ -26,12 +26,32 @@ def run(program: str) -> "subprocess.CompletedProcess[str]":
 def test_first_signal_asks_and_second_ends(number):
     result = run(
         f"os.kill(os.getpid(), {number})\n"
-        "print(stop.requested, os.read(stop.fileno(), 10), flush=True)\n"
+        "print(stop.requested, stop.woken(), flush=True)\n"
         f"os.kill(os.getpid(), {number})\n"
         "print('never')\n"
     )
-    assert result.stdout == "True b'\\x00'\n"
+    assert result.stdout == "True True\n"
     assert result.returncode == 128 + number
+
+
+def test_signal_that_another_thread_takes_ends_the_wait_of_the_main_thread():
+    result = run(
+        "import select\n"
+        "stopping = lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)\n"
+        "threading.Thread(target=stopping).start()\n"
+        "print(bool(select.select([stop], [], [], 10)[0]), stop.woken())\n"
+    )
+    assert result.stdout == "True True\n"
+
+
+def test_other_signal_is_no_stop():
+    result = run(
+        "import select\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: None)\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "print(bool(select.select([stop], [], [], 10)[0]), stop.woken(), bool(select.select([stop], [], [], 0)[0]))\n"
+    )
+    assert result.stdout == "True False False\n"
 
 
 def test_stop_raises_where_it_ends_at_once():

@@ -13,6 +13,7 @@ from drum_supervisor.supervise.decisions import (
     ERROR_SERVER_DELAY,
     LONGEST_RESTART_DELAY,
     LONGEST_RETRY_INTERVAL,
+    STAND_IN_DELAY,
     restart_delay,
     retry_delay,
 )
@@ -25,6 +26,7 @@ from drum_supervisor.supervise.history import (
     DeadlinePassed,
     ErrorServerDue,
     ErrorServerExited,
+    ErrorServerReady,
     Event,
     Exit,
     Exited,
@@ -39,6 +41,8 @@ from drum_supervisor.supervise.history import (
     RestartCause,
     RestartRequested,
     RetryDue,
+    StandInDue,
+    StandInExited,
     StartErrorServer,
     StartStandIn,
     StartWorker,
@@ -59,6 +63,7 @@ STARTING, SERVING, FAILED, RETRYING, STOPPING = Phase
 
 BAD = FailureReport(Cause.INIT_FAILED, "bad weights", type="ValueError")
 WORSE = FailureReport(Cause.INIT_FAILED, "no weights", type="KeyError")
+PERMANENT = FailureReport(Cause.INIT_FAILED, "invalid syntax", type="SyntaxError", permanent=True)
 SEGFAULT = FailureReport(Cause.INIT_FAILED, "killed by SIGSEGV", signal=11)
 HANGS = FailureReport(Cause.INIT_FAILED, "did not answer GET /x within 5 s, 3 times in a row")
 TOO_LARGE = FailureReport(Cause.INIT_FAILED, "out of memory: killed by the kernel", signal=9, out_of_memory=True)
@@ -242,8 +247,48 @@ class TestStandIn:
         assert story(Begun) == [StartStandIn(), StartWorker(1), DEADLINE]
         assert story(Ready) == [StopStandIn(), NO_DEADLINE]
 
-    def test_makes_room_for_the_error_server(self):
-        assert starting(stand_in=True)(InitFailed, BAD)[-2:] == [StartErrorServer(), StopStandIn()]
+    @pytest.mark.parametrize("begin", [failed, retrying])
+    def test_answers_with_the_failure_until_the_error_server_does(self, begin):
+        story = begin(stand_in=True)
+        assert not story.state.explained
+        assert story(ErrorServerReady) == [StopStandIn()]
+        assert story.state.explained
+
+    def test_stays_when_the_model_server_has_failed(self):
+        assert StopStandIn() not in starting(stand_in=True)(InitFailed, BAD)
+
+    @pytest.mark.parametrize(("event", "report"), [(Exited, SEGFAULT), (ReadyTooSoon, BAD), (Unresponsive, HANGS)])
+    def test_comes_back_before_the_error_server_when_a_service_has_failed_that_was_up(self, event, report):
+        actions = serving(stand_in=True, max_restarts=0)(event, report)
+        assert actions[-2:] == [StartStandIn(), StartErrorServer()]
+
+    @pytest.mark.parametrize("begin", [failed, retrying])
+    @pytest.mark.parametrize("was_ready", [True, False])
+    def test_comes_back_when_the_error_server_is_gone(self, begin, was_ready):
+        story = begin(stand_in=True)
+        story(ErrorServerReady)
+        assert story(ErrorServerExited, was_ready)[0] == StartStandIn()
+        assert not story.state.explained
+        assert story(ErrorServerReady) == [StopStandIn()]
+
+    def test_makes_room_for_the_model_server_that_was_faster_than_the_error_server(self):
+        assert StopStandIn() in retrying(stand_in=True)(Ready)
+
+    @pytest.mark.parametrize("begin", [starting, failed, retrying])
+    def test_is_started_again_a_moment_after_it_crashed(self, begin):
+        story = begin(stand_in=True)
+        assert story(StandInExited) == [Plan(Alarm.STAND_IN, STAND_IN_DELAY)]
+        assert story(StandInDue) == [StartStandIn()]
+
+    @pytest.mark.parametrize("begin", [starting, failed, retrying])
+    def test_is_done_without_if_it_cannot_start(self, begin):
+        assert begin(stand_in=True)(StandInExited, was_ready=False) == []
+
+    @pytest.mark.parametrize("begin", [serving, stopping])
+    def test_is_not_started_again_when_nobody_needs_it(self, begin):
+        story = begin(stand_in=True)
+        assert story(StandInExited) == []
+        assert story(StandInDue) == []
 
     def test_comes_back_when_no_worker_is_ready_any_more(self):
         story = serving(stand_in=True)
@@ -258,8 +303,14 @@ class TestStandIn:
 
     def test_is_not_needed_behind_the_error_server(self):
         story = failed(stand_in=True, max_retries=1)
+        story(ErrorServerReady)
         assert StartStandIn() not in story(RetryDue)
+        assert story(StandInExited) == []
+        assert story(StandInDue) == []
+        assert StartStandIn() not in story(InitFailed, WORSE)
+        story(RestartRequested)
         assert StopStandIn() not in story(Ready)
+        assert not story.state.explained
 
 
 class TestWithoutErrorServer:
@@ -683,6 +734,27 @@ class TestRetries:
     def test_come_after_every_kind_of_failure(self, report):
         assert starting(max_retries=1)(Exited, report)[-1] == RETRY_10_S
 
+    @pytest.mark.parametrize("event", [InitFailed, Exited])
+    def test_do_not_come_after_a_failure_that_would_only_come_again(self, event):
+        story = starting(max_retries=3)
+        assert not any(isinstance(action, Plan) for action in story(event, PERMANENT))
+        assert (story.phase, attempts_left(story.state, story.limits)) == (FAILED, 0)
+
+    def test_end_with_such_a_failure(self):
+        story = retrying()
+        assert not any(isinstance(action, Plan) for action in story(InitFailed, PERMANENT))
+
+    def test_come_all_the_same_if_that_is_wanted(self):
+        story = starting(max_retries=3, retry_permanent=True)
+        assert story(InitFailed, PERMANENT)[-1] == RETRY_10_S
+        assert attempts_left(story.state, story.limits) == 3
+
+    def test_come_again_after_somebody_has_asked_for_one(self):
+        story = failed(PERMANENT, max_retries=3)
+        assert StartWorker(1) in story(RestartRequested)
+        assert attempts_left(story.state, story.limits) == 3
+        assert story(InitFailed, BAD)[-1] == RETRY_10_S
+
     def test_come_after_a_service_that_kept_dying(self):
         assert serving(max_retries=1, max_restarts=0)(Exited, SEGFAULT)[-1] == RETRY_10_S
 
@@ -904,7 +976,7 @@ def event_of(kind: type[Event], at: float, chance: random.Random, workers: int) 
     about: dict[str, object] = {}
     names = kind.__dataclass_fields__
     if "report" in names:
-        about["report"] = chance.choice([BAD, WORSE, SEGFAULT, LATE])
+        about["report"] = chance.choice([BAD, WORSE, PERMANENT, SEGFAULT, LATE])
     if "worker" in names:
         about["worker"] = chance.randint(1, 2 * workers)
     if kind is RestartRequested:
@@ -912,6 +984,8 @@ def event_of(kind: type[Event], at: float, chance: random.Random, workers: int) 
         about |= {"overlap": chance.random() < 0.5, "cause": chance.choice(list(RestartCause))}
     if kind is ErrorServerExited:
         about |= {"was_ready": chance.random() < 0.5, "plain": chance.random() < 0.5}
+    if kind is StandInExited:
+        about["was_ready"] = chance.random() < 0.5
     return kind(at, **about)
 
 
@@ -921,6 +995,7 @@ ALL_LIMITS = [
     Limits(error_server=False),
     Limits(workers=3, stand_in=True),
     Limits(workers=2, max_retries=2, ttl=100.0, restart_window=10.0, max_restarts=2),
+    Limits(max_retries=3, retry_permanent=True, stand_in=True, max_restarts=1),
     Limits(workers=4, max_retries=10**6, max_restarts=10**6, retry_interval=0.0, stand_in=True),
     Limits(workers=2, error_server=False, max_restarts=1, stand_in=True),
 ]
@@ -1020,7 +1095,7 @@ class TestExhaustive:
         assert isinstance(actions, list)
 
     def test_there_are_all_the_events_that_this_test_thinks_of(self):
-        assert len(EVENTS) == 17
+        assert len(EVENTS) == 20
 
     @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
     def test_a_stopping_supervisor_only_kills_or_ends(self, kind):
@@ -1053,9 +1128,11 @@ def check(state: State, actions: Iterable[Action], event: Event, before: State, 
     if StartErrorServer in kinds:
         assert state.phase in (FAILED, RETRYING)
         assert limits.error_server
+    assert not state.explained or state.phase in (FAILED, RETRYING, STOPPING)
     if StartStandIn in kinds:
-        assert state.phase is STARTING
+        assert state.phase in (STARTING, FAILED, RETRYING)
         assert limits.stand_in
+        assert not state.explained
     if Exit in kinds:
         assert isinstance(event, AllStopped)
         assert actions == [Exit(before.exit_code)]
@@ -1122,7 +1199,7 @@ class World:
     def possible(self) -> list[Event]:
         """Return what may happen next."""
         now, state = self.story.now, self.story.state
-        report = self.chance.choice([BAD, WORSE, SEGFAULT])
+        report = self.chance.choice([BAD, WORSE, PERMANENT, SEGFAULT])
         found: list[Event] = []
         for worker in sorted(self.running):
             found += [Exited(now, report, worker), InitFailed(now, report, worker)]
@@ -1133,6 +1210,9 @@ class World:
         if self.error_server:
             plain = self.error_server == "plain"
             found += [ErrorServerExited(now, True, plain), ErrorServerExited(now, False, plain)]
+            found += [] if state.explained else [ErrorServerReady(now)]
+        if self.stand_in:
+            found.append(StandInExited(now))
         found += [Gone(now, worker) for worker in sorted(self.leaving)] * 2
         one = self.chance.choice(sorted(self.story.limits.all_workers))
         overlap = self.chance.random() < 0.5
@@ -1154,6 +1234,8 @@ class World:
             return DeadlinePassed(now, LATE)
         if alarm is Alarm.WORKER:
             return WorkerDue(now, worker)
+        if alarm is Alarm.STAND_IN:
+            return StandInDue(now)
         return {Alarm.RETRY: RetryDue, Alarm.END: TtlOver, Alarm.ERROR_SERVER: ErrorServerDue}[alarm](now)
 
     def step(self, event: Event) -> None:
@@ -1164,6 +1246,8 @@ class World:
             self.leaving.discard(event.worker)
         if isinstance(event, ErrorServerExited):
             self.error_server = ""
+        if isinstance(event, StandInExited):
+            self.stand_in = False
         before = self.story.state
         self.story.state, actions = decide(before, event, self.story.limits)
         check(self.story.state, actions, event, before, self.story.limits)
@@ -1208,9 +1292,12 @@ class World:
         assert state.coming <= self.running | waiting
         assert self.planned(Alarm.DEADLINE) or not state.coming
         assert state.roll is None or state.coming or state.roll.old in self.leaving
-        assert self.planned(Alarm.RETRY) == (phase is FAILED and state.retries < limits.max_retries)
+        assert self.planned(Alarm.RETRY) == (phase is FAILED and attempts_left(state, limits) > 0)
         assert self.planned(Alarm.END) == (phase in (FAILED, RETRYING) and limits.ttl > 0)
-        assert self.stand_in == (phase is STARTING and limits.stand_in)
+        answered = phase is SERVING or state.explained
+        assert not self.stand_in or not answered
+        if limits.stand_in and not answered:
+            assert self.stand_in or self.planned(Alarm.STAND_IN)
         if phase in (FAILED, RETRYING):
             assert self.error_server or self.planned(Alarm.ERROR_SERVER)
         else:

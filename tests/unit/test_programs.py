@@ -187,7 +187,7 @@ class TestOurOwnServers:
 
     def test_error_server_is_told_where_the_report_is_and_what_may_be_shown(self):
         read, others = self.options(built_in(failed_ping="503", error_detail="none").error_server.argv, "error")
-        assert others == {"report": "/run/drum/failure.json"}
+        assert others == {"report": "/run/drum/failure.json", "situation": "/run/drum/situation.json"}
         assert (read.failed_ping, read.error_detail.value, read.address) == (503, "none", ADDRESS)
 
     def test_plain_error_server_is_the_same_with_the_front_of_the_standard_library(self):
@@ -195,9 +195,13 @@ class TestOurOwnServers:
         assert all_of_them.plain_error_server.argv == (*all_of_them.error_server.argv, "--plain", "true")
         assert all_of_them.plain_error_server.name == all_of_them.error_server.name == ERROR_SERVER
 
-    def test_stand_in_is_told_the_prefix(self):
-        read, _ = self.options(built_in(url_prefix="v1").stand_in.argv, "stand_in")
-        assert read.url_prefix == "/v1"
+    def test_stand_in_is_told_what_the_error_server_is_and_loads_no_site(self):
+        argv = built_in(url_prefix="v1", failed_ping="503", error_detail="full").stand_in.argv
+        at = argv.index("-c")
+        assert (argv[0], argv[at - 1]) == (sys.executable, "-S")
+        read, others = from_arguments(argv[at + 2 :])
+        assert (read.url_prefix, read.failed_ping, read.error_detail.value) == ("/v1", 503, "full")
+        assert others == {"report": "/run/drum/failure.json", "situation": "/run/drum/situation.json"}
 
     def test_are_no_workers(self):
         all_of_them = built_in()

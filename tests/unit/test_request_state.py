@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -114,3 +116,16 @@ def test_log_lines_have_the_request_id(lines):
         logger.error("on behalf of another", extra={"request_id": "xyz"})
     logger.error("after")
     assert lines == [f"{NO_REQUEST} before", "abc during", "xyz on behalf of another", f"{NO_REQUEST} after"]
+
+
+def test_workers_that_were_forked_give_ids_of_their_own():
+    program = (
+        "import os\n"
+        "from drum_supervisor.request_state import RequestState\n"
+        "child = os.fork()\n"
+        "print(RequestState.from_headers('GET', '', {}).request_id, flush=True)\n"
+        "if child: os.waitpid(child, 0)\n"
+    )
+    ids = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert len(set(ids)) == 2
+    assert all(len(each) == 32 for each in ids)

@@ -1,4 +1,4 @@
-"""What the error server and the stand-in answer, without any framework."""
+"""What the error server answers, without any framework."""
 
 import json
 import os
@@ -13,7 +13,6 @@ import pytest
 from drum_supervisor.contract.failure import Cause, ErrorDetail, FailureReport, write_failure
 from drum_supervisor.services.failure import FailureService, ReportFile, prefers_html
 from drum_supervisor.services.messages import Plan, Request, Response
-from drum_supervisor.services.starting import StartingService
 
 REPORT = FailureReport(
     Cause.INIT_FAILED,
@@ -225,30 +224,9 @@ def test_the_last_good_report_outlives_its_file(tmp_path, damage):
     assert read() == replace(REPORT, attempt=4)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("path", [*PINGS, "/readyz", "/startupz", "/predict/", "/livez/x", ""])
-def test_while_starting_everything_has_to_wait(method, path):
-    response = StartingService().answer(Request(method, path))
-    assert (response.status, content_of(response)) == (503, {"message": "ERROR: The model server is starting."})
-    assert response.headers == (
-        ("Connection", "close"),
-        ("Cache-Control", "no-store"),
-        ("X-Drum-Supervisor", "stand-in"),
-        ("Retry-After", "1"),
-    )
-
-
-@pytest.mark.parametrize("path", ["/v1/livez", "/v1/livez/"])
-def test_while_starting_liveness_is_200(path):
-    response = StartingService("/v1").answer(Request("GET", path))
-    assert (response.status, content_of(response)) == (200, {"message": "Starting"})
-    assert StartingService("/v1").answer(Request("GET", "/livez")).status == 503
-    assert StartingService().plan("POST", path) == Plan(keep=0, drain_seconds=30.0)
-
-
-def test_these_services_need_the_standard_library_only():
+def test_it_needs_the_standard_library_only():
     program = (
-        "import sys; before = set(sys.modules); import drum_supervisor.services.starting; "
+        "import sys; before = set(sys.modules); import drum_supervisor.services.failure; "
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names))"
     )
     root = Path(__file__).parents[2]

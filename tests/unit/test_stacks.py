@@ -29,6 +29,12 @@ goroutine 1 [running]:
 main.main()
 \t/srv/server.go:18 +0x245
 """
+UNREADABLE = """\
+  File "/srv/server.py", line 1
+    def (
+        ^
+SyntaxError: invalid syntax
+"""
 
 
 @pytest.mark.parametrize(
@@ -41,6 +47,8 @@ main.main()
         (JAVA, "IllegalStateException", "cannot load: gone"),
         (GO, "panic", "the weights are not there"),
         (GO.replace("\n\n", "\n[signal SIGSEGV: segmentation violation]\n\n"), "panic", "the weights are not there"),
+        (UNREADABLE, "SyntaxError", "invalid syntax"),
+        (UNREADABLE.replace("    def (\n        ^\nSyntax", "Tab"), "TabError", "invalid syntax"),
         (NODE + "INFO: again\n" + NODE.replace("weights", "cables"), "TypeError", "the cables are not there"),
         (NODE + GO.replace("weights", "cables"), "panic", "the cables are not there"),
     ],

@@ -1,0 +1,140 @@
+"""Connections that wait for a request: who is given up, and when."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from drum_supervisor.hosts.waiting import Waiting
+
+
+class Client:
+    """One end of a connection, and whether the other end is given up."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.connection, self._other = (stack.enter_context(each) for each in socket.socketpair())
+        self.connection.setblocking(False)
+
+    def send(self) -> None:
+        self._other.sendall(b"x")
+
+    @property
+    def is_given_up(self) -> bool:
+        try:
+            return self.connection.recv(1) == b""
+        except BlockingIOError:
+            return False
+
+
+@pytest.fixture
+def client() -> Iterator[Callable[[], Client]]:
+    with ExitStack() as stack:
+        yield lambda: Client(stack)
+
+
+class Clock:
+    """A clock that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def waiting(clock: Clock) -> Waiting:
+    return Waiting(head_seconds=30, idle_seconds=65, now=clock)
+
+
+def test_nobody_waits(waiting):
+    assert waiting.until_too_late() == 30  # somebody may begin to
+    assert waiting.until_room() is None
+    assert not waiting.make_room()
+
+
+def test_head_that_takes_too_long_is_given_up(waiting, clock, client):
+    slow = client()
+    waiting.head_begins(slow.connection)
+    clock.now += 29
+    waiting.head_begins(slow.connection)  # another piece of it
+    assert waiting.until_too_late() == 1
+    waiting.end_late()
+    assert not slow.is_given_up
+    clock.now += 1
+    waiting.end_late()
+    assert slow.is_given_up
+    assert waiting.until_room() is None
+
+
+def test_connection_whose_head_is_here_is_left_alone(waiting, clock, client):
+    quick = client()
+    waiting.head_begins(quick.connection)
+    waiting.head_is_here(quick.connection)
+    clock.now += 1000
+    waiting.end_late()
+    waiting.end_all()
+    assert not quick.is_given_up
+
+
+def test_idle_connection_is_given_up_after_a_longer_time(waiting, clock, client):
+    idle = client()
+    waiting.becomes_idle(idle.connection)
+    clock.now += 64
+    waiting.end_late()
+    assert not idle.is_given_up
+    assert waiting.until_too_late() == 1
+    clock.now += 1
+    waiting.end_late()
+    assert idle.is_given_up
+
+
+def test_one_whose_head_begins_to_arrive_while_nobody_looks_is_too_late_first(waiting, client):
+    waiting.becomes_idle(client().connection)
+    assert waiting.until_too_late() == 30
+
+
+def test_idle_connection_of_which_something_arrives_has_to_hurry(waiting, clock, client):
+    slow = client()
+    waiting.becomes_idle(slow.connection)
+    clock.now += 64
+    waiting.head_begins(slow.connection)
+    assert waiting.until_too_late() == 30
+
+
+def test_idle_ones_give_way_first_and_the_longest_of_them(waiting, clock, client):
+    slow, first, second = client(), client(), client()
+    waiting.head_begins(slow.connection)
+    waiting.becomes_idle(first.connection)
+    clock.now += 0.25
+    waiting.becomes_idle(second.connection)
+    assert waiting.until_room() == 0.75
+    assert not waiting.make_room()
+    clock.now += 1
+    given_up = []
+    while waiting.make_room():
+        given_up.append([each.is_given_up for each in (first, second, slow)])
+    assert given_up == [[True, False, False], [True, True, False], [True, True, True]]
+
+
+def test_request_that_has_come_meanwhile_can_still_be_read(waiting, client):
+    late = client()
+    waiting.becomes_idle(late.connection)
+    late.send()
+    waiting.end_all()
+    assert late.connection.recv(10) == b"x"
+    assert late.is_given_up
+
+
+def test_connection_that_has_ended_is_forgotten(waiting, client):
+    gone = client()
+    waiting.becomes_idle(gone.connection)
+    gone.connection.close()
+    waiting.end_all()
+    assert waiting.until_room() is None

@@ -1,0 +1,57 @@
+"""What clients are told of further attempts."""
+
+import pytest
+
+from drum_supervisor.contract.situation import Situation
+from drum_supervisor.services.retries import REFUSED, retry_after, retry_fact, retry_of
+
+NOW = 1000.0
+PLANNED = Situation(failed=True, attempt=1, attempts_left=2, next_at=NOW + 11.2)
+UNDER_WAY = Situation(failed=True, attempt=2, attempts_left=1, since=NOW - 3.21, stage="load_model")
+NONE = Situation(failed=True, attempt=3)
+FOR_GOOD = Situation(failed=True, refused=True)
+
+
+@pytest.mark.parametrize(
+    ("situation", "retry"),
+    [
+        (PLANNED, {"attempt": 1, "attempts_left": 2, "next_in_seconds": 12}),
+        (UNDER_WAY, {"attempt": 2, "attempts_left": 1, "stage": "load_model", "seconds": 3.2}),
+        (FOR_GOOD, {"attempt": 1, "attempts_left": 0, "message": REFUSED}),
+    ],
+)
+def test_body(situation, retry):
+    assert retry_of(situation, NOW) == {"retry": retry}
+
+
+def test_body_says_nothing_where_nothing_is_retried():
+    assert retry_of(NONE, NOW) == {}
+
+
+@pytest.mark.parametrize(
+    ("situation", "headers"),
+    [(PLANNED, (("Retry-After", "12"),)), (UNDER_WAY, (("Retry-After", "1"),)), (NONE, ()), (FOR_GOOD, ())],
+)
+def test_retry_after(situation, headers):
+    assert retry_after(situation, NOW) == headers
+
+
+@pytest.mark.parametrize(
+    ("situation", "fact"),
+    [
+        (PLANNED, "attempt 2 in 12 s; 1 left after that"),
+        (UNDER_WAY, "attempt 2 is under way for 3 s, now in load_model; 1 left after that"),
+        (Situation(since=NOW, attempt=2), "attempt 2 is under way for 0 s; 0 left after that"),
+        (NONE, ""),
+        (FOR_GOOD, REFUSED),
+    ],
+)
+def test_fact_for_people(situation, fact):
+    assert retry_fact(situation, NOW) == fact
+
+
+def test_a_retry_that_is_due_is_not_told_in_the_past():
+    due = Situation(failed=True, attempts_left=1, next_at=NOW - 5)
+    assert retry_of(due, NOW)["retry"]["next_in_seconds"] == 0
+    assert retry_after(due, NOW) == (("Retry-After", "1"),)
+    assert retry_of(Situation(since=NOW + 5), NOW)["retry"]["seconds"] == 0
