@@ -24,8 +24,9 @@ each_page = pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.nam
 
 def known_options() -> set[str]:
     found = {"--help", "--version"}
-    for command in cli.commands.values():
-        for parameter in command.params:
+    context = click.Context(cli)
+    for command in cli.list_commands(context):
+        for parameter in cli.get_command(context, command).params:
             if isinstance(parameter, click.Option):
                 found |= {*parameter.opts, *parameter.secondary_opts}
     return found

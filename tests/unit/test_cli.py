@@ -19,9 +19,15 @@ from drum_supervisor.settings import DECLARATIONS
 from drum_supervisor.supervise import run_dir
 from drum_supervisor.supervise.run_dir import RunDir
 
-COMMANDS = sorted(cli.commands)
+COMMANDS = cli.list_commands(click.Context(cli))
 LOOKING = ["status", "failure", "restart", "stop", "stats"]
 STARTING = ["start", "serve", "config"]
+
+
+def of_name(command: str) -> click.Command:
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    return found
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class TestHelp:
         result = run(command, option)
         assert (result.code, result.err) == (0, "")
         assert result.out.startswith(f"Usage: drum-supervise {command} ")
-        for parameter in cli.commands[command].params:
+        for parameter in of_name(command).params:
             if isinstance(parameter, click.Option):
                 assert max(parameter.opts, key=len) in result.out
 
@@ -84,7 +90,7 @@ class TestHelp:
     @pytest.mark.parametrize("declared", DECLARATIONS.values(), ids=lambda declared: declared.name)
     def test_offers_every_setting(self, declared):
         for command in STARTING:
-            options = {option for each in cli.commands[command].params for option in (*each.opts, *each.secondary_opts)}
+            options = {option for each in of_name(command).params for option in (*each.opts, *each.secondary_opts)}
             assert {declared.option, declared.off or declared.option} <= options
 
     def test_is_shown_when_nothing_is_asked(self, run):
