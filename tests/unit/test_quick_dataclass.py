@@ -1,6 +1,8 @@
 """The quick dataclass is held against the standard one: the same source, made by each."""
 
 import dataclasses
+import subprocess
+import sys
 from dataclasses import FrozenInstanceError, asdict, field, fields, replace
 
 import pytest
@@ -136,3 +138,22 @@ class TestBoth:
         match ready(1.0, 2):
             case ready(at, worker):
                 assert (at, worker) == (1.0, 2)
+
+
+def test_the_supervisor_uses_nothing_that_it_does_not_have():
+    program = """
+import dataclasses, sys
+import drum_supervisor.cli, drum_supervisor.supervise.start
+ours = [module for name, module in sys.modules.items() if name.startswith("drum_supervisor.")]
+classes = {each for module in ours for each in vars(module).values() if dataclasses.is_dataclass(each)}
+quick = [each for each in classes if not each.__dataclass_params__.init]
+own = [each for each in quick if hasattr(each, "__post_init__") or hasattr(each, "__slots__")]
+every = [(each, field) for each in quick for field in each.__dataclass_fields__.values()]
+special = [(each, field.name) for each, field in every if not field.init or field.kw_only or field.hash is not None]
+pseudo = [each for each, field in every if field._field_type is not dataclasses._FIELD]
+print(len(quick), own, special, pseudo)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    count, _, what = done.stdout.strip().partition(" ")
+    assert int(count) > 50
+    assert what == "[] [] []", "__post_init__, __slots__, init=False, kw_only, hash=, ClassVar and InitVar are not made"
