@@ -139,8 +139,9 @@ def inherited() -> socket.socket | None:
 def _resolve(address: Address) -> tuple[socket.AddressFamily, tuple[object, ...] | str]:
     if address.path:
         return socket.AF_UNIX, address.path
+    host = address.host.encode() if address.host.isascii() else address.host  # text makes Python import its IDNA codec
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except UnicodeError as error:  # a label that is empty or too long, found before anybody is asked
         raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
     family, _, _, _, target = found[0]
