@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.stories.conftest import Start
-from tests.support import Supervised, until
+from tests.support import TIMEOUT, Supervised, until
 
 UP = 'os.write(4, b\'{"kind": "ready"}\\n\')\n'
 PAUSE = "while True: signal.pause()\n"
@@ -126,6 +126,38 @@ def test_sighup_restarts_the_workers(start: Start) -> None:
     status = supervised.until_status(lambda s: s["restarts"]["request"] == 1 and s["phase"] == "serving")
     assert status["programs"][0]["pid"] != before
     assert supervised.stop() == 0
+
+
+ATEXIT = """
+import atexit, sys
+from drum_supervisor.cli import main
+atexit.register(print, "said at the end")
+print("still in Python's buffer")
+sys.exit(main())
+"""
+
+
+def ended(folder: Path, stdout: int) -> "subprocess.CompletedProcess[str]":
+    """Run a supervisor whose program fails, in a process in which others print, too; return how it ended."""
+    given = ["--address", "127.0.0.1:0", "--run-dir", str(folder / "run"), "--no-error-server", "--listener", "inherit"]
+    argv = [sys.executable, "-c", ATEXIT, "start", *given, "--", "sh", "-c", "echo from the program; exit 1"]
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    streams = {"stdout": stdout, "stderr": subprocess.PIPE}
+    return subprocess.run(argv, **streams, text=True, timeout=TIMEOUT, env=environ, check=False)
+
+
+def test_what_others_have_printed_or_registered_is_not_lost_at_the_exit(tmp_path: Path) -> None:
+    done = ended(tmp_path, subprocess.PIPE)
+    assert done.stdout == "from the program\nstill in Python's buffer\nsaid at the end\n"
+    assert (done.returncode, done.stderr.splitlines()[-1][:24]) == (3, "drum-supervise: exit 3: ")
+
+
+def test_exit_code_is_the_same_when_nobody_reads_what_is_still_in_the_buffer(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = ended(tmp_path, write)
+    os.close(write)
+    assert (done.returncode, done.stderr.splitlines()[-1][:24]) == (3, "drum-supervise: exit 3: ")
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
