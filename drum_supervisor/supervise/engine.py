@@ -14,7 +14,6 @@ from supervisor.options import make_namespec
 from supervisor.process import Subprocess
 from supervisor.states import RUNNING_STATES, SupervisorStates, getProcessStateDescription
 
-from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.engine_loop import EngineLoop, EngineOptions
 from drum_supervisor.supervise.engine_process import ManagedProcess, Surroundings
 from drum_supervisor.supervise.log import Log
@@ -131,7 +130,7 @@ class Engine:
 
     def orphans(self) -> dict[int, str]:
         """Return the processes that were left to us, with the name of the program that left them or ""."""
-        return tree.orphans(self._options.pidhistory)
+        return self._options.orphans.look(self._options.pidhistory)
 
     def others(self) -> list[Other]:
         """Return the programs of the user's configuration."""

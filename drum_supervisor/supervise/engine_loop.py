@@ -16,8 +16,11 @@ from supervisor.supervisord import Supervisor
 
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.supervise.engine_process import ManagedConfig, Surroundings, close_fd
+from drum_supervisor.supervise.orphans import Orphans
 from drum_supervisor.supervise.running import Dispatcher
 from drum_supervisor.supervise.wakeup import Wakeup
+
+REAPED_AT_ONCE = 1000
 
 
 class EngineLoop(Supervisor):  # type: ignore[misc]
@@ -43,14 +46,20 @@ class EngineLoop(Supervisor):  # type: ignore[misc]
         return {**super().get_process_map(), **self.watched}
 
     def reap(self, once: bool = False, recursionguard: int = 0) -> None:
-        """Reap all that is dead: supervisord stops at 100, by recursion, and logs each stranger."""
-        while True:
+        """Reap all that is dead: supervisord stops at 100, by recursion, and logs each stranger.
+
+        When thousands die at once, the rest has to wait for the next turn, which comes at once.
+        """
+        for _ in range(REAPED_AT_ONCE):
             pid, status = self.options.waitpid()
             if not pid:
                 return
             process = self.options.pidhistory.pop(pid, None)
             if process is not None:
                 process.finish(pid, status)
+            else:
+                self.options.orphans.forget(pid)
+        self.wakeup.wake()
 
     def handle_signal(self) -> None:
         """Pass on all signals; supervisord would look at one in a turn, and sleep before it sees the next."""
@@ -97,6 +106,7 @@ class EngineOptions(ServerOptions):  # type: ignore[misc]
 
     def __init__(self, around: Surroundings) -> None:
         self.around = around
+        self.orphans = Orphans()
         super().__init__()
         self.poller = _Poller(self)
 

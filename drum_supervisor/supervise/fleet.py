@@ -144,10 +144,9 @@ class Fleet:
                 self._launch(waited.program, waited.attempt)
 
     def all_gone(self) -> bool:
-        """Return whether no program, ours or the user's, and nothing that they started is left."""
+        """Return whether no program, ours or the user's, and nothing that they started is left, after a turn."""
         ours = any(self._engine.run_of(program.name) for program in self._programs.all)
-        left = self._engine.orphans().keys() - self._sweeper.untouchable
-        return not ours and not self._engine.others_left() and not left
+        return not ours and not self._engine.others_left() and not self._sweeper.is_sweeping(EVERYTHING)
 
     def evidence(self, seen: Seen, now: float, wall: float) -> Evidence:
         """Return what was seen of a run so far; `now` is monotonic, `wall` since the epoch."""
