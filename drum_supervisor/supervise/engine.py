@@ -32,16 +32,23 @@ class Engine:
         owner: who decides.
         log: takes supervisord's lines.
         outlets: where the programs' output goes.
+        guard_pid: the child of ours that is neither a program nor an orphan.
     """
 
     def __init__(
-        self, configuration: str, known: Mapping[str, Program], owner: Owner, log: Log, outlets: Outlets
+        self,
+        configuration: str,
+        known: Mapping[str, Program],
+        owner: Owner,
+        log: Log,
+        outlets: Outlets,
+        guard_pid: int = 0,
     ) -> None:
         self.pid = os.getpid()
         self.wakeup = Wakeup()
         self._shown = {name: name for name in known}
         self._watched: dict[int, Dispatcher] = {d.fd: d for d in (self.wakeup, outlets.out, outlets.err)}
-        self._options = EngineOptions(Surroundings(owner, log, outlets, known, self.pid))
+        self._options = EngineOptions(Surroundings(owner, log, outlets, known, self.pid, guard_pid))
         self._options.configfile = StringIO(configuration)
         self._options.realize(args=["--nodaemon"], progname="drum-supervise")
         self._options.first = True

@@ -15,7 +15,8 @@ from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.supervise.engine_process import ManagedConfig, Surroundings, close_fd
+from drum_supervisor.supervise.descriptors import close_fd
+from drum_supervisor.supervise.engine_process import ManagedConfig, Surroundings
 from drum_supervisor.supervise.orphans import Orphans
 from drum_supervisor.supervise.running import Dispatcher
 from drum_supervisor.supervise.wakeup import Wakeup
@@ -106,7 +107,7 @@ class EngineOptions(ServerOptions):  # type: ignore[misc]
 
     def __init__(self, around: Surroundings) -> None:
         self.around = around
-        self.orphans = Orphans()
+        self.orphans = Orphans(around.guard_pid)
         super().__init__()
         self.poller = _Poller(self)
 

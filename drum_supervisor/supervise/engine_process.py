@@ -1,8 +1,6 @@
 """One of our programs as a process of supervisord: its pipes, its descriptors, its start and its end."""
 
-import fcntl
 import os
-import resource
 import shutil
 import signal
 import time
@@ -17,6 +15,7 @@ from supervisor.states import RUNNING_STATES
 
 from drum_supervisor.contract.report import MAX_LINE, PROGRAM_VARIABLE, REPORT_FD, REPORT_FD_VARIABLE
 from drum_supervisor.supervise import tree
+from drum_supervisor.supervise.descriptors import close_above, close_fd, park
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.log_file import LogFile
 from drum_supervisor.supervise.outlets import Outlets
@@ -26,7 +25,6 @@ from drum_supervisor.supervise.running import Dispatcher, Owner, Run
 from drum_supervisor.supervise.transcript import ERR, OUT, Source
 from drum_supervisor.supervise.wakeup import SIGNALS
 
-HIGH_FD = 64  # parked above all that a child is given
 _RESTORED = (*SIGNALS, signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores the last two; what we exec must not
 
 
@@ -38,6 +36,7 @@ class Surroundings:
         known: our programs, by name.
         outlets: where their output goes.
         pid: of the supervisor.
+        guard_pid: of its guard; 0 without one.
         log_files: what supervisord finds as their logs.
         peak_memory_bytes: of the process that was reaped last.
     """
@@ -47,6 +46,7 @@ class Surroundings:
     outlets: Outlets
     known: Mapping[str, Program]
     pid: int
+    guard_pid: int = 0
     log_files: dict[Source, LogFile] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
 
@@ -205,10 +205,10 @@ class ManagedProcess(Subprocess):  # type: ignore[misc]
         close-on-exec set.
         """
         wanted = [self.pipes[f"child_{name}"] for name in ("stdin", "stdout", "stderr")]
-        parked = [_park(fd) for fd in (*wanted, self.listener_fd, self.pipes["child_report"])]
+        parked = [park(fd) for fd in (*wanted, self.listener_fd, self.pipes["child_report"])]
         for number, fd in enumerate(parked):
             os.dup2(fd, number) if fd is not None else close_fd(number)
-        _close_above(REPORT_FD)
+        close_above(REPORT_FD)
         self._set_environment()
         tree.die_with_parent(self.config.options.around.pid)
         _restore_signals()
@@ -239,24 +239,3 @@ def _restore_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-
-
-def _park(fd: int | None) -> int | None:
-    return None if fd is None else fcntl.fcntl(fd, fcntl.F_DUPFD, HIGH_FD)
-
-
-def close_fd(fd: int | None) -> None:
-    if fd is not None:
-        with suppress(OSError):
-            os.close(fd)
-
-
-def _close_above(last: int) -> None:
-    """Close every descriptor above `last`: those that are open, not the million that might be."""
-    try:
-        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
-    except OSError:
-        numbers = list(range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
-    for number in numbers:
-        if number > last:
-            close_fd(number)

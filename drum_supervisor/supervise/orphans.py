@@ -7,9 +7,14 @@ from drum_supervisor.supervise import tree
 
 
 class Orphans:
-    """Our orphans, with the program that each comes from."""
+    """Our orphans, with the program that each comes from.
 
-    def __init__(self) -> None:
+    Args:
+        guard: a child that is no orphan either.
+    """
+
+    def __init__(self, guard: int = 0) -> None:
+        self._guard = guard
         self._programs: dict[int, str] = {}
 
     def look(self, started: Container[int]) -> dict[int, str]:
@@ -20,7 +25,7 @@ class Orphans:
         Args:
             started: the processes that are no orphans.
         """
-        here = [pid for pid in tree.children(os.getpid()) if pid not in started]
+        here = [pid for pid in tree.children(os.getpid()) if pid not in started and pid != self._guard]
         found = {pid: self._programs[pid] for pid in here if pid in self._programs}
         found.update((pid, tree.program_of(pid)) for pid in here if pid not in found and not tree.is_zombie(pid))
         self._programs = {pid: program for pid, program in found.items() if program != tree.UNKNOWN}

@@ -19,6 +19,7 @@ from drum_supervisor.supervise import lines, readiness, run_dir, tree, worker_co
 from drum_supervisor.supervise.drum import command_of
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet
+from drum_supervisor.supervise.guard import Charges, Guard
 from drum_supervisor.supervise.history import Phase, RestartCause
 from drum_supervisor.supervise.lines import Form
 from drum_supervisor.supervise.liveness import Check, Liveness
@@ -110,14 +111,26 @@ def _supervise(
         log.warning("this kernel does not hand orphans to us: what daemons a model server starts may survive it")
     if not tree.is_own_proc():
         log.warning("/proc is missing or of another PID namespace: what daemons a model server starts are not seen")
-    running = _assemble(settings, found, configuration, directory, address, listener, log, outlets)
+    guard = _guard(settings, listener)
+    guard_pid = guard.pid if guard else 0
+    running = _assemble(settings, found, configuration, directory, address, listener, log, outlets, guard_pid)
     if (manager := service_manager(environ, running.loop.timers)) is not None:
         stack.callback(manager.close)
         running.loop.on_change = lambda: manager.tell(standing(running.loop))
     log.information(f"listening on {address.url()}, run directory {directory.path}", address=str(address))
     running.engine.run()
+    if guard:
+        guard.dismiss()
     state = running.loop.state
     return int(state.exit_code), last_words(state)
+
+
+def _guard(settings: Settings, listener: socket.socket | None) -> Guard | None:
+    """With the first process of a PID namespace the kernel ends everything by itself."""
+    if os.getpid() == 1:
+        return None
+    inode = os.fstat(listener.fileno()).st_ino if listener else 0
+    return Guard(Charges(os.urandom(16).hex(), inode), settings.stop_timeout)
 
 
 def _bind(settings: Settings, shared: bool, stack: ExitStack) -> tuple[socket.socket | None, Address]:
@@ -217,6 +230,7 @@ def _assemble(
     listener: socket.socket | None,
     log: Log,
     outlets: Outlets,
+    guard_pid: int,
 ) -> _Running:
     timers = Timers(time.monotonic)
 
@@ -231,7 +245,7 @@ def _assemble(
         return Liveness(engine, timers, address, asked, log, on_unresponsive) if asked else None
 
     loop = Loop(found, limits(settings, found), directory, log, timers, watch, check)
-    engine = Engine(configuration, {program.name: program for program in found.all}, loop, log, outlets)
+    engine = Engine(configuration, {program.name: program for program in found.all}, loop, log, outlets, guard_pid)
     fleet = Fleet(engine, found, address, listener, timers, settings.stop_timeout, settings.backlog, loop.started)
     loop.attach(engine, fleet, lambda: _sampler(loop, engine))
     running = _Running(engine, loop, address, directory, outlets.transcript, log)

@@ -53,12 +53,13 @@ def test_ten_thousand_orphans_at_once(start: Start, fifo: Callable[[str], Path],
     command = ("--listener", "inherit", "--ready", "report", "--", sys.executable, "-ISc", BURST, gate)
     supervised = start(*command, wrapper=wrapper)
     before = supervised.until_phase("serving")
+    process = supervisor(supervised)
+    children = process.children()
     gate.write_text("")
     answered = 0
     while "all handed over" not in supervised.out.read_text():
         answered += supervised.status()["phase"] == "serving"
-    process = supervisor(supervised)
-    supervised.until(lambda: len(process.children(recursive=True)) == 1)
+    supervised.until(lambda: process.children() == children)
     after = supervised.status()
     assert answered
     assert [after["programs"][0]["pid"], after["restarts"]] == [before["programs"][0]["pid"], before["restarts"]]
