@@ -7,7 +7,8 @@ import json
 import os
 import signal
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +64,22 @@ def serve_command(command: tuple[str, ...], **given: Any) -> int:
 
 
 def _start(given: Mapping[str, Any], command: Sequence[str]) -> int:
-    _obey_stops_at_once()
-    from drum_supervisor.supervise.start import start
+    with _stops_obeyed_at_once():
+        from drum_supervisor.supervise.start import start
 
-    return start(resolve(chosen(given, command)), command, os.environ)
+        return start(resolve(chosen(given, command)), command, os.environ)
 
 
-def _obey_stops_at_once() -> None:
-    """Let TERM end the first process of a container while it imports: without a handler the kernel would drop it."""
-    if os.getpid() == 1:
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.STOPPED))
+@contextmanager
+def _stops_obeyed_at_once() -> Iterator[None]:
+    """Let a stop end us while we import, for there is nothing yet; the first process of a container has no default."""
+    stops = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+    before = {number: signal.signal(number, lambda *_: os._exit(ExitCode.STOPPED)) for number in stops}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @cli.command("config", context_settings={"allow_interspersed_args": False})

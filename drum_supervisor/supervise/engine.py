@@ -6,7 +6,7 @@ supervisor (and `control`, for its client transport).
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import StringIO
 
 from supervisor.medusa.asyncore_25 import ExitNow
@@ -61,8 +61,13 @@ class Engine:
 
     # --- the loop
 
-    def run(self) -> None:
-        """Run until `end` was called."""
+    def run(self, early: Iterable[int] = ()) -> None:
+        """Run until `end` was called.
+
+        Args:
+            early: signals that came before.
+        """
+        self._supervisord.early = early
         previous = {number: signal.getsignal(number) for number in SIGNALS}
         try:
             self._supervisord.main()

@@ -7,6 +7,7 @@ the trap it avoids, and has a test that fails when the trap is gone. Measured on
 import os
 import select
 import signal
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from supervisor.options import ProcessConfig, ServerOptions
@@ -28,6 +29,7 @@ class EngineLoop(Supervisor):  # type: ignore[misc]
     """The main loop. supervisord's turn is: poll, read and write, state transitions, reap, signals, tick."""
 
     ending = False
+    early: Iterable[int] = ()
 
     def __init__(self, options: "EngineOptions", wakeup: Wakeup, watched: dict[int, Dispatcher]) -> None:
         super().__init__(options)
@@ -38,6 +40,8 @@ class EngineLoop(Supervisor):  # type: ignore[misc]
 
     def runforever(self) -> None:
         self.wakeup.on_signals()
+        for number in self.early:
+            self.options.signal_receiver.receive(number, None)
         self.wakeup.wake()  # the first poll would sleep a second before anything is spawned
         self.owner.on_begin()
         super().runforever()

@@ -35,6 +35,7 @@ from drum_supervisor.supervise.state import Limits, State
 from drum_supervisor.supervise.status import standing, status
 from drum_supervisor.supervise.timers import Timers
 from drum_supervisor.supervise.transcript import Piece, Transcript
+from drum_supervisor.supervise.wakeup import EarlySignals
 
 if TYPE_CHECKING:
     from drum_supervisor.supervise.sampler import Sampler
@@ -59,6 +60,7 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
     """
     _fill_standard_descriptors()
     with ExitStack() as stack:
+        early = stack.enter_context(EarlySignals())
         out, err = Sink(1), Sink(2)
         for sink in (out, err):
             stack.callback(sink.close)
@@ -67,7 +69,7 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
         try:
             outlets = Outlets(out, err, form=_form(settings))
             log = Log(outlets.write, settings.log_level, settings.log_format)
-            code, last_words = _supervise(settings, argv, environ, log, outlets, stack)
+            code, last_words = _supervise(settings, argv, environ, log, outlets, early, stack)
         except DrumSupervisorError as error:
             termination_log.write(str(error))
             raise
@@ -89,6 +91,7 @@ def _supervise(
     environ: Mapping[str, str],
     log: Log,
     outlets: Outlets,
+    early: EarlySignals,
     stack: ExitStack,
 ) -> tuple[int, str]:
     if not argv and settings.server_type == "gunicorn":
@@ -118,7 +121,7 @@ def _supervise(
         stack.callback(manager.close)
         running.loop.on_change = lambda: manager.tell(standing(running.loop))
     log.information(f"listening on {address.url()}, run directory {directory.path}", address=str(address))
-    running.engine.run()
+    running.engine.run(early.numbers)
     if guard:
         guard.dismiss()
     state = running.loop.state

@@ -32,6 +32,12 @@ HOLDS_THE_PORT = (
     "subprocess.Popen(['sleep', '1000'], start_new_session=True, env=only, pass_fds=[3])\n"
 )
 
+HIDING = pytest.mark.parametrize(
+    "left",
+    [SETSID, DOUBLE_FORK, SCRUBBED, IGNORING_CHILD],
+    ids=["setsid", "double fork", "scrubbed", "ignores TERM"],
+)
+
 
 def program(*parts: str) -> tuple[str, ...]:
     return (
@@ -52,10 +58,10 @@ def serving(start: Start, *parts: str, arguments: tuple[str, ...] = ()) -> Super
     return supervised
 
 
-@pytest.mark.parametrize("left", [SETSID, DOUBLE_FORK, SCRUBBED], ids=["setsid", "double fork", "scrubbed"])
+@HIDING
 def test_descendants_that_hide_are_found_when_it_stops(start: Start, left: str) -> None:
-    supervised = serving(start, left)
-    assert len(supervised.left()) > 2
+    supervised = serving(start, left, arguments=("--stop-timeout", "0.5"))
+    assert len(supervised.left()) > len(family(supervised))
     assert supervised.stop() == 0
     assert supervised.left() == []
 
@@ -75,13 +81,36 @@ def test_a_second_signal_kills_at_once(start: Start) -> None:
     assert supervised.left() == []
 
 
-def test_what_a_dead_model_server_leaves_is_gone_before_the_next_one_starts(start: Start, tmp_path: Path) -> None:
-    supervised = serving(start, SETSID)
-    (daemon,) = (process for process in supervised.left() if process.name() == "sleep")
-    os.kill(supervised.pid(), signal.SIGKILL)
+@HIDING
+def test_what_a_dead_model_server_leaves_is_gone_before_the_next_one_starts(start: Start, left: str) -> None:
+    supervised = serving(start, left, arguments=("--stop-timeout", "0.5"))
+    worker = supervised.pid()
+    daemons = [process for process in supervised.left() if process.pid not in family(supervised)]
+    assert daemons
+    os.kill(worker, signal.SIGKILL)
     supervised.until_status(lambda s: s["phase"] == "serving" and s["restarts"]["crash"] == 1)
-    assert not daemon.is_running()
+    assert not any(daemon.is_running() for daemon in daemons)
     assert supervised.stop() == 0
+
+
+@pytest.mark.parametrize("listener", ["inherit", "bind"])
+@HIDING
+def test_what_a_failed_model_server_leaves_is_gone_too(
+    start: Start, reserved_port: int, left: str, listener: str
+) -> None:
+    command = ("--listener", listener, "--ready", "report", "--", sys.executable, "-c", HEAD + left + "sys.exit(1)")
+    supervised = start("--address", f"127.0.0.1:{reserved_port}", "--stop-timeout", "0.5", *command)
+    supervised.until_status(lambda status: status["programs"][-1]["state"] == "ready")
+    supervised.until(lambda: {process.pid for process in supervised.left()} == family(supervised))
+    assert supervised.get("/x").status == 513
+    assert supervised.stop() == 0
+
+
+def family(supervised: Supervised) -> set[int]:
+    """Return the supervisor, its guard and the programs that run now."""
+    programs = {program["pid"] for program in supervised.status()["programs"]}
+    guards = {process.pid for process in supervised.left() if "drum-guard" in process.cmdline()}
+    return ({supervised.process.pid} | programs | guards) - {None}
 
 
 @pytest.mark.parametrize(
