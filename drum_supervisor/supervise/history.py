@@ -132,6 +132,20 @@ class Gone(Event):
 
 
 @dataclass(frozen=True)
+class HoldRequested(Event):
+    """An operator wants a worker to be stopped, and not started again until they say so."""
+
+    worker: int = 1
+
+
+@dataclass(frozen=True)
+class StartRequested(Event):
+    """An operator wants a worker to be started that is held, or was given up."""
+
+    worker: int = 1
+
+
+@dataclass(frozen=True)
 class ErrorServerExited(Event):
     """The error server is gone, and nobody had asked it to go.
 

@@ -24,7 +24,7 @@ from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs,
 from drum_supervisor.supervise.readiness import Watcher
 from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.running import Run
-from drum_supervisor.supervise.state import Limits, State, workers_of
+from drum_supervisor.supervise.state import Limits, State, sides_of
 from drum_supervisor.supervise.timers import Timers
 
 if TYPE_CHECKING:
@@ -344,7 +344,7 @@ class Loop:
 
     def _name_workers(self) -> None:
         """Let people find the worker that serves under the same name, whichever side it is."""
-        serving = workers_of(self.state, self.limits)
+        serving = sides_of(self.state, self.limits)
         self.engine.rename({each.name: shown_name(each, each.worker in serving) for each in self.programs.sides})
 
     def _carry_out(self, action: history.Action) -> None:

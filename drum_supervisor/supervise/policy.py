@@ -17,12 +17,14 @@ from drum_supervisor.supervise.history import (
     Event,
     Exited,
     Gone,
+    HoldRequested,
     InitFailed,
     Phase,
     Ready,
     ReadyTooSoon,
     RestartRequested,
     RetryDue,
+    StartRequested,
     StopRequested,
     TtlOver,
     Unresponsive,
@@ -35,7 +37,7 @@ from drum_supervisor.supervise.state import Limits, State
 def decide(state: State, event: Event, limits: Limits) -> Decision:
     """Return the next state and the actions, in the order in which they are to be carried out.
 
-    What a worker does that was given up, or has a successor, is no news.
+    What a worker does that was given up, is held, or has a successor, is no news.
     """
     if isinstance(event, _ENDS) and event.worker not in state.ready | state.coming:
         return state, []
@@ -60,6 +62,8 @@ _EVERYWHERE: _Row = {
     WorkerKilled: decisions.nothing,
     RestartRequested: decisions.nothing,
     Gone: decisions.nothing,
+    HoldRequested: decisions.nothing,
+    StartRequested: decisions.nothing,
     ErrorServerExited: decisions.nothing,
     ErrorServerDue: decisions.nothing,
     TtlOver: decisions.nothing,
@@ -85,6 +89,8 @@ _TABLE: Mapping[Phase, _Row] = {
         WorkerDue: decisions.restart_worker,
         RestartRequested: decisions.replace_workers,
         Gone: decisions.worker_gone,
+        HoldRequested: decisions.hold,
+        StartRequested: decisions.start_requested,
     },
     Phase.SERVING: _EVERYWHERE
     | {
@@ -98,10 +104,16 @@ _TABLE: Mapping[Phase, _Row] = {
         WorkerDue: decisions.restart_worker,
         RestartRequested: decisions.replace_serving,
         Gone: decisions.worker_gone,
+        HoldRequested: decisions.hold,
+        StartRequested: decisions.start_requested,
     },
     Phase.FAILED: _EVERYWHERE
     | _ERROR_SERVER
-    | {RetryDue: decisions.retry_due, RestartRequested: decisions.retry_requested},
+    | {
+        RetryDue: decisions.retry_due,
+        RestartRequested: decisions.retry_requested,
+        StartRequested: decisions.retry_requested,
+    },
     Phase.RETRYING: _EVERYWHERE
     | _ERROR_SERVER
     | {
@@ -111,6 +123,8 @@ _TABLE: Mapping[Phase, _Row] = {
         Exited: decisions.init_lost,
         DeadlinePassed: decisions.too_late,
         RestartRequested: decisions.replace_workers,
+        HoldRequested: decisions.hold,
+        StartRequested: decisions.start_requested,
     },
     Phase.STOPPING: _EVERYWHERE | {StopRequested: decisions.kill, AllStopped: decisions.end},
 }

@@ -62,6 +62,7 @@ class State:
         moved: the places where the other side serves, after a replacement with overlap.
         roll: the replacement that is under way.
         restart_failure: why the last replacement ended early; None if it did not.
+        held: the places whose worker an operator has stopped, and that nobody else fills.
         attempt: how often initialization was tried since the service was last ready, the present one included.
         retries: how many of these were retries that count against the limit.
         crashes: when ready workers died, or workers of their own were killed, within the window.
@@ -74,6 +75,7 @@ class State:
     phase: Phase = Phase.STARTING
     ready: frozenset[int] = frozenset()
     coming: frozenset[int] = frozenset()
+    held: frozenset[int] = frozenset()
     attempt: int = 1
     retries: int = 0
     crashes: tuple[float, ...] = ()
@@ -91,6 +93,11 @@ class State:
 
 def workers_of(state: State, limits: Limits) -> frozenset[int]:
     """Return the workers that serve, or should."""
+    return frozenset(side_of(place, state, limits) for place in limits.all_workers - state.held)
+
+
+def sides_of(state: State, limits: Limits) -> frozenset[int]:
+    """Return the workers that serve, or should, or would if they were not held."""
     return frozenset(side_of(place, state, limits) for place in limits.all_workers)
 
 

@@ -16,7 +16,7 @@ from drum_supervisor.supervise.programs import ERROR_SERVER, shown_name
 from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.service_manager import Standing
-from drum_supervisor.supervise.state import attempts_left, workers_of
+from drum_supervisor.supervise.state import attempts_left, sides_of
 
 
 def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def each_program(loop: Loop, engine: Engine) -> Iterator[tuple[str, dict[str, An
 
     One that never ran, and is no worker, is left out, and so is the other side of a worker while it does not run.
     """
-    serving = workers_of(loop.state, loop.limits)
+    serving = sides_of(loop.state, loop.limits)
     for program in loop.programs.all:
         seen, run = loop.fleet.seen.get(program.name), engine.run_of(program.name)
         serves = program.worker in serving

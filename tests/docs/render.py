@@ -210,6 +210,8 @@ EVENTS: tuple[tuple[str, Event], ...] = (
     ("restart of the worker is due", history.WorkerDue(NOW)),
     ("restart requested", history.RestartRequested(NOW)),
     ("a worker that was to stop is gone", history.Gone(NOW)),
+    ("start of the worker requested", history.StartRequested(NOW)),
+    ("stop of the worker requested", history.HoldRequested(NOW)),
     ("retry is due", history.RetryDue(NOW)),
     ("error server exited", history.ErrorServerExited(NOW)),
     ("error server cannot start", history.ErrorServerExited(NOW, was_ready=False)),
@@ -233,6 +235,8 @@ class Case:
 
 FAILS = (history.InitFailed(NOW, REPORT, 1), history.Exited(NOW, REPORT, 1))
 HANGS = (history.Unresponsive(NOW, REPORT),)
+HOLD = (history.HoldRequested(NOW, 1),)
+START = (history.StartRequested(NOW, 1),)
 TOO_SOON = (history.ReadyTooSoon(NOW, REPORT, 1),)
 LOST = (history.WorkerKilled(NOW, REPORT, 1),)
 ONE_LOST = "a worker of worker 1's own was killed"
@@ -268,6 +272,10 @@ TOGETHER: tuple[Case, ...] = (
         (history.RestartRequested(NOW, 1),),
     ),
     Case("restart requested", "", _state(Phase.SERVING, [1, 2]), (history.RestartRequested(NOW),)),
+    Case("stop of worker 1 requested", "2 is ready", _state(Phase.SERVING, [1, 2]), HOLD),
+    Case("stop of worker 1 requested", "2 is stopped", _state(Phase.SERVING, [1], held=frozenset({2})), HOLD),
+    Case("start of worker 1 requested", "2 is ready", _state(Phase.SERVING, [2], held=frozenset({1})), START),
+    Case("start of worker 1 requested", "2 is stopped", _state(Phase.STARTING, held=frozenset({1, 2})), START),
     Case(
         "restart of worker 1 requested, restart requested",
         "",
