@@ -19,7 +19,7 @@ from drum_supervisor.supervise.engine_process import ManagedProcess, Surrounding
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.programs import Program
-from drum_supervisor.supervise.running import Dispatcher, Other, Owner, Run
+from drum_supervisor.supervise.running import Desk, Dispatcher, Other, Owner, Run
 from drum_supervisor.supervise.wakeup import SIGNALS, Wakeup
 
 
@@ -31,8 +31,9 @@ class Engine:
         known: the programs, by the names that the configuration has.
         owner: who decides.
         log: takes supervisord's lines.
-        outlets: where the programs' output goes.
+        outlets: where the programs' output goes, and our lines.
         guard_pid: the child of ours that is neither a program nor an orphan.
+        desk: takes what operators ask over supervisord's own interface.
     """
 
     def __init__(
@@ -43,14 +44,17 @@ class Engine:
         log: Log,
         outlets: Outlets,
         guard_pid: int = 0,
+        desk: Desk | None = None,
     ) -> None:
         self.pid = os.getpid()
         self.wakeup = Wakeup()
         self._shown = {name: name for name in known}
         self._watched: dict[int, Dispatcher] = {d.fd: d for d in (self.wakeup, outlets.out, outlets.err)}
-        self._options = EngineOptions(Surroundings(owner, log, outlets, known, self.pid, guard_pid))
+        self._options = EngineOptions(Surroundings(owner, log, outlets, known, self.pid, desk, guard_pid))
         self._options.configfile = StringIO(configuration)
         self._options.realize(args=["--nodaemon"], progname="drum-supervise")
+        self._options.logfile = self._options.around.main_log.path
+        outlets.keepers.append(self._options.around.main_log.add)
         self._options.first = True
         self._options.test = False
         self._supervisord = EngineLoop(self._options, self.wakeup, self._watched)
@@ -78,7 +82,9 @@ class Engine:
             for number, handler in previous.items():
                 signal.signal(number, handler)
             self._options.close_httpservers()
-            for file in self._options.around.log_files.values():
+            around = self._options.around
+            around.outlets.keepers.remove(around.main_log.add)
+            for file in (*around.log_files.values(), around.main_log):
                 file.close()
 
     def end(self) -> None:
@@ -159,8 +165,7 @@ class Engine:
 
     def state_of(self, name: str) -> str:
         """Return supervisord's state of a program: RUNNING means that it was started, no more."""
-        state = self._process(name).get_state()
-        return str(getProcessStateDescription(state))
+        return str(getProcessStateDescription(self._process(name).state))
 
     def rename(self, shown: Mapping[str, str]) -> None:
         """Let supervisorctl find programs of ours under other names; here they keep their own.

@@ -15,7 +15,7 @@ from supervisor.poller import PollPoller
 from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
-from drum_supervisor.contract.exits import UsageError
+from drum_supervisor.contract.exits import UsageError, signal_name
 from drum_supervisor.supervise.descriptors import close_fd
 from drum_supervisor.supervise.engine_process import ManagedConfig, Surroundings
 from drum_supervisor.supervise.orphans import Orphans
@@ -130,6 +130,17 @@ class EngineOptions(ServerOptions):  # type: ignore[misc]
     ) -> Any:
         ours = section.partition(":")[2] in self.around.known
         return super().processes_from_section(parser, section, group_name, ManagedConfig if ours else klass)
+
+    def kill(self, pid: int, number: int) -> None:
+        """Signal a process or a group; where that is not permitted, say so, and wait for its end all the same.
+
+        supervisord gives up such a process (UNKNOWN), and itself when that process ends.
+        """
+        try:
+            os.kill(pid, number)
+        except PermissionError:
+            what = f"{signal_name(number)} to pid {abs(pid)}"
+            self.around.log.line("warning", f"{what} is not permitted: it runs as another user", pid=abs(pid))
 
     def waitpid(self) -> tuple[int | None, int | None]:
         """Reap one child and note its peak memory, which nothing else tells of the dead."""

@@ -129,23 +129,40 @@ class Fleet:
         self._engine.kill_others()
         self._sweeper.kill()
 
+    def is_waiting(self, name: str) -> bool:
+        """Return whether a program is to be started as soon as it can be."""
+        return name in self._waiting
+
+    def is_sweeping(self, name: str) -> bool:
+        """Return whether something is left of a program."""
+        return self._sweeper.is_sweeping(name)
+
     def exited(self, run: Run) -> None:
         """A program was reaped: sweep up what it left."""
         self._sweeper.sweep(run.program.name)
 
-    def turn(self) -> None:
-        """The end of a turn of the loop: see what is left of the dead, start what waited for that."""
+    def turn(self) -> bool:
+        """The end of a turn of the loop: see what is left of the dead, start what waited for that.
+
+        Returns:
+            Whether something is gone that was left.
+        """
         if self._stopping:
             self._sweeper.sweep(EVERYTHING)
-        self._sweeper.turn()
+        swept = self._sweeper.turn()
         for name in list(self._waiting):
             if name in self._waiting and self._is_free(self._waiting[name].program):
                 waited = self._waiting.pop(name)
                 self._launch(waited.program, waited.attempt)
+        return swept
 
     def all_gone(self) -> bool:
-        """Return whether no program, ours or the user's, and nothing that they started is left, after a turn."""
-        ours = any(self._engine.run_of(program.name) for program in self._programs.all)
+        """Return whether no program, ours or the user's, and nothing that they started is left, after a turn.
+
+        What cannot be killed is not waited for.
+        """
+        runs = [self._engine.run_of(program.name) for program in self._programs.all]
+        ours = any(run is not None and not run.is_untouchable for run in runs)
         return not ours and not self._engine.others_left() and not self._sweeper.is_sweeping(EVERYTHING)
 
     def evidence(self, seen: Seen, now: float, wall: float) -> Evidence:

@@ -142,7 +142,8 @@ class Loop:
     def on_turn(self) -> None:
         self.timers.ring()
         self._decide()
-        self.fleet.turn()
+        if self.fleet.turn():
+            self.changed()
         if self.state.phase is Phase.STOPPING and self.fleet.all_gone():
             self.post(history.AllStopped(self.timers.clock()))
         self._decide()
@@ -177,6 +178,10 @@ class Loop:
         """Let the policy decide on `event` at the end of this turn, unless the run that it is about is then past."""
         self._events.append((event, about))
         self.engine.wakeup.wake()
+
+    def is_posted(self, kind: type[Event], worker: int) -> bool:
+        """Return whether such an event about this worker is still to be decided on."""
+        return any(isinstance(event, kind) and getattr(event, "worker", None) == worker for event, _ in self._events)
 
     def changed(self) -> None:
         """Note that `status` would say something new."""
@@ -299,6 +304,10 @@ class Loop:
             self._watcher.close()
             self._watcher = None
 
+    def _close_idle_watcher(self) -> None:
+        if not self.state.coming:
+            self._close_watcher()
+
     def _unresponsive(self, sentence: str) -> None:
         """Nobody answers; with several workers nobody can tell which one hangs."""
         seen = next(seen for seen in self._seen_workers() if seen.run.program.worker in self.state.ready)
@@ -332,13 +341,12 @@ class Loop:
                 self._log.warning(f"the workers are not replaced: {self.state.restart_failure.error}")
             if self.state is not before:
                 self.changed()
+                self._close_idle_watcher()
             for action in actions:
                 self._carry_out(action)
 
     def _entered(self) -> None:
         self.since = time.time()
-        if not self.state.coming:
-            self._close_watcher()
         self._check_liveness()
         self._log.line("debug", f"phase is now {self.state.phase.value}", phase=self.state.phase.value)
 

@@ -267,7 +267,7 @@ file={socket}
 chmod=0600
 
 [rpcinterface:supervisor]
-supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+supervisor.rpcinterface_factory=drum_supervisor.supervise.supervisor_namespace:make_rpc_interface
 
 [rpcinterface:drum]
 supervisor.rpcinterface_factory=drum_supervisor.supervise.control:make_rpc_interface

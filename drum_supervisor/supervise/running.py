@@ -1,6 +1,7 @@
 """What runs, and who is told about it: the words between the engine and its owner."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 from drum_supervisor.supervise.output import Tail
@@ -17,6 +18,7 @@ class Run:
         started: seconds of the monotonic clock.
         tail, output: the end of its stderr, and of its stdout.
         stop_asked: whether we asked it to stop.
+        is_untouchable: whether even KILL is not permitted for it.
         status: its wait status as from wait(2), None while it is alive.
         peak_memory_bytes: known when it is dead.
     """
@@ -28,6 +30,7 @@ class Run:
     tail: Tail = field(default_factory=Tail)
     output: Tail = field(default_factory=Tail)
     stop_asked: bool = False
+    is_untouchable: bool = False
     status: int | None = None
     peak_memory_bytes: int | None = None
     spawn_error: str = ""
@@ -47,6 +50,25 @@ class Other:
     pid: int
     state: str
     started_at: float
+
+
+class ProgramState(Enum):
+    """How a program stands, in supervisord's words; RUNNING is who is ready."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    BACKOFF = "backoff"
+    STOPPING = "stopping"
+    FATAL = "fatal"
+
+
+@dataclass(frozen=True)
+class ProgramStanding:
+    """How a program stands, and why it does not run, if that is to be told."""
+
+    state: ProgramState
+    why: str = ""
 
 
 class Dispatcher(Protocol):
@@ -86,3 +108,19 @@ class Owner(Protocol):
 
     def next_wakeup(self) -> float:
         """Return in how many seconds the next turn is wanted."""
+
+
+class Desk(Protocol):
+    """Where requests for our programs arrive that operators make over supervisord's own interface."""
+
+    def start(self, program: Program) -> str:
+        """Have it started, later; return why not, or ""."""
+
+    def stop(self, program: Program) -> str:
+        """Have it stopped, later; return why not, or ""."""
+
+    def is_worker(self, program: Program) -> bool:
+        """Return whether it can be started and stopped: all others come and go by themselves."""
+
+    def standing(self, program: Program) -> ProgramStanding:
+        """Return how it stands."""

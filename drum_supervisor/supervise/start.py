@@ -25,6 +25,7 @@ from drum_supervisor.supervise.lines import Form
 from drum_supervisor.supervise.liveness import Check, Liveness
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.loop import Loop
+from drum_supervisor.supervise.operators import Operators
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.output import Sink
 from drum_supervisor.supervise.programs import Programs, is_shared, programs, render
@@ -248,7 +249,15 @@ def _assemble(
         return Liveness(engine, timers, address, asked, log, on_unresponsive) if asked else None
 
     loop = Loop(found, limits(settings, found), directory, log, timers, watch, check)
-    engine = Engine(configuration, {program.name: program for program in found.all}, loop, log, outlets, guard_pid)
+    engine = Engine(
+        configuration,
+        {program.name: program for program in found.all},
+        loop,
+        log,
+        outlets,
+        guard_pid,
+        Operators(loop, log),
+    )
     fleet = Fleet(engine, found, address, listener, timers, settings.stop_timeout, settings.backlog, loop.started)
     loop.attach(engine, fleet, lambda: _sampler(loop, engine))
     running = _Running(engine, loop, address, directory, outlets.transcript, log)

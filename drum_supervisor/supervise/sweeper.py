@@ -37,11 +37,12 @@ class Sweeper:
     def is_sweeping(self, name: str) -> bool:
         return name in self._sweeping
 
-    def turn(self) -> None:
-        """Look what is left; called at the end of each turn of the loop."""
+    def turn(self) -> bool:
+        """Look what is left, at the end of each turn of the loop; return whether all is gone of some program."""
         orphans = self.orphans() if self._sweeping else {}
         if tree.UNKNOWN in orphans.values():
             self.timers.set((self, tree.UNKNOWN), SOON, self.turn)
+        swept = False
         for name in list(self._sweeping):
             left = self._left_by(name, orphans)
             if left:
@@ -49,6 +50,8 @@ class Sweeper:
             else:
                 del self._sweeping[name]
                 self.timers.cancel((self, name))
+                swept = swept or name != EVERYTHING
+        return swept
 
     def kill(self) -> None:
         """Kill at once all that is being swept up."""

@@ -1,0 +1,74 @@
+"""What operators ask of single programs, over supervisord's own interface, and how each program stands for them."""
+
+from drum_supervisor.supervise.history import HoldRequested, Phase, StartRequested
+from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.loop import Loop
+from drum_supervisor.supervise.programs import Program
+from drum_supervisor.supervise.running import ProgramStanding, ProgramState
+from drum_supervisor.supervise.state import sides_of
+
+
+class Operators:
+    """Turns requests into events for the policy, and its state into supervisord's words. Refusals are sentences."""
+
+    def __init__(self, loop: Loop, log: Log) -> None:
+        self._loop = loop
+        self._log = log
+
+    def start(self, program: Program) -> str:
+        """Have a worker started; return why not, or "" if it will be."""
+        return self._request(program, "start", StartRequested)
+
+    def stop(self, program: Program) -> str:
+        """Have a worker stopped, and not started again until an operator asks for it; return why not, or ""."""
+        return self._request(program, "stop", HoldRequested)
+
+    def standing(self, program: Program) -> ProgramStanding:
+        """Return how a program stands."""
+        if not self.is_worker(program):
+            return ProgramStanding(self._running(program))
+        if self._loop.is_posted(StartRequested, program.worker):
+            return ProgramStanding(ProgramState.STARTING)
+        return self._worker(program)
+
+    def is_worker(self, program: Program) -> bool:
+        """Return whether it serves, or should: all others come and go by themselves."""
+        return program.worker in sides_of(self._loop.state, self._loop.limits)
+
+    def _request(self, program: Program, verb: str, event: type[StartRequested | HoldRequested]) -> str:
+        refusal = self._refusal(program)
+        if refusal:
+            self._log.warning(f"a request to {verb} {program.name} was refused: {refusal}", program=program.name)
+        else:
+            self._log.information(f"a request to {verb} {program.name} arrived", program=program.name)
+            self._loop.post(event(self._loop.timers.clock(), program.worker))
+        return refusal
+
+    def _refusal(self, program: Program) -> str:
+        if self._loop.state.phase is Phase.STOPPING:
+            return "the supervisor is stopping"
+        if not self.is_worker(program):
+            return f"{program.name} comes and goes by itself: start or stop the model server"
+        return ""
+
+    def _running(self, program: Program) -> ProgramState:
+        run, seen = self._loop.engine.run_of(program.name), self._loop.fleet.seen.get(program.name)
+        if run is None or run.is_untouchable:
+            return ProgramState.STOPPED
+        if run.stop_asked:
+            return ProgramState.STOPPING
+        return ProgramState.RUNNING if seen and seen.ready else ProgramState.STARTING
+
+    def _worker(self, program: Program) -> ProgramStanding:
+        state, fleet = self._loop.state, self._loop.fleet
+        run = self._loop.engine.run_of(program.name)
+        if program.worker in state.ready:
+            return ProgramStanding(ProgramState.RUNNING)
+        if program.worker in state.coming:
+            waits = run is None and not fleet.is_waiting(program.name)
+            return ProgramStanding(ProgramState.BACKOFF if waits else ProgramState.STARTING, "will be started again")
+        if (run is not None and not run.is_untouchable) or fleet.is_sweeping(program.name):
+            return ProgramStanding(ProgramState.STOPPING)
+        if program.place in state.held or state.phase is Phase.STOPPING or state.report is None:
+            return ProgramStanding(ProgramState.STOPPED)
+        return ProgramStanding(ProgramState.FATAL, state.report.error)
