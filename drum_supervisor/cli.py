@@ -102,16 +102,23 @@ def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int
 
 
 def _rendered(settings: Settings, command: Sequence[str]) -> str:
+    from drum_supervisor.contract.masking import mask_secrets
     from drum_supervisor.supervise.drum import command_of
-    from drum_supervisor.supervise.programs import programs, render
+    from drum_supervisor.supervise.further import absolute, further
+    from drum_supervisor.supervise.programs import programs
+    from drum_supervisor.supervise.rendering import render
     from drum_supervisor.supervise.run_dir import RunDir, base
     from drum_supervisor.supervise.worker_count import decided
 
     settings, _ = decided(settings, command, os.environ)
+    asked = further(settings.config, os.environ)
+    for warning in asked.warnings:
+        click.echo(f"drum-supervise: {warning}", err=True)
+    settings = absolute(settings) if asked.has_directory else settings
     path = Path(settings.run_dir) if settings.run_dir else base(os.environ) / "PID"
     directory = RunDir(path)
     found = programs(settings, command_of(settings, command, os.environ), settings.address, directory)
-    return render(found, directory)
+    return mask_secrets(render(found, directory, asked))
 
 
 for operation in (*OPERATIONS, stats_command, logs_command, check_command, ctl_command):

@@ -14,6 +14,7 @@ from drum_supervisor.supervise.history import (
     DeadlinePassed,
     ErrorServerDue,
     ErrorServerExited,
+    EssentialEnded,
     Event,
     Exit,
     Exited,
@@ -312,6 +313,10 @@ def ttl_over(state: State, event: TtlOver, limits: Limits) -> Decision:
 
 def stop_requested(state: State, event: StopRequested, limits: Limits) -> Decision:
     return _stop(state, ExitCode.STOPPED)
+
+
+def essential_ended(state: State, event: EssentialEnded, limits: Limits) -> Decision:
+    return _stop(replace(state, ended_by=event.words), event.code)
 
 
 def kill(state: State, event: StopRequested, limits: Limits) -> Decision:

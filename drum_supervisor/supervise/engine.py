@@ -11,9 +11,9 @@ from io import StringIO
 
 from supervisor.medusa.asyncore_25 import ExitNow
 from supervisor.options import make_namespec
-from supervisor.process import Subprocess
 from supervisor.states import RUNNING_STATES, SupervisorStates, getProcessStateDescription
 
+from drum_supervisor.supervise.engine_further import FurtherProcess
 from drum_supervisor.supervise.engine_loop import EngineLoop, EngineOptions
 from drum_supervisor.supervise.engine_process import ManagedProcess, Surroundings
 from drum_supervisor.supervise.log import Log
@@ -125,9 +125,19 @@ class Engine:
         if process.pid:
             process.kill_tree()
 
-    def stop_others(self) -> None:
-        """Ask the programs of the user's configuration to stop."""
-        for process in self._others():
+    def begin_stopping(self) -> list[int]:
+        """Start no further program any more; return the priorities of all programs, the highest first."""
+        self._options.around.stopping = True
+        return sorted({group.config.priority for group in self._supervisord.process_groups.values()}, reverse=True)
+
+    def priority_of(self, name: str) -> int:
+        """Return the priority of a program of ours: those that have a higher one start later, and stop before it."""
+        return int(self._process(name).group.config.priority)
+
+    def stop_others(self, priority: int, timeout: float) -> None:
+        """Ask the further programs of this priority to stop; KILL after `timeout` seconds, or sooner if they say so."""
+        for process in self._others(priority):
+            process.config.stopwaitsecs = min(process.config.stopwaitsecs, timeout)
             if process.get_state() in RUNNING_STATES:
                 process.stop()
 
@@ -137,9 +147,9 @@ class Engine:
             if process.pid:
                 process.kill(signal.SIGKILL)
 
-    def others_left(self) -> bool:
-        """Return whether a program of the user's configuration still runs."""
-        return any(process.pid for process in self._others())
+    def others_left(self, priority: int | None = None) -> bool:
+        """Return whether a program of the user's configuration still runs, of this priority or any."""
+        return any(process.pid for process in self._others(priority))
 
     def run_of(self, name: str) -> Run | None:
         """Return the present run of a program, None when its process is gone."""
@@ -187,6 +197,10 @@ class Engine:
         assert isinstance(process, ManagedProcess)
         return process
 
-    def _others(self) -> list[Subprocess]:
-        groups = self._supervisord.process_groups.values()
-        return [p for group in groups for p in group.processes.values() if not isinstance(p, ManagedProcess)]
+    def _others(self, priority: int | None = None) -> list[FurtherProcess]:
+        return [
+            process
+            for group in self._supervisord.process_groups.values()
+            for process in group.processes.values()
+            if isinstance(process, FurtherProcess) and priority in (None, group.config.priority)
+        ]

@@ -7,11 +7,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from supervisor.process import Subprocess
+from supervisor.states import ProcessStates
 
 from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.wakeup import SIGNALS
 
 _RESTORED = (*SIGNALS, signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores the last two; what we exec must not
+SHORTEST_WAIT_FOR_AN_END = 0.02  # seconds, also for what KILL does not end at once
 _OURS_ALONE = "LISTEN_FDS LISTEN_PID LISTEN_FDNAMES NOTIFY_SOCKET WATCHDOG_USEC WATCHDOG_PID".split()
 
 
@@ -23,6 +25,17 @@ class Child(Subprocess):  # type: ignore[misc]
         with _signals_blocked():
             pid: int | None = super().spawn()
         return pid
+
+    def seconds_left(self, now: float) -> float:
+        """Return in how many seconds supervisord has something to do about it; `now` since the epoch."""
+        stopping = self.config.options.around.stopping
+        if self.state == ProcessStates.STARTING:
+            return float(self.laststart + self.config.startsecs - now)
+        if self.state == ProcessStates.BACKOFF and not stopping:
+            return float(self.delay - now) if self.backoff <= self.config.startretries else 0.0
+        if self.state == ProcessStates.STOPPING:
+            return max(float(self.delay - now), SHORTEST_WAIT_FOR_AN_END)
+        return float("inf")
 
     def signal(self, number: int) -> str | None:
         """Send a signal that somebody asked for; return why that was not possible."""

@@ -35,6 +35,7 @@ class Surroundings:
         desk: takes what operators ask over supervisord's own interface; None: nobody does.
         pid: of the supervisor.
         guard_pid: of its guard; 0 without one.
+        stopping: whether everything is being stopped: nothing is to be started any more.
         log_files: what supervisord finds as their logs.
         main_log: what it finds as its own: our lines.
         peak_memory_bytes: of the process that was reaped last.
@@ -47,9 +48,16 @@ class Surroundings:
     pid: int
     desk: Desk | None = None
     guard_pid: int = 0
+    stopping: bool = False
     log_files: dict[Source, LogFile] = field(default_factory=dict)
     main_log: LogFile = field(default_factory=LogFile)
     peak_memory_bytes: int | None = None
+
+    def log_file(self, source: Source) -> LogFile:
+        """Return what supervisord finds as the log of a stream; made late, when it has cleaned up descriptors."""
+        if source not in self.log_files:
+            self.log_files[source] = LogFile()
+        return self.log_files[source]
 
 
 class ManagedConfig(ProcessConfig):  # type: ignore[misc]
@@ -76,16 +84,10 @@ class ManagedConfig(ProcessConfig):  # type: ignore[misc]
         return dispatchers, pipes
 
     def _forwarder(self, fd: int, source: Source, tail: Tail) -> Forwarder:
-        outlets: Outlets = self.options.around.outlets
-        return outlets.forwarder(fd, source, tail.add, self._log_file(source).add)
-
-    def _log_file(self, source: Source) -> LogFile:
-        """Return what supervisord finds as the log of a stream; made late, when it has cleaned up descriptors."""
-        files: dict[Source, LogFile] = self.options.around.log_files
-        if source not in files:
-            files[source] = LogFile()
-            setattr(self, f"{source.stream}_logfile", files[source].path)
-        return files[source]
+        around: Surroundings = self.options.around
+        file = around.log_file(source)
+        setattr(self, f"{source.stream}_logfile", file.path)
+        return around.outlets.forwarder(fd, source, tail.add, file.add)
 
 
 class _ReportPipe:

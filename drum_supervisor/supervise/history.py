@@ -167,6 +167,14 @@ class TtlOver(Event):
 
 
 @dataclass(frozen=True)
+class EssentialEnded(Event):
+    """A further program has ended for good that the supervisor does not outlive; `words` say it, `code` is its own."""
+
+    code: int
+    words: str
+
+
+@dataclass(frozen=True)
 class StopRequested(Event):
     """A signal or an operator wants the supervisor to end."""
 

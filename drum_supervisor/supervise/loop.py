@@ -103,7 +103,7 @@ class Loop:
         self._log.information(f"received {signal_name(number)}", signal=signal_name(number))
         if number == signal.SIGHUP:
             self.post(history.RestartRequested(now))
-        elif number != signal.SIGUSR2:  # no log files of ours to reopen
+        elif number != signal.SIGUSR2:  # that reopens log files, which is not our concern
             self.post(history.StopRequested(now))
 
     def on_line(self, run: Run, line: bytes) -> None:

@@ -14,6 +14,7 @@ from drum_supervisor.supervise.history import (
     DeadlinePassed,
     ErrorServerDue,
     ErrorServerExited,
+    EssentialEnded,
     Event,
     Exited,
     Gone,
@@ -67,6 +68,7 @@ _EVERYWHERE: _Row = {
     ErrorServerExited: decisions.nothing,
     ErrorServerDue: decisions.nothing,
     TtlOver: decisions.nothing,
+    EssentialEnded: decisions.essential_ended,
     StopRequested: decisions.stop_requested,
     AllStopped: decisions.nothing,
 }
@@ -126,5 +128,6 @@ _TABLE: Mapping[Phase, _Row] = {
         HoldRequested: decisions.hold,
         StartRequested: decisions.start_requested,
     },
-    Phase.STOPPING: _EVERYWHERE | {StopRequested: decisions.kill, AllStopped: decisions.end},
+    Phase.STOPPING: _EVERYWHERE
+    | {EssentialEnded: decisions.nothing, StopRequested: decisions.kill, AllStopped: decisions.end},
 }

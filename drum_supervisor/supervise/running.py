@@ -52,6 +52,26 @@ class Other:
     started_at: float
 
 
+@dataclass(frozen=True)
+class Ended:
+    """The end of a program of the user's configuration.
+
+    Attributes:
+        program: the name in its section.
+        pid: 0 when it could not even be started.
+        status: its wait status as from wait(2); None when it could not be started.
+        why: what supervisord says about that.
+        stop_asked: whether somebody asked it to stop.
+    """
+
+    name: str
+    program: str
+    pid: int
+    status: int | None
+    why: str = ""
+    stop_asked: bool = False
+
+
 class ProgramState(Enum):
     """How a program stands, in supervisord's words; RUNNING is who is ready."""
 
@@ -111,7 +131,7 @@ class Owner(Protocol):
 
 
 class Desk(Protocol):
-    """Where requests for our programs arrive that operators make over supervisord's own interface."""
+    """Where requests arrive that operators make over supervisord's own interface, and news of their programs."""
 
     def start(self, program: Program) -> str:
         """Have it started, later; return why not, or ""."""
@@ -124,3 +144,15 @@ class Desk(Protocol):
 
     def standing(self, program: Program) -> ProgramStanding:
         """Return how it stands."""
+
+    def other_changed(self) -> None:
+        """A program of the user's configuration stands differently now."""
+
+    def other_started(self, name: str, pid: int) -> None:
+        """A program of the user's configuration was started."""
+
+    def other_exited(self, ended: Ended) -> None:
+        """A program of the user's configuration was reaped; it may be started again."""
+
+    def other_gave_up(self, ended: Ended) -> None:
+        """A program of the user's configuration has ended for good."""

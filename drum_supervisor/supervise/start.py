@@ -19,6 +19,7 @@ from drum_supervisor.supervise import lines, readiness, run_dir, tree, worker_co
 from drum_supervisor.supervise.drum import command_of
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet
+from drum_supervisor.supervise.further import absolute, further
 from drum_supervisor.supervise.guard import Charges, Guard
 from drum_supervisor.supervise.history import Phase, RestartCause
 from drum_supervisor.supervise.lines import Form
@@ -28,7 +29,8 @@ from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.operators import Operators
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.output import Sink
-from drum_supervisor.supervise.programs import Programs, is_shared, programs, render
+from drum_supervisor.supervise.programs import Programs, is_shared, programs
+from drum_supervisor.supervise.rendering import render
 from drum_supervisor.supervise.renewal import Grown, Renewal
 from drum_supervisor.supervise.room import room_for_another
 from drum_supervisor.supervise.service_manager import service_manager
@@ -47,6 +49,7 @@ NO_OVERLAP = (
     "can tell the new one from the old one"
 )
 LONGEST_ANSWER = 32 * 1024  # bytes of output in one answer to `logs`, which is sent at once
+STOPPED_ON_REQUEST = "stopped on request"
 LONGEST_TERMINATION_MESSAGE = 4096  # the kubelet keeps no more
 
 
@@ -75,7 +78,7 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
             termination_log.write(str(error))
             raise
         log.last_line(code, last_words)
-        if code:
+        if last_words != STOPPED_ON_REQUEST:
             termination_log.write(last_words)
     return code
 
@@ -100,6 +103,10 @@ def _supervise(
     settings, counted = worker_count.decided(settings, argv, environ)
     if counted:
         log.information(counted)
+    asked = further(settings.config, environ)
+    for warning in asked.warnings:
+        log.warning(warning)
+    settings = absolute(settings) if asked.has_directory else settings
     command = command_of(settings, argv, environ)
     shared = is_shared(settings, command)
     listener, address = _bind(settings, shared, stack)
@@ -108,7 +115,7 @@ def _supervise(
     stack.callback(directory.remove)  # ours only once it is locked
     directory.failure.unlink(missing_ok=True)  # of an earlier supervisor
     found = programs(settings, command, address, directory)
-    configuration = render(found, directory)
+    configuration = render(found, directory, asked)
     directory.write(directory.configuration, configuration)
     directory.write(directory.address, f"{address}\n")
     if not tree.become_subreaper():
@@ -117,7 +124,10 @@ def _supervise(
         log.warning("/proc is missing or of another PID namespace: what daemons a model server starts are not seen")
     guard = _guard(settings, listener)
     guard_pid = guard.pid if guard else 0
-    running = _assemble(settings, found, configuration, directory, address, listener, log, outlets, guard_pid)
+    essential = asked.essential
+    running = _assemble(
+        settings, found, configuration, directory, address, listener, log, outlets, guard_pid, essential
+    )
     if (manager := service_manager(environ, running.loop.timers)) is not None:
         stack.callback(manager.close)
         running.loop.on_change = lambda: manager.tell(standing(running.loop))
@@ -235,6 +245,7 @@ def _assemble(
     log: Log,
     outlets: Outlets,
     guard_pid: int,
+    essential: frozenset[str],
 ) -> _Running:
     timers = Timers(time.monotonic)
 
@@ -256,7 +267,7 @@ def _assemble(
         log,
         outlets,
         guard_pid,
-        Operators(loop, log),
+        Operators(loop, log, essential),
     )
     fleet = Fleet(engine, found, address, listener, timers, settings.stop_timeout, settings.backlog, loop.started)
     loop.attach(engine, fleet, lambda: _sampler(loop, engine))
@@ -312,8 +323,10 @@ def limits(settings: Settings, found: Programs) -> Limits:
 
 def last_words(state: State) -> str:
     """Return in one line why the supervisor ends: the last line on stderr and the termination message."""
+    if state.ended_by:
+        return state.ended_by
     if state.exit_code == ExitCode.STOPPED or state.report is None:
-        return "stopped on request"
+        return STOPPED_ON_REQUEST
     report = state.report
     where = f" in {report.stage}" if report.stage else ""
     what = {

@@ -70,6 +70,7 @@ class State:
             started again, by cause.
         report: the last failure; None while there is none to tell: all workers are ready, or on their way.
         exit_code: what the supervisor will exit with, once it is stopping.
+        ended_by: what ended it, if that was neither a request nor a model server, in words.
     """
 
     phase: Phase = Phase.STARTING
@@ -89,6 +90,7 @@ class State:
     restart_failure: FailureReport | None = None
     report: FailureReport | None = None
     exit_code: int = ExitCode.STOPPED
+    ended_by: str = ""
 
 
 def workers_of(state: State, limits: Limits) -> frozenset[int]:

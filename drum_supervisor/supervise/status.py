@@ -49,7 +49,7 @@ def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dic
         "out_of_memory": _out_of_memory(loop),
         "replacing": state.roll.left if state.roll else 0,
         "restart_failure": state.restart_failure.to_json() if state.restart_failure else None,
-        "programs": [_program(facts) for _, facts in each_program(loop, engine)],
+        "programs": [_program(facts) for _, facts in (*each_program(loop, engine), *each_other(engine))],
         "failure": state.report.to_json() if state.report else None,
         "run_dir": str(run_dir.path),
         "pid": engine.pid,
@@ -109,6 +109,21 @@ def each_program(loop: Loop, engine: Engine) -> Iterator[tuple[str, dict[str, An
                 "uptime_s": round(loop.timers.clock() - run.started, 3) if run else None,
             },
         )
+
+
+def each_other(engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name and what there is to say of the user's programs; whether one is ready nobody knows."""
+    for other in engine.others():
+        facts = {
+            "name": other.name,
+            "group": other.group,
+            "worker": None,
+            "pid": other.pid or None,
+            "state": other.state,
+            "ready": None,
+            "uptime_s": round(time.time() - other.started_at, 3) if other.pid else None,
+        }
+        yield other.name, facts
 
 
 def _program(facts: dict[str, Any]) -> dict[str, Any]:

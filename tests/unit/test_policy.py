@@ -25,6 +25,7 @@ from drum_supervisor.supervise.history import (
     DeadlinePassed,
     ErrorServerDue,
     ErrorServerExited,
+    EssentialEnded,
     Event,
     Exit,
     Exited,
@@ -1008,6 +1009,20 @@ class TestStart:
         assert (story(StartRequested), story.state) == ([], before)
 
 
+class TestEssentialEnded:
+    @pytest.mark.parametrize("begin", [starting, serving, failed, retrying])
+    def test_is_the_end_with_its_own_code(self, begin):
+        story = begin()
+        assert story(EssentialEnded, 7, "metrics exited with status 7") == [StopAll()]
+        assert (story.phase, story.state.ended_by) == (STOPPING, "metrics exited with status 7")
+        assert story(AllStopped) == [Exit(7)]
+
+    def test_while_stopping_is_no_news(self):
+        story = stopping()
+        assert story(EssentialEnded, 7, "metrics exited with status 7") == []
+        assert story(AllStopped) == [Exit(0)]
+
+
 class TestErrorServer:
     def test_that_cannot_start_either_when_plain_is_tried_again_after_a_moment(self):
         """And not at once, for ever."""
@@ -1070,6 +1085,8 @@ def event_of(kind: type[Event], at: float, chance: random.Random, workers: int) 
     if kind is RestartRequested:
         about["worker"] = chance.choice([None, chance.randint(1, workers)])
         about |= {"overlap": chance.random() < 0.5, "cause": chance.choice(list(RestartCause))}
+    if kind is EssentialEnded:
+        about |= {"code": 7, "words": "metrics, an essential program, exited with status 7"}
     if kind is ErrorServerExited:
         about |= {"was_ready": chance.random() < 0.5, "plain": chance.random() < 0.5}
     return kind(at, **about)
@@ -1180,7 +1197,7 @@ class TestExhaustive:
         assert isinstance(actions, list)
 
     def test_there_are_all_the_events_that_this_test_thinks_of(self):
-        assert len(EVENTS) == 19
+        assert len(EVENTS) == 20
 
     @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
     def test_a_stopping_supervisor_only_kills_or_ends(self, kind):
@@ -1245,7 +1262,7 @@ class TestRandomWalk:
     def test_invariants_hold_whatever_happens(self, limits):
         """Also events that cannot happen by now: a late alarm, a word from a worker that was stopped."""
         chance = random.Random(repr(limits))
-        kinds = [kind for kind in EVENTS if kind not in (Begun, StopRequested, AllStopped, TtlOver)]
+        kinds = [kind for kind in EVENTS if kind not in (Begun, EssentialEnded, StopRequested, AllStopped, TtlOver)]
         for _ in range(40):
             story = starting(**vars(limits))
             for _ in range(150):
