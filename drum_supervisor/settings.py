@@ -264,7 +264,10 @@ class Settings:
         metavar="debug|info|warning|error",
     )
     config: str = _setting(
-        "", f"Configuration file with a [{CONFIG_SECTION}] section of these settings.", metavar="FILE"
+        "",
+        f"Configuration file: a [{CONFIG_SECTION}] section of these settings, and sections of supervisord for further "
+        "programs.",
+        metavar="FILE",
     )
     termination_log: str = _setting(
         "/dev/termination-log",

@@ -1,6 +1,5 @@
 """From settings to programs: which commands run, who gets the listener, how readiness is known. Pure."""
 
-import shlex
 import sys
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -237,65 +236,3 @@ def _replaced(argument: str, values: dict[str, str]) -> str:
     for name, value in values.items():
         argument = argument.replace(name, value)
     return argument
-
-
-def render(found: Programs, run_dir: RunDir) -> str:
-    """Return the supervisord configuration: what the engine reads, and what people read in the run directory.
-
-    No `environment=` lines: children inherit the real environment. What supervisord would do by itself is turned
-    off (autostart, autorestart, startsecs), because the policy alone decides.
-    """
-    return "\n\n".join(
-        [_HEAD.format(socket=_quoted(run_dir.socket), pid_file=_quoted(run_dir.pid_file)), *_sections(found)]
-    )
-
-
-def _sections(found: Programs) -> list[str]:
-    sections = []
-    for program in found.all:
-        command = " ".join(shlex.join(program.argv).split())  # one line; the exact arguments go to exec as they are
-        sections.append(_PROGRAM.format(name=program.name, command=_quoted(command)))
-    return sections
-
-
-def _quoted(value: object) -> str:
-    return str(value).replace("%", "%%")
-
-
-_HEAD = """\
-; Rendered by drum-supervise for reading; changes here have no effect.
-[supervisord]
-nodaemon=true
-logfile=/dev/null
-logfile_maxbytes=0
-nocleanup=true
-pidfile={pid_file}
-identifier=drum-supervise
-minfds=64
-minprocs=1
-
-[unix_http_server]
-file={socket}
-chmod=0600
-
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
-
-[rpcinterface:drum]
-supervisor.rpcinterface_factory=drum_supervisor.supervise.control:make_rpc_interface
-
-[supervisorctl]
-serverurl=unix://{socket}"""
-
-_PROGRAM = """\
-[program:{name}]
-command={command}
-autostart=false
-autorestart=false
-startsecs=0
-startretries=0
-stopasgroup=true
-killasgroup=true
-stdout_logfile=NONE
-stderr_logfile=NONE
-"""

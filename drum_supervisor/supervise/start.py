@@ -19,14 +19,18 @@ from drum_supervisor.supervise import lines, readiness, run_dir, tree, worker_co
 from drum_supervisor.supervise.drum import command_of
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet
+from drum_supervisor.supervise.further import absolute, further
+from drum_supervisor.supervise.guard import Charges, Guard
 from drum_supervisor.supervise.history import Phase, RestartCause
 from drum_supervisor.supervise.lines import Form
 from drum_supervisor.supervise.liveness import Check, Liveness
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.loop import Loop
+from drum_supervisor.supervise.operators import Operators
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.output import Sink
-from drum_supervisor.supervise.programs import Programs, is_shared, programs, render
+from drum_supervisor.supervise.programs import Programs, is_shared, programs
+from drum_supervisor.supervise.rendering import render
 from drum_supervisor.supervise.renewal import Grown, Renewal
 from drum_supervisor.supervise.room import room_for_another
 from drum_supervisor.supervise.service_manager import service_manager
@@ -34,6 +38,7 @@ from drum_supervisor.supervise.state import Limits, State
 from drum_supervisor.supervise.status import standing, status
 from drum_supervisor.supervise.timers import Timers
 from drum_supervisor.supervise.transcript import Piece, Transcript
+from drum_supervisor.supervise.wakeup import EarlySignals
 
 if TYPE_CHECKING:
     from drum_supervisor.supervise.sampler import Sampler
@@ -44,6 +49,7 @@ NO_OVERLAP = (
     "can tell the new one from the old one"
 )
 LONGEST_ANSWER = 32 * 1024  # bytes of output in one answer to `logs`, which is sent at once
+STOPPED_ON_REQUEST = "stopped on request"
 LONGEST_TERMINATION_MESSAGE = 4096  # the kubelet keeps no more
 
 
@@ -58,6 +64,7 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
     """
     _fill_standard_descriptors()
     with ExitStack() as stack:
+        early = stack.enter_context(EarlySignals())
         out, err = Sink(1), Sink(2)
         for sink in (out, err):
             stack.callback(sink.close)
@@ -66,12 +73,12 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
         try:
             outlets = Outlets(out, err, form=_form(settings))
             log = Log(outlets.write, settings.log_level, settings.log_format)
-            code, last_words = _supervise(settings, argv, environ, log, outlets, stack)
+            code, last_words = _supervise(settings, argv, environ, log, outlets, early, stack)
         except DrumSupervisorError as error:
             termination_log.write(str(error))
             raise
         log.last_line(code, last_words)
-        if code:
+        if last_words != STOPPED_ON_REQUEST:
             termination_log.write(last_words)
     return code
 
@@ -88,6 +95,7 @@ def _supervise(
     environ: Mapping[str, str],
     log: Log,
     outlets: Outlets,
+    early: EarlySignals,
     stack: ExitStack,
 ) -> tuple[int, str]:
     if not argv and settings.server_type == "gunicorn":
@@ -95,6 +103,10 @@ def _supervise(
     settings, counted = worker_count.decided(settings, argv, environ)
     if counted:
         log.information(counted)
+    asked = further(settings.config, environ)
+    for warning in asked.warnings:
+        log.warning(warning)
+    settings = absolute(settings) if asked.has_directory else settings
     command = command_of(settings, argv, environ)
     shared = is_shared(settings, command)
     listener, address = _bind(settings, shared, stack)
@@ -103,21 +115,36 @@ def _supervise(
     stack.callback(directory.remove)  # ours only once it is locked
     directory.failure.unlink(missing_ok=True)  # of an earlier supervisor
     found = programs(settings, command, address, directory)
-    configuration = render(found, directory)
+    configuration = render(found, directory, asked)
     directory.write(directory.configuration, configuration)
     directory.write(directory.address, f"{address}\n")
     if not tree.become_subreaper():
         log.warning("this kernel does not hand orphans to us: what daemons a model server starts may survive it")
     if not tree.is_own_proc():
         log.warning("/proc is missing or of another PID namespace: what daemons a model server starts are not seen")
-    running = _assemble(settings, found, configuration, directory, address, listener, log, outlets)
+    guard = _guard(settings, listener)
+    guard_pid = guard.pid if guard else 0
+    essential = asked.essential
+    running = _assemble(
+        settings, found, configuration, directory, address, listener, log, outlets, guard_pid, essential
+    )
     if (manager := service_manager(environ, running.loop.timers)) is not None:
         stack.callback(manager.close)
         running.loop.on_change = lambda: manager.tell(standing(running.loop))
     log.information(f"listening on {address.url()}, run directory {directory.path}", address=str(address))
-    running.engine.run()
+    running.engine.run(early.numbers)
+    if guard:
+        guard.dismiss()
     state = running.loop.state
     return int(state.exit_code), last_words(state)
+
+
+def _guard(settings: Settings, listener: socket.socket | None) -> Guard | None:
+    """With the first process of a PID namespace the kernel ends everything by itself."""
+    if os.getpid() == 1:
+        return None
+    inode = os.fstat(listener.fileno()).st_ino if listener else 0
+    return Guard(Charges(os.urandom(16).hex(), inode), settings.stop_timeout)
 
 
 def _bind(settings: Settings, shared: bool, stack: ExitStack) -> tuple[socket.socket | None, Address]:
@@ -217,6 +244,8 @@ def _assemble(
     listener: socket.socket | None,
     log: Log,
     outlets: Outlets,
+    guard_pid: int,
+    essential: frozenset[str],
 ) -> _Running:
     timers = Timers(time.monotonic)
 
@@ -231,7 +260,15 @@ def _assemble(
         return Liveness(engine, timers, address, asked, log, on_unresponsive) if asked else None
 
     loop = Loop(found, limits(settings, found), directory, log, timers, watch, check)
-    engine = Engine(configuration, {program.name: program for program in found.all}, loop, log, outlets)
+    engine = Engine(
+        configuration,
+        {program.name: program for program in found.all},
+        loop,
+        log,
+        outlets,
+        guard_pid,
+        Operators(loop, log, essential),
+    )
     fleet = Fleet(engine, found, address, listener, timers, settings.stop_timeout, settings.backlog, loop.started)
     loop.attach(engine, fleet, lambda: _sampler(loop, engine))
     running = _Running(engine, loop, address, directory, outlets.transcript, log)
@@ -287,8 +324,10 @@ def limits(settings: Settings, found: Programs) -> Limits:
 
 def last_words(state: State) -> str:
     """Return in one line why the supervisor ends: the last line on stderr and the termination message."""
+    if state.ended_by:
+        return state.ended_by
     if state.exit_code == ExitCode.STOPPED or state.report is None:
-        return "stopped on request"
+        return STOPPED_ON_REQUEST
     report = state.report
     where = f" in {report.stage}" if report.stage else ""
     what = {

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.programs import Programs
 from drum_supervisor.supervise.records import Sample, Tree
-from drum_supervisor.supervise.status import each_program
+from drum_supervisor.supervise.status import each_other, each_program
 from drum_supervisor.supervise.survey import Top
 
 
@@ -36,7 +35,7 @@ def stats(loop: Loop, engine: Engine, sample: Sample, shared_memory: bool, histo
         shared_memory: with USS and PSS; without them `memory_bytes` is always RSS, whatever others have asked.
         history: with the last ten minutes.
     """
-    programs = (*each_program(loop, engine), *_others(engine))
+    programs = (*each_program(loop, engine), *each_other(engine))
     epoch = time.time() - loop.timers.clock()
     return {
         "taken_at": round(epoch + sample.begun, 3),
@@ -64,21 +63,6 @@ _OF_THE_SUPERVISOR = ("pid", "cpu_percent", "cpu_seconds", "rss_bytes", "threads
 
 def _supervisor(process: ProcessResources | None) -> dict[str, Any]:
     return {name: getattr(process, name, None) for name in _OF_THE_SUPERVISOR}
-
-
-def _others(engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the name and what there is to say of the user's programs; whether one is ready nobody knows."""
-    for other in engine.others():
-        facts = {
-            "name": other.name,
-            "group": other.group,
-            "worker": None,
-            "pid": other.pid or None,
-            "state": other.state,
-            "ready": None,
-            "uptime_s": round(time.time() - other.started_at, 3) if other.pid else None,
-        }
-        yield other.name, facts
 
 
 def _used(tree: Tree | None, pid: object, shared_memory: bool) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from drum_supervisor.supervise.programs import ERROR_SERVER, shown_name
 from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.service_manager import Standing
-from drum_supervisor.supervise.state import attempts_left, workers_of
+from drum_supervisor.supervise.state import attempts_left, sides_of
 
 
 def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dict[str, Any]:
@@ -31,13 +31,14 @@ def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dic
         "url": address.url(),
         "server_type": loop.programs.server_type,
         "since": iso(loop.since),
-        "stage": loop.stage if phase in (Phase.STARTING, Phase.RETRYING) else "",
+        "stage": loop.stage if state.coming and phase in (Phase.STARTING, Phase.RETRYING) else "",
         "attempt": state.attempt,
         "attempts_left": attempts_left(state, loop.limits),
         "next_retry_at": _next_retry(loop),
         "workers": loop.limits.workers,
         "workers_ready": len(state.ready),
         "workers_coming": len(state.coming),
+        "workers_held": len(state.held),
         "restarts": {
             "crash": state.crash_restarts,
             "request": state.requested_restarts,
@@ -48,7 +49,7 @@ def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dic
         "out_of_memory": _out_of_memory(loop),
         "replacing": state.roll.left if state.roll else 0,
         "restart_failure": state.restart_failure.to_json() if state.restart_failure else None,
-        "programs": [_program(facts) for _, facts in each_program(loop, engine)],
+        "programs": [_program(facts) for _, facts in (*each_program(loop, engine), *each_other(engine))],
         "failure": state.report.to_json() if state.report else None,
         "run_dir": str(run_dir.path),
         "pid": engine.pid,
@@ -89,7 +90,7 @@ def each_program(loop: Loop, engine: Engine) -> Iterator[tuple[str, dict[str, An
 
     One that never ran, and is no worker, is left out, and so is the other side of a worker while it does not run.
     """
-    serving = workers_of(loop.state, loop.limits)
+    serving = sides_of(loop.state, loop.limits)
     for program in loop.programs.all:
         seen, run = loop.fleet.seen.get(program.name), engine.run_of(program.name)
         serves = program.worker in serving
@@ -108,6 +109,21 @@ def each_program(loop: Loop, engine: Engine) -> Iterator[tuple[str, dict[str, An
                 "uptime_s": round(loop.timers.clock() - run.started, 3) if run else None,
             },
         )
+
+
+def each_other(engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name and what there is to say of the user's programs; whether one is ready nobody knows."""
+    for other in engine.others():
+        facts = {
+            "name": other.name,
+            "group": other.group,
+            "worker": None,
+            "pid": other.pid or None,
+            "state": other.state,
+            "ready": None,
+            "uptime_s": round(time.time() - other.started_at, 3) if other.pid else None,
+        }
+        yield other.name, facts
 
 
 def _program(facts: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from tests.docs import render
 TABLES = {
     ("configuration.md", "options"): render.options,
     ("configuration.md", "profiles"): render.profiles,
+    ("configuration.md", "file"): render.file_keys,
+    ("configuration.md", "refused"): render.refused_keys,
     ("exit-codes.md", "exit-codes"): render.exit_codes,
     ("exit-codes.md", "causes"): render.causes,
     ("drum-compatibility.md", "differences"): render.differences,
