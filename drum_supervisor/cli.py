@@ -96,6 +96,7 @@ def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int
 
 def _rendered(settings: Settings, command: Sequence[str]) -> str:
     from drum_supervisor.supervise.drum import command_of
+    from drum_supervisor.supervise.exporter import with_exporter
     from drum_supervisor.supervise.programs import programs, render
     from drum_supervisor.supervise.run_dir import RunDir, base
     from drum_supervisor.supervise.worker_count import decided
@@ -104,7 +105,7 @@ def _rendered(settings: Settings, command: Sequence[str]) -> str:
     path = Path(settings.run_dir) if settings.run_dir else base(os.environ) / "PID"
     directory = RunDir(path)
     found = programs(settings, command_of(settings, command, os.environ), settings.address, directory)
-    return render(found, directory)
+    return render(with_exporter(found, settings, os.environ, directory), directory)
 
 
 for operation in (*OPERATIONS, stats_command, logs_command, check_command, ctl_command):

@@ -117,12 +117,13 @@ class EngineOptions(ServerOptions):  # type: ignore[misc]
         return super().processes_from_section(parser, section, group_name, ManagedConfig if ours else klass)
 
     def waitpid(self) -> tuple[int | None, int | None]:
-        """Reap one child and note its peak memory, which nothing else tells of the dead."""
+        """Reap one child and note its peak memory and its CPU, which nothing else tells of the dead."""
         try:
             pid, status, usage = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
             return None, None
         self.around.peak_memory_bytes = usage.ru_maxrss * 1024
+        self.around.cpu_seconds = usage.ru_utime + usage.ru_stime
         return pid, status
 
     def close_parent_pipes(self, pipes: dict[str, int | None]) -> None:

@@ -39,7 +39,7 @@ class Surroundings:
         outlets: where their output goes.
         pid: of the supervisor.
         log_files: what supervisord finds as their logs.
-        peak_memory_bytes: of the process that was reaped last.
+        peak_memory_bytes, cpu_seconds: of the process that was reaped last.
     """
 
     owner: Owner
@@ -49,6 +49,7 @@ class Surroundings:
     pid: int
     log_files: dict[Source, LogFile] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
+    cpu_seconds: float = 0.0
 
 
 class ManagedConfig(ProcessConfig):  # type: ignore[misc]
@@ -189,7 +190,7 @@ class ManagedProcess(Subprocess):  # type: ignore[misc]
         super().finish(pid, status)
         around: Surroundings = self.config.options.around
         self.run.status = status
-        self.run.peak_memory_bytes = around.peak_memory_bytes
+        self.run.peak_memory_bytes, self.run.cpu_seconds = around.peak_memory_bytes, around.cpu_seconds
         around.owner.on_exit(self.run)
 
     def _spawn_as_parent(self, pid: int) -> int:

@@ -15,6 +15,7 @@ from drum_supervisor.supervise.run_dir import RunDir
 MODEL_SERVER = "model-server"
 ERROR_SERVER = "error-server"
 STAND_IN = "stand-in"
+EXPORTER = "exporter"
 NEXT = "-next"  # what the name of a worker's other side ends in
 
 _MODEL_SETTINGS = (
@@ -67,6 +68,7 @@ class Programs:
         shared: the supervisor binds the address and its children inherit the listener; else the model server binds.
         server_type: what `status` calls the model server: a built-in one, `drum`, or `command`.
         built_in: whether the model server is ours; others do not tell us how their workers fare.
+        exporter: what offers the metrics, None where nobody wants them.
     """
 
     workers: tuple[Program, ...]
@@ -78,6 +80,7 @@ class Programs:
     server_type: str
     built_in: bool = False
     spares: tuple[Program, ...] = ()
+    exporter: Program | None = None
 
     @property
     def sides(self) -> tuple[Program, ...]:
@@ -90,8 +93,13 @@ class Programs:
         return not self.built_in or self.server_type == "gunicorn"
 
     @property
-    def all(self) -> tuple[Program, ...]:
+    def on_the_address(self) -> tuple[Program, ...]:
+        """Those that take turns in serving it."""
         return (*self.sides, self.error_server, self.stand_in)
+
+    @property
+    def all(self) -> tuple[Program, ...]:
+        return (*self.on_the_address, self.exporter) if self.exporter else self.on_the_address
 
 
 def programs(settings: Settings, command: Command, address: Address, run_dir: RunDir) -> Programs:
@@ -188,19 +196,20 @@ def _model_argv(settings: Settings, address: Address) -> tuple[str, ...]:
             "like: drum-supervise start -- uvicorn app:app --fd {fd}"
         )
     workers = ("--workers", str(settings.workers)) if settings.server_type == "gunicorn" else ()
-    return (*_python("model"), *arguments(settings, _MODEL_SETTINGS), "--address", str(address), *workers)
+    return (*python("model"), *arguments(settings, _MODEL_SETTINGS), "--address", str(address), *workers)
 
 
 def _error_argv(settings: Settings, address: Address, report: Path) -> tuple[str, ...]:
     given = arguments(settings, _ERROR_SETTINGS)
-    return (*_python("error"), "--report", str(report), *given, "--address", str(address))
+    return (*python("error"), "--report", str(report), *given, "--address", str(address))
 
 
 def _stand_in_argv(settings: Settings, address: Address) -> tuple[str, ...]:
-    return (*_python("stand_in"), *arguments(settings, ["url_prefix"]), "--address", str(address))
+    return (*python("stand_in"), *arguments(settings, ["url_prefix"]), "--address", str(address))
 
 
-def _python(module: str) -> tuple[str, ...]:
+def python(module: str) -> tuple[str, ...]:
+    """Return the beginning of a command that runs a child of ours."""
     # -P: the working directory, often the model folder, must not shadow modules (Python 3.11 and later)
     safe_path = ("-P",) if sys.version_info >= (3, 11) else ()
     return (sys.executable, *safe_path, "-m", f"drum_supervisor.serve.{module}")

@@ -52,6 +52,10 @@ class RunDir:
         return self.path / "address"
 
     @property
+    def metrics_address(self) -> Path:
+        return self.path / "metrics-address"
+
+    @property
     def notify_socket(self) -> Path:
         return self.path / "notify.sock"
 
@@ -66,7 +70,8 @@ class RunDir:
         if self.private:
             shutil.rmtree(self.path, ignore_errors=True)
             return
-        for path in (self.socket, self.pid_file, self.configuration, self.address, self.notify_socket):
+        addresses = (self.address, self.metrics_address)
+        for path in (self.socket, self.pid_file, self.configuration, *addresses, self.notify_socket):
             with suppress(OSError):
                 path.unlink()
 

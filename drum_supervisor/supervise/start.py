@@ -18,6 +18,7 @@ from drum_supervisor.settings import Settings
 from drum_supervisor.supervise import lines, readiness, run_dir, tree, worker_count
 from drum_supervisor.supervise.drum import command_of
 from drum_supervisor.supervise.engine import Engine
+from drum_supervisor.supervise.exporter import Exporter, bind_metrics, with_exporter
 from drum_supervisor.supervise.fleet import Fleet
 from drum_supervisor.supervise.history import Phase, RestartCause
 from drum_supervisor.supervise.lines import Form
@@ -102,7 +103,7 @@ def _supervise(
     stack.callback(os.close, run_dir.lock(directory))
     stack.callback(directory.remove)  # ours only once it is locked
     directory.failure.unlink(missing_ok=True)  # of an earlier supervisor
-    found = programs(settings, command, address, directory)
+    found = with_exporter(programs(settings, command, address, directory), settings, environ, directory)
     configuration = render(found, directory)
     directory.write(directory.configuration, configuration)
     directory.write(directory.address, f"{address}\n")
@@ -110,7 +111,8 @@ def _supervise(
         log.warning("this kernel does not hand orphans to us: what daemons a model server starts may survive it")
     if not tree.is_own_proc():
         log.warning("/proc is missing or of another PID namespace: what daemons a model server starts are not seen")
-    running = _assemble(settings, found, configuration, directory, address, listener, log, outlets)
+    metrics_listener = bind_metrics(settings, directory, log, stack)
+    running = _assemble(settings, found, configuration, directory, address, listener, metrics_listener, log, outlets)
     if (manager := service_manager(environ, running.loop.timers)) is not None:
         stack.callback(manager.close)
         running.loop.on_change = lambda: manager.tell(standing(running.loop))
@@ -207,6 +209,17 @@ class _Running:
 
         return answer
 
+    def metrics(self, max_age: float) -> Callable[[], dict[str, Any] | None]:
+        from drum_supervisor.supervise.stats import metrics  # noqa: PLC0415 - the same
+
+        sample = self.loop.sampler.ask(max_age, shared_memory=False, watching=False)
+
+        def answer() -> dict[str, Any] | None:
+            found = sample()
+            return None if found is None else metrics(self.loop, self.engine, found)
+
+        return answer
+
 
 def _assemble(
     settings: Settings,
@@ -215,6 +228,7 @@ def _assemble(
     directory: run_dir.RunDir,
     address: Address,
     listener: socket.socket | None,
+    metrics_listener: socket.socket | None,
     log: Log,
     outlets: Outlets,
 ) -> _Running:
@@ -231,7 +245,8 @@ def _assemble(
         return Liveness(engine, timers, address, asked, log, on_unresponsive) if asked else None
 
     loop = Loop(found, limits(settings, found), directory, log, timers, watch, check)
-    engine = Engine(configuration, {program.name: program for program in found.all}, loop, log, outlets)
+    owner = Exporter(loop, found.exporter, metrics_listener, log)
+    engine = Engine(configuration, {program.name: program for program in found.all}, owner, log, outlets)
     fleet = Fleet(engine, found, address, listener, timers, settings.stop_timeout, settings.backlog, loop.started)
     loop.attach(engine, fleet, lambda: _sampler(loop, engine))
     running = _Running(engine, loop, address, directory, outlets.transcript, log)

@@ -12,7 +12,7 @@ from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.programs import Programs
 from drum_supervisor.supervise.records import Sample, Tree
-from drum_supervisor.supervise.status import each_program
+from drum_supervisor.supervise.status import each_program, service
 from drum_supervisor.supervise.survey import Top
 
 
@@ -45,9 +45,25 @@ def stats(loop: Loop, engine: Engine, sample: Sample, shared_memory: bool, histo
         "programs": [
             {**facts, **_used(sample.trees.get(name), facts["pid"], shared_memory)} for name, facts in programs
         ],
+        "totals": _totals(loop, engine),
         "cgroup": json_safe(asdict(sample.cgroup)),
         "history": loop.sampler.history.to_json(epoch) if history else None,
     }
+
+
+def metrics(loop: Loop, engine: Engine, sample: Sample) -> dict[str, Any]:
+    """Return what metrics are made of: the figures of a sample, and how the service stands."""
+    return {"service": service(loop), "stats": stats(loop, engine, sample, shared_memory=False, history=False)}
+
+
+def _totals(loop: Loop, engine: Engine) -> list[dict[str, Any]]:
+    """Return what all runs have used since the supervisor began: of each worker both sides, of each other program."""
+    ours = [(each.name, each.group, each.place or None) for each in loop.programs.all]
+    others = [(each.name, each.name, None) for each in engine.others()]
+    seconds: dict[tuple[str, int | None], float] = {}
+    for name, program, worker in (*ours, *others):
+        seconds[program, worker] = seconds.get((program, worker), 0.0) + loop.sampler.cpu_seconds(name)
+    return [{"program": each, "worker": worker, "cpu_seconds": round(s, 2)} for (each, worker), s in seconds.items()]
 
 
 def json_safe(value: Any) -> Any:
@@ -59,7 +75,7 @@ def json_safe(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-_OF_THE_SUPERVISOR = ("pid", "cpu_percent", "cpu_seconds", "rss_bytes", "threads", "descriptors", "started_at")
+_OF_THE_SUPERVISOR = "pid cpu_percent cpu_seconds rss_bytes virtual_bytes threads descriptors started_at".split()
 
 
 def _supervisor(process: ProcessResources | None) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def test_hybrid_host_has_each_controller_where_it_is(recorded):
     )
     assert (read.memory.limit_hits, read.memory.ooms, read.memory.oom_kills) == (None, None, 1)
     assert read.memory.working_set_bytes == 170 * MIB
-    assert read.cpu == Cpu(0.5, 2.5, 40, 10, 1.5, 0.1)
+    assert read.cpu == Cpu(0.5, 2.5, 40, 10, 1.5, 0.05)
     assert read.memory_pressure.some == Stall(1.25, 0.5, 0.1, 2.5)
 
 
