@@ -7,8 +7,10 @@ import threading
 import time
 import xmlrpc.client
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 from drum_supervisor.gpu import Gpu
 from drum_supervisor.metrics.figures import Figures, descriptor_limit, figures
@@ -83,24 +85,19 @@ class ControlSocket:
         Raises:
             NoFiguresError: there is no good answer in time.
         """
-        transport = _Transport(self._path, self._timeout)
+        request = xmlrpc.client.dumps((max_age,), "drum.metrics")
         try:
-            with xmlrpc.client.ServerProxy("http://localhost/RPC2", transport) as supervisor:
-                return dict(json.loads(str(supervisor.drum.metrics(max_age))))
+            (value,), _ = xmlrpc.client.loads(self._post(request))
+            return dict(json.loads(value))
         except TimeoutError as error:
             raise NoFiguresError(f"The supervisor did not answer within {self._timeout:g} s.") from error
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
-            raise NoFiguresError(f"The supervisor does not answer: {error}.") from error
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError, ValueError) as error:
+            raise NoFiguresError(f"The supervisor does not answer: {error or type(error).__name__}.") from error
 
-
-class _Transport(xmlrpc.client.Transport):
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__()
-        self._path = path
-        self._timeout = timeout
-
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        return _Connection(self._path, self._timeout)
+    def _post(self, request: str) -> bytes:
+        with closing(_Connection(self._path, self._timeout)) as connection:
+            connection.request("POST", "/RPC2", request, {"Content-Type": "text/xml"})
+            return connection.getresponse().read()
 
 
 class _Connection(http.client.HTTPConnection):
