@@ -88,7 +88,7 @@ class ControlSocket:
         request = xmlrpc.client.dumps((max_age,), "drum.metrics")
         try:
             (value,), _ = xmlrpc.client.loads(self._post(request))
-            return dict(json.loads(value))
+            return dict(json.loads(str(value)))
         except TimeoutError as error:
             raise NoFiguresError(f"The supervisor did not answer within {self._timeout:g} s.") from error
         except (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError, ValueError) as error:

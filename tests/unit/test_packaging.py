@@ -44,7 +44,7 @@ def test_extra_is_offered(extra):
 
 
 def test_all_includes_every_extra_for_users():
-    assert "drum_supervisor[model,otel,metrics,watch]" in requirements("all")
+    assert "drum_supervisor[metrics,model,otel,watch]" in requirements("all")
 
 
 def test_tools_for_developers_are_not_forced_on_users():
