@@ -52,8 +52,11 @@ def stats(loop: Loop, engine: Engine, sample: Sample, shared_memory: bool, histo
 
 
 def metrics(loop: Loop, engine: Engine, sample: Sample) -> dict[str, Any]:
-    """Return what metrics are made of: the figures of a sample, and how the service stands."""
-    return {"service": service(loop), "stats": stats(loop, engine, sample, shared_memory=False, history=False)}
+    """Return what metrics are made of: how the service stands, and the figures of a sample, of each process a few."""
+    found = stats(loop, engine, sample, shared_memory=False, history=False)
+    for program in found["programs"]:
+        program["processes"] = [{name: each[name] for name in _OF_A_PROCESS} for each in program["processes"]]
+    return {"service": service(loop), "stats": found}
 
 
 def _totals(loop: Loop, engine: Engine) -> list[dict[str, Any]]:
@@ -75,6 +78,7 @@ def json_safe(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+_OF_A_PROCESS = ("pid", "virtual_bytes", "started_at")
 _OF_THE_SUPERVISOR = "pid cpu_percent cpu_seconds rss_bytes virtual_bytes threads descriptors started_at".split()
 
 
