@@ -330,6 +330,45 @@ class TestHostileClients:
         assert victim.client.stats()["supervisor"]["cpu_seconds"] - before < asked * 0.001
 
 
+NVML = """
+import os
+from types import SimpleNamespace
+class NVMLError(Exception): pass
+class NVMLLibraryMismatchError(Exception): pass
+def nvmlInit(): pass
+def nvmlShutdown(): print("shut down", flush=True)
+def nvmlDeviceGetCount(): return 1
+def nvmlDeviceGetHandleByIndex(index): return index
+def nvmlDeviceGetUUID(handle): return "GPU-1"
+def nvmlDeviceGetName(handle): return "NVIDIA A100"
+def nvmlDeviceGetMemoryInfo(handle): return SimpleNamespace(total=40, used=10, free=30)
+def nvmlDeviceGetUtilizationRates(handle): return SimpleNamespace(gpu=45, memory=20)
+def nvmlDeviceGetGraphicsRunningProcesses(handle): return []
+def nvmlDeviceGetProcessUtilization(handle, since): raise NVMLError
+def nvmlDeviceGetComputeRunningProcesses(handle):
+    with open("/proc/%d/task/%d/children" % (os.getppid(), os.getppid())) as children:
+        return [SimpleNamespace(pid=int(pid), usedGpuMemory=7) for pid in children.read().split()]
+"""
+
+
+def test_gpus_are_read_by_the_exporter(start: Start, tmp_path: Path) -> None:
+    """No machine of ours has one: a library that has NVML's functions says that each program uses one."""
+    (tmp_path / "pynvml.py").write_text(NVML)
+    supervised = ready(
+        start(
+            *AT_ONCE[0], "--metrics-address", "127.0.0.1:0", "--", *AT_ONCE[1], PYTHONPATH=f"{tmp_path}:{os.getcwd()}"
+        )
+    )
+    gpu = {"gpu": "0", "uuid": "GPU-1", "model": "NVIDIA A100"}
+    seen = scrape(supervised)
+    assert seen("drum_supervisor_gpu_memory_total_bytes", **gpu) == 40
+    assert seen("drum_supervisor_gpu_utilization_ratio", **gpu) == pytest.approx(0.45)
+    assert seen("drum_supervisor_program_gpu_memory_used_bytes", program="model-server", worker="1", **gpu) == 7
+    assert "drum_supervisor_program_gpu_utilization_ratio" not in seen.names
+    assert supervised.stop() == 0
+    assert "shut down" in supervised.out.read_text()
+
+
 class TestSending:
     def test_figures_are_sent_under_their_conventional_names(self, start: Start) -> None:
         with collecting() as collector:
