@@ -104,6 +104,7 @@ def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int
 def _rendered(settings: Settings, command: Sequence[str]) -> str:
     from drum_supervisor.contract.masking import mask_secrets
     from drum_supervisor.supervise.drum import command_of
+    from drum_supervisor.supervise.exporter import with_exporter
     from drum_supervisor.supervise.further import absolute, further
     from drum_supervisor.supervise.programs import programs
     from drum_supervisor.supervise.rendering import render
@@ -118,7 +119,7 @@ def _rendered(settings: Settings, command: Sequence[str]) -> str:
     path = Path(settings.run_dir) if settings.run_dir else base(os.environ) / "PID"
     directory = RunDir(path)
     found = programs(settings, command_of(settings, command, os.environ), settings.address, directory)
-    return mask_secrets(render(found, directory, asked))
+    return mask_secrets(render(with_exporter(found, settings, os.environ, directory), directory, asked))
 
 
 for operation in (*OPERATIONS, stats_command, logs_command, check_command, ctl_command):

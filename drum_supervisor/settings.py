@@ -25,6 +25,7 @@ from drum_supervisor.declaration import setting as _setting
 
 MOST_WORKERS = 199
 AUTO = 0  # as a number of workers: to be decided on the spot
+OFF = "off"
 
 TARGET_TYPES = tuple(
     "binary regression anomaly unstructured multiclass transform textgeneration geopoint vectordatabase "
@@ -247,6 +248,13 @@ class Settings:
         convert.choice("default", "sagemaker", "kubernetes"),
         metavar="NAME",
     )
+    metrics_address: Address | None = _setting(
+        OFF,
+        "Where to offer metrics to Prometheus, at /metrics: HOST:PORT, [IPv6]:PORT or unix:/path; port 0 takes a free "
+        "one and prints it.",
+        lambda text: None if text == OFF else parse_address(text),
+        metavar="HOST:PORT",
+    )
     log_format: str = _setting(
         "text", "The supervisor's own lines on stderr.", convert.choice("text", "json"), metavar="text|json"
     )
@@ -316,6 +324,8 @@ def arguments(settings: Settings, names: Iterable[str]) -> list[str]:
 
 def _written(value: Any) -> str:
     """Return `value` as a user would write it."""
+    if value is None:
+        return OFF
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple | list):

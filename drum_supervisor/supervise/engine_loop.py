@@ -175,12 +175,13 @@ class EngineOptions(ServerOptions):  # type: ignore[misc]
             self.around.log.line("warning", f"{what} is not permitted: it runs as another user", pid=abs(pid))
 
     def waitpid(self) -> tuple[int | None, int | None]:
-        """Reap one child and note its peak memory, which nothing else tells of the dead."""
+        """Reap one child and note its peak memory and its CPU, which nothing else tells of the dead."""
         try:
             pid, status, usage = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
             return None, None
         self.around.peak_memory_bytes = usage.ru_maxrss * 1024
+        self.around.cpu_seconds = usage.ru_utime + usage.ru_stime
         return pid, status
 
     def close_parent_pipes(self, pipes: dict[str, int | None]) -> None:

@@ -39,7 +39,7 @@ class Surroundings:
         stopping: whether everything is being stopped: nothing is to be started any more.
         log_files: what supervisord finds as their logs.
         main_log: what it finds as its own: our lines.
-        peak_memory_bytes: of the process that was reaped last.
+        peak_memory_bytes, cpu_seconds: of the process that was reaped last.
     """
 
     owner: Owner
@@ -53,6 +53,7 @@ class Surroundings:
     log_files: dict[Source, LogFile] = field(default_factory=dict)
     main_log: LogFile = field(default_factory=LogFile)
     peak_memory_bytes: int | None = None
+    cpu_seconds: float = 0.0
 
     def log_file(self, source: Source) -> LogFile:
         """Return what supervisord finds as the log of a stream; made late, when it has cleaned up descriptors."""
@@ -218,7 +219,7 @@ class ManagedProcess(Child):
         super().finish(pid, status)
         around: Surroundings = self.config.options.around
         self.run.status = status
-        self.run.peak_memory_bytes = around.peak_memory_bytes
+        self.run.peak_memory_bytes, self.run.cpu_seconds = around.peak_memory_bytes, around.cpu_seconds
         around.owner.on_exit(self.run)
 
     def _prepare_child_fds(self) -> None:

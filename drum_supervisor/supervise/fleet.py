@@ -100,6 +100,12 @@ class Fleet:
             until = self._timers.clock() + 2 * self._stop_timeout  # TERM and KILL to it, and to what it left
             self._waiting[program.name] = _Waiting(program, attempt, until)
 
+    def start_beside(self, program: Program, listener: socket.socket | None) -> Seen:
+        """Start a program now that has nothing to do with the address; it may have a listener of its own."""
+        run = self._engine.start(program, listener.fileno() if listener else None)
+        self.seen[program.name] = seen = Seen(run, attempt=1)
+        return seen
+
     def pids_of_workers(self) -> list[int]:
         """Return the processes of the workers that run."""
         runs = [self._engine.run_of(program.name) for program in self._programs.sides]
@@ -199,7 +205,7 @@ class Fleet:
         """Whether the predecessor is gone and, where the address is not shared, whoever holds it is as well."""
         holders = [program.name]
         if not self._programs.shared:
-            holders = [other.name for other in self._programs.all]
+            holders = [other.name for other in self._programs.on_the_address]
             if program.worker:
                 for name in (ERROR_SERVER, STAND_IN):
                     self.stop(name)

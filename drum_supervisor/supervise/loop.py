@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from drum_supervisor.contract.exits import signal_name
 from drum_supervisor.contract.failure import FailureReport, write_failure
 from drum_supervisor.contract.report import BadReportError, InitFailed, Ready, Spent, Stage, decode
-from drum_supervisor.supervise import failures, history, policy
+from drum_supervisor.supervise import failures, history, policy, tally
 from drum_supervisor.supervise.alarms import Alarms
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet, Seen
@@ -63,6 +63,7 @@ class Loop:
         self.programs = programs
         self.limits = limits
         self.state = State()
+        self.tally = tally.Tally()
         self.since = time.time()
         self._entered_at = timers.clock()
         self.stage = ""
@@ -131,6 +132,7 @@ class Loop:
 
     def on_exit(self, run: Run) -> None:
         self.fleet.exited(run)
+        self.sampler.ended(run.program.name, run.pid, run.cpu_seconds)
         seen = self.fleet.seen[run.program.name]
         if run.stop_asked:
             self._log.information(f"{_who(run)} stopped as asked: {failures.ending(run.status)}", pid=run.pid)
@@ -243,6 +245,7 @@ class Loop:
         )
         self._log.information(f"{_who(run)} is ready after {took:.2f} s{hint}", program=run.program.name, pid=run.pid)
         if run.program.worker:
+            self.tally = tally.started(self.tally, run.program.place, took)
             self.post(history.Ready(self.timers.clock(), run.program.worker), seen)
         elif run.program.name == ERROR_SERVER:
             self.post(history.ErrorServerReady(self.timers.clock()), seen)
@@ -340,6 +343,7 @@ class Loop:
                 continue
             before = self.state
             self.state, actions = policy.decide(before, event, self.limits)
+            self.tally = tally.decided(self.tally, before.phase, self.state.phase, actions)
             if self.state.phase is not before.phase:
                 self._entered()
             if self.state.moved != before.moved:

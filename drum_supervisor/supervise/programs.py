@@ -16,6 +16,7 @@ from drum_supervisor.supervise.run_dir import RunDir
 MODEL_SERVER = "model-server"
 ERROR_SERVER = "error-server"
 STAND_IN = "stand-in"
+EXPORTER = "exporter"
 NEXT = "-next"  # what the name of a worker's other side ends in
 
 _MODEL_SETTINGS = (
@@ -69,6 +70,7 @@ class Programs:
         shared: the supervisor binds the address and its children inherit the listener; else the model server binds.
         server_type: what `status` calls the model server: a built-in one, `drum`, or `command`.
         built_in: whether the model server is ours; others do not tell us how their workers fare.
+        exporter: what offers the metrics, None where nobody wants them.
     """
 
     workers: tuple[Program, ...]
@@ -80,6 +82,7 @@ class Programs:
     server_type: str
     built_in: bool = False
     spares: tuple[Program, ...] = ()
+    exporter: Program | None = None
 
     @property
     def sides(self) -> tuple[Program, ...]:
@@ -92,8 +95,13 @@ class Programs:
         return not self.built_in or self.server_type == "gunicorn"
 
     @property
-    def all(self) -> tuple[Program, ...]:
+    def on_the_address(self) -> tuple[Program, ...]:
+        """Those that take turns in serving it."""
         return (*self.sides, self.error_server, self.stand_in)
+
+    @property
+    def all(self) -> tuple[Program, ...]:
+        return (*self.on_the_address, self.exporter) if self.exporter else self.on_the_address
 
 
 def programs(settings: Settings, command: Command, address: Address, run_dir: RunDir) -> Programs:
@@ -111,7 +119,7 @@ def programs(settings: Settings, command: Command, address: Address, run_dir: Ru
     environment = (*command.environment, *notify)
     count = copies(settings, command, shared)
     model = _model_argv(settings, address) if command.built_in else _filled_in(command, address)
-    error = (*_python("error"), *_explaining(settings, run_dir, _ERROR_SETTINGS), "--address", str(address))
+    error = (*python("error"), *_explaining(settings, run_dir, _ERROR_SETTINGS), "--address", str(address))
     workers = tuple(
         Program(_worker_name(place, count), MODEL_SERVER, model, place, place, environment, not command.uses("fd"))
         for place in range(1, count + 1)
@@ -190,7 +198,7 @@ def _model_argv(settings: Settings, address: Address) -> tuple[str, ...]:
             "like: drum-supervise start -- uvicorn app:app --fd {fd}"
         )
     workers = ("--workers", str(settings.workers)) if settings.server_type == "gunicorn" else ()
-    return (*_python("model"), *arguments(settings, _MODEL_SETTINGS), "--address", str(address), *workers)
+    return (*python("model"), *arguments(settings, _MODEL_SETTINGS), "--address", str(address), *workers)
 
 
 def _explaining(settings: Settings, run_dir: RunDir, names: list[str]) -> list[str]:
@@ -198,7 +206,8 @@ def _explaining(settings: Settings, run_dir: RunDir, names: list[str]) -> list[s
     return ["--report", str(run_dir.failure), "--situation", str(run_dir.situation), *arguments(settings, names)]
 
 
-def _python(module: str) -> tuple[str, ...]:
+def python(module: str) -> tuple[str, ...]:
+    """Return the beginning of a command that runs a child of ours."""
     return (sys.executable, *_SAFE_PATH, "-m", f"drum_supervisor.serve.{module}")
 
 

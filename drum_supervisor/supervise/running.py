@@ -21,6 +21,7 @@ class Run:
         is_untouchable: whether even KILL is not permitted for it.
         status: its wait status as from wait(2), None while it is alive.
         peak_memory_bytes: known when it is dead.
+        cpu_seconds: of it and of the children that it has waited for; known when it is dead.
     """
 
     program: Program
@@ -33,6 +34,7 @@ class Run:
     is_untouchable: bool = False
     status: int | None = None
     peak_memory_bytes: int | None = None
+    cpu_seconds: float = 0.0
     spawn_error: str = ""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from drum_supervisor.contract.exits import ExitCode, of_signal
 from drum_supervisor.contract.failure import Cause, FailureReport
 from drum_supervisor.declaration import Declaration
+from drum_supervisor.metrics.catalogue import Kind, Metric
 from drum_supervisor.profiles import PROFILES
 from drum_supervisor.settings import DECLARATIONS
 from drum_supervisor.supervise import further_keys, history
@@ -164,6 +165,21 @@ def causes() -> str:
         ended, killed = (FailureReport(cause, "", signal=signal).exit_code for signal in (None, 9))
         rows.append([f"`{cause.value}`", CAUSES[cause], f"{ended:d}", f"{killed:d}"])
     return table(["cause", "what happened", "exit code", "if SIGKILL ended it"], rows)
+
+
+# --- metrics
+
+
+def metrics(declared: Iterable[Metric]) -> str:
+    """Return metrics with what they are called where they are sent."""
+    return table(["for Prometheus", "labels", "over OTLP", "what it says"], [_metric(each) for each in declared])
+
+
+def _metric(metric: Metric) -> list[str]:
+    kind = "" if metric.kind is Kind.INFO else f", {metric.kind.value}"
+    sent = f"`{metric.sent_as.name}`, {metric.sent_as.unit}" if metric.sent_as else "-"
+    labels = ", ".join(f"`{label}`" for label in metric.labels)
+    return [f"`{metric.name}`{kind}" if metric.name else "-", labels, sent, metric.help]
 
 
 # --- differences from DRUM
