@@ -51,7 +51,7 @@ no-machine-paths:
 	if [ -n "$$found" ]; then echo "A file names a path or a package index of one machine:"; echo "$$found"; exit 1; fi
 
 conf: .compat/conf/installed  ## hold what is deployed (conf/) against published schemas, and against our settings
-	@.compat/conf/bin/python -m pytest -q -p no:cacheprovider tests/conf
+	@.compat/conf/bin/python -m pytest -q -p no:cacheprovider -p no:cloudcoil tests/conf
 
 .compat/conf/installed: $(wildcard tests/conf/*requirements.txt) | $(VENV)/installed-dev
 	@echo "installing into .compat/conf ..."

@@ -14,6 +14,7 @@ from drum_supervisor.cgroup_files import (
     plausible,
     read_limit,
     read_number,
+    read_period,
     read_quota,
     read_table,
     read_text,
@@ -77,6 +78,7 @@ class Cpu:
         periods: periods that were begun, of the group that has the lowest quota; of its own without one.
         throttled_periods: those of them in which the quota was used up.
         throttled_seconds: how long its processes had to wait because of that, summed over processors.
+        period_seconds: how long the period of that quota is; None also without one.
     """
 
     quota_cores: float | None = None
@@ -84,6 +86,7 @@ class Cpu:
     periods: int | None = None
     throttled_periods: int | None = None
     throttled_seconds: float | None = None
+    period_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -248,6 +251,7 @@ def _cpu(group: Group | None, accounting: Group | None) -> Cpu:
         periods=plausible(stat.get("nr_periods")),
         throttled_periods=plausible(stat.get("nr_throttled")),
         throttled_seconds=_throttled_seconds(stat, group.version),
+        period_seconds=None if lowest is None else _seconds(read_period(limited, group.version), 1e6),
     )
 
 

@@ -45,15 +45,27 @@ def read_limit(file: Path) -> float | None:
 def read_quota(directory: Path, version: int) -> float | None:
     """Return how many processors a group may use, infinity when that is not limited."""
     try:
-        if version == 2:
-            quota, period = read_text(directory / "cpu.max").split()
-        else:
-            quota, period = (read_text(directory / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+        quota, period = _quota_and_period(directory, version)
     except FileNotFoundError:
         return _unlimited_if_there(directory)
     except (OSError, ValueError):
         return None
     return math.inf if quota in ("max", "-1") else _quotient(plausible(_parsed(quota)), plausible(_parsed(period)))
+
+
+def read_period(directory: Path, version: int) -> int | None:
+    """Return the microseconds for which a group gets its quota anew."""
+    try:
+        return plausible(_parsed(_quota_and_period(directory, version)[1]))
+    except (OSError, ValueError):
+        return None
+
+
+def _quota_and_period(directory: Path, version: int) -> tuple[str, str]:
+    if version == 2:
+        quota, period = read_text(directory / "cpu.max").split()
+        return quota, period
+    return read_text(directory / "cpu.cfs_quota_us").strip(), read_text(directory / "cpu.cfs_period_us").strip()
 
 
 def _unlimited_if_there(directory: Path) -> float | None:

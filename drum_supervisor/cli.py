@@ -10,8 +10,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -89,13 +89,13 @@ def serve_command(command: tuple[str, ...], **given: Any) -> NoReturn:
 
 
 def _start(given: Mapping[str, Any], command: Sequence[str]) -> NoReturn:
-    _obey_stops_at_once()
-    gc.disable()  # imports leave no garbage: to look for some again and again takes 6 ms
-    from drum_supervisor.supervise.start import start
+    with _stops_obeyed_at_once():
+        gc.disable()  # imports leave no garbage: to look for some again and again takes 6 ms
+        from drum_supervisor.supervise.start import start
 
-    gc.freeze()  # modules and classes stay: nobody has to look through them later either
-    gc.enable()
-    _leave(start(resolve(chosen(given, command)), command, os.environ))
+        gc.freeze()  # modules and classes stay: nobody has to look through them later either
+        gc.enable()
+        _leave(start(resolve(chosen(given, command)), command, os.environ))
 
 
 def _leave(code: int) -> NoReturn:
@@ -113,10 +113,16 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _obey_stops_at_once() -> None:
-    """Let TERM end the first process of a container while it imports: without a handler the kernel would drop it."""
-    if os.getpid() == 1:
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.STOPPED))
+@contextmanager
+def _stops_obeyed_at_once() -> Iterator[None]:
+    """Let a stop end us while we import, for there is nothing yet; the first process of a container has no default."""
+    stops = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+    before = {number: signal.signal(number, lambda *_: os._exit(ExitCode.STOPPED)) for number in stops}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @cli.command("config", context_settings={"allow_interspersed_args": False})
@@ -139,16 +145,24 @@ def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int
 
 
 def _rendered(settings: Settings, command: Sequence[str]) -> str:
+    from drum_supervisor.contract.masking import mask_secrets
     from drum_supervisor.supervise.drum import command_of
-    from drum_supervisor.supervise.programs import programs, render
+    from drum_supervisor.supervise.exporter import with_exporter
+    from drum_supervisor.supervise.further import absolute, further
+    from drum_supervisor.supervise.programs import programs
+    from drum_supervisor.supervise.rendering import render
     from drum_supervisor.supervise.run_dir import RunDir, base
     from drum_supervisor.supervise.worker_count import decided
 
     settings, _ = decided(settings, command, os.environ)
+    asked = further(settings.config, os.environ)
+    for warning in asked.warnings:
+        click.echo(f"drum-supervise: {warning}", err=True)
+    settings = absolute(settings) if asked.has_directory else settings
     path = Path(settings.run_dir) if settings.run_dir else base(os.environ) / "PID"
     directory = RunDir(path)
     found = programs(settings, command_of(settings, command, os.environ), settings.address, directory)
-    return render(found, directory)
+    return mask_secrets(render(with_exporter(found, settings, os.environ, directory), directory, asked))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

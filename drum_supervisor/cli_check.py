@@ -27,7 +27,7 @@ from drum_supervisor.convert import size
 from drum_supervisor.declaration import Value
 from drum_supervisor.display import duration, failure_text
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.settings import Settings, resolve
+from drum_supervisor.settings import OFF, Settings, resolve
 
 PING_SECONDS = 30.0
 LONGEST_BODY = 1000
@@ -39,6 +39,7 @@ _ONCE = {
     "max_restarts": "0",
     "while_starting": "hold",
     "termination_log": os.devnull,
+    "metrics_address": OFF,
 }
 
 

@@ -3,13 +3,12 @@
 The settings themselves are in `settings.py`.
 """
 
-import configparser
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, NamedTuple
 
-from drum_supervisor import convert
+from drum_supervisor import config_file, convert
 from drum_supervisor.contract.exits import UsageError
 
 PREFIX = "DRUM_SUPERVISOR_"
@@ -84,27 +83,22 @@ def runtime_parameter(text: str) -> str:
 
 
 def in_file(declarations: Mapping[str, Declaration], path: str) -> dict[str, Value]:
-    """Return what the configuration file says; nothing without one.
+    """Return what the section of ours in the configuration file says; nothing without one.
 
     Raises:
         UsageError: it cannot be read, or sets what is no setting.
     """
-    if not path:
+    sections = config_file.read(path, comments=";") if path else []
+    ours = next((section for section in sections if section.name == CONFIG_SECTION), None)
+    if ours is None:
         return {}
-    parser = configparser.RawConfigParser(inline_comment_prefixes=(";",), strict=True)
-    try:
-        with open(path, encoding="utf-8") as file:
-            parser.read_file(file)
-    except OSError as error:
-        raise UsageError(f"--config: cannot read {path!r}: {error.strerror}.") from error
-    except (configparser.Error, UnicodeDecodeError) as error:
-        raise UsageError(f"--config: {path!r} is no configuration file: {' '.join(str(error).split())}") from error
-    if not parser.has_section(CONFIG_SECTION):
-        raise UsageError(f"--config: {path!r} has no section [{CONFIG_SECTION}].")
-    found = {name.replace("-", "_"): text for name, text in parser.items(CONFIG_SECTION)}
-    unknown = sorted(set(found) - set(declarations) | {"config"} & set(found))
-    if unknown:
-        raise UsageError(f"--config: {path!r} sets {unknown[0]!r}, which is not a setting that a file can have.")
+    for written in ours.values:
+        name = written.replace("-", "_")
+        if name not in declarations or name == "config":
+            raise UsageError(
+                f"--config: {ours.where(written)} sets {written!r}, which is not a setting that a file can have."
+            )
+    found = {name.replace("-", "_"): text for name, text in ours.values.items()}
     return {name: Value(text, path) for name, text in found.items() if text}
 
 

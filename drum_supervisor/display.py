@@ -27,7 +27,8 @@ def _facts(status: dict[str, Any], now: float) -> Iterable[Sequence[str]]:
     if status["failure"]:
         yield "Failure", status["failure"]["error"]
     yield "Address", status["url"]
-    yield "Server", f"{status['server_type']}, {status['workers_ready']} of {status['workers']} workers ready"
+    held = f", {status['workers_held']} stopped by an operator" if status["workers_held"] else ""
+    yield "Server", f"{status['server_type']}, {status['workers_ready']} of {status['workers']} workers ready{held}"
     yield "Attempt", f"{status['attempt']}, {status['attempts_left']} left{_retry(status)}"
     restarts = ", ".join(f"{number} by {cause}" for cause, number in status["restarts"].items() if number)
     yield "Restarts", restarts or "none"

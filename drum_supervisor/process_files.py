@@ -39,6 +39,7 @@ class Stat(NamedTuple):
         reaped_cpu_seconds: of the children that have ended and were waited for, and of theirs.
         started: ticks after the boot; together with the pid it tells a process from a later one.
         rss_bytes: resident memory.
+        virtual_bytes: address space.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Stat(NamedTuple):
     threads: int
     started: int
     rss_bytes: int
+    virtual_bytes: int
 
     @property
     def age(self) -> float:
@@ -75,6 +77,7 @@ def read_stat(pid: int, proc: Path = PROC) -> Stat | None:
             threads=int(fields[17]),
             started=int(fields[19]),
             rss_bytes=int(fields[21]) * _PAGE,
+            virtual_bytes=int(fields[20]),
         )
     except (OSError, ValueError, IndexError):
         return None

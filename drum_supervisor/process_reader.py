@@ -83,6 +83,7 @@ class ProcessReader:
             rss_bytes=stat.rss_bytes,
             uss_bytes=(memory.uss_bytes if memory else None) if is_alive else 0,
             pss_bytes=(memory.pss_bytes if memory else None) if is_alive else 0,
+            virtual_bytes=stat.virtual_bytes,
             threads=stat.threads,
             descriptors=descriptors,
             started_at=known.started_at,

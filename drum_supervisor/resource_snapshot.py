@@ -23,6 +23,7 @@ class ProcessResources:
         rss_bytes: resident memory; pages that others have mapped too count in full.
         uss_bytes: memory that its end would free; None when the kernel does not tell.
         pss_bytes: resident memory; of a page that n processes have mapped 1/n counts. None when nobody tells.
+        virtual_bytes: address space.
         threads: how many it has.
         descriptors: how many files are open; None when the kernel does not tell.
         started_at: seconds since the epoch.
@@ -39,6 +40,7 @@ class ProcessResources:
     rss_bytes: int
     uss_bytes: int | None
     pss_bytes: int | None
+    virtual_bytes: int
     threads: int
     descriptors: int | None
     started_at: float

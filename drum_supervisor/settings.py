@@ -26,6 +26,7 @@ from drum_supervisor.quick_dataclass import dataclass
 
 MOST_WORKERS = 199
 AUTO = 0  # as a number of workers: to be decided on the spot
+OFF = "off"
 
 TARGET_TYPES = tuple(
     "binary regression anomaly unstructured multiclass transform textgeneration geopoint vectordatabase "
@@ -248,6 +249,13 @@ class Settings:
         convert.choice("default", "sagemaker", "kubernetes"),
         metavar="NAME",
     )
+    metrics_address: Address | None = _setting(
+        OFF,
+        "Where to offer metrics to Prometheus, at /metrics: HOST:PORT, [IPv6]:PORT or unix:/path; port 0 takes a free "
+        "one and prints it.",
+        lambda text: None if text == OFF else parse_address(text),
+        metavar="HOST:PORT",
+    )
     log_format: str = _setting(
         "text", "The supervisor's own lines on stderr.", convert.choice("text", "json"), metavar="text|json"
     )
@@ -265,7 +273,10 @@ class Settings:
         metavar="debug|info|warning|error",
     )
     config: str = _setting(
-        "", f"Configuration file with a [{CONFIG_SECTION}] section of these settings.", metavar="FILE"
+        "",
+        f"Configuration file: a [{CONFIG_SECTION}] section of these settings, and sections of supervisord for further "
+        "programs.",
+        metavar="FILE",
     )
     termination_log: str = _setting(
         "/dev/termination-log",
@@ -314,6 +325,8 @@ def arguments(settings: Settings, names: Iterable[str]) -> list[str]:
 
 def _written(value: Any) -> str:
     """Return `value` as a user would write it."""
+    if value is None:
+        return OFF
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple | list):

@@ -8,14 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
-from drum_supervisor.convert import YES
-from drum_supervisor.declaration import RUNTIME_PARAMETER, runtime_parameter
 from drum_supervisor.request_state import RequestState
+from drum_supervisor.telemetry_environment import ENDPOINT, is_wanted
 from drum_supervisor.telemetry_providers import Provider, Providers, build_providers, shut_down
 from drum_supervisor.telemetry_signals import Guarded, Logs, Metrics, Tracing
-
-ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
-DISABLED = "OTEL_SDK_DISABLED"
 
 # How long the shutdown of each provider may take: the collector may not answer, and the SDK would wait for minutes.
 SHUTDOWN_SECONDS = 2.0
@@ -62,13 +58,6 @@ def setup_otel(
     except Exception:  # noqa: BLE001 - whatever is in OTEL_* variables
         _log.warning("OpenTelemetry could not be set up: no telemetry is sent.", exc_info=True)
     return None, None, None
-
-
-def is_wanted(environ: Mapping[str, str]) -> bool:
-    """Return whether the environment names a collector, and does not say that there shall be no telemetry."""
-    parameter = runtime_parameter(environ.get(RUNTIME_PARAMETER + DISABLED, ""))
-    is_disabled = any(text.strip().lower() in YES for text in (environ.get(DISABLED, ""), parameter))
-    return bool(environ.get(ENDPOINT, "").strip()) and not is_disabled
 
 
 class Telemetry:

@@ -40,27 +40,23 @@ def build_providers(
     """
     from opentelemetry import _logs, metrics, trace  # noqa: PLC0415
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter  # noqa: PLC0415
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from opentelemetry.sdk._logs import LoggerProvider  # noqa: PLC0415
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor  # noqa: PLC0415
-    from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
-    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader  # noqa: PLC0415
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     resource = Resource.create(_resource_attributes(environ))
     spans = OTLPSpanExporter(endpoint=_endpoint(collector, environ, "traces"))
-    measurements = OTLPMetricExporter(endpoint=_endpoint(collector, environ, "metrics"))
     records = OTLPLogExporter(endpoint=_endpoint(collector, environ, "logs"))
     with ExitStack() as undo:
         # shutdown_on_exit would be the SDK's own shutdown, without a limit
         traces = TracerProvider(resource=resource, shutdown_on_exit=False)
         traces.add_span_processor(BatchSpanProcessor(spans))
         undo.callback(_limit_shutdown(traces, spans, shutdown_seconds, "traces"))
-        meters = MeterProvider([PeriodicExportingMetricReader(measurements)], resource, shutdown_on_exit=False)
-        undo.callback(_limit_shutdown(meters, measurements, shutdown_seconds, "metrics"))
+        meters, end_meters = _meters(collector, environ, resource, shutdown_seconds)
+        undo.callback(end_meters)
         logs = LoggerProvider(resource, shutdown_on_exit=False)
         logs.add_log_record_processor(BatchLogRecordProcessor(records))
         undo.callback(_limit_shutdown(logs, records, shutdown_seconds, "logs"))
@@ -70,6 +66,37 @@ def build_providers(
         metrics.set_meter_provider(meters)
         _logs.set_logger_provider(logs)
     return traces, meters, logs
+
+
+def build_meter_provider(
+    collector: str, environ: Mapping[str, str], *, shutdown_seconds: float, service_name: str
+) -> "MeterProvider":
+    """Return the provider of metrics alone; the packages of OpenTelemetry are imported here.
+
+    Args:
+        collector, environ, shutdown_seconds: as above.
+        service_name: where the environment has none.
+
+    Raises:
+        ImportError, Exception: as above.
+    """
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+
+    resource = Resource.create(_resource_attributes(environ, service_name))
+    return _meters(collector, environ, resource, shutdown_seconds)[0]
+
+
+def _meters(
+    collector: str, environ: Mapping[str, str], resource: Any, shutdown_seconds: float
+) -> "tuple[MeterProvider, Callable[[], None]]":
+    """Return the provider of metrics, and its shutdown."""
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
+    from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader  # noqa: PLC0415
+
+    measurements = OTLPMetricExporter(endpoint=_endpoint(collector, environ, "metrics"))
+    meters = MeterProvider([PeriodicExportingMetricReader(measurements)], resource, shutdown_on_exit=False)
+    return meters, _limit_shutdown(meters, measurements, shutdown_seconds, "metrics")
 
 
 def shut_down(provider: Provider, seconds: float) -> None:
@@ -82,10 +109,10 @@ def _endpoint(collector: str, environ: Mapping[str, str], signal: str) -> str:
     return own or f"{collector.rstrip('/')}/v1/{signal}"
 
 
-def _resource_attributes(environ: Mapping[str, str]) -> dict[str, str]:
+def _resource_attributes(environ: Mapping[str, str], service_name: str = "drum-model-server") -> dict[str, str]:
     """Return who sends; what OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say is left to them."""
     ours = {
-        "service.name": "drum-model-server",
+        "service.name": service_name,
         "service.version": __version__,
         "service.instance.id": str(uuid4()),  # without it the metrics of one worker would overwrite another's
     }

@@ -57,10 +57,14 @@ class Collector(ThreadingHTTPServer):
 
     def metrics(self) -> dict[str, Any]:
         """Return the metrics of the last export, by name."""
-        last = self.messages("/v1/metrics")[-1]
+        return self.metrics_of(self.messages("/v1/metrics")[-1])
+
+    @staticmethod
+    def metrics_of(message: Any) -> dict[str, Any]:
+        """Return the metrics of an export, by name."""
         return {
             metric.name: metric
-            for resource in last.resource_metrics
+            for resource in message.resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics
         }

@@ -75,13 +75,14 @@ def parse_address(text: str) -> Address:
     return Address(host=host, port=int(port))
 
 
-def bind(address: Address, backlog: int = DEFAULT_BACKLOG) -> socket.socket:
+def bind(address: Address, backlog: int = DEFAULT_BACKLOG, option: str = "--address") -> socket.socket:
     """Bind and listen; the socket is non-blocking and closed on exec.
 
     Args:
         address: where to listen.
         backlog: connections the kernel keeps waiting while no child accepts (the kernel caps it at
             `net.core.somaxconn`).
+        option: who chose the address, for the error.
 
     Raises:
         AddressError: in use, not permitted, or not an address of this machine.
@@ -103,7 +104,7 @@ def bind(address: Address, backlog: int = DEFAULT_BACKLOG) -> socket.socket:
     except OSError as error:
         if listener is not None:
             listener.close()
-        raise AddressError(_why_not_bound(address, error)) from error
+        raise AddressError(_why_not_bound(address, error, option)) from error
     # O_NONBLOCK belongs to the open file description, which all children share: set it once, for all of them.
     listener.setblocking(False)
     return listener
@@ -164,16 +165,16 @@ def _remove_stale_socket(address: Address) -> None:
             return  # not there, or not ours to judge: bind() says what is wrong
 
 
-def _why_not_bound(address: Address, error: OSError) -> str:
+def _why_not_bound(address: Address, error: OSError, option: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Address {address} is in use by another process: stop it, or choose another --address."
+        return f"Address {address} is in use by another process: stop it, or choose another {option}."
     if error.errno in (errno.EACCES, errno.EPERM):
         return (
             f"No permission to bind {address}: ports below {_first_unprivileged_port()} need root or "
-            "CAP_NET_BIND_SERVICE, and a unix socket needs a writable directory. Choose another --address."
+            "CAP_NET_BIND_SERVICE, and a unix socket needs a writable directory. Choose another {option}."
         )
     if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-        return f"Address {address} is not an address of this machine ({error.strerror}). Check --address."
+        return f"Address {address} is not an address of this machine ({error.strerror}). Check {option}."
     return f"Address {address} could not be bound: {error.strerror or error}."
 
 

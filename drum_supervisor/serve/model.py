@@ -21,7 +21,7 @@ from drum_supervisor.hosts.process import EXIT_SECONDS, Stopped, StopSignals, dr
 from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.runtime import CMRunner, DrumRuntime, finish_seconds
 from drum_supervisor.settings import Settings, from_arguments
-from drum_supervisor.telemetry import is_wanted
+from drum_supervisor.telemetry_environment import is_wanted
 from drum_supervisor.worker_context import WorkerCtx
 
 # The runtime ends after all else that a worker's context cleans up.

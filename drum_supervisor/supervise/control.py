@@ -34,6 +34,8 @@ class Controlled(Protocol):
 
     def stats(self, max_age: float, shared_memory: bool, history: bool) -> Callable[[], dict[str, Any] | None]: ...
 
+    def metrics(self, max_age: float) -> Callable[[], dict[str, Any] | None]: ...
+
 
 class DrumNamespace:
     """The methods of the namespace; supervisord publishes those without an underscore."""
@@ -75,14 +77,16 @@ class DrumNamespace:
         @param boolean history         Whether to tell of the last ten minutes; samples are taken often then
         @return string result          The figures as JSON text
         """
-        found = self._controlled.stats(max(float(max_age_seconds), 0.0), bool(shared_memory), bool(history))
+        age = max(float(max_age_seconds), 0.0)
+        return _once_there(self._controlled.stats(age, bool(shared_memory), bool(history)))
 
-        def answer() -> object:
-            stats = found()
-            return NOT_DONE_YET if stats is None else json.dumps(stats, allow_nan=False)
+    def metrics(self, max_age_seconds: float = 0.0) -> Callable[[], object]:
+        """Tell what metrics are made of
 
-        answer.delay = 0.005  # type: ignore[attr-defined]  # as above
-        return answer
+        @param double max_age_seconds  How old a sample may be; 0: take a new one
+        @return string result          JSON text: service, of the status, and stats
+        """
+        return _once_there(self._controlled.metrics(max(float(max_age_seconds), 0.0)))
 
     def logs(self, position: str, seconds: float) -> Callable[[], object]:
         """Return what all programs have written, from a position on
@@ -128,6 +132,17 @@ class DrumNamespace:
         """
         self._controlled.stop()
         return int(self._controlled.status()["pid"])
+
+
+def _once_there(found: Callable[[], dict[str, Any] | None]) -> Callable[[], object]:
+    """Answer as soon as there is something to answer with."""
+
+    def answer() -> object:
+        value = found()
+        return NOT_DONE_YET if value is None else json.dumps(value, allow_nan=False)
+
+    answer.delay = 0.005  # type: ignore[attr-defined]  # supervisord asks again on turns of its loop only
+    return answer
 
 
 def _as_json(piece: Piece) -> dict[str, Any]:

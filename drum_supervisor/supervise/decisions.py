@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure import Cause, FailureReport
-from drum_supervisor.supervise import rolls
+from drum_supervisor.supervise import holds, rolls
 from drum_supervisor.supervise.history import (
     Action,
     Alarm,
@@ -15,10 +15,12 @@ from drum_supervisor.supervise.history import (
     ErrorServerDue,
     ErrorServerExited,
     ErrorServerReady,
+    EssentialEnded,
     Event,
     Exit,
     Exited,
     Gone,
+    HoldRequested,
     InitFailed,
     KeepReport,
     KillAll,
@@ -31,6 +33,7 @@ from drum_supervisor.supervise.history import (
     StandInDue,
     StandInExited,
     StartErrorServer,
+    StartRequested,
     StartStandIn,
     StartWorker,
     StopAll,
@@ -71,7 +74,7 @@ def ready_first(state: State, event: Ready, limits: Limits) -> Decision:
     brought, restarts = _bring_back(up, event.at, limits)
     serving, replacing = _go_on(brought, event.worker, limits)
     actions: list[Action] = [Cancel(Alarm.END), StopErrorServer()] if came_back else []
-    if limits.stand_in and not state.explained:
+    if limits.stand_in and not state.explained and serving.ready:  # else it is replaced at once
         actions.append(StopStandIn())
     actions += [*restarts, *replacing]
     return (serving, [*actions, *_no_deadline(serving)]) if serving.ready else _still_up(serving, actions, limits)
@@ -111,8 +114,13 @@ def _there(state: State, worker: int) -> State:
 def _go_on(state: State, worker: int, limits: Limits) -> Decision:
     """A worker is there; if others are to be replaced, it may be the next one's turn."""
     serving, actions = rolls.arrived(state, worker, limits)
-    is_complete = serving.ready | serving.coming >= workers_of(serving, limits)
-    return replace(serving, report=None if is_complete else serving.report), actions
+    return _told(serving, limits), actions
+
+
+def _told(state: State, limits: Limits) -> State:
+    """The last failure is told for as long as a worker is missing for it."""
+    is_complete = state.ready | state.coming >= workers_of(state, limits)
+    return replace(state, report=None if is_complete else state.report)
 
 
 def _no_deadline(state: State) -> list[Action]:
@@ -212,6 +220,8 @@ def _still_up(state: State, actions: list[Action], limits: Limits, delay: float 
 
 
 def too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
+    if not state.coming:
+        return state, []
     return _fail(state, event.report, limits)
 
 
@@ -228,11 +238,18 @@ def restart_worker(state: State, event: WorkerDue, limits: Limits) -> Decision:
 
 
 def retry_due(state: State, event: RetryDue, limits: Limits) -> Decision:
+    if state.held == limits.all_workers:
+        return state, []
     return _retry(replace(state, retries=state.retries + 1, retry_restarts=state.retry_restarts + 1), limits)
 
 
-def retry_requested(state: State, event: RestartRequested, limits: Limits) -> Decision:
-    return _retry(replace(state, retries=0, requested_restarts=state.requested_restarts + 1), limits)
+def retry_requested(state: State, event: RestartRequested | StartRequested, limits: Limits) -> Decision:
+    held = state.held - _places(event, limits)
+    return _retry(replace(state, held=held, retries=0, requested_restarts=state.requested_restarts + 1), limits)
+
+
+def _places(event: RestartRequested | StartRequested, limits: Limits) -> frozenset[int]:
+    return frozenset({place_of(event.worker, limits)}) if event.worker else limits.all_workers
 
 
 def replace_serving(state: State, event: RestartRequested, limits: Limits) -> Decision:
@@ -248,17 +265,39 @@ def worker_gone(state: State, event: Gone, limits: Limits) -> Decision:
 
 def replace_workers(state: State, event: RestartRequested, limits: Limits) -> Decision:
     """Nobody serves: stop all, start all; the engine starts a worker when its predecessor is gone."""
-    only = {side_of(place_of(event.worker, limits), state, limits)} if event.worker else None
-    workers = workers_of(state, limits) if only is None else frozenset(only)
+    places = _places(event, limits)
+    workers = frozenset(side_of(place, state, limits) for place in places)
     stopped, dropped = rolls.dropped(state)
     changed = replace(
         stopped,
         ready=stopped.ready - workers,
         coming=stopped.coming | workers,
+        held=stopped.held - places,
         requested_restarts=state.requested_restarts + 1,
         restart_failure=None,
     )
     return changed, [*dropped, *_stop_workers(workers), *_start(workers), _deadline(limits)]
+
+
+def hold(state: State, event: HoldRequested, limits: Limits) -> Decision:
+    """Stop a worker as for a restart; a service that has no other then waits for an operator."""
+    held, actions = holds.hold(state, place_of(event.worker, limits), limits)
+    actions = [*actions, *_no_deadline(held)]
+    if state.phase is Phase.SERVING:
+        return _still_up(_told(held, limits), actions, limits)
+    if state.phase is Phase.STARTING:
+        return _told(held, limits), actions
+    if held.coming:
+        return held, actions
+    if state.report and held.held != limits.all_workers:
+        failed, stopped = _fail(held, state.report, limits)
+        return failed, [*actions, *stopped]
+    return replace(held, phase=Phase.FAILED, roll=None), actions
+
+
+def start_requested(state: State, event: StartRequested, limits: Limits) -> Decision:
+    begun, actions = holds.start(state, place_of(event.worker, limits), limits)
+    return begun, [*actions, _deadline(limits)] if actions else []
 
 
 def error_server_ready(state: State, event: ErrorServerReady, limits: Limits) -> Decision:
@@ -293,6 +332,10 @@ def ttl_over(state: State, event: TtlOver, limits: Limits) -> Decision:
 
 def stop_requested(state: State, event: StopRequested, limits: Limits) -> Decision:
     return _stop(state, ExitCode.STOPPED)
+
+
+def essential_ended(state: State, event: EssentialEnded, limits: Limits) -> Decision:
+    return _stop(replace(state, ended_by=event.words), event.code)
 
 
 def kill(state: State, event: StopRequested, limits: Limits) -> Decision:

@@ -6,21 +6,20 @@ supervisor (and `control`, for its XML-RPC).
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import StringIO
 
 from supervisor.medusa.asyncore_25 import ExitNow
 from supervisor.options import make_namespec
-from supervisor.process import Subprocess
 from supervisor.states import RUNNING_STATES, SupervisorStates, getProcessStateDescription
 
-from drum_supervisor.supervise import tree
+from drum_supervisor.supervise.engine_further import FurtherProcess
 from drum_supervisor.supervise.engine_loop import EngineLoop, EngineOptions
 from drum_supervisor.supervise.engine_process import ManagedProcess, Surroundings
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.programs import Program
-from drum_supervisor.supervise.running import Dispatcher, Other, Owner, Run
+from drum_supervisor.supervise.running import Desk, Dispatcher, Other, Owner, Run
 from drum_supervisor.supervise.wakeup import SIGNALS, Wakeup
 
 
@@ -32,19 +31,30 @@ class Engine:
         known: the programs, by the names that the configuration has.
         owner: who decides.
         log: takes supervisord's lines.
-        outlets: where the programs' output goes.
+        outlets: where the programs' output goes, and our lines.
+        guard_pid: the child of ours that is neither a program nor an orphan.
+        desk: takes what operators ask over supervisord's own interface.
     """
 
     def __init__(
-        self, configuration: str, known: Mapping[str, Program], owner: Owner, log: Log, outlets: Outlets
+        self,
+        configuration: str,
+        known: Mapping[str, Program],
+        owner: Owner,
+        log: Log,
+        outlets: Outlets,
+        guard_pid: int = 0,
+        desk: Desk | None = None,
     ) -> None:
         self.pid = os.getpid()
         self.wakeup = Wakeup()
         self._shown = {name: name for name in known}
         self._watched: dict[int, Dispatcher] = {d.fd: d for d in (self.wakeup, outlets.out, outlets.err)}
-        self._options = EngineOptions(Surroundings(owner, log, outlets, known, self.pid))
+        self._options = EngineOptions(Surroundings(owner, log, outlets, known, self.pid, desk, guard_pid))
         self._options.configfile = StringIO(configuration)
         self._options.realize(args=["--nodaemon"], progname="drum-supervise")
+        self._options.logfile = self._options.around.main_log.path
+        outlets.keepers.append(self._options.around.main_log.add)
         self._options.first = True
         self._options.test = False
         self._supervisord = EngineLoop(self._options, self.wakeup, self._watched)
@@ -55,8 +65,13 @@ class Engine:
 
     # --- the loop
 
-    def run(self) -> None:
-        """Run until `end` was called."""
+    def run(self, early: Iterable[int] = ()) -> None:
+        """Run until `end` was called.
+
+        Args:
+            early: signals that came before.
+        """
+        self._supervisord.early = early
         previous = {number: signal.getsignal(number) for number in SIGNALS}
         try:
             self._supervisord.main()
@@ -67,7 +82,9 @@ class Engine:
             for number, handler in previous.items():
                 signal.signal(number, handler)
             self._options.close_httpservers()
-            for file in self._options.around.log_files.values():
+            around = self._options.around
+            around.outlets.keepers.remove(around.main_log.add)
+            for file in (*around.log_files.values(), around.main_log):
                 file.close()
 
     def end(self) -> None:
@@ -108,9 +125,19 @@ class Engine:
         if process.pid:
             process.kill_tree()
 
-    def stop_others(self) -> None:
-        """Ask the programs of the user's configuration to stop."""
-        for process in self._others():
+    def begin_stopping(self) -> list[int]:
+        """Start no further program any more; return the priorities of all programs, the highest first."""
+        self._options.around.stopping = True
+        return sorted({group.config.priority for group in self._supervisord.process_groups.values()}, reverse=True)
+
+    def priority_of(self, name: str) -> int:
+        """Return the priority of a program of ours: those that have a higher one start later, and stop before it."""
+        return int(self._process(name).group.config.priority)
+
+    def stop_others(self, priority: int, timeout: float) -> None:
+        """Ask the further programs of this priority to stop; KILL after `timeout` seconds, or sooner if they say so."""
+        for process in self._others(priority):
+            process.config.stopwaitsecs = min(process.config.stopwaitsecs, timeout)
             if process.get_state() in RUNNING_STATES:
                 process.stop()
 
@@ -120,9 +147,9 @@ class Engine:
             if process.pid:
                 process.kill(signal.SIGKILL)
 
-    def others_left(self) -> bool:
-        """Return whether a program of the user's configuration still runs."""
-        return any(process.pid for process in self._others())
+    def others_left(self, priority: int | None = None) -> bool:
+        """Return whether a program of the user's configuration still runs, of this priority or any."""
+        return any(process.pid for process in self._others(priority))
 
     def run_of(self, name: str) -> Run | None:
         """Return the present run of a program, None when its process is gone."""
@@ -131,7 +158,7 @@ class Engine:
 
     def orphans(self) -> dict[int, str]:
         """Return the processes that were left to us, with the name of the program that left them or ""."""
-        return tree.orphans(self._options.pidhistory)
+        return self._options.orphans.look(self._options.pidhistory)
 
     def others(self) -> list[Other]:
         """Return the programs of the user's configuration."""
@@ -148,8 +175,7 @@ class Engine:
 
     def state_of(self, name: str) -> str:
         """Return supervisord's state of a program: RUNNING means that it was started, no more."""
-        state = self._process(name).get_state()
-        return str(getProcessStateDescription(state))
+        return str(getProcessStateDescription(self._process(name).state))
 
     def rename(self, shown: Mapping[str, str]) -> None:
         """Let supervisorctl find programs of ours under other names; here they keep their own.
@@ -171,6 +197,10 @@ class Engine:
         assert isinstance(process, ManagedProcess)
         return process
 
-    def _others(self) -> list[Subprocess]:
-        groups = self._supervisord.process_groups.values()
-        return [p for group in groups for p in group.processes.values() if not isinstance(p, ManagedProcess)]
+    def _others(self, priority: int | None = None) -> list[FurtherProcess]:
+        return [
+            process
+            for group in self._supervisord.process_groups.values()
+            for process in group.processes.values()
+            if isinstance(process, FurtherProcess) and priority in (None, group.config.priority)
+        ]

@@ -7,23 +7,33 @@ the trap it avoids, and has a test that fails when the trap is gone. Measured on
 import os
 import select
 import signal
+import time
+from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any, NoReturn
 
-from supervisor.options import ProcessConfig, ServerOptions
+from supervisor.options import EventListenerConfig, ProcessConfig, ServerOptions
 from supervisor.poller import PollPoller
 from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
-from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.supervise.engine_process import ManagedConfig, Surroundings, close_fd
+from drum_supervisor.contract.exits import UsageError, signal_name
+from drum_supervisor.supervise.descriptors import close_fd
+from drum_supervisor.supervise.engine_further import FurtherConfig, FurtherListenerConfig
+from drum_supervisor.supervise.engine_process import ManagedConfig, Surroundings
+from drum_supervisor.supervise.orphans import Orphans
 from drum_supervisor.supervise.running import Dispatcher
 from drum_supervisor.supervise.wakeup import Wakeup
+
+REAPED_AT_ONCE = 1000
+A_LITTLE_LATER = 0.001  # seconds: supervisord wants a time to be past, not reached
 
 
 class EngineLoop(Supervisor):  # type: ignore[misc]
     """The main loop. supervisord's turn is: poll, read and write, state transitions, reap, signals, tick."""
 
     ending = False
+    early: Iterable[int] = ()
 
     def __init__(self, options: "EngineOptions", wakeup: Wakeup, watched: dict[int, Dispatcher]) -> None:
         super().__init__(options)
@@ -31,9 +41,12 @@ class EngineLoop(Supervisor):  # type: ignore[misc]
         self.watched = watched
         self.owner = options.around.owner
         self.controlled: Any = None
+        options.seconds_left = self._seconds_left
 
     def runforever(self) -> None:
         self.wakeup.on_signals()
+        for number in self.early:
+            self.options.signal_receiver.receive(number, None)
         self.wakeup.wake()  # the first poll would sleep a second before anything is spawned
         self.owner.on_begin()
         super().runforever()
@@ -43,20 +56,33 @@ class EngineLoop(Supervisor):  # type: ignore[misc]
         return {**super().get_process_map(), **self.watched}
 
     def reap(self, once: bool = False, recursionguard: int = 0) -> None:
-        """Reap all that is dead: supervisord stops at 100, by recursion, and logs each stranger."""
-        while True:
+        """Reap all that is dead: supervisord stops at 100, by recursion, and logs each stranger.
+
+        When thousands die at once, the rest has to wait for the next turn, which comes at once.
+        """
+        for _ in range(REAPED_AT_ONCE):
             pid, status = self.options.waitpid()
             if not pid:
                 return
             process = self.options.pidhistory.pop(pid, None)
             if process is not None:
                 process.finish(pid, status)
+            else:
+                self.options.orphans.forget(pid)
+        self.wakeup.wake()
 
     def handle_signal(self) -> None:
         """Pass on all signals; supervisord would look at one in a turn, and sleep before it sees the next."""
         while number := self.options.get_signal():
+            if number == signal.SIGUSR2:
+                self._reopen_logs()
             if number != signal.SIGCHLD:
                 self.owner.on_signal(number)
+
+    def _reopen_logs(self) -> None:
+        """Open the log files of further programs anew: somebody may have moved them away."""
+        for group in self.process_groups.values():
+            group.reopenlogs()
 
     def tick(self, now: float | None = None) -> None:
         """The end of a turn, where nothing is half done (fact: never spawn in an event callback)."""
@@ -64,6 +90,13 @@ class EngineLoop(Supervisor):  # type: ignore[misc]
         if self.options.mood < SupervisorStates.RUNNING and not self.ending:
             self._asked_over_rpc()
         self.owner.on_turn()
+
+    def _seconds_left(self) -> float:
+        """Return in how many seconds supervisord has something to do: to start a program again, or to kill one."""
+        now = time.time()
+        processes = (process for group in self.process_groups.values() for process in group.processes.values())
+        left = [process.seconds_left(now) for process in processes]
+        return max(min(left, default=inf), 0.0) + A_LITTLE_LATER
 
     def _asked_over_rpc(self) -> None:
         """`supervisorctl shutdown` and `reload` set the mood; the policy decides what becomes of it."""
@@ -80,7 +113,7 @@ class _Poller(PollPoller):  # type: ignore[misc]
 
         supervisord overlooks POLLERR: with nobody at the other end of a full pipe it would spin.
         """
-        wanted = self.options.around.owner.next_wakeup()
+        wanted = min(self.options.around.owner.next_wakeup(), self.options.seconds_left())
         readable, writable = [], []
         for fd, mask in self._poll_fds(max(0.0, min(timeout, wanted))):
             if self._ignore_invalid(fd, mask):
@@ -97,15 +130,20 @@ class EngineOptions(ServerOptions):  # type: ignore[misc]
 
     def __init__(self, around: Surroundings) -> None:
         self.around = around
+        self.orphans = Orphans(around.guard_pid)
+        self.seconds_left: Callable[[], float] = lambda: inf
         super().__init__()
         self.poller = _Poller(self)
 
     def usage(self, message: object) -> NoReturn:
         """Raise instead of exiting from within a library."""
-        raise UsageError(f"supervisord: {message}")
+        about = f" (file: {self.configfile!r})"  # a text in memory, of which nobody knows
+        raise UsageError(f"--config: supervisord: {str(message).replace(about, '')}")
 
     def make_logger(self) -> None:
         self.logger = self.around.log
+        for message in self.parse_warnings:
+            self.around.log.line("warning", f"--config: supervisord: {message}")
 
     def set_uid_or_exit(self) -> None:
         """We run as whoever started us; supervisord would warn about root."""
@@ -113,16 +151,37 @@ class EngineOptions(ServerOptions):  # type: ignore[misc]
     def processes_from_section(
         self, parser: Any, section: str, group_name: str, klass: type[ProcessConfig] | None = None
     ) -> Any:
-        ours = section.partition(":")[2] in self.around.known
-        return super().processes_from_section(parser, section, group_name, ManagedConfig if ours else klass)
+        """Return the configuration of our programs, and of further ones, in our own classes."""
+        name = section.partition(":")[2]
+        if name in self.around.known:
+            return super().processes_from_section(parser, section, group_name, ManagedConfig)
+        further = FurtherListenerConfig if klass is EventListenerConfig else FurtherConfig
+        configs = super().processes_from_section(parser, section, group_name, further)
+        for config in configs:
+            config.section = name
+            if config.name in self.around.known:
+                raise ValueError(f"a process of [{section}] is called {config.name}, which is a name of ours")
+        return configs
+
+    def kill(self, pid: int, number: int) -> None:
+        """Signal a process or a group; where that is not permitted, say so, and wait for its end all the same.
+
+        supervisord gives up such a process (UNKNOWN), and itself when that process ends.
+        """
+        try:
+            os.kill(pid, number)
+        except PermissionError:
+            what = f"{signal_name(number)} to pid {abs(pid)}"
+            self.around.log.line("warning", f"{what} is not permitted: it runs as another user", pid=abs(pid))
 
     def waitpid(self) -> tuple[int | None, int | None]:
-        """Reap one child and note its peak memory, which nothing else tells of the dead."""
+        """Reap one child and note its peak memory and its CPU, which nothing else tells of the dead."""
         try:
             pid, status, usage = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
             return None, None
         self.around.peak_memory_bytes = usage.ru_maxrss * 1024
+        self.around.cpu_seconds = usage.ru_utime + usage.ru_stime
         return pid, status
 
     def close_parent_pipes(self, pipes: dict[str, int | None]) -> None:

@@ -1,35 +1,30 @@
 """One of our programs as a process of supervisord: its pipes, its descriptors, its start and its end."""
 
-import fcntl
 import os
-import resource
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import field
 from typing import Any
 
 from supervisor.options import NotFound, ProcessConfig
-from supervisor.process import Subprocess
-from supervisor.states import RUNNING_STATES
+from supervisor.states import RUNNING_STATES, ProcessStates
 
 from drum_supervisor.contract.descriptors import PROGRAM_VARIABLE, REPORT_FD, REPORT_FD_VARIABLE
 from drum_supervisor.contract.report import MAX_LINE
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise import tree
+from drum_supervisor.supervise.descriptors import close_above, close_fd, park
+from drum_supervisor.supervise.engine_child import Child
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.log_file import LogFile
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.output import Forwarder, Tail
 from drum_supervisor.supervise.programs import Program
-from drum_supervisor.supervise.running import Dispatcher, Owner, Run
+from drum_supervisor.supervise.running import Desk, Dispatcher, Owner, Run
 from drum_supervisor.supervise.transcript import ERR, OUT, Source
-from drum_supervisor.supervise.wakeup import SIGNALS
-
-HIGH_FD = 64  # parked above all that a child is given
-_RESTORED = (*SIGNALS, signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores the last two; what we exec must not
 
 
 @dataclass
@@ -39,9 +34,13 @@ class Surroundings:
     Attributes:
         known: our programs, by name.
         outlets: where their output goes.
+        desk: takes what operators ask over supervisord's own interface; None: nobody does.
         pid: of the supervisor.
+        guard_pid: of its guard; 0 without one.
+        stopping: whether everything is being stopped: nothing is to be started any more.
         log_files: what supervisord finds as their logs.
-        peak_memory_bytes: of the process that was reaped last.
+        main_log: what it finds as its own: our lines.
+        peak_memory_bytes, cpu_seconds: of the process that was reaped last.
     """
 
     owner: Owner
@@ -49,8 +48,19 @@ class Surroundings:
     outlets: Outlets
     known: Mapping[str, Program]
     pid: int
+    desk: Desk | None = None
+    guard_pid: int = 0
+    stopping: bool = False
     log_files: dict[Source, LogFile] = field(default_factory=dict)
+    main_log: LogFile = field(default_factory=LogFile)
     peak_memory_bytes: int | None = None
+    cpu_seconds: float = 0.0
+
+    def log_file(self, source: Source) -> LogFile:
+        """Return what supervisord finds as the log of a stream; made late, when it has cleaned up descriptors."""
+        if source not in self.log_files:
+            self.log_files[source] = LogFile()
+        return self.log_files[source]
 
 
 class ManagedConfig(ProcessConfig):  # type: ignore[misc]
@@ -77,16 +87,10 @@ class ManagedConfig(ProcessConfig):  # type: ignore[misc]
         return dispatchers, pipes
 
     def _forwarder(self, fd: int, source: Source, tail: Tail) -> Forwarder:
-        outlets: Outlets = self.options.around.outlets
-        return outlets.forwarder(fd, source, tail.add, self._log_file(source).add)
-
-    def _log_file(self, source: Source) -> LogFile:
-        """Return what supervisord finds as the log of a stream; made late, when it has cleaned up descriptors."""
-        files: dict[Source, LogFile] = self.options.around.log_files
-        if source not in files:
-            files[source] = LogFile()
-            setattr(self, f"{source.stream}_logfile", files[source].path)
-        return files[source]
+        around: Surroundings = self.options.around
+        file = around.log_file(source)
+        setattr(self, f"{source.stream}_logfile", file.path)
+        return around.outlets.forwarder(fd, source, tail.add, file.add)
 
 
 class _ReportPipe:
@@ -130,18 +134,22 @@ class _ReportPipe:
         return bool(data)
 
 
-class ManagedProcess(Subprocess):  # type: ignore[misc]
-    """One of our programs."""
+class ManagedProcess(Child):
+    """One of our programs. Whoever starts, stops or asks for it over supervisord's own interface comes to the desk."""
 
     run: Run
     listener_fd: int | None = None
 
+    def __init__(self, config: ManagedConfig) -> None:
+        super().__init__(config)
+        self.program: Program = config.options.around.known[config.name]
+
     def start(self, program: Program, listener_fd: int | None) -> Run:
         """Spawn `program`; what kept it from starting is in the run's `spawn_error`."""
+        self.program = program
         self.run = Run(program, time.time(), time.monotonic())
         self.listener_fd = listener_fd
-        with _signals_blocked():
-            self.spawn()
+        self.spawn_now()
         self.run.pid = self.pid
         self.run.spawn_error = self.spawnerr or ""
         return self.run
@@ -151,21 +159,42 @@ class ManagedProcess(Subprocess):  # type: ignore[misc]
         self.run.stop_asked = True
         self.config.stopwaitsecs = timeout
         if self.state in RUNNING_STATES:
-            self.stop()
+            super().stop()
 
     def kill_tree(self) -> None:
         """Kill the process, its group and all its descendants."""
         self.run.stop_asked = True
         left = list(tree.descendants(self.pid))
         self.kill(signal.SIGKILL)
-        tree.signal_each([self.pid, *left], signal.SIGKILL)
+        self.run.is_untouchable = self.pid in tree.signal_each([self.pid, *left], signal.SIGKILL)
+
+    def spawn(self) -> None:
+        """Ask the desk for a start: this is how supervisord's own interface begins one."""
+        desk: Desk | None = self.config.options.around.desk
+        self.spawnerr = desk.start(self.program) if desk else "nobody decides on that"
+
+    def stop(self) -> str | None:
+        """Ask the desk for a stop; return why there is none."""
+        desk: Desk | None = self.config.options.around.desk
+        return (desk.stop(self.program) if desk else "nobody decides on that") or None
+
+    def get_state(self) -> int:
+        """Return how the program stands for the desk: RUNNING is who is ready."""
+        desk: Desk | None = self.config.options.around.desk
+        return int(getattr(ProcessStates, desk.standing(self.program).state.name)) if desk else int(self.state)
+
+    def removelogs(self) -> None:
+        """Empty what supervisord finds as the logs."""
+        for file in self.config.options.around.log_files.values():
+            if file.path in (self.config.stdout_logfile, self.config.stderr_logfile):
+                file.clear()
 
     def get_execv_args(self) -> tuple[str, list[str]]:
         """Return the exact arguments: the INI text would lose newlines, and comments after a semicolon."""
-        argv = list(self.run.program.argv)
+        argv = list(self.program.argv)
         filename = argv[0]
         if "/" not in filename:
-            filename = shutil.which(filename) or ""
+            filename = shutil.which(filename, path=os.pathsep.join(self.config.get_path())) or ""
             if not filename:
                 raise NotFound(f"can't find command {argv[0]!r} in PATH")
         st = None
@@ -191,14 +220,8 @@ class ManagedProcess(Subprocess):  # type: ignore[misc]
         super().finish(pid, status)
         around: Surroundings = self.config.options.around
         self.run.status = status
-        self.run.peak_memory_bytes = around.peak_memory_bytes
+        self.run.peak_memory_bytes, self.run.cpu_seconds = around.peak_memory_bytes, around.cpu_seconds
         around.owner.on_exit(self.run)
-
-    def _spawn_as_parent(self, pid: int) -> int:
-        """Make the child's process group from this side too: a stop that comes before the child does it is lost."""
-        with suppress(ProcessLookupError, PermissionError):  # it was quicker, and has gone on to its exec
-            os.setpgid(pid, pid)
-        return int(super()._spawn_as_parent(pid))
 
     def _prepare_child_fds(self) -> None:
         """Give the child 0, 1, 2, the listener as 3, the report pipe as 4, and nothing else.
@@ -207,58 +230,17 @@ class ManagedProcess(Subprocess):  # type: ignore[misc]
         close-on-exec set.
         """
         wanted = [self.pipes[f"child_{name}"] for name in ("stdin", "stdout", "stderr")]
-        parked = [_park(fd) for fd in (*wanted, self.listener_fd, self.pipes["child_report"])]
+        parked = [park(fd) for fd in (*wanted, self.listener_fd, self.pipes["child_report"])]
         for number, fd in enumerate(parked):
             os.dup2(fd, number) if fd is not None else close_fd(number)
-        _close_above(REPORT_FD)
+        close_above(REPORT_FD)
+        self.restore()
         self._set_environment()
-        tree.die_with_parent(self.config.options.around.pid)
-        _restore_signals()
 
     def _set_environment(self) -> None:
         """Change os.environ, in the child: supervisord copies it after this."""
-        for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
-            os.environ.pop(name, None)
         os.environ[REPORT_FD_VARIABLE] = str(REPORT_FD)
-        os.environ[PROGRAM_VARIABLE] = self.run.program.name
+        os.environ[PROGRAM_VARIABLE] = self.program.name
         if self.listener_fd is not None and self.run.program.announced:
             os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
         os.environ.update(self.run.program.environment)
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Hold signals back over a fork: a TERM that meets the child before its exec would be lost in our handler."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _restore_signals() -> None:
-    for number in _RESTORED:
-        signal.signal(number, signal.SIG_DFL)
-    signal.set_wakeup_fd(-1)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-
-
-def _park(fd: int | None) -> int | None:
-    return None if fd is None else fcntl.fcntl(fd, fcntl.F_DUPFD, HIGH_FD)
-
-
-def close_fd(fd: int | None) -> None:
-    if fd is not None:
-        with suppress(OSError):
-            os.close(fd)
-
-
-def _close_above(last: int) -> None:
-    """Close every descriptor above `last`: those that are open, not the million that might be."""
-    try:
-        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
-    except OSError:
-        numbers = list(range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
-    for number in numbers:
-        if number > last:
-            close_fd(number)

@@ -196,9 +196,12 @@ def full_ending(evidence: Evidence) -> str:
     return f"{ending(evidence.status)}, {killed.message}" if killed else ending(evidence.status)
 
 
+_SAYS_NOTHING = "supervisor: child process was not spawned"  # supervisord; the line before says why
+
+
 def _last_line(evidence: Evidence) -> str:
     for name, text in (("stderr", evidence.stderr), ("stdout", evidence.stdout)):
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        lines = [line.strip() for line in text.splitlines() if line.strip() not in ("", _SAYS_NOTHING)]
         if lines:
             return f"; its last line on {name}: {lines[-1][:LONGEST_LAST_LINE]}"
     return ""

@@ -13,6 +13,7 @@ from drum_supervisor.supervise.failures import Evidence
 from drum_supervisor.supervise.out_of_memory import KillCounters, MemoryWatch
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Program, Programs
 from drum_supervisor.supervise.running import Run
+from drum_supervisor.supervise.shutdown import Shutdown
 from drum_supervisor.supervise.sweeper import EVERYTHING, Sweeper
 from drum_supervisor.supervise.timers import Timers
 
@@ -88,7 +89,7 @@ class Fleet:
         self._timers = timers
         self._waiting: dict[str, _Waiting] = {}
         self._sweeper = Sweeper(engine.orphans, timers, stop_timeout)
-        self._stopping = False
+        self._shutdown: Shutdown | None = None
         self.seen: dict[str, Seen] = {}
         self.memory = KillCounters(timers.clock)
 
@@ -98,6 +99,12 @@ class Fleet:
         if run is None or run.stop_asked:
             until = self._timers.clock() + 2 * self._stop_timeout  # TERM and KILL to it, and to what it left
             self._waiting[program.name] = _Waiting(program, attempt, until)
+
+    def start_beside(self, program: Program, listener: socket.socket | None) -> Seen:
+        """Start a program now that has nothing to do with the address; it may have a listener of its own."""
+        run = self._engine.start(program, listener.fileno() if listener else None)
+        self.seen[program.name] = seen = Seen(run, attempt=1)
+        return seen
 
     def pids_of_workers(self) -> list[int]:
         """Return the processes of the workers that run."""
@@ -109,45 +116,65 @@ class Fleet:
         waiting = [each.until for each in self._waiting.values() if each.program.worker]
         return max(max(waiting, default=0.0) - self._timers.clock(), 0.0)
 
-    def stop(self, name: str) -> None:
-        """Stop a program and what belongs to it."""
+    def stop(self, name: str, timeout: float | None = None) -> None:
+        """Stop a program and what belongs to it, in `timeout` seconds if that is not the usual time."""
         self._waiting.pop(name, None)
         if name in self.seen:
             self.seen[name].settled = self.seen[name].abandoned = True
         if self._engine.run_of(name) is not None:
-            self._engine.stop(name, self._stop_timeout)
+            self._engine.stop(name, self._stop_timeout if timeout is None else timeout)
 
     def stop_all(self) -> None:
-        for program in self._programs.all:
-            self.stop(program.name)
-        self._engine.stop_others()
-        self._stopping = True
+        """Stop everything, and start nothing any more."""
+        self._waiting.clear()
+        self._shutdown = Shutdown(self._engine, self._programs, self._timers, self._stop_timeout, self.stop)
+        self._shutdown.turn()
 
     def kill_all(self) -> None:
+        if self._shutdown is not None:
+            self._shutdown.hurry()
         for program in self._programs.all:
             self._engine.kill(program.name)
         self._engine.kill_others()
         self._sweeper.kill()
 
+    def is_waiting(self, name: str) -> bool:
+        """Return whether a program is to be started as soon as it can be."""
+        return name in self._waiting
+
+    def is_sweeping(self, name: str) -> bool:
+        """Return whether something is left of a program."""
+        return self._sweeper.is_sweeping(name)
+
     def exited(self, run: Run) -> None:
         """A program was reaped: sweep up what it left."""
         self._sweeper.sweep(run.program.name)
 
-    def turn(self) -> None:
-        """The end of a turn of the loop: see what is left of the dead, start what waited for that."""
-        if self._stopping:
-            self._sweeper.sweep(EVERYTHING)
-        self._sweeper.turn()
+    def turn(self) -> bool:
+        """The end of a turn of the loop: see what is left of the dead, start what waited for that.
+
+        Returns:
+            Whether something is gone that was left.
+        """
+        if self._shutdown is not None:
+            self._shutdown.turn()
+            if self._shutdown.has_told_ours:
+                self._sweeper.sweep(EVERYTHING)
+        swept = self._sweeper.turn()
         for name in list(self._waiting):
             if name in self._waiting and self._is_free(self._waiting[name].program):
                 waited = self._waiting.pop(name)
                 self._launch(waited.program, waited.attempt)
+        return swept
 
     def all_gone(self) -> bool:
-        """Return whether no program, ours or the user's, and nothing that they started is left."""
-        ours = any(self._engine.run_of(program.name) for program in self._programs.all)
-        left = self._engine.orphans().keys() - self._sweeper.untouchable
-        return not ours and not self._engine.others_left() and not left
+        """Return whether no program, ours or the user's, and nothing that they started is left, after a turn.
+
+        What cannot be killed is not waited for.
+        """
+        runs = [self._engine.run_of(program.name) for program in self._programs.all]
+        ours = any(run is not None and not run.is_untouchable for run in runs)
+        return not ours and not self._engine.others_left() and not self._sweeper.is_sweeping(EVERYTHING)
 
     def evidence(self, seen: Seen, now: float, wall: float) -> Evidence:
         """Return what was seen of a run so far; `now` is monotonic, `wall` since the epoch."""
@@ -178,7 +205,7 @@ class Fleet:
         """Whether the predecessor is gone and, where the address is not shared, whoever holds it is as well."""
         holders = [program.name]
         if not self._programs.shared:
-            holders = [other.name for other in self._programs.all]
+            holders = [other.name for other in self._programs.on_the_address]
             if program.worker:
                 for name in (ERROR_SERVER, STAND_IN):
                     self.stop(name)

@@ -133,6 +133,20 @@ class Gone(Event):
 
 
 @dataclass(frozen=True)
+class HoldRequested(Event):
+    """An operator wants a worker to be stopped, and not started again until they say so."""
+
+    worker: int = 1
+
+
+@dataclass(frozen=True)
+class StartRequested(Event):
+    """An operator wants a worker to be started that is held, or was given up."""
+
+    worker: int = 1
+
+
+@dataclass(frozen=True)
 class ErrorServerReady(Event):
     """The error server answers with the reason."""
 
@@ -168,6 +182,14 @@ class StandInDue(Event):
 @dataclass(frozen=True)
 class TtlOver(Event):
     """The error was served for as long as it should be."""
+
+
+@dataclass(frozen=True)
+class EssentialEnded(Event):
+    """A further program has ended for good that the supervisor does not outlive; `words` say it, `code` is its own."""
+
+    code: int
+    words: str
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,13 @@ class LogFile:
         size = os.fstat(self._fd).st_size
         if size + len(data) > self.limit:
             data = (os.pread(self._fd, self.kept, max(size - self.kept, 0)) + data)[-self.kept :]
-            os.ftruncate(self._fd, 0)
-            os.lseek(self._fd, 0, os.SEEK_SET)
+            self.clear()
         os.write(self._fd, data)
+
+    def clear(self) -> None:
+        """Forget all of it."""
+        os.ftruncate(self._fd, 0)
+        os.lseek(self._fd, 0, os.SEEK_SET)
 
     def close(self) -> None:
         """Give the memory back."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from drum_supervisor.contract.exits import signal_name
 from drum_supervisor.contract.failure import FailureReport, write_failure
 from drum_supervisor.contract.report import BadReportError, InitFailed, Ready, Spent, Stage, decode
-from drum_supervisor.supervise import failures, history, policy
+from drum_supervisor.supervise import failures, history, policy, tally
 from drum_supervisor.supervise.alarms import Alarms
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.fleet import Fleet, Seen
@@ -25,7 +25,7 @@ from drum_supervisor.supervise.readiness import Watcher
 from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.situations import Board, situation
-from drum_supervisor.supervise.state import Limits, State, is_refused, workers_of
+from drum_supervisor.supervise.state import Limits, State, is_refused, sides_of
 from drum_supervisor.supervise.timers import Timers
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Loop:
         self.programs = programs
         self.limits = limits
         self.state = State()
+        self.tally = tally.Tally()
         self.since = time.time()
         self._entered_at = timers.clock()
         self.stage = ""
@@ -106,7 +107,7 @@ class Loop:
         self._log.information(f"received {signal_name(number)}", signal=signal_name(number))
         if number == signal.SIGHUP:
             self.post(history.RestartRequested(now))
-        elif number != signal.SIGUSR2:  # no log files of ours to reopen
+        elif number != signal.SIGUSR2:  # that reopens log files, which is not our concern
             self.post(history.StopRequested(now))
 
     def on_line(self, run: Run, line: bytes) -> None:
@@ -131,6 +132,7 @@ class Loop:
 
     def on_exit(self, run: Run) -> None:
         self.fleet.exited(run)
+        self.sampler.ended(run.program.name, run.pid, run.cpu_seconds)
         seen = self.fleet.seen[run.program.name]
         if run.stop_asked:
             self._log.information(f"{_who(run)} stopped as asked: {failures.ending(run.status)}", pid=run.pid)
@@ -145,7 +147,8 @@ class Loop:
     def on_turn(self) -> None:
         self.timers.ring()
         self._decide()
-        self.fleet.turn()
+        if self.fleet.turn():
+            self.changed()
         if self.state.phase is Phase.STOPPING and self.fleet.all_gone():
             self.post(history.AllStopped(self.timers.clock()))
         self._decide()
@@ -180,6 +183,10 @@ class Loop:
         """Let the policy decide on `event` at the end of this turn, unless the run that it is about is then past."""
         self._events.append((event, about))
         self.engine.wakeup.wake()
+
+    def is_posted(self, kind: type[Event], worker: int) -> bool:
+        """Return whether such an event about this worker is still to be decided on."""
+        return any(isinstance(event, kind) and getattr(event, "worker", None) == worker for event, _ in self._events)
 
     def changed(self) -> None:
         """Note that `status` would say something new."""
@@ -238,6 +245,7 @@ class Loop:
         )
         self._log.information(f"{_who(run)} is ready after {took:.2f} s{hint}", program=run.program.name, pid=run.pid)
         if run.program.worker:
+            self.tally = tally.started(self.tally, run.program.place, took)
             self.post(history.Ready(self.timers.clock(), run.program.worker), seen)
         elif run.program.name == ERROR_SERVER:
             self.post(history.ErrorServerReady(self.timers.clock()), seen)
@@ -306,6 +314,10 @@ class Loop:
             self._watcher.close()
             self._watcher = None
 
+    def _close_idle_watcher(self) -> None:
+        if not self.state.coming:
+            self._close_watcher()
+
     def _unresponsive(self, sentence: str) -> None:
         """Nobody answers; with several workers nobody can tell which one hangs."""
         seen = next(seen for seen in self._seen_workers() if seen.run.program.worker in self.state.ready)
@@ -331,6 +343,7 @@ class Loop:
                 continue
             before = self.state
             self.state, actions = policy.decide(before, event, self.limits)
+            self.tally = tally.decided(self.tally, before.phase, self.state.phase, actions)
             if self.state.phase is not before.phase:
                 self._entered()
             if self.state.moved != before.moved:
@@ -339,6 +352,7 @@ class Loop:
                 self._log.warning(f"the workers are not replaced: {self.state.restart_failure.error}")
             if self.state is not before:
                 self.changed()
+                self._close_idle_watcher()
             for action in actions:
                 self._carry_out(action)
         self._tell_clients()
@@ -351,14 +365,12 @@ class Loop:
 
     def _entered(self) -> None:
         self.since, self._entered_at = time.time(), self.timers.clock()
-        if not self.state.coming:
-            self._close_watcher()
         self._check_liveness()
         self._log.line("debug", f"phase is now {self.state.phase.value}", phase=self.state.phase.value)
 
     def _name_workers(self) -> None:
         """Let people find the worker that serves under the same name, whichever side it is."""
-        serving = workers_of(self.state, self.limits)
+        serving = sides_of(self.state, self.limits)
         self.engine.rename({each.name: shown_name(each, each.worker in serving) for each in self.programs.sides})
 
     def _carry_out(self, action: history.Action) -> None:

@@ -17,6 +17,7 @@ class Outlets:
     Attributes:
         out, err: the supervisor's own.
         transcript: keeps the end of what everybody has written.
+        keepers: each is given our own lines as well.
         form: how each line of a program is written; None: its output is passed on untouched.
     """
 
@@ -24,11 +25,14 @@ class Outlets:
     err: Sink
     transcript: Transcript = field(default_factory=Transcript)
     form: Form | None = None
+    keepers: list[Callable[[bytes], object]] = field(default_factory=list)
 
     def write(self, line: bytes) -> None:
         """Write a line of the supervisor's own."""
         self.err.write(line)
         self.transcript.add(Source(SUPERVISOR, ERR), line)
+        for keep in self.keepers:
+            keep(line)
 
     def forwarder(self, fd: int, source: Source, *keepers: Callable[[bytes], object]) -> Forwarder:
         """Return what passes on a stream of a program, and gives it to `keepers` as well."""

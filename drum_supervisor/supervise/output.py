@@ -168,13 +168,13 @@ class Forwarder:
         left = fcntl.fcntl(self.fd, fcntl.F_GETPIPE_SZ)  # its descendants may live, and write faster than we read
         while not self.closed and left > 0 and (taken := self._forward()):
             left -= taken
-        self._end_line()
+        self.end()
 
     def close(self) -> None:
         self.closed = True
-        self._end_line()
+        self.end()
 
-    def _end_line(self) -> None:
+    def end(self) -> None:
         """Pass on what no line end will follow any more."""
         if self._wrapper is not None and (rest := self._wrapper.rest()):
             self._sink.write(rest)
@@ -187,7 +187,11 @@ class Forwarder:
         if not data:
             self.close()
             return 0
+        self.pass_on(data)
+        return len(data)
+
+    def pass_on(self, data: bytes) -> None:
+        """Pass on what was read from the pipe."""
         self._sink.write(data if self._wrapper is None else self._wrapper.wrap(data))
         for keep in self._keepers:
             keep(data)
-        return len(data)

@@ -15,9 +15,11 @@ from drum_supervisor.supervise.history import (
     ErrorServerDue,
     ErrorServerExited,
     ErrorServerReady,
+    EssentialEnded,
     Event,
     Exited,
     Gone,
+    HoldRequested,
     InitFailed,
     Phase,
     Ready,
@@ -26,6 +28,7 @@ from drum_supervisor.supervise.history import (
     RetryDue,
     StandInDue,
     StandInExited,
+    StartRequested,
     StopRequested,
     TtlOver,
     Unresponsive,
@@ -38,7 +41,7 @@ from drum_supervisor.supervise.state import Limits, State
 def decide(state: State, event: Event, limits: Limits) -> Decision:
     """Return the next state and the actions, in the order in which they are to be carried out.
 
-    What a worker does that was given up, or has a successor, is no news.
+    What a worker does that was given up, is held, or has a successor, is no news.
     """
     if isinstance(event, _ENDS) and event.worker not in state.ready | state.coming:
         return state, []
@@ -64,11 +67,14 @@ _EVERYWHERE: _Row = {
     RestartRequested: decisions.nothing,
     Gone: decisions.nothing,
     ErrorServerReady: decisions.nothing,
+    HoldRequested: decisions.nothing,
+    StartRequested: decisions.nothing,
     ErrorServerExited: decisions.nothing,
     ErrorServerDue: decisions.nothing,
     StandInExited: decisions.nothing,
     StandInDue: decisions.nothing,
     TtlOver: decisions.nothing,
+    EssentialEnded: decisions.essential_ended,
     StopRequested: decisions.stop_requested,
     AllStopped: decisions.nothing,
 }
@@ -96,6 +102,8 @@ _TABLE: Mapping[Phase, _Row] = {
         Gone: decisions.worker_gone,
         StandInExited: decisions.stand_in_exited,
         StandInDue: decisions.stand_in_due,
+        HoldRequested: decisions.hold,
+        StartRequested: decisions.start_requested,
     },
     Phase.SERVING: _EVERYWHERE
     | {
@@ -109,10 +117,16 @@ _TABLE: Mapping[Phase, _Row] = {
         WorkerDue: decisions.restart_worker,
         RestartRequested: decisions.replace_serving,
         Gone: decisions.worker_gone,
+        HoldRequested: decisions.hold,
+        StartRequested: decisions.start_requested,
     },
     Phase.FAILED: _EVERYWHERE
     | _ERROR_SERVER
-    | {RetryDue: decisions.retry_due, RestartRequested: decisions.retry_requested},
+    | {
+        RetryDue: decisions.retry_due,
+        RestartRequested: decisions.retry_requested,
+        StartRequested: decisions.retry_requested,
+    },
     Phase.RETRYING: _EVERYWHERE
     | _ERROR_SERVER
     | {
@@ -122,6 +136,9 @@ _TABLE: Mapping[Phase, _Row] = {
         Exited: decisions.init_lost,
         DeadlinePassed: decisions.too_late,
         RestartRequested: decisions.replace_workers,
+        HoldRequested: decisions.hold,
+        StartRequested: decisions.start_requested,
     },
-    Phase.STOPPING: _EVERYWHERE | {StopRequested: decisions.kill, AllStopped: decisions.end},
+    Phase.STOPPING: _EVERYWHERE
+    | {EssentialEnded: decisions.nothing, StopRequested: decisions.kill, AllStopped: decisions.end},
 }

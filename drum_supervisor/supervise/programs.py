@@ -1,6 +1,5 @@
 """From settings to programs: which commands run, who gets the listener, how readiness is known. Pure."""
 
-import shlex
 import sys
 from dataclasses import replace
 from enum import Enum
@@ -18,6 +17,7 @@ from drum_supervisor.supervise.run_dir import RunDir
 MODEL_SERVER = "model-server"
 ERROR_SERVER = "error-server"
 STAND_IN = "stand-in"
+EXPORTER = "exporter"
 NEXT = "-next"  # what the name of a worker's other side ends in
 
 _MODEL_SETTINGS = (
@@ -71,6 +71,7 @@ class Programs:
         shared: the supervisor binds the address and its children inherit the listener; else the model server binds.
         server_type: what `status` calls the model server: a built-in one, `drum`, or `command`.
         built_in: whether the model server is ours; others do not tell us how their workers fare.
+        exporter: what offers the metrics, None where nobody wants them.
     """
 
     workers: tuple[Program, ...]
@@ -82,6 +83,7 @@ class Programs:
     server_type: str
     built_in: bool = False
     spares: tuple[Program, ...] = ()
+    exporter: Program | None = None
 
     @property
     def sides(self) -> tuple[Program, ...]:
@@ -94,8 +96,13 @@ class Programs:
         return not self.built_in or self.server_type == "gunicorn"
 
     @property
-    def all(self) -> tuple[Program, ...]:
+    def on_the_address(self) -> tuple[Program, ...]:
+        """Those that take turns in serving it."""
         return (*self.sides, self.error_server, self.stand_in)
+
+    @property
+    def all(self) -> tuple[Program, ...]:
+        return (*self.on_the_address, self.exporter) if self.exporter else self.on_the_address
 
 
 def programs(settings: Settings, command: Command, address: Address, run_dir: RunDir) -> Programs:
@@ -113,7 +120,7 @@ def programs(settings: Settings, command: Command, address: Address, run_dir: Ru
     environment = (*command.environment, *notify)
     count = copies(settings, command, shared)
     model = _model_argv(settings, address) if command.built_in else _filled_in(command, address)
-    error = (*_python("error"), *_explaining(settings, run_dir, _ERROR_SETTINGS), "--address", str(address))
+    error = (*python("error"), *_explaining(settings, run_dir, _ERROR_SETTINGS), "--address", str(address))
     workers = tuple(
         Program(_worker_name(place, count), MODEL_SERVER, model, place, place, environment, not command.uses("fd"))
         for place in range(1, count + 1)
@@ -192,7 +199,7 @@ def _model_argv(settings: Settings, address: Address) -> tuple[str, ...]:
             "like: drum-supervise start -- uvicorn app:app --fd {fd}"
         )
     workers = ("--workers", str(settings.workers)) if settings.server_type == "gunicorn" else ()
-    return (*_python("model"), *arguments(settings, _MODEL_SETTINGS), "--address", str(address), *workers)
+    return (*python("model"), *arguments(settings, _MODEL_SETTINGS), "--address", str(address), *workers)
 
 
 def _explaining(settings: Settings, run_dir: RunDir, names: list[str]) -> list[str]:
@@ -200,7 +207,8 @@ def _explaining(settings: Settings, run_dir: RunDir, names: list[str]) -> list[s
     return ["--report", str(run_dir.failure), "--situation", str(run_dir.situation), *arguments(settings, names)]
 
 
-def _python(module: str) -> tuple[str, ...]:
+def python(module: str) -> tuple[str, ...]:
+    """Return the beginning of a command that runs a child of ours."""
     return (sys.executable, *_SAFE_PATH, "-m", f"drum_supervisor.serve.{module}")
 
 
@@ -238,65 +246,3 @@ def _replaced(argument: str, values: dict[str, str]) -> str:
     for name, value in values.items():
         argument = argument.replace(name, value)
     return argument
-
-
-def render(found: Programs, run_dir: RunDir) -> str:
-    """Return the supervisord configuration: what the engine reads, and what people read in the run directory.
-
-    No `environment=` lines: children inherit the real environment. What supervisord would do by itself is turned
-    off (autostart, autorestart, startsecs), because the policy alone decides.
-    """
-    return "\n\n".join(
-        [_HEAD.format(socket=_quoted(run_dir.socket), pid_file=_quoted(run_dir.pid_file)), *_sections(found)]
-    )
-
-
-def _sections(found: Programs) -> list[str]:
-    sections = []
-    for program in found.all:
-        command = " ".join(shlex.join(program.argv).split())  # one line; the exact arguments go to exec as they are
-        sections.append(_PROGRAM.format(name=program.name, command=_quoted(command)))
-    return sections
-
-
-def _quoted(value: object) -> str:
-    return str(value).replace("%", "%%")
-
-
-_HEAD = """\
-; Rendered by drum-supervise for reading; changes here have no effect.
-[supervisord]
-nodaemon=true
-logfile=/dev/null
-logfile_maxbytes=0
-nocleanup=true
-pidfile={pid_file}
-identifier=drum-supervise
-minfds=64
-minprocs=1
-
-[unix_http_server]
-file={socket}
-chmod=0600
-
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
-
-[rpcinterface:drum]
-supervisor.rpcinterface_factory=drum_supervisor.supervise.control:make_rpc_interface
-
-[supervisorctl]
-serverurl=unix://{socket}"""
-
-_PROGRAM = """\
-[program:{name}]
-command={command}
-autostart=false
-autorestart=false
-startsecs=0
-startretries=0
-stopasgroup=true
-killasgroup=true
-stdout_logfile=NONE
-stderr_logfile=NONE
-"""

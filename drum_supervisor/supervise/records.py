@@ -59,11 +59,25 @@ class Records:
         self._pid = pid
         self._capacity = max(CAPACITY // workers, MOST_POINTS)
         self._records: dict[str, _Record] = {}
+        self._of_earlier_runs: dict[str, float] = {}
 
     def curve(self, name: str, pid: int, now: float) -> Curve | None:
         """Return the curve of a run until now, None when it was never seen."""
         record = self._records.get(name)
         return record.ring.until(now) if record is not None and record.top.pid == pid else None
+
+    def cpu_seconds(self, name: str) -> float:
+        """Return the processor time of a program, all its runs together; never falls."""
+        record = self._records.get(name)
+        return self._of_earlier_runs.get(name, 0.0) + (record.cpu.seconds if record else 0.0)
+
+    def ended(self, name: str, pid: int, cpu_seconds: float) -> None:
+        """A run has ended, and used so much, of which the samples may have seen a part, or more: of its descendants."""
+        record = self._records.get(name)
+        if record is not None and record.top.pid == pid:
+            record.cpu.seconds = max(record.cpu.seconds, round(cpu_seconds, 2))
+        else:
+            self._of_earlier_runs[name] = self._of_earlier_runs.get(name, 0.0) + cpu_seconds
 
     def add(self, trees: Trees, at: float) -> None:
         """Keep what was found; while nothing of the model server is there, its history stands still."""
@@ -79,6 +93,7 @@ class Records:
         """Keep what was found of one program."""
         record = self._records.get(top.name)
         if record is None or record.top != top:
+            self._of_earlier_runs[top.name] = self.cpu_seconds(top.name)
             record = _Record(top, CurveRing(self._capacity), CpuMeter(top.started), find_groups(top.pid))
             self._records[top.name] = record
         record.cpu.look(at, processes)

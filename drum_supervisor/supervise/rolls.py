@@ -20,7 +20,7 @@ def begin(state: State, event: RestartRequested, limits: Limits) -> Step:
     roll = state.roll or Roll()
     due = dict.fromkeys((*roll.due, *sorted(places)))
     rolling = replace(state, restart_failure=None, roll=replace(roll, due=tuple(due), overlap=event.overlap))
-    return _go_on(_counted(rolling, event.cause), limits)
+    return go_on(_counted(rolling, event.cause), limits)
 
 
 def _counted(state: State, cause: RestartCause) -> State:
@@ -35,9 +35,9 @@ def arrived(state: State, worker: int, limits: Limits) -> Step:
     """A worker is ready: if it is a successor, the one before it may go, or it is the next one's turn."""
     roll = state.roll
     if roll is None or roll.new != worker:
-        return _go_on(state, limits)
+        return go_on(state, limits)
     if not roll.old:
-        return _go_on(replace(state, roll=replace(roll, new=0)), limits)
+        return go_on(replace(state, roll=replace(roll, new=0)), limits)
     swapped = replace(state, ready=state.ready - {roll.old}, roll=replace(roll, new=0))
     return _moved(swapped, worker, limits), [StopWorker(roll.old)]
 
@@ -47,7 +47,7 @@ def gone(state: State, worker: int, limits: Limits) -> Step:
     roll = state.roll
     if roll is None or roll.new or roll.old != worker:
         return state, []
-    return _go_on(replace(state, roll=replace(roll, old=0)), limits)
+    return go_on(replace(state, roll=replace(roll, old=0)), limits)
 
 
 def successor_failed(state: State, worker: int, report: FailureReport) -> Step | None:
@@ -79,7 +79,19 @@ def dropped(state: State, report: FailureReport | None = None) -> Step:
     return replace(state, roll=None, restart_failure=failure, coming=coming), [StopWorker(roll.new)]
 
 
-def _go_on(state: State, limits: Limits) -> Step:
+def without(state: State, place: int, limits: Limits) -> Step:
+    """Leave a place alone, for the worker there is to stop: its successor stops as well."""
+    roll = state.roll
+    if roll is None:
+        return state, []
+    kept = replace(roll, due=tuple(due for due in roll.due if due != place))
+    if not roll.new or place_of(roll.new, limits) != place:
+        return replace(state, roll=kept), []
+    stopped: list[Action] = [StopWorker(roll.new)] if roll.old else []
+    return replace(state, coming=state.coming - {roll.new}, roll=replace(kept, new=0, old=0)), stopped
+
+
+def go_on(state: State, limits: Limits) -> Step:
     """Replace the next worker that is due, when all others are through with their start.
 
     One that does not serve has no time to lose, and no use for an overlap.
@@ -96,8 +108,11 @@ def _go_on(state: State, limits: Limits) -> Step:
         overlapping = replace(roll, due=tuple(due), new=new, old=worker)
         return replace(state, coming=state.coming | {new}, roll=overlapping), [StartWorker(new)]
     replacing = replace(roll, due=tuple(due), new=worker, old=0)
-    stopped = replace(state, ready=state.ready - {worker}, coming=state.coming | {worker}, roll=replacing)
-    return stopped, [StopWorker(worker), StartWorker(worker)]
+    ready, coming, held = state.ready - {worker}, state.coming | {worker}, state.held - {place}
+    return replace(state, ready=ready, coming=coming, held=held, roll=replacing), [
+        StopWorker(worker),
+        StartWorker(worker),
+    ]
 
 
 def _moved(state: State, worker: int, limits: Limits) -> State:

@@ -56,6 +56,10 @@ class RunDir:
         return self.path / "address"
 
     @property
+    def metrics_address(self) -> Path:
+        return self.path / "metrics-address"
+
+    @property
     def notify_socket(self) -> Path:
         return self.path / "notify.sock"
 
@@ -76,7 +80,8 @@ class RunDir:
         if self.private:
             shutil.rmtree(self.path, ignore_errors=True)
             return
-        for path in (self.socket, self.pid_file, self.configuration, self.address, self.notify_socket, self.situation):
+        addresses = (self.address, self.metrics_address)
+        for path in (self.socket, self.pid_file, self.configuration, *addresses, self.notify_socket, self.situation):
             with suppress(OSError):
                 path.unlink()
 

@@ -1,6 +1,7 @@
 """What runs, and who is told about it: the words between the engine and its owner."""
 
 from dataclasses import field
+from enum import Enum
 from typing import Protocol
 
 from drum_supervisor.quick_dataclass import dataclass
@@ -18,8 +19,10 @@ class Run:
         started: seconds of the monotonic clock.
         tail, output: the end of its stderr, and of its stdout.
         stop_asked: whether we asked it to stop.
+        is_untouchable: whether even KILL is not permitted for it.
         status: its wait status as from wait(2), None while it is alive.
         peak_memory_bytes: known when it is dead.
+        cpu_seconds: of it and of the children that it has waited for; known when it is dead.
     """
 
     program: Program
@@ -29,8 +32,10 @@ class Run:
     tail: Tail = field(default_factory=Tail)
     output: Tail = field(default_factory=Tail)
     stop_asked: bool = False
+    is_untouchable: bool = False
     status: int | None = None
     peak_memory_bytes: int | None = None
+    cpu_seconds: float = 0.0
     spawn_error: str = ""
 
 
@@ -48,6 +53,45 @@ class Other:
     pid: int
     state: str
     started_at: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end of a program of the user's configuration.
+
+    Attributes:
+        program: the name in its section.
+        pid: 0 when it could not even be started.
+        status: its wait status as from wait(2); None when it could not be started.
+        why: what supervisord says about that.
+        stop_asked: whether somebody asked it to stop.
+    """
+
+    name: str
+    program: str
+    pid: int
+    status: int | None
+    why: str = ""
+    stop_asked: bool = False
+
+
+class ProgramState(Enum):
+    """How a program stands, in supervisord's words; RUNNING is who is ready."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    BACKOFF = "backoff"
+    STOPPING = "stopping"
+    FATAL = "fatal"
+
+
+@dataclass(frozen=True)
+class ProgramStanding:
+    """How a program stands, and why it does not run, if that is to be told."""
+
+    state: ProgramState
+    why: str = ""
 
 
 class Dispatcher(Protocol):
@@ -87,3 +131,31 @@ class Owner(Protocol):
 
     def next_wakeup(self) -> float:
         """Return in how many seconds the next turn is wanted."""
+
+
+class Desk(Protocol):
+    """Where requests arrive that operators make over supervisord's own interface, and news of their programs."""
+
+    def start(self, program: Program) -> str:
+        """Have it started, later; return why not, or ""."""
+
+    def stop(self, program: Program) -> str:
+        """Have it stopped, later; return why not, or ""."""
+
+    def is_worker(self, program: Program) -> bool:
+        """Return whether it can be started and stopped: all others come and go by themselves."""
+
+    def standing(self, program: Program) -> ProgramStanding:
+        """Return how it stands."""
+
+    def other_changed(self) -> None:
+        """A program of the user's configuration stands differently now."""
+
+    def other_started(self, name: str, pid: int) -> None:
+        """A program of the user's configuration was started."""
+
+    def other_exited(self, ended: Ended) -> None:
+        """A program of the user's configuration was reaped; it may be started again."""
+
+    def other_gave_up(self, ended: Ended) -> None:
+        """A program of the user's configuration has ended for good."""

@@ -113,6 +113,14 @@ class Sampler:
                 self._look_at_once(top)
         return self._records.curve(name, pid, self._timers.clock())
 
+    def ended(self, name: str, pid: int, cpu_seconds: float) -> None:
+        """A run of a program has ended, and the kernel says how much processor time it has used."""
+        self._records.ended(name, pid, cpu_seconds)
+
+    def cpu_seconds(self, name: str) -> float:
+        """Return the processor time of a program, all its runs together, as far as it is known; never falls."""
+        return self._records.cpu_seconds(name)
+
     @property
     def history(self) -> CurveRing:
         """The last ten minutes of the model server, all workers together."""

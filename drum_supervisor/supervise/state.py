@@ -62,6 +62,7 @@ class State:
         moved: the places where the other side serves, after a replacement with overlap.
         roll: the replacement that is under way.
         restart_failure: why the last replacement ended early; None if it did not.
+        held: the places whose worker an operator has stopped, and that nobody else fills.
         attempt: how often initialization was tried since the service was last ready, the present one included.
         retries: how many of these were retries that count against the limit.
         crashes: when ready workers died, or workers of their own were killed, within the window.
@@ -70,11 +71,13 @@ class State:
         explained: whether the error server answers with the reason.
         report: the last failure; None while there is none to tell: all workers are ready, or on their way.
         exit_code: what the supervisor will exit with, once it is stopping.
+        ended_by: what ended it, if that was neither a request nor a model server, in words.
     """
 
     phase: Phase = Phase.STARTING
     ready: frozenset[int] = frozenset()
     coming: frozenset[int] = frozenset()
+    held: frozenset[int] = frozenset()
     attempt: int = 1
     retries: int = 0
     crashes: tuple[float, ...] = ()
@@ -89,10 +92,16 @@ class State:
     explained: bool = False
     report: FailureReport | None = None
     exit_code: int = ExitCode.STOPPED
+    ended_by: str = ""
 
 
 def workers_of(state: State, limits: Limits) -> frozenset[int]:
     """Return the workers that serve, or should."""
+    return frozenset(side_of(place, state, limits) for place in limits.all_workers - state.held)
+
+
+def sides_of(state: State, limits: Limits) -> frozenset[int]:
+    """Return the workers that serve, or should, or would if they were not held."""
     return frozenset(side_of(place, state, limits) for place in limits.all_workers)
 
 
@@ -108,7 +117,7 @@ def place_of(worker: int, limits: Limits) -> int:
 
 def attempts_left(state: State, limits: Limits) -> int:
     """Return how many retries are still to come by themselves."""
-    if not limits.error_server or is_refused(state, limits):
+    if not limits.error_server or is_refused(state, limits) or state.held == limits.all_workers:
         return 0
     return max(limits.max_retries - state.retries, 0)
 

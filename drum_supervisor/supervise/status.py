@@ -12,43 +12,24 @@ from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.history import Alarm, Phase
 from drum_supervisor.supervise.loop import Loop
-from drum_supervisor.supervise.programs import ERROR_SERVER, shown_name
+from drum_supervisor.supervise.programs import ERROR_SERVER, MODEL_SERVER, shown_name
 from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.service_manager import Standing
-from drum_supervisor.supervise.state import attempts_left, workers_of
+from drum_supervisor.supervise.state import attempts_left, sides_of
 
 
 def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dict[str, Any]:
     """Return the state of everything as JSON-able values."""
     state = loop.state
-    phase = state.phase
     return {
-        "phase": phase.value,
-        "ready": bool(state.ready),
-        "degraded": phase is Phase.SERVING and len(state.ready) < loop.limits.workers,
+        **service(loop),
         "address": str(address),
         "url": address.url(),
-        "server_type": loop.programs.server_type,
-        "since": iso(loop.since),
-        "stage": loop.stage if phase in (Phase.STARTING, Phase.RETRYING) else "",
-        "attempt": state.attempt,
-        "attempts_left": attempts_left(state, loop.limits),
-        "next_retry_at": _next_retry(loop),
-        "workers": loop.limits.workers,
-        "workers_ready": len(state.ready),
-        "workers_coming": len(state.coming),
-        "restarts": {
-            "crash": state.crash_restarts,
-            "request": state.requested_restarts,
-            "retry": state.retry_restarts,
-            "memory": state.memory_restarts,
-            "requests": state.spent_restarts,
-        },
-        "out_of_memory": _out_of_memory(loop),
+        "stage": loop.stage if state.coming and state.phase in (Phase.STARTING, Phase.RETRYING) else "",
         "replacing": state.roll.left if state.roll else 0,
         "restart_failure": state.restart_failure.to_json() if state.restart_failure else None,
-        "programs": [_program(facts) for _, facts in each_program(loop, engine)],
+        "programs": [_program(facts) for _, facts in (*each_program(loop, engine), *each_other(engine))],
         "failure": state.report.to_json() if state.report else None,
         "run_dir": str(run_dir.path),
         "pid": engine.pid,
@@ -57,12 +38,47 @@ def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dic
     }
 
 
+def service(loop: Loop) -> dict[str, Any]:
+    """Return how the service stands, and what has happened to it so far, counted: what metrics are made of."""
+    state, phase, tally = loop.state, loop.state.phase, loop.tally
+    return {
+        "phase": phase.value,
+        "ready": bool(state.ready),
+        "degraded": phase is Phase.SERVING and len(state.ready) < loop.limits.workers,
+        "error_server_active": _is_explained(loop),
+        "server_type": loop.programs.server_type,
+        "since": iso(loop.since),
+        "attempt": state.attempt,
+        "attempts_left": attempts_left(state, loop.limits),
+        "next_retry_at": _next_retry(loop),
+        "workers": loop.limits.workers,
+        "workers_ready": len(state.ready),
+        "workers_coming": len(state.coming),
+        "workers_held": len(state.held),
+        "startup_seconds": {str(place): round(seconds, 3) for place, seconds in tally.startup_seconds.items()},
+        "restarts": {
+            "crash": state.crash_restarts,
+            "request": state.requested_restarts,
+            "retry": state.retry_restarts,
+            "memory": state.memory_restarts,
+            "requests": state.spent_restarts,
+        },
+        "failures": {cause.value: count for cause, count in tally.failures.items()},
+        "swaps": {ERROR_SERVER: tally.to_error_server, MODEL_SERVER: tally.to_model_server},
+        "out_of_memory": _out_of_memory(loop),
+    }
+
+
+def _is_explained(loop: Loop) -> bool:
+    """Whether the error server answers."""
+    error_server = loop.fleet.seen.get(ERROR_SERVER)
+    return error_server is not None and error_server.is_there and error_server.ready
+
+
 def standing(loop: Loop) -> Standing:
     """Return what the service manager is told."""
     state = loop.state
-    error_server = loop.fleet.seen.get(ERROR_SERVER)
-    explained = error_server is not None and error_server.is_there and error_server.ready
-    return Standing(state.phase, bool(state.ready) or explained, _words(loop))
+    return Standing(state.phase, bool(state.ready) or _is_explained(loop), _words(loop))
 
 
 def _words(loop: Loop) -> str:
@@ -84,7 +100,7 @@ def each_program(loop: Loop, engine: Engine) -> Iterator[tuple[str, dict[str, An
 
     One that never ran, and is no worker, is left out, and so is the other side of a worker while it does not run.
     """
-    serving = workers_of(loop.state, loop.limits)
+    serving = sides_of(loop.state, loop.limits)
     for program in loop.programs.all:
         seen, run = loop.fleet.seen.get(program.name), engine.run_of(program.name)
         serves = program.worker in serving
@@ -103,6 +119,21 @@ def each_program(loop: Loop, engine: Engine) -> Iterator[tuple[str, dict[str, An
                 "uptime_s": round(loop.timers.clock() - run.started, 3) if run else None,
             },
         )
+
+
+def each_other(engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name and what there is to say of the user's programs; whether one is ready nobody knows."""
+    for other in engine.others():
+        facts = {
+            "name": other.name,
+            "group": other.group,
+            "worker": None,
+            "pid": other.pid or None,
+            "state": other.state,
+            "ready": None,
+            "uptime_s": round(time.time() - other.started_at, 3) if other.pid else None,
+        }
+        yield other.name, facts
 
 
 def _program(facts: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a program leaves behind when it dies: found, stopped, and waited for, before anything takes its place."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import field
 
 from drum_supervisor.quick_dataclass import dataclass
@@ -38,42 +38,51 @@ class Sweeper:
     def is_sweeping(self, name: str) -> bool:
         return name in self._sweeping
 
-    def turn(self) -> None:
-        """Look what is left; called at the end of each turn of the loop."""
+    def turn(self) -> bool:
+        """Look what is left, at the end of each turn of the loop; return whether all is gone of some program."""
+        orphans = self.orphans() if self._sweeping else {}
+        if tree.UNKNOWN in orphans.values():
+            self.timers.set((self, tree.UNKNOWN), SOON, self.turn)
+        swept = False
         for name in list(self._sweeping):
-            left = self._left_by(name)
+            left = self._left_by(name, orphans)
             if left:
                 self._stop(name, left)
             else:
                 del self._sweeping[name]
                 self.timers.cancel((self, name))
+                swept = swept or name != EVERYTHING
+        return swept
 
     def kill(self) -> None:
         """Kill at once all that is being swept up."""
+        orphans = self.orphans() if self._sweeping else {}
         for name in self._sweeping:
-            self.untouchable |= tree.signal_each(self._left_by(name), signal.SIGKILL)
+            self._signal(self._left_by(name, orphans), signal.SIGKILL)
 
-    def _left_by(self, name: str) -> set[int]:
-        orphans = self.orphans()
-        if tree.UNKNOWN in orphans.values():
-            self.timers.set((self, tree.UNKNOWN), SOON, self.turn)
-        roots = [pid for pid, owner in orphans.items() if _belongs(owner, name)]
-        return {pid for root in roots for pid in (root, *tree.descendants(root))} - self.untouchable
+    def _left_by(self, name: str, orphans: Mapping[int, str]) -> set[int]:
+        """Return the orphans of `name`. What they have started is not left without them: it is one when they go."""
+        return {pid for pid, owner in orphans.items() if _belongs(owner, name)} - self.untouchable
 
     def _stop(self, name: str, left: set[int]) -> None:
         told = self._sweeping[name]
         new = left - told
         if not new:
             return
-        tree.signal_each(new, signal.SIGTERM)
         if not told:
             self.timers.set((self, name), self.timeout, lambda: self._kill(name))
-        told |= new
+        told |= self._signal(new, signal.SIGTERM, told)
 
     def _kill(self, name: str) -> None:
         """Kill what is left, and what is forked meanwhile a second later."""
-        self.untouchable |= tree.signal_each(self._left_by(name), signal.SIGKILL)
+        self._signal(self._left_by(name, self.orphans()), signal.SIGKILL)
         self.timers.set((self, name), 1.0, lambda: self._kill(name))
+
+    def _signal(self, roots: set[int], number: int, told: Set[int] = frozenset()) -> set[int]:
+        """Send a signal to all in these trees that are not told yet; return who they are."""
+        pids = {pid for root in roots for pid in (root, *tree.descendants(root))} - told - self.untouchable
+        self.untouchable |= tree.signal_each(pids, number)
+        return pids
 
 
 def _belongs(owner: str, name: str) -> bool:

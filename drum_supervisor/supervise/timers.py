@@ -15,9 +15,9 @@ class Timers:
     """
 
     clock: Callable[[], float]
-    _due: dict[Hashable, tuple[float, Callable[[], None]]] = field(default_factory=dict)
+    _due: dict[Hashable, tuple[float, Callable[[], object]]] = field(default_factory=dict)
 
-    def set(self, key: Hashable, after: float, call: Callable[[], None]) -> None:
+    def set(self, key: Hashable, after: float, call: Callable[[], object]) -> None:
         """Call `call` in `after` seconds; a reminder of the same key is replaced."""
         self._due[key] = (self.clock() + after, call)
 

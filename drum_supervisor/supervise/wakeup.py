@@ -7,9 +7,32 @@ does, and `signal.set_wakeup_fd` writes to it from the C signal handler.
 import os
 import signal
 from contextlib import suppress
+from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 """Those that supervisord handles."""
+
+
+class EarlySignals:
+    """Takes down what arrives before the loop listens, within the block, so that nothing is lost.
+
+    Attributes:
+        numbers: of the signals, in the order in which they came.
+    """
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+
+    def __enter__(self) -> "EarlySignals":
+        self._before = {number: signal.signal(number, self._receive) for number in SIGNALS if number != signal.SIGCHLD}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.numbers.append(number)
 
 
 class Wakeup:

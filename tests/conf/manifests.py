@@ -24,6 +24,12 @@ def base() -> dict[str, Manifest]:
     return {manifest["kind"]: manifest for manifest in (read(KUBERNETES / name) for name in names)}
 
 
+def monitor() -> Manifest:
+    """Return what has the base scraped, a component of its own: not every cluster knows the kind."""
+    (name,) = read(KUBERNETES / "monitoring" / "kustomization.yaml")["resources"]
+    return read(KUBERNETES / "monitoring" / name)
+
+
 def pods() -> Iterator[tuple[str, Manifest]]:
     """Yield each pod specification that runs our image, with a name for it."""
     yield "deployment", base()["Deployment"]["spec"]["template"]["spec"]

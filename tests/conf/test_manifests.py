@@ -12,7 +12,7 @@ import kubernetes_validate
 import pytest
 
 from drum_supervisor.settings import Settings, choose, resolve
-from tests.conf.manifests import KSERVE, KUBERNETES, Manifest, base, pods, read
+from tests.conf.manifests import KSERVE, KUBERNETES, Manifest, base, monitor, pods, read
 
 VERSIONS = ("1.30", "1.37")  # the first with a sleep in preStop, and the newest
 PODS = dict(pods())
@@ -58,7 +58,18 @@ class TestSchemas:
 
     def test_every_manifest_is_looked_at(self):
         listed = set(read(KUBERNETES / "kustomization.yaml")["resources"]) | {"kustomization.yaml"}
-        assert {path.name for path in KUBERNETES.iterdir()} == listed
+        assert {path.name for path in KUBERNETES.iterdir()} == listed | {"monitoring"}
+
+    def test_of_the_prometheus_operator_is_met(self):
+        from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor  # takes seconds
+
+        def understood(manifest: Manifest) -> Any:
+            return ServiceMonitor.model_validate(manifest).model_dump(mode="json", by_alias=True, exclude_none=True)
+
+        assert understood(monitor()) == monitor()
+        wrong = monitor()
+        wrong["spec"]["endpoints"][0]["intervall"] = "15s"
+        assert understood(wrong) == monitor()
 
 
 class TestPodSecurity:
@@ -116,7 +127,11 @@ class TestFits:
 
     @each_pod
     def test_port_is_the_one_that_is_served(self, pod):
-        assert [port["containerPort"] for port in ours(pod)["ports"]] == [settings_of(pod).address.port]
+        ports = {port["name"]: port["containerPort"] for port in ours(pod)["ports"]}
+        settings = settings_of(pod)
+        offered = ports.pop("metrics", None)
+        assert offered == (settings.metrics_address.port if settings.metrics_address else None)
+        assert list(ports.values()) == [settings.address.port]
 
     @each_pod
     def test_there_is_a_limit_to_memory_and_a_request_for_processors(self, pod):
@@ -132,6 +147,14 @@ class TestFits:
         assert found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
         target = found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
         assert (target["kind"], target["name"]) == ("Deployment", found["Deployment"]["metadata"]["name"])
+
+    def test_metrics_are_scraped_where_they_are_offered(self):
+        (endpoint,) = monitor()["spec"]["endpoints"]
+        service = base()["Service"]
+        (port,) = (port for port in service["spec"]["ports"] if port["name"] == endpoint["port"])
+        assert port["targetPort"] in {each["name"] for each in ours(PODS["deployment"])["ports"]}
+        assert endpoint["path"] == "/metrics"
+        assert monitor()["spec"]["selector"]["matchLabels"] == service["metadata"]["labels"]
 
     def test_rollout_waits_longer_than_a_start_may_take(self):
         probe = ours(PODS["deployment"])["startupProbe"]

@@ -11,9 +11,10 @@ from pathlib import Path
 from drum_supervisor.contract.exits import ExitCode, of_signal
 from drum_supervisor.contract.failure import Cause, FailureReport
 from drum_supervisor.declaration import Declaration
+from drum_supervisor.metrics.catalogue import Kind, Metric
 from drum_supervisor.profiles import PROFILES
 from drum_supervisor.settings import DECLARATIONS
-from drum_supervisor.supervise import history
+from drum_supervisor.supervise import further_keys, history
 from drum_supervisor.supervise.history import Action, Alarm, Event, Phase
 from drum_supervisor.supervise.policy import decide
 from drum_supervisor.supervise.state import Limits, Roll, State, place_of
@@ -82,6 +83,51 @@ def _value(profile: str, name: str) -> str:
     return f"`{text}`" if text else "-"
 
 
+# --- the configuration file
+
+SECTIONS = {
+    "supervisord": ("[supervisord]", "for all programs, ours too"),
+    "program:model-server": ("[program:model-server]", "how each worker runs; its command is on the command line"),
+    "program:error-server": ("[program:error-server]", "how the error server runs"),
+    "program": ("[program:NAME]", "a further program; `essential` is ours, all others are supervisord's"),
+    "group": ("[group:NAME]", "further programs as one group"),
+    "eventlistener": ("[eventlistener:NAME]", "a program that is told of events"),
+    "inet_http_server": ("[inet_http_server]", "supervisord's interface over TCP: only if there is such a section"),
+}
+
+
+def file_keys() -> str:
+    """Return what each section may have."""
+    assert SECTIONS.keys() == further_keys.ALLOWED.keys()
+    rows = [
+        [f"`{heading}`", meaning, ", ".join(f"`{key}`" for key in sorted(further_keys.ALLOWED[kind]))]
+        for kind, (heading, meaning) in SECTIONS.items()
+    ]
+    return table(["section", "what for", "keys"], [*rows, ["`[include]`", "more files, by pattern", "`files`"]])
+
+
+def _told_of_the_model_server(kind: str) -> set[tuple[str, str]]:
+    return set(further_keys.REFUSED["program:model-server"].items()) if kind == "program:error-server" else set()
+
+
+def refused_keys() -> str:
+    """Return what is refused, and why; keys with the same reason together."""
+    rows = [
+        [f"`[{kind}{'' if '_' in kind else ':NAME'}]`", reason]
+        for kind, reason in further_keys.REFUSED_SECTIONS.items()
+    ]
+    for kind, refused in further_keys.REFUSED.items():
+        by_reason: dict[str, list[str]] = {}
+        told = _told_of_the_model_server(kind)
+        for key, reason in refused.items():
+            if (key, reason) in told:
+                continue
+            by_reason.setdefault(reason, []).append(f"`{key}`")
+        heading = SECTIONS[kind][0]
+        rows += [[f"`{heading}`: {', '.join(keys)}", reason] for reason, keys in by_reason.items()]
+    return table(["refused", "because"], rows)
+
+
 # --- exit codes
 
 CODES = {
@@ -119,6 +165,21 @@ def causes() -> str:
         ended, killed = (FailureReport(cause, "", signal=signal).exit_code for signal in (None, 9))
         rows.append([f"`{cause.value}`", CAUSES[cause], f"{ended:d}", f"{killed:d}"])
     return table(["cause", "what happened", "exit code", "if SIGKILL ended it"], rows)
+
+
+# --- metrics
+
+
+def metrics(declared: Iterable[Metric]) -> str:
+    """Return metrics with what they are called where they are sent."""
+    return table(["for Prometheus", "labels", "over OTLP", "what it says"], [_metric(each) for each in declared])
+
+
+def _metric(metric: Metric) -> list[str]:
+    kind = "" if metric.kind is Kind.INFO else f", {metric.kind.value}"
+    sent = f"`{metric.sent_as.name}`, {metric.sent_as.unit}" if metric.sent_as else "-"
+    labels = ", ".join(f"`{label}`" for label in metric.labels)
+    return [f"`{metric.name}`{kind}" if metric.name else "-", labels, sent, metric.help]
 
 
 # --- differences from DRUM
@@ -217,6 +278,8 @@ EVENTS: tuple[tuple[str, Event], ...] = (
     ("restart of the worker is due", history.WorkerDue(NOW)),
     ("restart requested", history.RestartRequested(NOW)),
     ("a worker that was to stop is gone", history.Gone(NOW)),
+    ("start of the worker requested", history.StartRequested(NOW)),
+    ("stop of the worker requested", history.HoldRequested(NOW)),
     ("retry is due", history.RetryDue(NOW)),
     ("error server is ready", history.ErrorServerReady(NOW)),
     ("error server exited", history.ErrorServerExited(NOW)),
@@ -227,6 +290,7 @@ EVENTS: tuple[tuple[str, Event], ...] = (
     ("stand-in cannot start", history.StandInExited(NOW, was_ready=False)),
     ("stand-in is due", history.StandInDue(NOW)),
     ("TTL over", history.TtlOver(NOW)),
+    ("an essential program has ended", history.EssentialEnded(NOW, 7, "metrics exited with status 7")),
     ("stop requested", history.StopRequested(NOW)),
     ("everything has stopped", history.AllStopped(NOW)),
 )
@@ -244,6 +308,8 @@ class Case:
 
 FAILS = (history.InitFailed(NOW, REPORT, 1), history.Exited(NOW, REPORT, 1))
 HANGS = (history.Unresponsive(NOW, REPORT),)
+HOLD = (history.HoldRequested(NOW, 1),)
+START = (history.StartRequested(NOW, 1),)
 TOO_SOON = (history.ReadyTooSoon(NOW, REPORT, 1),)
 LOST = (history.WorkerKilled(NOW, REPORT, 1),)
 ONE_LOST = "a worker of worker 1's own was killed"
@@ -279,6 +345,10 @@ TOGETHER: tuple[Case, ...] = (
         (history.RestartRequested(NOW, 1),),
     ),
     Case("restart requested", "", _state(Phase.SERVING, [1, 2]), (history.RestartRequested(NOW),)),
+    Case("stop of worker 1 requested", "2 is ready", _state(Phase.SERVING, [1, 2]), HOLD),
+    Case("stop of worker 1 requested", "2 is stopped", _state(Phase.SERVING, [1], held=frozenset({2})), HOLD),
+    Case("start of worker 1 requested", "2 is ready", _state(Phase.SERVING, [2], held=frozenset({1})), START),
+    Case("start of worker 1 requested", "2 is stopped", _state(Phase.STARTING, held=frozenset({1, 2})), START),
     Case(
         "restart of worker 1 requested, restart requested",
         "",

@@ -1,19 +1,29 @@
-"""The tables of docs/configuration.md, docs/exit-codes.md and docs/drum-compatibility.md say what the code does."""
+"""The tables of the pages that are not docs/policy.md say what the code does."""
+
+import re
 
 import pytest
 
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure import Cause
 from drum_supervisor.gunicorn_parameters import DECLARATIONS as PARAMETERS
+from drum_supervisor.metrics import catalogue
 from drum_supervisor.settings import DECLARATIONS
+from drum_supervisor.telemetry_figures import ATTRIBUTES
 from tests.docs import render
 
 TABLES = {
     ("configuration.md", "options"): render.options,
     ("configuration.md", "profiles"): render.profiles,
+    ("configuration.md", "file"): render.file_keys,
+    ("configuration.md", "refused"): render.refused_keys,
     ("exit-codes.md", "exit-codes"): render.exit_codes,
     ("exit-codes.md", "causes"): render.causes,
     ("drum-compatibility.md", "differences"): render.differences,
+    ("metrics.md", "service"): lambda: render.metrics(catalogue.SERVICE),
+    ("metrics.md", "processes"): lambda: render.metrics(catalogue.PROCESSES),
+    ("metrics.md", "container"): lambda: render.metrics(catalogue.CONTAINER),
+    ("metrics.md", "gpus"): lambda: render.metrics(catalogue.GPUS),
 }
 
 
@@ -36,6 +46,12 @@ def test_every_option_has_a_row():
 
 def test_cells_do_not_end_at_a_bar_in_their_text():
     assert render.table(["a"], [["x|y"]]).splitlines()[-1] == r"| x\|y |"
+
+
+def test_every_label_and_its_attribute_are_explained():
+    page = (render.PAGES / "metrics.md").read_text(encoding="utf-8")
+    for label, attribute in ATTRIBUTES.items():
+        assert re.search(rf"^\| `{label}` \| `{attribute}` \|", page, re.MULTILINE), label
 
 
 @pytest.mark.parametrize("declared", PARAMETERS.values(), ids=lambda declared: declared.name)

@@ -12,7 +12,8 @@ from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.output import Sink
-from drum_supervisor.supervise.programs import Program, Programs, Readiness, render
+from drum_supervisor.supervise.programs import Program, Programs, Readiness
+from drum_supervisor.supervise.rendering import render
 from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.tree import become_subreaper

@@ -40,7 +40,7 @@ def test_are_told_of_while_they_run_and_afterwards(bench: Callable[..., Bench]) 
             found.append(tops(made.engine, programs, time.monotonic(), time.time()))
             assert found[0][0] == Top("model-server", run.pid, run.started, 1)
             made.engine.kill("model-server")
-            made.engine.stop_others()
+            made.engine.stop_others(999, 10.0)
         return bool(seen) and not made.engine.others_left() and made.engine.run_of("model-server") is None
 
     made.until(step)

@@ -12,17 +12,30 @@ from pathlib import Path
 import pytest
 
 from tests.stories.conftest import Start
-from tests.support import TIMEOUT, Supervised, until
+from tests.support import MARK, TIMEOUT, Supervised, until
 
 UP = 'os.write(4, b\'{"kind": "ready"}\\n\')\n'
 PAUSE = "while True: signal.pause()\n"
 HEAD = "import os, signal, subprocess, sys, time\n"
 IGNORE = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+IGNORE_AND_PAUSE = "import signal; " + IGNORE.strip() + "; signal.pause()"
 SETSID = "subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
 DOUBLE_FORK = "subprocess.run(['sh', '-c', 'setsid sleep 1000 & setsid sleep 1000 &'])\n"
 SCRUBBED = (
-    "only = {name: os.environ[name] for name in ['DRUM_SUPERVISOR_TEST_MARK']}\n"
+    f"only = {{name: os.environ[name] for name in [{MARK!r}]}}\n"
     "subprocess.Popen(['sleep', '1000'], start_new_session=True, env=only)\n"
+)
+
+IGNORING_CHILD = f"subprocess.Popen([sys.executable, '-c', {IGNORE_AND_PAUSE!r}], start_new_session=True)\n"
+HOLDS_THE_PORT = (
+    f"only = {{name: os.environ[name] for name in [{MARK!r}]}}\n"
+    "subprocess.Popen(['sleep', '1000'], start_new_session=True, env=only, pass_fds=[3])\n"
+)
+
+HIDING = pytest.mark.parametrize(
+    "left",
+    [SETSID, DOUBLE_FORK, SCRUBBED, IGNORING_CHILD],
+    ids=["setsid", "double fork", "scrubbed", "ignores TERM"],
 )
 
 
@@ -45,18 +58,16 @@ def serving(start: Start, *parts: str, arguments: tuple[str, ...] = ()) -> Super
     return supervised
 
 
-@pytest.mark.parametrize("left", [SETSID, DOUBLE_FORK, SCRUBBED], ids=["setsid", "double fork", "scrubbed"])
+@HIDING
 def test_descendants_that_hide_are_found_when_it_stops(start: Start, left: str) -> None:
-    supervised = serving(start, left)
-    assert len(supervised.left()) > 2
+    supervised = serving(start, left, arguments=("--stop-timeout", "0.5"))
+    assert len(supervised.left()) > len(family(supervised))
     assert supervised.stop() == 0
     assert supervised.left() == []
 
 
 def test_what_ignores_sigterm_is_killed_after_the_timeout(start: Start) -> None:
-    code = "import signal; " + IGNORE.strip() + "; signal.pause()"
-    ignoring_child = f"subprocess.Popen([sys.executable, '-c', {code!r}], start_new_session=True)\n"
-    supervised = serving(start, IGNORE, ignoring_child, arguments=("--stop-timeout", "0.5"))
+    supervised = serving(start, IGNORE, IGNORING_CHILD, arguments=("--stop-timeout", "0.5"))
     assert supervised.stop() == 0
     assert supervised.left() == []
 
@@ -70,17 +81,57 @@ def test_a_second_signal_kills_at_once(start: Start) -> None:
     assert supervised.left() == []
 
 
-def test_what_a_dead_model_server_leaves_is_gone_before_the_next_one_starts(start: Start, tmp_path: Path) -> None:
-    supervised = serving(start, SETSID)
-    first = {process.pid for process in supervised.left()} - {supervised.process.pid}
-    os.kill(supervised.pid(), signal.SIGKILL)
+@HIDING
+def test_what_a_dead_model_server_leaves_is_gone_before_the_next_one_starts(start: Start, left: str) -> None:
+    supervised = serving(start, left, arguments=("--stop-timeout", "0.5"))
+    worker = supervised.pid()
+    daemons = [process for process in supervised.left() if process.pid not in family(supervised)]
+    assert daemons
+    os.kill(worker, signal.SIGKILL)
     supervised.until_status(lambda s: s["phase"] == "serving" and s["restarts"]["crash"] == 1)
-    assert first.isdisjoint(process.pid for process in supervised.left())
+    assert not any(daemon.is_running() for daemon in daemons)
     assert supervised.stop() == 0
 
 
-def test_a_killed_supervisor_takes_its_children_along(start: Start) -> None:
-    supervised = serving(start)
+@pytest.mark.parametrize("listener", ["inherit", "bind"])
+@HIDING
+def test_what_a_failed_model_server_leaves_is_gone_too(
+    start: Start, reserved_port: int, left: str, listener: str
+) -> None:
+    command = ("--listener", listener, "--ready", "report", "--", sys.executable, "-c", HEAD + left + "sys.exit(1)")
+    supervised = start("--address", f"127.0.0.1:{reserved_port}", "--stop-timeout", "0.5", *command)
+    supervised.until_status(lambda status: status["programs"][-1]["state"] == "ready")
+    supervised.until(lambda: {process.pid for process in supervised.left()} == family(supervised))
+    assert supervised.get("/x").status == 513
+    assert supervised.stop() == 0
+
+
+def family(supervised: Supervised) -> set[int]:
+    """Return the supervisor, its guard and the programs that run now."""
+    programs = {program["pid"] for program in supervised.status()["programs"]}
+    guards = {process.pid for process in supervised.left() if "drum-guard" in process.cmdline()}
+    return ({supervised.process.pid} | programs | guards) - {None}
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [(), (SETSID,), (DOUBLE_FORK,), (IGNORE,), (IGNORING_CHILD,), (HOLDS_THE_PORT,)],
+    ids=["itself", "setsid", "double fork", "ignores TERM", "a child that ignores TERM", "no name, but the listener"],
+)
+def test_a_killed_supervisor_takes_all_along_and_the_port_is_free(start: Start, parts: tuple[str, ...]) -> None:
+    supervised = serving(start, *parts, arguments=("--stop-timeout", "0.5"))
+    killed(supervised)
+
+
+@pytest.mark.parametrize("server", ["fastapi", "flask", "gunicorn"])
+def test_a_killed_supervisor_takes_the_built_in_servers_along(start: Start, model, server: str) -> None:
+    folder = model("load_model = len\ndef score_unstructured(model, data, **kwargs): return 'fine'\n")
+    supervised = start("--code-dir", folder, "--target-type", "unstructured", "--server-type", server, "--workers", 2)
+    supervised.until_status(lambda status: status["workers_ready"] == status["workers"])
+    killed(supervised)
+
+
+def killed(supervised: Supervised) -> None:
     address = supervised.address
     supervised.process.kill()
     supervised.process.wait()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drum_supervisor.supervise import tree
+from drum_supervisor.supervise.orphans import Orphans
 
 FOR_EVER = "sleep 600"
 DAEMON = "echo up; read line"  # no exec any more: in the midst of one a process has no environment to be read
@@ -28,7 +29,7 @@ class Family:
         return self._before | {process.pid for process in self._started}
 
     def orphans(self) -> dict[int, str]:
-        return tree.orphans(self.known)
+        return Orphans().look(self.known)
 
     def start(self, script: str, environ: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
         """Start a script of sh in a process group of its own; its stdout is a pipe to us."""

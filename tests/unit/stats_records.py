@@ -17,6 +17,7 @@ PROCESS = {
     "rss_bytes": 200 * MIB,
     "uss_bytes": 100 * MIB,
     "pss_bytes": 150 * MIB,
+    "virtual_bytes": 900 * MIB,
     "threads": 8,
     "descriptors": 10,
     "started_at": 1767323000.0,
@@ -50,7 +51,9 @@ NOBODY_KNOWS = {
     "memory": dict.fromkeys(
         "limit_bytes usage_bytes working_set_bytes peak_bytes limit_hits ooms oom_kills limiting".split()
     ),
-    "cpu": dict.fromkeys("quota_cores usage_seconds periods throttled_periods throttled_seconds".split()),
+    "cpu": dict.fromkeys(
+        "quota_cores usage_seconds periods throttled_periods throttled_seconds period_seconds".split()
+    ),
     **{f"{name}_pressure": {"some": None, "full": None} for name in ("memory", "cpu", "io")},
 }
 STATS = {
@@ -61,11 +64,13 @@ STATS = {
         "cpu_percent": 0.1,
         "cpu_seconds": 0.3,
         "rss_bytes": 30 * MIB,
+        "virtual_bytes": 100 * MIB,
         "threads": 1,
         "descriptors": 14,
         "started_at": 1767322990.0,
     },
     "programs": [PROGRAM],
+    "totals": [{"program": "model-server", "worker": 1, "cpu_seconds": 7.0}],
     "cgroup": NOBODY_KNOWS,
     "history": {
         "times": [1767323043.0, 1767323044.0, 1767323045.0],

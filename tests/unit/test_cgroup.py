@@ -40,7 +40,7 @@ class TestDockerV2:
         assert memory.limiting.limit_bytes == memory.limit_bytes
 
     def test_cpu(self, read):
-        assert read.cpu == Cpu(1.5, 12.5, 1000, 250, 7.5)
+        assert read.cpu == Cpu(1.5, 12.5, 1000, 250, 7.5, 0.1)
 
     def test_pressure(self, read):
         assert read.memory_pressure == Pressure(Stall(1.25, 0.5, 0.1, 2.5), Stall(1.0, 0.25, 0.05, 1.5))
@@ -67,7 +67,7 @@ class TestKubernetesV2:
         assert (read.memory.ooms, read.memory.oom_kills) == (0, 1)
 
     def test_throttling_is_that_of_the_group_with_the_quota(self, read):
-        assert read.cpu == Cpu(2.0, 60.0, 5000, 400, 30.0)
+        assert read.cpu == Cpu(2.0, 60.0, 5000, 400, 30.0, 0.1)
 
 
 class TestSystemdV2:
@@ -79,7 +79,7 @@ class TestSystemdV2:
         assert read.memory.limit_bytes == 768 * MIB
         assert read.memory.limiting.directory.name == "model-serving.slice"
         assert read.memory.limiting.ooms == 4
-        assert read.cpu == Cpu(0.5, 3.0, 600, 60, 3.0)
+        assert read.cpu == Cpu(0.5, 3.0, 600, 60, 3.0, 0.1)
 
     def test_old_kernel_has_no_peak_and_no_pressure(self, read):
         assert read.memory.peak_bytes is None
@@ -100,7 +100,7 @@ def test_hybrid_host_has_each_controller_where_it_is(recorded):
     )
     assert (read.memory.limit_hits, read.memory.ooms, read.memory.oom_kills) == (None, None, 1)
     assert read.memory.working_set_bytes == 170 * MIB
-    assert read.cpu == Cpu(0.5, 2.5, 40, 10, 1.5)
+    assert read.cpu == Cpu(0.5, 2.5, 40, 10, 1.5, 0.05)
     assert read.memory_pressure.some == Stall(1.25, 0.5, 0.1, 2.5)
 
 
@@ -108,7 +108,7 @@ def test_docker_v1(recorded):
     read = read_cgroup(PID, recorded("docker_v1"))
     assert (read.memory.usage_bytes, read.memory.working_set_bytes) == (300 * MIB, 260 * MIB)
     assert (read.memory.limit_hits, read.memory.oom_kills) == (None, 3)
-    assert read.cpu == Cpu(2.0, 33.0, 800, 80, 4.0)
+    assert read.cpu == Cpu(2.0, 33.0, 800, 80, 4.0, 0.1)
     assert read.memory_pressure == Pressure()
 
 
@@ -127,7 +127,7 @@ def test_kubernetes_v1(recorded):
     )
     assert (read.memory.limiting.usage_bytes, read.memory.limiting.peak_bytes) == (390 * MIB, 400 * MIB)
     assert read.memory.oom_kills == 2
-    assert read.cpu == Cpu(1.0, 7.0, 70, 7, 0.7)
+    assert read.cpu == Cpu(1.0, 7.0, 70, 7, 0.7, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -287,4 +287,4 @@ def test_without_groups_nothing_is_known(tmp_path):
 def test_quiet_values_are_numbers_not_none(recorded):
     root = recorded("docker_v2")
     (root / SHOWN / "cpu.stat").write_text("usage_usec 0\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n")
-    assert read_cgroup(PID, root).cpu == Cpu(1.5, 0.0, 0, 0, 0.0)
+    assert read_cgroup(PID, root).cpu == Cpu(1.5, 0.0, 0, 0, 0.0, 0.1)

@@ -24,6 +24,7 @@ STATUS = {
     "workers": 2,
     "workers_ready": 2,
     "workers_coming": 0,
+    "workers_held": 0,
     "restarts": {"crash": 0, "request": 0, "retry": 0},
     "out_of_memory": None,
     "programs": [

@@ -311,6 +311,11 @@ class TestReportOfAChildThatIsGone:
             "the model server exited with status 1 before it was ready; its last line on stderr: usage: serve [-h]"
         )
 
+    def test_is_what_kept_it_from_being_started_and_not_that_it_was_not(self):
+        said = "supervisor: couldn't exec /serve: EACCES\nsupervisor: child process was not spawned\n"
+        report = gone(replace(EVIDENCE, status=exited(127), stderr=said))
+        assert report.error.endswith("its last line on stderr: supervisor: couldn't exec /serve: EACCES")
+
     def test_is_on_stdout_where_stderr_has_none(self):
         report = gone(replace(EVIDENCE, status=exited(1), stderr="bye\n", stdout=f"{PLAIN}bye\n"))
         assert (report.error, report.traceback) == ("ValueError: bad weights", PLAIN)

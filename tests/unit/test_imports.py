@@ -18,6 +18,7 @@ ONLY_CHILDREN_LOAD = {
     "numpy",
     "opentelemetry",
     "pandas",
+    "prometheus_client",
     "pydantic",
     "scipy",
     "sklearn",

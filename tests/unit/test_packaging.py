@@ -37,14 +37,14 @@ def test_no_command_is_called_serve():
     }
 
 
-@pytest.mark.parametrize("extra", ["model", "onnx", "all", "test", "dev"])
+@pytest.mark.parametrize("extra", ["model", "onnx", "metrics", "all", "test", "dev"])
 def test_extra_is_offered(extra):
     assert extra in (metadata(NAME).get_all("Provides-Extra") or [])
     assert requirements(extra)
 
 
 def test_all_includes_every_extra_for_users():
-    assert "drum_supervisor[model,otel,watch]" in requirements("all")
+    assert "drum_supervisor[metrics,model,otel,watch]" in requirements("all")
 
 
 def test_tools_for_developers_are_not_forced_on_users():
@@ -78,5 +78,5 @@ class TestImageLock:
 
     def test_has_all_that_is_required(self):
         locked = {name.replace("-", "_") for name, _ in self.pins("conf/image/all.txt")}
-        wanted = requirements() | requirements("model") | requirements("otel")
+        wanted = requirements() | requirements("model") | requirements("otel") | requirements("metrics")
         assert {name.replace("-", "_") for name in wanted} <= locked

@@ -105,7 +105,7 @@ def test_stat_has_times_in_seconds_and_memory_in_bytes(tmp_path):
     ticks, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
     assert (stat.name, stat.state, stat.parent_pid, stat.threads, stat.started) == ("python", "sleeping", 1, 5, 4200)
     assert (stat.cpu_seconds, stat.reaped_cpu_seconds) == (200 / ticks, 325 / ticks)
-    assert stat.rss_bytes == 10 * page
+    assert (stat.rss_bytes, stat.virtual_bytes) == (10 * page, 1_000_000)
 
 
 @pytest.mark.parametrize("name", ["a) R 1 (b", "", " ", "\n", "плохо"])
@@ -142,6 +142,7 @@ def test_stat_is_what_psutil_says():
     stat, reference = read_stat(os.getpid()), psutil.Process()
     assert (stat.name, stat.parent_pid, stat.threads) == (reference.name()[:15], os.getppid(), reference.num_threads())
     assert stat.rss_bytes == pytest.approx(reference.memory_info().rss, rel=0.1)
+    assert stat.virtual_bytes == pytest.approx(reference.memory_info().vms, rel=0.1)
     assert stat.cpu_seconds == pytest.approx(sum(reference.cpu_times()[:2]), abs=0.1)
     assert count_descriptors(os.getpid()) == reference.num_fds() - 1  # psutil has the folder open that it lists
 

@@ -23,8 +23,8 @@ from drum_supervisor.supervise.programs import (
     copies,
     is_shared,
     programs,
-    render,
 )
+from drum_supervisor.supervise.rendering import render
 from drum_supervisor.supervise.run_dir import RunDir
 
 ADDRESS = Address("127.0.0.1", 8080)

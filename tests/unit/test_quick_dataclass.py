@@ -145,8 +145,8 @@ def test_the_supervisor_uses_nothing_that_it_does_not_have():
 import dataclasses, sys
 import drum_supervisor.cli, drum_supervisor.supervise.start
 ours = [module for name, module in sys.modules.items() if name.startswith("drum_supervisor.")]
-classes = {each for module in ours for each in vars(module).values() if dataclasses.is_dataclass(each)}
-quick = [each for each in classes if not each.__dataclass_params__.init]
+classes = {each for module in ours for each in vars(module).values() if isinstance(each, type)}
+quick = [each for each in classes if dataclasses.is_dataclass(each) and not each.__dataclass_params__.init]
 own = [each for each in quick if hasattr(each, "__post_init__") or hasattr(each, "__slots__")]
 every = [(each, field) for each in quick for field in each.__dataclass_fields__.values()]
 special = [(each, field.name) for each, field in every if not field.init or field.kw_only or field.hash is not None]

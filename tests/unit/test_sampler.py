@@ -353,3 +353,26 @@ def test_history_is_the_sum_of_the_workers(bench, family):
 
 def test_many_workers_have_shorter_curves_each(bench):
     assert Sampler(bench.timers, list, bool, print, 199, 1)._records._capacity == MOST_POINTS
+
+
+class TestCpuOfAllRuns:
+    def test_what_the_kernel_says_at_the_end_counts_also_of_a_run_that_was_never_seen(self, bench):
+        bench.sampler.ended("model-server", 7, 1.5)
+        bench.sampler.ended("model-server", 8, 0.5)
+        assert bench.sampler.cpu_seconds("model-server") == 2.0
+        assert bench.sampler.cpu_seconds("error-server") == 0.0
+
+    def test_it_never_falls(self, bench, family):
+        seen = [bench.sampler.cpu_seconds("model-server")]
+        for said_at_the_end in (0.0, 100.0):
+            process = family.start("while :; do :; done")
+            bench.tops = [Top("model-server", process.pid, bench.clock.now, worker=1)]
+            bench.sample()
+            seen.append(bench.sampler.cpu_seconds("model-server"))
+            process.kill()
+            process.wait()
+            bench.tops = []
+            bench.sampler.ended("model-server", process.pid, said_at_the_end)
+            seen.append(bench.sampler.cpu_seconds("model-server"))
+        assert seen == sorted(seen)
+        assert seen[-1] >= 100.0

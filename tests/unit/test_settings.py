@@ -244,7 +244,7 @@ class TestFile:
     @pytest.mark.parametrize(
         ("text", "complaint"),
         [
-            ("colour = red\n", "sets 'colour', which is not a setting"),
+            ("colour = red\n", "line 2 sets 'colour', which is not a setting"),
             ("config = other.ini\n", "sets 'config', which is not a setting"),
             ("workers = 2\nworkers = 3\n", "is no configuration file: .*option 'workers'.* already exists"),
             ("workers\n", "is no configuration file: .*parsing error"),
@@ -255,14 +255,13 @@ class TestFile:
         path = config(text)
         with pytest.raises(UsageError, match=complaint) as caught:
             choose({"config": path}, {})
-        assert str(caught.value).startswith(f"--config: {path!r} ")
+        assert str(caught.value).startswith(f"--config: {path!r}")
         assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize(
         ("section", "complaint"),
         [
             ("", "is no configuration file: File contains no section headers"),
-            ("[supervisord]\n", f"has no section [{CONFIG_SECTION}]."),
             ("[drum-supervise\n", "is no configuration file: File contains no section headers"),
         ],
     )
@@ -270,6 +269,10 @@ class TestFile:
         with pytest.raises(UsageError, match=re.escape(complaint)) as caught:
             choose({"config": config("workers = 2\n", section)}, {})
         assert "\n" not in str(caught.value)
+
+    def test_section_may_be_missing_where_others_are(self, config):
+        path = config("environment = A=1\n", "[supervisord]\n")
+        assert chosen("workers", {"config": path}, {}) == ("1", "default")
 
     def test_that_does_not_exist_is_named(self, tmp_path):
         with pytest.raises(UsageError, match=r"--config: cannot read '.*/none\.ini': No such file or directory\."):

@@ -102,7 +102,7 @@ class TestQuestion:
 
 
 def used(cpu_seconds, reaped=0.0, pid=7):
-    return ProcessResources(pid, 1, "x", (), "running", 0.0, cpu_seconds, reaped, 0, None, None, 1, None, 0.0)
+    return ProcessResources(pid, 1, "x", (), "running", 0.0, cpu_seconds, reaped, 0, None, None, 0, 1, None, 0.0)
 
 
 class TestCpuMeter:

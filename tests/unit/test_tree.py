@@ -50,37 +50,6 @@ class TestDescendants:
         assert list(tree.descendants(NOBODY_THERE)) == []
 
 
-class TestOrphans:
-    def test_are_the_daemons_of_our_programs_with_the_name_of_each(self, family):
-        first = family.orphan(DAEMON, {NAME: "model-server"})
-        second = family.orphan(DAEMON, {NAME: "error-server"})
-        assert family.orphans() == {first.pid: "model-server", second.pid: "error-server"}
-
-    def test_that_forked_twice_are_found(self, family, tmp_path):
-        (tmp_path / "again").write_text("echo $$; read line")
-        daemon = family.orphan(f"echo up; setsid sh {tmp_path}/again <&3 &", {NAME: "model-server"})
-        again = int(daemon.line())
-        daemon.died_of()
-        assert family.orphans() == {again: "model-server"}
-
-    def test_with_a_scrubbed_environment_have_no_name(self, family):
-        daemon = family.orphan(DAEMON, {NAME: "model-server"}, scrub="env -i PATH=$PATH")
-        assert family.orphans() == {daemon.pid: ""}
-
-    def test_are_not_those_that_we_started(self, family):
-        process = family.start("echo up; read line", {NAME: "model-server"})
-        family.line(process)
-        assert family.orphans() == {}
-
-    def test_that_are_dead_are_left_out(self, family):
-        daemon = family.orphan("echo up; read line; exit 7", {NAME: "model-server"})
-        daemon.process.stdin.close()  # only now is it ours: a shell that still lived would have reaped it
-        os.waitid(os.P_PID, daemon.pid, os.WEXITED | os.WNOWAIT)
-        assert tree.is_zombie(daemon.pid)
-        assert family.orphans() == {}
-        assert daemon.died_of() == -7
-
-
 class TestProgramOf:
     @pytest.mark.parametrize("name", ["model-server-2", "größe", "a=b", ""])
     def test_is_what_the_environment_says(self, family, name):
@@ -152,6 +121,12 @@ class TestMemory:
 
     def test_of_a_process_that_is_gone_is_not_known(self):
         assert tree.memory_bytes(NOBODY_THERE) is None
+
+    def test_of_too_many_processes_is_not_known(self, family):
+        process = family.start(f"{FOR_EVER} & {FOR_EVER} & echo; wait")
+        family.line(process)
+        assert tree.memory_bytes(process.pid, most=2) > 0
+        assert tree.memory_bytes(process.pid, most=1) is None
 
 
 class TestDieWithParent:

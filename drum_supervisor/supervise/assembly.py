@@ -1,0 +1,133 @@
+"""Puts one supervisor together: engine, loop, fleet and what they need of each other."""
+
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from drum_supervisor.contract.listener import Address
+from drum_supervisor.quick_dataclass import dataclass
+from drum_supervisor.settings import Settings
+from drum_supervisor.supervise import readiness
+from drum_supervisor.supervise.controls import Controls
+from drum_supervisor.supervise.engine import Engine
+from drum_supervisor.supervise.exporter import Exporter
+from drum_supervisor.supervise.fleet import Fleet
+from drum_supervisor.supervise.history import RestartCause
+from drum_supervisor.supervise.liveness import Check, Liveness
+from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.loop import Loop
+from drum_supervisor.supervise.operators import Operators
+from drum_supervisor.supervise.outlets import Outlets
+from drum_supervisor.supervise.programs import Programs
+from drum_supervisor.supervise.renewal import Renewal
+from drum_supervisor.supervise.run_dir import RunDir
+from drum_supervisor.supervise.state import Limits
+from drum_supervisor.supervise.timers import Timers
+
+if TYPE_CHECKING:
+    from drum_supervisor.supervise.sampler import Sampler
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What was read, bound and opened before anything runs.
+
+    Attributes:
+        configuration: for supervisord, rendered.
+        listener: of the model server; None where it binds its own.
+        metrics_listener: of the exporter; None where it has none.
+        guard_pid: 0 without a guard.
+        essential: the names of the further programs that the supervisor does not outlive.
+    """
+
+    settings: Settings
+    programs: Programs
+    configuration: str
+    run_dir: RunDir
+    address: Address
+    listener: socket.socket | None
+    metrics_listener: socket.socket | None
+    log: Log
+    outlets: Outlets
+    guard_pid: int
+    essential: frozenset[str]
+
+
+def assemble(parts: Parts) -> Controls:
+    """Return a supervisor that only needs to be run."""
+    settings, found, log, timers = parts.settings, parts.programs, parts.log, Timers(time.monotonic)
+
+    def watch(
+        on_ready: Callable[[], None], on_stage: Callable[[str], None], on_failed: Callable[[str], None]
+    ) -> readiness.Watcher | None:
+        asked, told = _question(settings), (on_ready, on_stage, on_failed)
+        return readiness.watcher(found.readiness, engine, timers, parts.address, asked, parts.run_dir, *told)
+
+    def check(on_unresponsive: Callable[[str], None]) -> readiness.Watcher | None:
+        asked = _alive_check(settings)
+        return Liveness(engine, timers, parts.address, asked, log, on_unresponsive) if asked else None
+
+    loop = Loop(found, limits(settings, found), parts.run_dir, log, timers, watch, check)
+    owner = Exporter(loop, found.exporter, parts.metrics_listener, log)
+    desk = Operators(loop, log, parts.essential)
+    known = {program.name: program for program in found.all}
+    engine = Engine(parts.configuration, known, owner, log, parts.outlets, parts.guard_pid, desk)
+    patience = (settings.stop_timeout, settings.backlog)
+    fleet = Fleet(engine, found, parts.address, parts.listener, timers, *patience, loop.started)
+    loop.attach(engine, fleet, lambda: _sampler(loop, engine))
+    controls = Controls(engine, loop, parts.address, parts.run_dir, parts.outlets.transcript, log)
+    _renew(settings, found, controls)
+    engine.publish(controls)
+    return controls
+
+
+def _renew(settings: Settings, found: Programs, controls: Controls) -> None:
+    """Have workers replaced that could go on: they have answered enough requests, or have grown too large."""
+    loop = controls.loop
+    loop.on_spent = lambda place: controls.renew(place, RestartCause.REQUESTS)
+    if settings.max_worker_memory:
+        copies = settings.workers if found.server_type == "gunicorn" else 1
+        Renewal(loop.timers, settings.max_worker_memory, controls.serving, copies, controls.renew_grown)
+
+
+def _sampler(loop: Loop, engine: Engine) -> "Sampler":
+    from drum_supervisor.supervise.sampler import Sampler  # noqa: PLC0415 - after the first start: this takes 10 ms
+    from drum_supervisor.supervise.stats import tops  # noqa: PLC0415 - the same
+
+    return Sampler(
+        timers=loop.timers,
+        tops=lambda: tops(engine, loop.programs, loop.timers.clock(), time.time()),
+        is_starting=lambda: bool(loop.state.coming),
+        tell=loop.tell_soon,
+        workers=loop.limits.workers,
+        pid=engine.pid,
+    )
+
+
+def _question(settings: Settings) -> readiness.Question:
+    path = settings.url_prefix + (settings.ready_path or "/ping")
+    return readiness.Question(path, below=400 if settings.ready_path else 500, failed=settings.ready_failed)
+
+
+def _alive_check(settings: Settings) -> Check | None:
+    if not settings.alive_path:
+        return None
+    path = settings.url_prefix + settings.alive_path
+    return Check(path, settings.alive_interval, settings.alive_timeout, settings.alive_failures)
+
+
+def limits(settings: Settings, found: Programs) -> Limits:
+    """Return the part of the settings that the policy knows; without a shared listener a stand-in has none."""
+    return Limits(
+        workers=len(found.workers),
+        startup_timeout=settings.startup_timeout,
+        error_server=settings.with_error_server,
+        ttl=settings.error_server_ttl,
+        max_retries=settings.max_retries,
+        retry_interval=settings.retry_interval,
+        retry_permanent=settings.retry_permanent,
+        max_restarts=settings.max_restarts,
+        restart_window=settings.restart_window,
+        stand_in=settings.while_starting == "respond" and found.shared,
+    )

@@ -1,0 +1,173 @@
+"""A further program of the user's configuration: supervisord manages it, its output goes the way of all output."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from supervisor import events, loggers
+from supervisor.datatypes import RestartUnconditionally
+from supervisor.dispatchers import PEventListenerDispatcher, PInputDispatcher, POutputDispatcher, stripEscapes
+from supervisor.options import EventListenerConfig, ProcessConfig, make_namespec
+from supervisor.states import ProcessStates
+
+from drum_supervisor.supervise.descriptors import close_above
+from drum_supervisor.supervise.engine_child import Child
+from drum_supervisor.supervise.engine_process import Surroundings
+from drum_supervisor.supervise.running import Desk, Dispatcher, Ended
+from drum_supervisor.supervise.transcript import ERR, OUT, Source
+
+_OF_US = {"/dev/stdout": OUT, "/dev/stderr": ERR}
+_EVENTS = {OUT: events.ProcessCommunicationStdoutEvent, ERR: events.ProcessCommunicationStderrEvent}
+
+
+class FurtherConfig(ProcessConfig):  # type: ignore[misc]
+    """The configuration of a further program.
+
+    Attributes:
+        section: the name in its section; `numprocs` makes several processes of one.
+        ours: which of our outlets each stream goes to, if any; such a log file must never be opened.
+    """
+
+    section = ""
+
+    def __init__(self, options: Any, **values: Any) -> None:
+        super().__init__(options, **values)
+        self.ours: Mapping[str, str] = {
+            stream: _OF_US[file] for stream in (OUT, ERR) if (file := getattr(self, f"{stream}_logfile")) in _OF_US
+        }
+
+    def make_process(self, group: Any = None) -> "FurtherProcess":
+        process = FurtherProcess(self)
+        process.group = group
+        return process
+
+    def make_dispatchers(self, process: "FurtherProcess") -> tuple[dict[int, Dispatcher], dict[str, int | None]]:
+        pipes = self.options.make_pipes(not self.redirect_stderr)
+        dispatchers = {
+            fd: self.output(process, fd, stream) for stream in (OUT, ERR) if (fd := pipes[stream]) is not None
+        }
+        return {**dispatchers, pipes["stdin"]: PInputDispatcher(process, "stdin", pipes["stdin"])}, pipes
+
+    def output(self, process: "FurtherProcess", fd: int, stream: str) -> Any:
+        """Return what takes the output of a stream: supervisord, or we."""
+        return (_Output if stream in self.ours else POutputDispatcher)(process, _EVENTS[stream], fd)
+
+
+class FurtherListenerConfig(FurtherConfig, EventListenerConfig):  # type: ignore[misc]
+    """The configuration of an event listener: its stdout is supervisord's protocol."""
+
+    def output(self, process: "FurtherProcess", fd: int, stream: str) -> Any:
+        if stream == OUT:
+            return PEventListenerDispatcher(process, stream, fd)
+        return super().output(process, fd, stream)
+
+
+class _Output(POutputDispatcher):  # type: ignore[misc]
+    """Output that has no log file of its own: it goes to our outlets, and waits with them.
+
+    supervisord's events and captured text (`stdout_events_enabled`, `stdout_capture_maxbytes`) are as ever.
+    """
+
+    output_buffer: bytes
+
+    def _init_normallog(self) -> None:
+        config, around = self.process.config, self.process.config.options.around
+        source = Source(self.process.shown_name, config.ours[self.channel])
+        file = around.log_file(Source(self.process.shown_name, self.channel))
+        setattr(config, f"{self.channel}_logfile", file.path)
+        self._forwarder = around.outlets.forwarder(self.fd, source, file.add)
+        if getattr(config, f"{self.channel}_syslog"):
+            self.normallog = config.options.getLogger()
+            loggers.handle_syslog(self.normallog, fmt=f"{config.name} %(message)s")
+
+    def readable(self) -> bool:
+        return not self.closed and self._forwarder.readable()
+
+    def drain(self) -> None:
+        """Take what the dead left in the pipe, however full our outlets are: one read takes all that a pipe holds."""
+        if not self.closed:
+            self.handle_read_event()
+        rest, self.output_buffer = self.output_buffer, b""  # in which supervisord still looks for the begin of an event
+        self._log(rest)
+        self._forwarder.end()
+
+    def _log(self, data: bytes) -> None:
+        super()._log(data)
+        if data and not self.capturemode:
+            self._forwarder.pass_on(stripEscapes(data) if self.process.config.options.strip_ansi else data)
+
+
+class FurtherProcess(Child):
+    """One process of a further program."""
+
+    status: int | None = None
+
+    @property
+    def shown_name(self) -> str:
+        """The name that supervisorctl shows."""
+        return str(make_namespec(self.group.config.name, self.config.name))
+
+    def spawn(self) -> None:
+        """Start it, unless everything is being stopped: supervisord would start it again by itself."""
+        if not self._around.stopping:
+            self.status = None
+            self.spawn_now()
+
+    def drain(self) -> None:
+        for dispatcher in list(self.dispatchers.values()):
+            if isinstance(dispatcher, _Output):
+                dispatcher.drain()
+        super().drain()
+
+    def finish(self, pid: int, status: int) -> None:
+        self.status, asked = status, self.killing
+        logs = [log for each in self.dispatchers.values() if (log := getattr(each, "normallog", None))]
+        super().finish(pid, status)
+        for log in logs:
+            log.close()
+        if self._desk:
+            self._desk.other_exited(self._ended(pid, asked))
+        if self._desk and self.state == ProcessStates.EXITED and not self._will_restart():
+            self._desk.other_gave_up(self._ended(pid))
+
+    def give_up(self) -> None:
+        super().give_up()
+        if self._desk:
+            self._desk.other_gave_up(self._ended())
+
+    def change_state(self, new_state: int, expected: bool = True) -> Any:
+        changed = super().change_state(new_state, expected)
+        if self._desk:
+            self._desk.other_changed()
+        return changed
+
+    def seconds_left(self, now: float) -> float:
+        if self.state == ProcessStates.EXITED and self._will_restart() and not self._around.stopping:
+            return 0.0
+        return super().seconds_left(now)
+
+    def _will_restart(self) -> bool:
+        wanted = self.config.autorestart
+        return bool(wanted) and (wanted is RestartUnconditionally or self.exitstatus not in self.config.exitcodes)
+
+    def _ended(self, pid: int = 0, stop_asked: bool = False) -> Ended:
+        why = str(self.spawnerr or "")
+        return Ended(self.shown_name, self.config.section, pid, self.status, why, stop_asked)
+
+    def _spawn_as_parent(self, pid: int) -> int:
+        if self._desk:
+            self._desk.other_started(self.shown_name, pid)
+        return super()._spawn_as_parent(pid)
+
+    @property
+    def _desk(self) -> Desk | None:
+        return self._around.desk
+
+    @property
+    def _around(self) -> Surroundings:
+        around: Surroundings = self.config.options.around
+        return around
+
+    def _prepare_child_fds(self) -> None:
+        super()._prepare_child_fds()
+        close_above(2)
+        self.restore()

@@ -1,0 +1,51 @@
+"""Why the supervisor ended: the last line on stderr, and the termination message of Kubernetes."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from drum_supervisor.contract.exits import ExitCode
+from drum_supervisor.contract.failure import Cause
+from drum_supervisor.supervise.state import State
+
+STOPPED_ON_REQUEST = "stopped on request"
+LONGEST_TERMINATION_MESSAGE = 4096  # the kubelet keeps no more
+
+
+def last_words(state: State) -> str:
+    """Return in one line why the supervisor ends: the last line on stderr and the termination message."""
+    if state.ended_by:
+        return state.ended_by
+    if state.exit_code == ExitCode.STOPPED or state.report is None:
+        return STOPPED_ON_REQUEST
+    report = state.report
+    where = f" in {report.stage}" if report.stage else ""
+    what = {
+        Cause.INIT_FAILED: f"initialization failed{where}",
+        Cause.STARTUP_TIMEOUT: "the start-up deadline passed",
+        Cause.KEPT_DYING: "the model server kept dying after it had been ready",
+        Cause.DIED: "the model server is not to be restarted",
+    }[report.cause]
+    return " ".join(f"{what}: {report.error}".split())
+
+
+class TerminationLog:
+    """The termination message of Kubernetes: emptied at the start, written at the end, at most 4,096 bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd: int | None = None
+        with suppress(OSError):
+            self._fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
+
+    def write(self, message: str) -> None:
+        """Write the last words; a disk that is full then changes nothing any more."""
+        if self._fd is not None:
+            with suppress(OSError):
+                os.write(self._fd, cut(message, LONGEST_TERMINATION_MESSAGE))
+            os.close(self._fd)
+            self._fd = None
+
+
+def cut(text: str, longest: int) -> bytes:
+    """Return the beginning of `text`, at most so many bytes, and no part of a character: it stays valid UTF-8."""
+    return text.encode("utf-8", "replace")[:longest].decode("utf-8", "ignore").encode("utf-8")

@@ -1,0 +1,151 @@
+"""conf/prometheus and conf/grafana: what they name exists, and promtool, where it is installed, agrees."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from drum_supervisor.metrics.catalogue import METRICS
+from tests.conf.manifests import CONF
+
+ALERTS = CONF / "prometheus" / "alerts.yml"
+TESTS = Path(__file__).parent / "alerts_test.yml"
+COLUMNS = 24
+
+NAME = re.compile(r"\b(?:drum_supervisor|process|container)_[a-z_]+\b")
+SELECTED = re.compile(r"([a-z_]+){([^}]*)}")
+GROUPED = re.compile(r"\b(?:by|on|without) \(([^)]*)\)")
+CHOSEN = '{job=~"$job", instance=~"$instance"}'
+OF_A_TARGET = {"job", "instance"}
+LABELS = {metric.name: set(metric.labels) | OF_A_TARGET for metric in METRICS if metric.name}
+ALL_LABELS = set().union(*LABELS.values())
+
+
+def rules() -> list[dict[str, Any]]:
+    (group,) = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
+    return list(group["rules"])
+
+
+def dashboard() -> dict[str, Any]:
+    return dict(json.loads((CONF / "grafana" / "dashboard.json").read_text(encoding="utf-8")))
+
+
+def panels() -> list[dict[str, Any]]:
+    return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+
+
+def expressions() -> Iterator[tuple[str, str, str]]:
+    """Yield every question to Prometheus, where it stands, and what is said about its answer."""
+    for rule in rules():
+        yield rule["alert"], rule["expr"], " ".join(rule["annotations"].values())
+    for panel in panels():
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"], target["legendFormat"]
+    for variable in dashboard()["templating"]["list"]:
+        yield variable["name"], variable.get("definition", ""), ""
+
+
+each_expression = pytest.mark.parametrize(
+    ("expression", "words"), [(e, w) for _, e, w in expressions()], ids=[where for where, _, _ in expressions()]
+)
+
+
+class TestNames:
+    @each_expression
+    def test_metrics_exist(self, expression, words):
+        assert set(NAME.findall(expression)) <= LABELS.keys()
+
+    @each_expression
+    def test_labels_exist(self, expression, words):
+        for name, matchers in SELECTED.findall(expression):
+            assert set(re.findall(r"(\w+)=", matchers)) <= LABELS[name]
+        for names in GROUPED.findall(expression):
+            assert set(re.findall(r"\w+", names)) <= ALL_LABELS
+
+    @each_expression
+    def test_labels_in_words_are_those_of_the_metric(self, expression, words):
+        used = set(re.findall(r"{{ ?(?:\$labels\.)?(\w+) ?}}", words))
+        assert used <= set().union(*(LABELS[name] for name in NAME.findall(expression)), OF_A_TARGET)
+
+    def test_something_is_looked_at(self):
+        assert len(list(expressions())) > 30
+
+
+class TestAlerts:
+    @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+    def test_each_says_what_to_do(self, rule):
+        assert rule["labels"].keys() == {"severity"}
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert rule["annotations"].keys() == {"summary", "description", "runbook"}
+        assert "$labels.instance" in rule["annotations"]["summary"]
+        page = (CONF.parent / "docs" / "operations.md").read_text(encoding="utf-8")
+        commands = set(re.findall(r"drum-supervise (\w+)", rule["annotations"]["runbook"]))
+        assert commands <= set(re.findall(r"^\| `(\w+)", page, re.MULTILINE))
+
+    def test_each_is_tested_and_seen_to_fire(self):
+        tested = [case for test in yaml.safe_load(TESTS.read_text())["tests"] for case in test["alert_rule_test"]]
+        assert {case["alertname"] for case in tested if case["exp_alerts"]} == {rule["alert"] for rule in rules()}
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("check", "rules", str(ALERTS)),
+            ("check", "config", str(CONF / "prometheus" / "prometheus.yml")),
+            ("test", "rules", str(TESTS)),
+        ],
+        ids=["rules", "configuration", "alerts"],
+    )
+    def test_promtool_agrees(self, arguments):
+        if not shutil.which("promtool"):
+            pytest.skip("there is no promtool (Debian: prometheus)")
+        ran = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+class TestDashboard:
+    def test_panels_have_numbers_and_places_of_their_own(self):
+        found = dashboard()["panels"]
+        assert len({panel["id"] for panel in found}) == len(found)
+        taken = [place for panel in found for place in places(panel["gridPos"])]
+        assert len(set(taken)) == len(taken)
+        assert all(0 <= column < COLUMNS for column, _ in taken)
+
+    def test_everything_is_asked_of_the_source_and_the_instances_that_are_chosen(self):
+        for panel in panels():
+            assert panel["datasource"]["uid"] == "${datasource}"
+            for target in panel["targets"]:
+                named, chosen = NAME.findall(target["expr"]), target["expr"].count(CHOSEN)
+                assert chosen == len(named), target["expr"]
+            assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+
+    def test_variables_that_are_used_are_declared(self):
+        declared = {variable["name"] for variable in dashboard()["templating"]["list"]}
+        used = set(re.findall(r"\$\{?(\w+)", json.dumps(dashboard()))) - {"__rate_interval", "__all"}
+        assert used == declared
+
+    def test_every_metric_of_ours_that_tells_of_the_service_is_shown(self):
+        shown = {name for panel in panels() for target in panel["targets"] for name in NAME.findall(target["expr"])}
+        hidden = {metric.name for metric in METRICS if metric.name.startswith("drum_supervisor_")} - shown
+        assert hidden == {
+            "drum_supervisor_build_info",
+            "drum_supervisor_server_info",
+            "drum_supervisor_phase_start_time_seconds",
+            "drum_supervisor_ready",
+            "drum_supervisor_degraded",
+            "drum_supervisor_program_running",
+            "drum_supervisor_program_ready",
+            "drum_supervisor_attempt",
+            "drum_supervisor_gpu_memory_used_bytes",
+        }
+
+
+def places(grid: dict[str, int]) -> Iterator[tuple[int, int]]:
+    for column in range(grid["x"], grid["x"] + grid["w"]):
+        for line in range(grid["y"], grid["y"] + grid["h"]):
+            yield column, line

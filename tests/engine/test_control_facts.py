@@ -1,0 +1,78 @@
+"""What we know about supervisord's own interface, 4.3.0; a `trap` that fails needs no override any more."""
+
+import inspect
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
+from supervisor.states import ProcessStates
+from supervisor.xmlrpc import SystemNamespaceRPCInterface
+
+from drum_supervisor.supervise.supervisor_namespace import SupervisorNamespace
+from tests.engine.test_supervisord_facts import Make, plain_process, reap
+
+
+def refuse(pid: int, number: int) -> None:
+    raise PermissionError
+
+
+def test_trap_start_and_stop_act_on_the_process_at_once() -> None:
+    assert "process.spawn()" in inspect.getsource(SupervisorNamespaceRPCInterface.startProcess)
+    assert "process.stop()" in inspect.getsource(SupervisorNamespaceRPCInterface.stopProcess)
+
+
+def test_trap_who_waits_for_a_stop_is_asked_without_a_pause() -> None:
+    assert "onwait.delay = 0\n" in inspect.getsource(SupervisorNamespaceRPCInterface.stopProcess)
+
+
+def test_trap_the_main_log_is_removed_whatever_it_is() -> None:
+    assert "options.remove(logfile)" in inspect.getsource(SupervisorNamespaceRPCInterface.clearLog)
+
+
+def test_trap_inherited_methods_are_not_listed() -> None:
+    class Inherits(SupervisorNamespaceRPCInterface):  # type: ignore[misc]
+        pass
+
+    listed = SystemNamespaceRPCInterface([("supervisor", Inherits(SimpleNamespace()))]).listMethods()
+    assert "supervisor.getState" not in listed
+
+
+def test_ours_lists_all_that_supervisord_has() -> None:
+    theirs, ours = (
+        SystemNamespaceRPCInterface([("supervisor", namespace(SimpleNamespace()))]).listMethods()
+        for namespace in (SupervisorNamespaceRPCInterface, SupervisorNamespace)
+    )
+    assert ours == theirs
+
+
+def test_trap_the_end_of_what_may_not_be_signalled_is_an_error_of_the_loop() -> None:
+    options, process = plain_process("sleep 1000")
+    process.spawn()
+    options.kill = refuse
+    process.stop()
+    assert process.state == ProcessStates.UNKNOWN
+    os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(AssertionError):
+        reap(options, process)
+
+
+def test_the_end_of_what_may_not_be_signalled_is_told_like_any_other(bench: Make, monkeypatch) -> None:
+    made = bench({"x": ["sleep", "1000"]})
+    kill = os.kill
+
+    def step() -> None:
+        if made.owner.turns == 2:
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "kill", refuse)
+                made.engine.stop("x", 1000)
+            kill(made.engine.run_of("x").pid, signal.SIGKILL)
+        if made.owner.exits:
+            made.engine.end()
+
+    made.owner.begin = lambda: made.start("x") and None
+    made.owner.step = step
+    made.engine.run()
+    assert made.owner.exits[0].status == signal.SIGKILL
+    assert any(b"is not permitted: it runs as another user" in line for line in made.log_lines)

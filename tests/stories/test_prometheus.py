@@ -1,0 +1,117 @@
+"""A real Prometheus scrapes a real supervisor, loads the alerts, and answers the dashboard; where it is installed."""
+
+import json
+import re
+import shutil
+import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scrapes import metrics_address
+from tests.stories.conftest import Start
+from tests.support import TIMEOUT, Supervised, until
+
+CONF = Path(__file__).parents[2] / "conf"
+GOOD = "def score_unstructured(model, data, **kwargs): return 'fine'\ndef load_model(d): return 1\n"
+CONFIG = """
+global: {{scrape_interval: 1s, evaluation_interval: 1s}}
+rule_files: [{alerts}]
+scrape_configs:
+  - job_name: drum-supervisor
+    static_configs: [{{targets: ["{target}"]}}]
+"""
+# There is nothing to see where nothing failed, no limit is set, or no GPU is.
+MAY_BE_EMPTY = re.compile(r"gpu|next_retry|container_")
+
+pytestmark = pytest.mark.skipif(not shutil.which("prometheus"), reason="there is no prometheus (Debian: prometheus)")
+
+
+class Prometheus:
+    def __init__(self, folder: Path, supervised: Supervised) -> None:
+        (folder / "prometheus.yml").write_text(
+            CONFIG.format(alerts=CONF / "prometheus" / "alerts.yml", target=metrics_address(supervised))
+        )
+        self._log = folder / "prometheus.log"
+        with open(self._log, "wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    "prometheus",
+                    f"--config.file={folder / 'prometheus.yml'}",
+                    f"--storage.tsdb.path={folder / 'data'}",
+                    "--web.listen-address=127.0.0.1:0",
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        self._address = self.until(lambda: re.search(r"Listening on.* address=(\S+)", self._log.read_text()))[1]
+
+    def until(self, probe: Callable[[], Any]) -> Any:
+        return until(probe, self.process, self._log.read_text)
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        query = urllib.parse.urlencode(parameters)
+        with urllib.request.urlopen(f"http://{self._address}/api/v1/{path}?{query}", timeout=TIMEOUT) as answer:
+            return json.load(answer)["data"]
+
+    def query(self, expression: str) -> list[Any]:
+        return list(self.ask("query", query=expression)["result"])
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(TIMEOUT)
+
+
+@pytest.fixture
+def supervised(start: Start, model: Callable[[str], Path]) -> Supervised:
+    found = start("--code-dir", model(GOOD), "--target-type", "unstructured", "--metrics-address", "127.0.0.1:0")
+    found.until_phase("serving")
+    return found
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path, supervised: Supervised) -> Iterator[Prometheus]:
+    server = Prometheus(tmp_path, supervised)
+    yield server
+    server.end()
+
+
+def test_it_scrapes_and_the_dashboard_and_the_alerts_find_what_they_ask_for(prometheus: Prometheus) -> None:
+    prometheus.until(lambda: prometheus.query("count_over_time(drum_supervisor_ready[1m]) > 2"))
+    (target,) = prometheus.ask("targets")["activeTargets"]
+    assert (target["health"], target["lastError"]) == ("up", "")
+    assert prometheus.query('drum_supervisor_phase{phase="serving"}')[0]["value"][1] == "1"
+    empty = [expression for expression in expressions() if not prometheus.query(expression)]
+    assert [expression for expression in empty if not MAY_BE_EMPTY.search(expression)] == []
+    (group,) = prometheus.until(lambda: evaluated(prometheus.ask("rules")["groups"]))
+    assert {rule["health"] for rule in group["rules"]} == {"ok"}
+    assert {rule["state"] for rule in group["rules"]} == {"inactive"}
+
+
+def test_it_sees_a_failure(prometheus: Prometheus, supervised: Supervised) -> None:
+    prometheus.until(lambda: prometheus.query("drum_supervisor_ready == 1"))
+    (supervised.run_dir.parents[1] / "model" / "custom.py").write_text("raise ValueError('gone')")
+    supervised.client.restart()
+    prometheus.until(lambda: prometheus.query('drum_supervisor_failures_total{cause="init_failed"} == 1'))
+    prometheus.until(lambda: prometheus.ask("alerts")["alerts"])  # pending, for two minutes
+    (alert,) = prometheus.ask("alerts")["alerts"]
+    assert (alert["labels"]["alertname"], alert["state"]) == ("DrumModelRetriesExhausted", "pending")
+
+
+def evaluated(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the groups once every rule was evaluated."""
+    rules = [rule for group in groups for rule in group["rules"]]
+    return groups if rules and all(rule["health"] != "unknown" for rule in rules) else []
+
+
+def expressions() -> list[str]:
+    """Return what the dashboard asks, of all instances, over the last minute."""
+    panels = json.loads((CONF / "grafana" / "dashboard.json").read_text())["panels"]
+    asked = [target["expr"] for panel in panels for target in panel.get("targets", [])]
+    for name, value in (("$__rate_interval", "1m"), ("$job", ".*"), ("$instance", ".*")):
+        asked = [expression.replace(name, value) for expression in asked]
+    return asked

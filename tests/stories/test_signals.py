@@ -1,0 +1,104 @@
+"""A stop keeps its promise whenever it comes: exit code 0, nothing left, and nothing started meanwhile."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.stories.conftest import Start
+from tests.stories.test_ending import IGNORE, SETSID, program, serving
+from tests.support import Supervised
+
+# Imported in every Python process: says that it is at this module, and goes on when the gate is opened.
+WAITS_AT_IMPORT = """
+import os, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["TEST_MODULE"]:
+            open(os.environ["TEST_GATE"]).read()
+sys.meta_path.insert(0, Finder())
+"""
+FAILS = 'os.write(4, b\'{"kind": "init_failed", "type": "ValueError", "message": "no weights"}\\n\')\n'
+
+
+@pytest.fixture
+def stopped_at(start: Start, tmp_path: Path, fifo: Callable[[str], Path]) -> Callable[[str], tuple[Supervised, Path]]:
+    """Start a supervisor that waits where it imports a module, with the gate that lets it go on."""
+
+    def begin(module: str) -> tuple[Supervised, Path]:
+        (tmp_path / "sitecustomize.py").write_text(WAITS_AT_IMPORT)
+        gate = fifo("gate")
+        path = f"{tmp_path}:{os.getcwd()}"
+        return start(*program(), PYTHONPATH=path, TEST_GATE=str(gate), TEST_MODULE=module), gate
+
+    return begin
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_while_it_imports_it_ends_at_once(stopped_at, number: signal.Signals) -> None:
+    supervised, gate = stopped_at("supervisor")
+    with open(gate, "w"):
+        assert supervised.stop(number) == 0
+    assert not supervised.run_dir.exists()
+    assert supervised.left() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_while_it_makes_itself_ready_it_ends_before_anything_was_started(stopped_at, number: signal.Signals) -> None:
+    supervised, gate = stopped_at("supervisor.web")  # supervisord imports it just before its loop
+    with open(gate, "w"):
+        supervised.process.send_signal(number)
+        supervised.process.send_signal(number)
+    assert supervised.wait() == 0
+    assert supervised.last_line == "drum-supervise: exit 0: stopped on request"
+    assert "model-server" not in supervised.err.read_text()
+    assert list(supervised.run_dir.iterdir()) == []
+
+
+def test_a_restart_that_comes_that_early_is_no_reason_to_end(stopped_at) -> None:
+    supervised, gate = stopped_at("supervisor.web")
+    with open(gate, "w"):
+        supervised.process.send_signal(signal.SIGHUP)
+    supervised.until_phase("serving")
+    assert supervised.stop() == 0
+
+
+def test_while_a_model_loads(start: Start, model: Callable[[str], Path], fifo: Callable[[str], Path]) -> None:
+    gate = fifo("weights")
+    folder = model(f"def load_model(code_dir):\n    return open({str(gate)!r}).read()\nscore_unstructured = len\n")
+    supervised = start("--code-dir", folder, "--target-type", "unstructured")
+    with open(gate, "w"):  # it is reading now
+        assert supervised.stop() == 0
+    assert supervised.left() == []
+
+
+@pytest.mark.parametrize("listener", ["inherit", "bind"])
+def test_while_the_error_server_takes_over(start: Start, reserved_port: int, listener: str) -> None:
+    """The failed server does not go; where it may hold the port, the error server has to wait for that."""
+    command = program(IGNORE, SETSID, FAILS)
+    arguments = (*command[:2], "--listener", listener, "--stop-timeout", "0.5", *command[4:])
+    supervised = start("--address", f"127.0.0.1:{reserved_port}", *arguments)
+    supervised.until_phase("failed")
+    assert supervised.stop() == 0
+    assert supervised.left() == []
+
+
+def test_while_a_worker_is_replaced(start: Start) -> None:
+    supervised = serving(start, IGNORE, arguments=("--stop-timeout", "0.5"))
+    supervised.client.restart()
+    supervised.until_status(lambda status: status["programs"][0]["state"] == "stopping")
+    assert supervised.stop() == 0
+    assert supervised.left() == []
+    assert supervised.err.read_text().count(") started\n") == 1
+
+
+def test_a_second_one_while_a_worker_is_replaced_kills_at_once(start: Start) -> None:
+    supervised = serving(start, IGNORE, SETSID, arguments=("--stop-timeout", "1000"))
+    supervised.client.restart()
+    supervised.until_status(lambda status: status["programs"][0]["state"] == "stopping")
+    supervised.process.terminate()
+    supervised.until_phase("stopping")
+    assert supervised.stop() == 0
+    assert supervised.left() == []
