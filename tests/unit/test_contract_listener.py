@@ -124,6 +124,12 @@ class TestBind:
             assert not listener.getblocking()
             assert not listener.get_inheritable()
 
+    def test_connections_send_at_once_whatever_a_server_takes_the_socket_for(self):
+        with bind(LOOPBACK) as listener, socket.fromfd(listener.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as taken:
+            taken.setblocking(True)
+            with socket.create_connection(listener.getsockname()), taken.accept()[0] as accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
     def test_port_can_be_bound_again_at_once_after_it_was_used(self):
         with bind(LOOPBACK) as listener:
             address = address_of(listener)
