@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # What was installed is renewed when one of these changes.
 DECLARED := setup.cfg pyproject.toml constraints.txt drum_supervisor/__init__.py
 
-.PHONY: help run test check test-all compat compat-drum parity conf container-engine image audit lock clean
+.PHONY: help run test check test-all compat compat-drum parity bench conf container-engine image audit lock clean
 
 help:  ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -79,6 +79,22 @@ parity: $(VENV)/installed-dev .compat/drum/bin/drum  ## compare the built-in ser
 	@echo "installing DRUM into .compat/drum ..."
 	@$(BIN)/python -m venv .compat/drum
 	@.compat/drum/bin/python -m pip install -q "datarobot-drum==1.18.1" scikit-learn
+
+# With the bytecode of everything, also where the environment says that none is written: what starts fast is measured.
+BENCH := env -u PYTHONDONTWRITEBYTECODE -u PYTHONUNBUFFERED .compat/bench/bin/python
+bench: .compat/bench/installed  ## measure beside the peers; BRIEF=1, DOCS=1, ARGS="--only lives --rounds 11"
+	@rm -rf build && $(BENCH) -m pip install -q --force-reinstall --no-deps . && rm -rf build
+	@$(BENCH) -m bench.from_debian
+	@$(BENCH) -m bench.run $(if $(BRIEF),--brief) $(if $(DOCS),--docs) $(ARGS)
+ifdef DOCS
+	@$(MAKE) $(VENV)/installed-dev && UPDATE_DOCS=1 $(BIN)/python -m pytest -q tests/docs/test_performance.py
+endif
+
+.compat/bench/installed: bench/requirements.txt setup.cfg | $(BIN)/python
+	@echo "installing the peers into .compat/bench ..."
+	@$(BIN)/python -m venv .compat/bench
+	@.compat/bench/bin/python -m pip install -q -r bench/requirements.txt .
+	@touch $@
 
 container-engine:  ## make docker or podman, and a base image with Python, available for the tests of the image; as root
 	@tests/container/prepare

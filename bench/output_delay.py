@@ -1,36 +1,83 @@
 """How fast output passes through the supervisor, beside `cat`, and what the supervisor's loop is delayed meanwhile.
 
-`python bench/output_delay.py [--megabytes 512] [--rounds 5] [--questions 200]`
-
-Each round measures everything once, one after the other; printed are medians over the rounds. *Signal* is the time from
-SIGUSR2 to the line about it, *status* a round trip on the control socket.
+*Signal* is the time from SIGUSR2 to the line about it, *status* a round trip on the control socket: with a program that
+is silent, one that writes as fast as it can, and one whose output nobody reads.
 """
 
-import argparse
 import json
 import os
 import select
 import signal
-import statistics
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
-from drum_supervisor.supervise.client import Client
+from bench.children import LONGEST
+from bench.harness import OURS, Round, Table, Values, above, at_most, percentile
+from bench.places import Place
+from bench.supervised import ANY_PORT, REPORTING, Supervised, supervised
 
+NAME = "output"
+ROUNDS = 0
+CAT = "cat"
+PREFIXED = "with --log-prefix"
+SILENT, READ, UNREAD = "a silent program", "one that floods", "one that nobody reads"
+MEGABYTES = 512
+QUESTIONS = 200
 LINE = "x" * 99
 READY = json.dumps({"kind": "ready"})
-SILENT = f"echo '{READY}' >&4; exec sleep 100000"
 FLOOD = f"echo '{READY}' >&4; exec yes {LINE}"
+SCRIPTS = {SILENT: f"echo '{READY}' >&4; exec sleep 100000", READ: FLOOD, UNREAD: FLOOD}
+SETTLED = 0.5  # seconds until a pipe that nobody reads is full
+DELAYED = {READ: "while a program floods us", UNREAD: "while nobody reads that"}
+TABLES = (
+    Table("rate", "Output through the supervisor", "MB/s", (above(CAT, 0.5),), floor=CAT, reference=CAT, log=False),
+    Table(
+        "signal",
+        "From a signal to the line about it, p99",
+        "ms",
+        tuple(at_most(10, f"ms {DELAYED[who]}", name=who) for who in DELAYED),
+        reference=SILENT,
+    ),
+    Table("status", "An answer on the control socket, p99", "ms", reference=SILENT),
+)
 
 
-def read_all(process: "subprocess.Popen[bytes]", megabytes: int) -> float:
-    """Return the megabytes a second at which these were read from its stdout."""
+def rounds(place: Place) -> Iterator[Round]:
+    numbers = count()
+
+    def folder() -> Path:
+        return place.folder / f"output-{next(numbers)}"
+
+    while True:
+        found: dict[str, Values] = {
+            CAT: {"rate": through_cat(place)},
+            OURS: {"rate": through_us(place, folder())},
+            PREFIXED: {"rate": through_us(place, folder(), "--log-prefix")},
+        }
+        yield {**found, **{who: delays(place, folder(), who) for who in SCRIPTS}}
+
+
+def through_cat(place: Place) -> float:
+    argv = ["sh", "-c", f"yes {LINE} | cat"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        rate = read_all(process, place)
+        os.killpg(process.pid, signal.SIGKILL)
+        return rate
+
+
+def through_us(place: Place, folder: Path, *options: str) -> float:
+    with flooding(place, folder, FLOOD, *options) as ours:
+        return read_all(ours.process, place)
+
+
+def read_all(process: "subprocess.Popen[bytes]", place: Place) -> float:
+    """Return the megabytes a second at which its stdout is read."""
+    megabytes = MEGABYTES // 16 if place.brief else MEGABYTES
     left = megabytes << 20
     began = 0.0
     while left > 0 and (data := os.read(process.stdout.fileno(), 1 << 16)):
@@ -39,37 +86,37 @@ def read_all(process: "subprocess.Popen[bytes]", megabytes: int) -> float:
     return megabytes / (time.perf_counter() - began)
 
 
-def through_cat(megabytes: int) -> float:
-    with subprocess.Popen(["sh", "-c", f"yes {LINE} | cat"], stdout=subprocess.PIPE, start_new_session=True) as process:
-        rate = read_all(process, megabytes)
-        os.killpg(process.pid, signal.SIGKILL)
-        return rate
-
-
-def through_us(megabytes: int, *options: str) -> float:
-    with supervised(FLOOD, *options) as (process, _):
-        return read_all(process, megabytes)
-
-
 @contextmanager
-def supervised(script: str, *options: str) -> Iterator[tuple["subprocess.Popen[bytes]", Client]]:
-    """Run a supervisor; its stdout and stderr are pipes to us."""
-    with tempfile.TemporaryDirectory() as folder:
-        given = ["--address", "127.0.0.1:0", "--run-dir", f"{folder}/run", "--listener", "inherit", "--ready", "report"]
-        argv = [sys.executable, "-m", "drum_supervisor", "start", *given, *options, "--", "sh", "-c", script]
-        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def flooding(place: Place, folder: Path, script: str, *options: str) -> Iterator[Supervised]:
+    """Run a supervisor with that program; its stdout and stderr are pipes to us."""
+    argv = (*ANY_PORT, *REPORTING, *options, "--", "sh", "-c", script)
+    with supervised(place, folder, *argv, streams=subprocess.PIPE) as ours:
         try:
-            until_line(process, b"is ready after")
-            yield process, Client(Path(folder, "run", "supervisor.sock"))
+            until_line(ours.process, b"is ready after")
+            yield ours
         finally:
-            process.kill()
-            process.communicate()
+            ours.process.stdout.close()
+            ours.process.stderr.close()
 
 
 def until_line(process: "subprocess.Popen[bytes]", text: bytes) -> None:
     while text not in (line := process.stderr.readline()):
         if not line:
-            raise AssertionError(f"no {text!r}")
+            raise TimeoutError(f"the supervisor did not say {text!r}")
+
+
+def delays(place: Place, folder: Path, who: str) -> Values:
+    """Return how long signals and statuses take, 99 of 100 of them."""
+    questions = 10 if place.brief else QUESTIONS
+    with flooding(place, folder, SCRIPTS[who]) as ours, reading(ours.process, reads=who != UNREAD):
+        time.sleep(SETTLED)
+
+        def send() -> None:
+            ours.process.send_signal(signal.SIGUSR2)
+            until_line(ours.process, b"received SIGUSR2")
+
+        signals, statuses = times_of(send, questions), times_of(ours.client.status, questions)
+        return {"signal": percentile(signals, 99), "status": percentile(statuses, 99)}
 
 
 @contextmanager
@@ -87,79 +134,20 @@ def reading(process: "subprocess.Popen[bytes]", reads: bool) -> Iterator[None]:
     thread = threading.Thread(target=read)
     if reads:
         thread.start()
-    yield
-    ended.set()
-    if reads:
-        thread.join()
+    try:
+        yield
+    finally:
+        ended.set()
+        if reads:
+            thread.join(LONGEST)
 
 
 def times_of(ask: Callable[[], object], questions: int) -> list[float]:
+    """Return the milliseconds of each."""
     times = []
     for _ in range(questions):
         began = time.perf_counter()
         ask()
-        times.append(time.perf_counter() - began)
+        times.append(1000 * (time.perf_counter() - began))
         time.sleep(0.001)
     return times
-
-
-def delays(script: str, reads: bool, questions: int) -> tuple[list[float], list[float]]:
-    """Return the times of signals and of statuses."""
-    with supervised(script) as (process, client), reading(process, reads):
-        time.sleep(0.5)  # until a pipe that nobody reads is full
-
-        def send() -> None:
-            process.send_signal(signal.SIGUSR2)
-            until_line(process, b"received SIGUSR2")
-
-        return times_of(send, questions), times_of(client.status, questions)
-
-
-def percentile(times: list[float], percent: float) -> float:
-    return sorted(times)[min(int(len(times) * percent / 100), len(times) - 1)]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--questions", type=int, default=200)
-    options = parser.parse_args()
-    ways: dict[str, Callable[[], float]] = {
-        "cat": lambda: through_cat(options.megabytes),
-        "the supervisor": lambda: through_us(options.megabytes),
-        "with --log-prefix": lambda: through_us(options.megabytes, "--log-prefix"),
-    }
-    loads = {"silent": (SILENT, True), "as fast as it can": (FLOOD, True), "and nobody reads": (FLOOD, False)}
-    rates: dict[str, list[float]] = {way: [] for way in ways}
-    found: dict[str, list[tuple[float, ...]]] = {load: [] for load in loads}
-    for _ in range(options.rounds):
-        for way, measure in ways.items():
-            rates[way].append(measure())
-        for load, (script, reads) in loads.items():
-            signals, statuses = delays(script, reads, options.questions)
-            found[load].append(tuple(percentile(t, p) for t in (signals, statuses) for p in (50, 99)))
-    show_rates(rates)
-    show_delays(found)
-
-
-def show_rates(rates: dict[str, list[float]]) -> None:
-    print(f"{'output through':20} {'MB/s':>7} {'to cat':>7}")
-    for way, values in rates.items():
-        ratio = statistics.median(values) / statistics.median(rates["cat"])
-        print(f"{way:20} {statistics.median(values):7.0f} {ratio:7.2f}")
-
-
-def show_delays(found: dict[str, list[tuple[float, ...]]]) -> None:
-    print(f"\n{'the program writes':20} {'signal ms':>16} {'status ms':>16} {'status p50,':>12}")
-    print(f"{'':20} {'p50':>8}{'p99':>8} {'p50':>8}{'p99':>8} {'to silent':>12}")
-    medians = {load: [statistics.median(column) for column in zip(*rows, strict=True)] for load, rows in found.items()}
-    for load, (signal50, signal99, status50, status99) in medians.items():
-        columns = " ".join(
-            f"{1000 * p50:8.2f}{1000 * p99:8.2f}" for p50, p99 in ((signal50, signal99), (status50, status99))
-        )
-        print(f"{load:20} {columns} {status50 / medians['silent'][2]:12.2f}")
-
-
-if __name__ == "__main__":
-    main()

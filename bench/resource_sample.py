@@ -1,53 +1,138 @@
-"""What one collection of a small tree of processes costs, alone and on a host with thousands of others.
+"""One sample of trees of 1, 10, 100 and 1,000 processes, on a host with 5,000 others, beside psutil's walk.
 
-`python bench/resource_sample.py [--tree 10] [--others 5000] [--rounds 30]`
-
-Measured are `ResourceMonitor.collect_drum_info`, `.snapshot()` with and without shared memory, the walk through the
-tree alone, and psutil's `children(recursive=True)`, one after the other in each round, in milliseconds. First without
-the others, then with; printed are medians and their ratio.
+A sample is what the supervisor does for `stats`: memory, processor time and state of each process of the tree. psutil
+is asked for less, `children(recursive=True)` alone, which looks at every process of the host to find them. Rounds
+without the others come first, since it takes long to start those.
 """
 
-import argparse
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 
 import psutil
 
-from drum_supervisor.process_files import descendants
+from bench.harness import OURS, Round, Table, Values, beats, within
+from bench.places import Place
+from drum_supervisor.process_reader import ProcessReader
 from drum_supervisor.resource_monitor import ResourceMonitor
+from drum_supervisor.supervise.survey import Question, Top, survey
 
-# The first starts the others, and all end with the standard input of the first.
-TREE = """
-import subprocess, sys
-wait = "import sys; sys.stdin.read()"
-others = [subprocess.Popen([sys.executable, "-c", wait]) for _ in range(int(sys.argv[1]))]
-print(flush=True)
-sys.stdin.read()
-for other in others:
-    other.wait()
-"""
-BATCH = 250
+NAME = "resource_sample"
+ROUNDS = 7  # without the others; as many with them make the rounds
+SIZES = (1, 10, 100, 1000)
+OTHERS = 5000
+CALLS = 7  # of each in a round
 SLEEP = ("sleep", "600")
+BATCH = 250
+WITHOUT = "without the others"
+PSUTIL = "psutil, children()"
+
+
+def a_tree_of(size: int) -> str:
+    return f"a tree of {size:,}"
+
+
+TABLES = (
+    Table(
+        "sample",
+        f"One sample of a tree of 10 beside {OTHERS:,} other processes",
+        "ms",
+        (within(WITHOUT, 1.25), beats(PSUTIL)),
+        floor=WITHOUT,
+    ),
+    Table(
+        "linear",
+        f"The same for each process of the tree, by size, beside {OTHERS:,} others",
+        "us",
+        (within(a_tree_of(10), 1.5, name=a_tree_of(1000)),),
+        reference=a_tree_of(10),
+        log=False,
+    ),
+)
+
+
+def rounds(place: Place) -> Iterator[Round]:
+    with ExitStack() as stack:
+        samples = {size: sample_of(stack.enter_context(sleepers(size))) for size in SIZES}
+        pid = stack.enter_context(sleepers(10))
+        calls = {OURS: sample_of(pid), **others_of(pid)}
+        alone = [timed(calls, samples) for _ in range(2 + ROUNDS)][2:]  # the first ones warm up
+        for pid in stack.enter_context(processes(200 if place.brief else OTHERS)):
+            _settled(pid)
+        for before in alone:
+            yield one_round(before, timed(calls, samples))
+
+
+def one_round(before: Values, after: Values) -> Round:
+    """Put together what was measured without the others and with them."""
+    found: dict[str, Values] = {
+        OURS: {"sample": after[OURS]},
+        WITHOUT: {"sample": before[OURS]},
+        **{name: {"sample": after[name]} for name in after if not name.startswith("a tree of ") and name != OURS},
+        f"{PSUTIL}, {WITHOUT}": {"sample": before[PSUTIL]},
+    }
+    return {**found, **{a_tree_of(size): {"linear": 1000 * after[a_tree_of(size)] / size} for size in SIZES}}
+
+
+def timed(calls: Mapping[str, Callable[[], object]], samples: Mapping[int, Callable[[], object]]) -> Values:
+    """Return the milliseconds of each call, medians of some; they take turns."""
+    every = {**calls, **{a_tree_of(size): sample for size, sample in samples.items()}}
+    times: dict[str, list[float]] = {name: [] for name in every}
+    for _ in range(CALLS):
+        for name, call in every.items():
+            began = time.perf_counter()
+            call()
+            times[name].append(1000 * (time.perf_counter() - began))
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def sample_of(pid: int) -> Callable[[], object]:
+    """Return what the supervisor does, without its pauses."""
+    reader = ProcessReader()
+
+    def sample() -> None:
+        for _ in survey(reader, [Top("model-server", pid, 0.0)], os.getpid(), time.monotonic(), Question()):
+            pass
+
+    return sample
+
+
+def others_of(pid: int) -> dict[str, Callable[[], object]]:
+    monitor = ResourceMonitor(pid=pid)
+    return {
+        PSUTIL: lambda: psutil.Process(pid).children(recursive=True),
+        "ResourceMonitor.collect_drum_info()": monitor.collect_drum_info,
+        "ResourceMonitor.snapshot()": monitor.snapshot,
+    }
+
+
+TREE = """
+import os, sys
+for _ in range(int(sys.argv[1]) - 1):
+    os.posix_spawnp("sleep", ("sleep", "600"), os.environ)
+os.write(1, b"\\n")
+sys.stdin.read()
+"""
 
 
 @contextmanager
-def tree(size: int) -> Iterator[int]:
+def sleepers(size: int) -> Iterator[int]:
     """Run a tree of so many processes; yield the pid at the top."""
-    command = [sys.executable, "-c", TREE, str(size - 1)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    argv = [sys.executable, "-c", TREE, str(size)]
+    with psutil.Popen(argv, stdin=-1, stdout=-1, start_new_session=True) as process:
         process.stdout.readline()
-        yield process.pid
-        process.communicate()
+        try:
+            yield process.pid
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextmanager
-def others(count: int) -> Iterator[None]:
+def processes(count: int) -> Iterator[list[int]]:
     """Run so many sleeping processes, or as many as the system lets us, in batches."""
     pids: list[int] = []
     try:
@@ -57,9 +142,8 @@ def others(count: int) -> Iterator[None]:
                 if number % BATCH == 0:
                     time.sleep(0.05)  # lets them reach their sleep
         if len(pids) < count:
-            print(f"The system allows only {len(pids)} of {count} others.", file=sys.stderr)
-        time.sleep(1)
-        yield
+            print(f"  The system allows only {len(pids)} of {count} others.", flush=True)
+        yield pids
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
@@ -67,48 +151,7 @@ def others(count: int) -> Iterator[None]:
             os.waitpid(pid, 0)
 
 
-def measured(pid: int) -> dict[str, Callable[[], object]]:
-    monitor = ResourceMonitor(pid=pid)
-    return {
-        "collect_drum_info()": monitor.collect_drum_info,
-        "snapshot(shared_memory=False)": lambda: monitor.snapshot(shared_memory=False),
-        "snapshot()": monitor.snapshot,
-        "tree only": lambda: descendants(pid, lambda _: []),
-        "psutil children(recursive=True)": lambda: psutil.Process(pid).children(recursive=True),
-    }
-
-
-def medians(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median time of each call in milliseconds; they take turns."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            call()
-            times[name].append(1000 * (time.perf_counter() - began))
-    return {name: statistics.median(found) for name, found in times.items()}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tree", type=int, default=10)
-    parser.add_argument("--others", type=int, default=5000)
-    parser.add_argument("--rounds", type=int, default=30)
-    options = parser.parse_args()
-    with tree(options.tree) as pid:
-        calls = measured(pid)
-        medians(calls, 3)  # warms up
-        idle = medians(calls, options.rounds)
-        before = len(psutil.pids())
-        with others(options.others):
-            busy, after = medians(calls, options.rounds), len(psutil.pids())
-    print(f"A tree of {options.tree}, on a host with {before} and with {after} processes; medians of {options.rounds}")
-    print(f"{'':32}{before:>9,}{after:>9,}{'ratio':>8}{'of psutil':>11}")
-    reference = busy["psutil children(recursive=True)"]
-    for name in calls:
-        ratio = busy[name] / idle[name]
-        print(f"{name:32}{idle[name]:9.2f}{busy[name]:9.2f}{ratio:8.2f}{busy[name] / reference:11.2f}")
-
-
-if __name__ == "__main__":
-    main()
+def _settled(pid: int) -> None:
+    """Wait until a process sleeps."""
+    while psutil.Process(pid).status() != psutil.STATUS_SLEEPING:
+        time.sleep(0.001)

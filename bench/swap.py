@@ -1,31 +1,46 @@
 """The longest wait of a client that asks every five milliseconds, from before the start over failure, retry and crash.
 
-`python bench/swap.py [--while-starting respond] [--server-type fastapi] [--rounds 7]`
-
 Each round is one supervisor: it starts, initialization fails, a retry succeeds, the model server is killed and started
-again. Each request has a connection of its own. Printed are medians over the rounds, and the worst of all: for each
-part of the story (it starts, fails, is retried, is killed, recovers) the longest answer time of a request that was
-begun in it; how long after the failure a request was begun that was still answered with 503; and what was lost.
-With `--while-starting hold` requests wait, so that the times are those of the start.
+again. Each request has a connection of its own. For each part of the story (it starts, fails, is retried, is killed,
+recovers) the longest answer time of a request that was begun in it is measured: with `--while-starting respond`, where
+a stand-in answers, and with `hold`, where requests wait, so that the times are those of the start. What is lost, once
+the address is bound, are answers that never came, without those of the process that was killed.
 """
 
-import argparse
 import asyncio
 import contextlib
 import itertools
 import os
 import signal
-import socket
-import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.clients import REQUEST, reserved_port
+from bench.harness import OURS, Round, Table, Values, at_most
+from bench.places import Place
+from bench.supervised import supervised
+
+NAME = "swap"
+ROUNDS = 0
+WAYS = {OURS: "respond", "with --while-starting hold": "hold"}
+PARTS = {
+    "start": "the start",
+    "failure": "the failure",
+    "retry": "the retry that succeeds",
+    "crash": "the crash",
+    "recovery": "the recovery",
+}
+TABLES = (
+    *(
+        Table(part, f"Longest answer of a request begun at {words}, with a stand-in", "ms")
+        for part, words in PARTS.items()
+    ),
+    Table("late", "How long after the failure 503 was still answered", "ms"),
+    Table("lost", "Connections refused or broken in all that", "requests", (at_most(0, "requests", max),)),
+)
 EVERY = 0.005
 LONGEST = 60.0
 # What becomes of an attempt is read from a named pipe; the moment is written down before it is known to anybody.
@@ -42,7 +57,17 @@ def load_model(code_dir):
 def score_unstructured(model, data, **kwargs):
     return "fine"
 """
-REQUEST = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
+
+
+def rounds(place: Place) -> Iterator[Round]:
+    for number in itertools.count():
+        found = {}
+        for who, way in WAYS.items():
+            folder = place.folder / f"swap-{number}-{way}"
+            folder.mkdir()
+            with reserved_port() as port:
+                found[who] = measured(*asyncio.run(story(place, folder, port, way)))
+        yield found
 
 
 @dataclass
@@ -97,43 +122,28 @@ class Client:
             await asyncio.sleep(EVERY)
 
 
-@contextlib.contextmanager
-def reserved_port() -> Iterator[int]:
-    """A port that the kernel gives to nobody by chance, while a server with SO_REUSEADDR may have it."""
-    with socket.socket() as reservation:
-        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reservation.bind(("127.0.0.1", 0))
-        yield reservation.getsockname()[1]
-
-
-async def story(folder: Path, port: int, options: argparse.Namespace) -> tuple[Client, dict[str, float]]:
+async def story(place: Place, folder: Path, port: int, while_starting: str) -> tuple[Client, dict[str, float]]:
     """Live through it; return the client with what it saw, and when each part began."""
     (folder / "custom.py").write_text(CUSTOM)
     os.mkfifo(folder / "gate")
-    command = [sys.executable, "-m", "drum_supervisor", "start", "--address", f"127.0.0.1:{port}", "--code-dir"]
-    given = ["--target-type", "unstructured", "--server-type", options.server_type]
-    rules = ["--while-starting", options.while_starting, "--max-retries", "1", "--retry-interval", "1"]
-    run_dir = folder / "run"
+    model = ("--address", f"127.0.0.1:{port}", "--code-dir", str(folder), "--target-type", "unstructured")
+    rules = ("--while-starting", while_starting, "--max-retries", "1", "--retry-interval", "1")
     client, parts = Client(port), {"start": time.monotonic()}
     asking = asyncio.create_task(client.run())
-    supervisor = subprocess.Popen(
-        [*command, str(folder), *given, *rules, "--run-dir", str(run_dir)], stderr=subprocess.DEVNULL
-    )
-    try:
-        parts["failure"] = await pass_gate(folder, "fails")
-        await client.until(513)
-        parts["retry"] = await pass_gate(folder, "loads")
-        await client.until(200)
-        pid = await model_server(run_dir)
-        parts["crash"] = time.monotonic()
-        os.kill(pid, signal.SIGKILL)
-        parts["recovery"] = await pass_gate(folder, "loads")
-        await client.until(200)
-    finally:
-        client.ended = True
-        await asking
-        supervisor.terminate()
-        supervisor.wait()
+    with supervised(place, folder, *model, *rules) as ours:
+        try:
+            parts["failure"] = await pass_gate(folder, "fails")
+            await client.until(513)
+            parts["retry"] = await pass_gate(folder, "loads")
+            await client.until(200)
+            (server,) = [each for each in ours.client.status()["programs"] if each["name"] == "model-server"]
+            parts["crash"] = time.monotonic()
+            os.kill(server["pid"], signal.SIGKILL)
+            parts["recovery"] = await pass_gate(folder, "loads")
+            await client.until(200)
+        finally:
+            client.ended = True
+            await asking
     return client, parts
 
 
@@ -150,50 +160,16 @@ async def pass_gate(folder: Path, how: str) -> float:
     return float(text)
 
 
-async def model_server(run_dir: Path) -> int:
-    command = [sys.executable, "-m", "drum_supervisor", "ctl", "--run-dir", str(run_dir), "pid", "model-server"]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-    out, _ = await process.communicate()
-    return int(out)
-
-
-def measured(client: Client, parts: dict[str, float]) -> dict[str, float]:
-    """Return the longest answer of each part and of all, how long 503 was answered after the failure, and losses."""
+def measured(client: Client, parts: dict[str, float]) -> Values:
+    """Return the longest answer of each part, how long 503 was answered after the failure, and losses."""
     answered = [each for each in client.outcomes if isinstance(each.result, int)]
     begins = [*parts.items(), ("end", float("inf"))]
     longest = {
-        name: max((each.seconds for each in answered if begun <= each.begun < end), default=0.0)
+        name: 1000 * max((each.seconds for each in answered if begun <= each.begun < end), default=0.0)
         for (name, begun), (_, end) in itertools.pairwise(begins)
     }
     late = [each.begun - parts["failure"] for each in answered if each.result == 503 and each.begun < parts["retry"]]
     opened = min(each.begun for each in answered)
     lost = [each for each in client.outcomes if each.begun >= opened and not isinstance(each.result, int)]
     killed = sum(each.begun <= parts["crash"] <= each.begun + each.seconds for each in lost)
-    times = {**longest, "all": max(longest.values()), "503 after the failure": max([0.0, *late])}
-    return {
-        **{f"{name}, ms": 1000 * seconds for name, seconds in times.items()},
-        "lost with the killed process": killed,
-        "lost otherwise": len(lost) - killed,
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--while-starting", default="respond")
-    parser.add_argument("--server-type", default="fastapi")
-    parser.add_argument("--rounds", type=int, default=7)
-    options = parser.parse_args()
-    rounds = []
-    for _ in range(options.rounds):
-        with tempfile.TemporaryDirectory() as folder, reserved_port() as port:
-            client, parts = asyncio.run(story(Path(folder), port, options))
-        rounds.append(measured(client, parts))
-        print(Counter(each.result for each in client.outcomes), file=sys.stderr)
-    print(f"{'longest answer of a request begun at':36} {'median':>8} {'worst':>8}")
-    for name in rounds[0]:
-        values = [each[name] for each in rounds]
-        print(f"{name:36} {statistics.median(values):8.1f} {max(values):8.1f}")
-
-
-if __name__ == "__main__":
-    main()
+    return {**longest, "late": 1000 * max([0.0, *late]), "lost": len(lost) - killed}

@@ -1,0 +1,57 @@
+"""A hundred workers restarted under load: 25 times all four, one after the other, with 64 connections of wrk meanwhile.
+
+Each connection is idle for 50 ms between two requests, so that the processors are left to the workers that start, and
+because this is the hard case: a worker that stops closes connections on which the next request may be on its way.
+A request has failed when its connection was refused or broke, when it took longer than a minute, or when its answer
+was no success.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.clients import seen_by, wrk
+from bench.harness import OURS, Round, Table, Values, at_most
+from bench.places import Place
+from bench.supervised import ANY_PORT, supervised
+
+NAME = "restarts"
+ROUNDS = 1
+WORKERS = 4
+TIMES = 25
+CONNECTIONS = 64
+FOR_EVER = 3600
+PAUSE = 50  # ms
+SCRIPT = f"function delay() return {PAUSE} end\n"
+CUSTOM = "def load_model(code_dir): return 1\ndef score_unstructured(model, data, **kwargs): return data\n"
+TABLES = (
+    Table("failed", "Requests that failed in 100 restarts under load", "requests", (at_most(0, "requests"),)),
+    Table("requests", "Requests that were answered meanwhile", "requests"),
+    Table("seconds", "Time for one restart of all four workers", "s"),
+)
+
+
+def rounds(place: Place) -> Iterator[Round]:
+    place.program("wrk")
+    while True:
+        yield {OURS: through_us(place, place.folder / "restarts")}
+
+
+def through_us(place: Place, folder: Path) -> Values:
+    folder.mkdir()
+    (folder / "custom.py").write_text(CUSTOM)
+    script = folder / "delay.lua"
+    script.write_text(SCRIPT)
+    model = ("--code-dir", str(folder), "--target-type", "unstructured", "--workers", str(WORKERS))
+    times = 1 if place.brief else TIMES
+    with supervised(place, folder, *ANY_PORT, *model) as ours:
+        ours.until("serving")
+        load = wrk(place, ours.address.port, CONNECTIONS, FOR_EVER, "/ping", script)
+        began = time.monotonic()
+        try:
+            for _ in range(times):
+                ours.restart()
+            took = time.monotonic() - began
+        finally:
+            seen = seen_by(load, interrupt=True)
+    return {"failed": seen.failed, "requests": seen.requests, "seconds": took / times}
