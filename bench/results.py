@@ -1,10 +1,11 @@
 """Rounds become records for JSON, and records become tables for people."""
 
+import re
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from bench.harness import Column, Goal, Round, Table
+from bench.harness import OURS, Column, Goal, Round, Table
 
 
 def as_json(name: str, table: Table, taken: Sequence[Round], why_not: str) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def _column(figure: str, taken: Sequence[Round]) -> Column:
 def _verdict(goal: Goal, column: Column) -> dict[str, Any]:
     value = goal.found(column)
     if value is None:
-        return {"words": f"not measured: {goal.words.format(float('nan'))}", "value": None, "met": None}
+        return {"words": VALUE.sub("?", goal.words), "value": None, "met": None}
     return {"words": goal.words.format(value), "value": _rounded(value), "met": goal.is_met(value)}
 
 
@@ -55,7 +56,8 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
 
 
-VERDICTS = {True: "met", False: "MISSED", None: "?"}
+VERDICTS = {True: "met", False: "MISSED", None: "not measured"}
+VALUE = re.compile(r"\{[^}]*\}")
 
 
 def rows(record: dict[str, Any]) -> list[list[str]]:
@@ -79,23 +81,23 @@ def terminal(found: dict[str, Any]) -> str:
             f"  {row[0]:{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}"
             for row in cells
         ]
-        lines += [f"  {VERDICTS[goal['met']]:6} {goal['words']}" for goal in record["goals"]]
+        lines += [f"  {VERDICTS[goal['met']]}: {goal['words']}" for goal in record["goals"]]
     return "\n".join(lines)
 
 
 def markdown(found: dict[str, Any]) -> str:
     """Return one table in Markdown: a row for each figure, with its goals."""
-    lines = ["| what | " + "drum-supervise | beside | goals |", "|---|---|---|---|"]
+    lines = ["| what, medians | drum-supervise | floor | beside | goals |", "|---|---:|---:|---|---|"]
     for record in found["measurements"]:
-        measured = record["measured"]
-        own = measured.get(record["reference"])
-        ours = f"{number(own['median'])} {record['unit']}" if own else f"not measured: {record['why_not']}"
-        beside = ", ".join(
-            f"{who} {number(each['median'])}" for who, each in measured.items() if who != record["reference"]
-        )
-        goals = "<br>".join(f"{VERDICTS[goal['met']]}: {goal['words']}" for goal in record["goals"]) or "-"
-        lines.append(f"| {record['what']} | {ours} | {beside or '-'} | {goals} |")
-    return "\n".join(lines)
+        medians = {who: number(each["median"]) for who, each in record["measured"].items()}
+        floor = medians.pop(record["floor"], None)
+        ours = medians.pop(OURS, "-" if medians else f"not measured: {record['why_not']}")
+        beside = ", ".join(f"{who} {median}" for who, median in medians.items())
+        goals = "<br>".join(f"{VERDICTS[goal['met']]}: {goal['words']}" for goal in record["goals"])
+        what = f"{record['what']}, {record['unit']}"
+        cells = [what, ours, f"{floor} ({record['floor']})" if floor else "-", beside or "-", goals or "-"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *(f"{line}." for line in described(found).splitlines())])
 
 
 def described(found: dict[str, Any]) -> str:
@@ -104,7 +106,10 @@ def described(found: dict[str, Any]) -> str:
     facts = f"{machine['processors']} x {machine['processor']}, {machine['memory_gib']} GiB, {machine['system']}"
     programs = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     loads = f"{min(found['load'])} to {max(found['load'])}"
-    return f"{facts}, Linux {machine['kernel']}, {machine['python']}\n{programs}\nLoad {loads}; {machine['taken_at']}"
+    lines = [f"{facts}, Linux {machine['kernel']}, {machine['python']}", programs]
+    if found["not_here"]:
+        lines.append("Not here: " + ", ".join(f"{who} ({why})" for who, why in found["not_here"].items()))
+    return "\n".join([*lines, f"Load {loads}; {machine['taken_at']}"])
 
 
 def number(value: float) -> str:
