@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from drum_supervisor.contract import masking
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.settings import Settings
@@ -95,6 +96,7 @@ def _sampler(loop: Loop, engine: Engine) -> "Sampler":
     from drum_supervisor.supervise.sampler import Sampler  # noqa: PLC0415 - after the first start: this takes 10 ms
     from drum_supervisor.supervise.stats import tops  # noqa: PLC0415 - the same
 
+    masking.prepare()
     return Sampler(
         timers=loop.timers,
         tops=lambda: tops(engine, loop.programs, loop.timers.clock(), time.time()),

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from drum_supervisor import gunicorn_parameters
 from drum_supervisor.contract.exits import DrumSupervisorError, UsageError
 from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.settings import Settings
@@ -116,6 +115,8 @@ def _supervise(
 def _settled(settings: Settings, argv: Sequence[str], environ: Mapping[str, str], log: Log) -> tuple[Settings, Further]:
     """Return the settings with everything decided that was left to us, and the programs of the user's configuration."""
     if not argv and settings.server_type == "gunicorn":
+        from drum_supervisor import gunicorn_parameters  # noqa: PLC0415 - no other server should wait for it
+
         gunicorn_parameters.read(environ, ignored=gunicorn_parameters.SETTINGS)  # refused here, not by the child
     settings, counted = worker_count.decided(settings, argv, environ)
     if counted:
@@ -131,7 +132,8 @@ def _run_dir(settings: Settings, environ: Mapping[str, str], stack: ExitStack) -
     directory = run_dir.make(settings.run_dir, environ)
     stack.callback(os.close, run_dir.lock(directory))
     stack.callback(directory.remove)  # ours only once it is locked
-    directory.failure.unlink(missing_ok=True)  # of an earlier supervisor
+    for left in (directory.failure, directory.socket):  # of an earlier supervisor; for the socket of a killed one
+        left.unlink(missing_ok=True)  # supervisord would sleep 0.3 s, and say so in a format of its own
     return directory
 
 

@@ -211,6 +211,15 @@ def test_exit_code_is_the_same_when_nobody_reads_what_is_still_in_the_buffer(tmp
     assert (done.returncode, done.stderr.splitlines()[-1][:24]) == (3, "drum-supervise: exit 3: ")
 
 
+def test_socket_of_a_killed_supervisor_does_not_keep_the_next_one_waiting(short_path: Path) -> None:
+    (short_path / "run").mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(short_path / "run" / "supervisor.sock"))
+    done = ended(short_path, subprocess.DEVNULL)
+    assert done.returncode == 3
+    assert "stale" not in done.stderr
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
 def test_closed_standard_descriptors_change_nothing(start: Start, tmp_path: Path, closed: str) -> None:
     run_dir = tmp_path / "run"
