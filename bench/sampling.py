@@ -1,6 +1,6 @@
 """What sampling costs the supervisor: processor time, delay of signals, memory.
 
-`python bench/sampling.py [--tree 1 --tree 1000] [--seconds 60] [--signals 300] [--source DIR]`
+`python -m bench.sampling [--tree 1 --tree 1000] [--seconds 60] [--signals 300] [--source DIR]`
 
 Each tree is one program with so many processes. Measured are the supervisor's share of a processor, from its
 schedstat, while nobody looks, and while the history is asked for every second; and how long signals wait, alone and

@@ -1,6 +1,6 @@
 """What metrics cost: the exporter's memory, processor time of a scrape, and what the supervisor notices of it.
 
-`python bench/scraping.py [--tree 1 --tree 1000] [--seconds 30] [--signals 200]`
+`python -m bench.scraping [--tree 1 --tree 1000] [--seconds 30] [--signals 200]`
 
 The same supervisor as in bench/sampling.py, with an exporter: alone, scraped every second as Prometheus does it, and
 by somebody who does nothing else.

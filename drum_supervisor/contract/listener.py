@@ -95,8 +95,8 @@ def bind(address: Address, backlog: int = DEFAULT_BACKLOG, option: str = "--addr
         listener = socket.socket(family, socket.SOCK_STREAM)
         if family != socket.AF_UNIX:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Connections inherit it, on Linux. Servers need not set it on each: asyncio does where the protocol is named,
-            # and uvicorn takes any --fd for a Unix socket. Without it an answer in two pieces waits 40 ms.
+            # Connections inherit it, on Linux. Not every server sets it on each: asyncio does if the protocol is named,
+            # but uvicorn takes any --fd for a Unix socket. Without it an answer in two pieces waits 40 ms.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

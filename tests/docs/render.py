@@ -3,10 +3,12 @@
 `UPDATE_DOCS=1 pytest tests/docs` writes the pages anew.
 """
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from drum_supervisor.contract.exits import ExitCode, of_signal
 from drum_supervisor.contract.failure import Cause, FailureReport
@@ -180,6 +182,17 @@ def _metric(metric: Metric) -> list[str]:
     sent = f"`{metric.sent_as.name}`, {metric.sent_as.unit}" if metric.sent_as else "-"
     labels = ", ".join(f"`{label}`" for label in metric.labels)
     return [f"`{metric.name}`{kind}" if metric.name else "-", labels, sent, metric.help]
+
+
+# --- figures beside peers
+
+FIGURES = PAGES / "performance.json"
+DRAWING = PAGES / "performance.svg"
+
+
+def figures() -> Any:
+    """Return what was measured last for the documentation: `make bench DOCS=1`."""
+    return json.loads(FIGURES.read_text(encoding="utf-8"))
 
 
 # --- differences from DRUM

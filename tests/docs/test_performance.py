@@ -1,0 +1,31 @@
+"""Table and drawing of docs/performance.md are those of the figures that were measured."""
+
+import pytest
+
+from bench.drawing import drawing
+from bench.results import markdown
+from bench.run import MEASUREMENTS
+from tests.docs import render
+
+HOW = "make bench DOCS=1 measures; UPDATE_DOCS=1 pytest tests/docs writes the page anew"
+
+
+def test_table_is_what_was_measured():
+    rendered = markdown(render.figures())
+    if render.UPDATING:
+        render.write("performance.md", "performance", rendered)
+    assert render.in_page("performance.md", "performance") == rendered, HOW
+
+
+def test_drawing_is_what_was_measured():
+    rendered = drawing(render.figures())
+    if render.UPDATING:
+        render.DRAWING.write_text(rendered, encoding="utf-8")
+    assert render.DRAWING.read_text(encoding="utf-8") == rendered, HOW
+
+
+@pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda each: each.NAME)
+def test_every_measurement_has_its_figures_and_is_explained(measurement):
+    measured = {each["figure"] for each in render.figures()["measurements"] if each["measurement"] == measurement.NAME}
+    assert measured == {table.figure for table in measurement.TABLES}
+    assert f"--only {measurement.NAME}" in (render.PAGES / "performance.md").read_text(encoding="utf-8")
