@@ -12,6 +12,7 @@ import tempfile
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Any
 
 from bench import (
@@ -33,6 +34,7 @@ from bench.machine import load, machine, versions
 from bench.peers import here
 from bench.places import HERE, NotHereError, Place
 from bench.results import as_json, terminal
+from drum_supervisor.supervise.client import ControlError
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     lives,
@@ -111,8 +113,8 @@ def measured(measurement: Measurement, place: Place, count: int) -> list[dict[st
                 taken.append(found)
                 if count <= MANY or number % MANY == 0:
                     print(f"  round {number} of {count}, load {load()}", flush=True)
-    except (NotHereError, TimeoutError) as error:
-        why_not = str(error)
+    except (NotHereError, ControlError, OSError, SubprocessError) as error:  # the others are measured all the same
+        why_not = f"{error}" or type(error).__name__
         print(f"  {why_not}", flush=True)
     return [as_json(measurement.NAME, table, taken, why_not) for table in measurement.TABLES]
 

@@ -118,7 +118,7 @@ class Client:
         deadline = time.monotonic() + LONGEST
         while [each.result for each in self.outcomes[-count:]] != [status] * count:
             if time.monotonic() > deadline:
-                raise AssertionError(Counter(each.result for each in self.outcomes))
+                raise TimeoutError(f"not only {status}: {Counter(each.result for each in self.outcomes)}")
             await asyncio.sleep(EVERY)
 
 
