@@ -1,6 +1,7 @@
 """A thousand restarts of one worker: what the supervisor has afterwards that it had not before.
 
-Before are the first hundred, in which caches fill up. Files are those of its run directory and of the temporary one.
+Before are 2,500 others, in which the transcript fills up: the last mebibyte of all output, our own lines among it.
+Files are those of its run directory and of the temporary one.
 """
 
 import os
@@ -16,7 +17,7 @@ from bench.supervised import ANY_PORT, REPORTING, Supervised, supervised
 NAME = "endurance"
 ROUNDS = 1
 TIMES = 1000
-BEFORE = 100
+BEFORE = 2500
 _WHAT = {"memory": ("resident memory", "MiB", 0.5), "descriptors": ("descriptors", "", 0)}
 _WHAT |= {"zombies": ("zombies", "", 0), "files": ("files", "", 0)}
 TABLES = tuple(

@@ -68,8 +68,7 @@ def cli() -> None:
     """
 
 
-@cli.command("start", epilog=EXAMPLES, context_settings={"allow_interspersed_args": False})
-@settings_options
+@cli.command("start", params=settings_options(), epilog=EXAMPLES, context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def start_command(command: tuple[str, ...], **given: Any) -> NoReturn:
     """Supervise a model server: the built-in one (--code-dir), or any COMMAND after --.
@@ -80,8 +79,7 @@ def start_command(command: tuple[str, ...], **given: Any) -> NoReturn:
     _start(given, command)
 
 
-@cli.command("serve", context_settings={"allow_interspersed_args": False})
-@settings_options
+@cli.command("serve", params=settings_options(), context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def serve_command(command: tuple[str, ...], **given: Any) -> NoReturn:
     """Do the same as start, with the defaults of SageMaker: what `docker run IMAGE serve` calls."""
@@ -125,8 +123,7 @@ def _stops_obeyed_at_once() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@cli.command("config", context_settings={"allow_interspersed_args": False})
-@settings_options
+@cli.command("config", params=settings_options(), context_settings={"allow_interspersed_args": False})
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int:

@@ -72,8 +72,7 @@ class Checked:
         return ExitCode.STOPPED if self.ping is not None and self.ping.status < 500 else 1
 
 
-@click.command("check", context_settings={"allow_interspersed_args": False})
-@settings_options
+@click.command("check", params=settings_options(), context_settings={"allow_interspersed_args": False})
 @json_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def check_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int:

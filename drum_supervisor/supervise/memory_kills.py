@@ -70,7 +70,8 @@ class MemoryKills:
         counter = seen.memory.counter
         family = self._families.setdefault(counter, _Family(counter))
         family.households.append(_Household(seen, self._look_below(seen.run.pid, self._timers.clock)))
-        self._timers.set(self, LOOK_EVERY, self._look)
+        if self._timers.at(self) is None:  # else there would be no look where runs are started every second
+            self._timers.set(self, LOOK_EVERY, self._look)
 
     def _look(self) -> None:
         self._timers.set(self, LOOK_EVERY, self._look)

@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from drum_supervisor.quick_dataclass import dataclass
-
 LIMIT = 1024 * 1024
 _OVERHEAD = 200  # of a piece, in bytes: a hundred thousand small ones must not take more than a few large ones
 
@@ -23,8 +21,7 @@ class Source(NamedTuple):
     stream: str
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """Some bytes from one source; `at` is how many pieces there were before it."""
 
     at: int

@@ -92,6 +92,15 @@ def village(group: Watched, seen: Seen) -> Village:
     return village
 
 
+def test_is_found_however_often_other_runs_are_started(group, village):
+    group.kill(village, 10)
+    for pid in range(MASTER + 1, MASTER + 4):
+        group.now += 0.6 * LOOK_EVERY
+        group.run(pid)
+        group.timers.ring()
+    assert group.found == [(f"server-{MASTER}", Victim(10, serves=True, is_sure=True))]
+
+
 class TestVictim:
     def test_is_the_worker_that_is_gone(self, group, village):
         group.kill(village, 10)
