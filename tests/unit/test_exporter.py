@@ -10,7 +10,8 @@ from drum_supervisor.contract.listener import Address
 from drum_supervisor.settings import choose, resolve
 from drum_supervisor.supervise.commands import Command
 from drum_supervisor.supervise.exporter import pause, with_exporter
-from drum_supervisor.supervise.programs import Programs, programs, render
+from drum_supervisor.supervise.programs import Programs, programs
+from drum_supervisor.supervise.rendering import render
 from drum_supervisor.supervise.run_dir import RunDir
 
 RUN_DIR = RunDir(Path("/run/drum"))
