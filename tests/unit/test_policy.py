@@ -9,14 +9,7 @@ import pytest
 
 from drum_supervisor.contract.failure import Cause, FailureReport
 from drum_supervisor.supervise import history
-from drum_supervisor.supervise.decisions import (
-    ERROR_SERVER_DELAY,
-    LONGEST_RESTART_DELAY,
-    LONGEST_RETRY_INTERVAL,
-    STAND_IN_DELAY,
-    restart_delay,
-    retry_delay,
-)
+from drum_supervisor.supervise.crashes import LONGEST_RESTART_DELAY, restart_delay
 from drum_supervisor.supervise.history import (
     Action,
     Alarm,
@@ -59,8 +52,10 @@ from drum_supervisor.supervise.history import (
     WorkerDue,
     WorkerKilled,
 )
+from drum_supervisor.supervise.phases import LONGEST_RETRY_INTERVAL, retry_delay
 from drum_supervisor.supervise.policy import decide
 from drum_supervisor.supervise.state import Limits, Roll, State, attempts_left, place_of, workers_of
+from drum_supervisor.supervise.substitutes import ERROR_SERVER_DELAY, STAND_IN_DELAY
 
 STARTING, SERVING, FAILED, RETRYING, STOPPING = Phase
 
