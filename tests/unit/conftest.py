@@ -13,6 +13,8 @@ import pytest
 
 NOBODY = 65534
 
+pytest.register_assert_rewrite("tests.unit.policy_world")
+
 
 def run_in_child(call: Callable[[], Any], uid: int | None = None) -> Any:
     """Return what `call` returns, as JSON carries it, from a forked child that does nothing else.
