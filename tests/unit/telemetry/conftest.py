@@ -49,19 +49,6 @@ def collector(packages: None) -> Iterator[Collector]:
         yield server
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def providers(collector):
     providers = setup_otel(collector.environ)
