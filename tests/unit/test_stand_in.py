@@ -149,6 +149,7 @@ def test_it_loads_nothing_large_before_its_first_answer():
         "drum_supervisor.contract.http",
         "drum_supervisor.contract.situation",
         "drum_supervisor.fronts",
+        "drum_supervisor.fronts.door",
         "drum_supervisor.fronts.lean_front",
         "drum_supervisor.serve",
         "drum_supervisor.serve.stand_in",
