@@ -63,6 +63,22 @@ class Answer:
         return json.loads(self.body)
 
 
+def answer(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """Send one request on a connection, and close it."""
+    try:
+        connection.request(method, path, body, dict(headers or {}))
+        response = connection.getresponse()
+        return Answer(response.status, response.read(), {k.lower(): v for k, v in response.getheaders()})
+    finally:
+        connection.close()
+
+
 class Supervised:
     """A real `drum-supervise start`, its output in files.
 
@@ -173,12 +189,7 @@ class Supervised:
         """Send one request on a connection of its own."""
         connection = http.client.HTTPConnection("test", timeout=TIMEOUT)
         connection.sock = self.connect()
-        try:
-            connection.request(method, path, body, dict(headers or {}))
-            response = connection.getresponse()
-            return Answer(response.status, response.read(), {k.lower(): v for k, v in response.getheaders()})
-        finally:
-            connection.close()
+        return answer(connection, method, path, body, headers)
 
     def get(self, path: str) -> Answer:
         return self.request("GET", path)

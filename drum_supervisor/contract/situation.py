@@ -20,6 +20,7 @@ class Situation:
         attempts_left: retries that are still to come by themselves.
         next_at: when the next one comes, 0 when none is planned.
         refused: there would be retries, but this failure would only come again.
+        held: no worker will come before an operator starts one: they have stopped those that there were.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Situation:
         attempts_left: int = 0,
         next_at: float = 0.0,
         refused: bool = False,
+        held: bool = False,
     ) -> None:
         self.failed = failed
         self.stage = stage
@@ -39,6 +41,7 @@ class Situation:
         self.attempts_left = attempts_left
         self.next_at = next_at
         self.refused = refused
+        self.held = held
 
     def to_text(self) -> str:
         return json.dumps(vars(self))

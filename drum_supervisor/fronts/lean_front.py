@@ -5,13 +5,14 @@ head, answers, and throws away what else the client sends: one request a connect
 typing, no dataclasses, no regular expressions: here they would cost more than they are worth.
 """
 
-import resource
 import selectors
 import socket
 import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
+
+from drum_supervisor.fronts.door import NEVER, Door, room
 
 MAX_CONNECTIONS = 1000
 MAX_HEAD = 64 * 1024
@@ -22,8 +23,6 @@ SILENT_GRACE = 1.0
 LONGEST_GRACE = 5.0
 
 _PIECE = 64 * 1024
-_RESERVED_DESCRIPTORS = 32
-_ACCEPT_PAUSE = 0.5  # when the system has no descriptors or memory for another connection
 
 
 class LeanFront:
@@ -42,39 +41,26 @@ class LeanFront:
         max_connections: int = MAX_CONNECTIONS,
         lifetime: float = LIFETIME,
     ) -> None:
-        self._listener = listener
         self._answer = answer
-        self._most = min(max_connections, _descriptors() - _RESERVED_DESCRIPTORS)
+        self._most = room(max_connections)
         self._lifetime = lifetime
         self._selector = selectors.DefaultSelector()
         self._conversations: dict[socket.socket, Generator[int, None, None]] = {}  # the oldest first
         self._ends: dict[socket.socket, float] = {}
-        self._accept_again = 0.0
         self._end = 0.0  # of all, once it is stopped
-        self._selector.register(listener, selectors.EVENT_READ, self._accept)
+        self._door = Door(listener, self._selector, self._begin)
 
     def run(self, stop: int) -> None:
         """Serve until the descriptor `stop` is readable; then answer all that has been accepted."""
         self._selector.register(stop, selectors.EVENT_READ, lambda: self._stop(stop))
         while self._conversations or not self._end:
-            times = [*self._ends.values(), *filter(None, [self._accept_again])]
-            timeout = max(min(times) - time.monotonic(), 0) if times else None
+            soonest = min([*self._ends.values(), self._door.opens_at])
+            timeout = max(soonest - time.monotonic(), 0) if soonest < NEVER else None
             for key, _ in self._selector.select(timeout):
                 key.data()
             self._look_at_the_clock(time.monotonic())
 
-    def _accept(self) -> None:
-        if self._end:
-            return  # the stop came in the same turn
-        try:
-            connection, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionError, InterruptedError):
-            return  # a sibling was faster, or the client has gone
-        except OSError:
-            self._selector.unregister(self._listener)
-            self._accept_again = time.monotonic() + _ACCEPT_PAUSE
-            return
-        connection.setblocking(False)
+    def _begin(self, connection: socket.socket) -> None:
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._resume(connection))
         self._conversations[connection] = _converse(connection, self._answer)
         self._ends[connection] = time.monotonic() + self._lifetime
@@ -100,29 +86,19 @@ class LeanFront:
     def _look_at_the_clock(self, now: float) -> None:
         for connection in [connection for connection, end in self._ends.items() if end <= now]:
             self._drop(connection)
-        if self._accept_again and now >= self._accept_again:
-            self._accept_again = 0.0
-            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._door.open_if_rested(now)
 
     def _stop(self, asked_by: int) -> None:
         now = time.monotonic()
         self._end = now + LONGEST_GRACE
         self._selector.unregister(asked_by)
-        with suppress(KeyError):
-            self._selector.unregister(self._listener)
-        self._accept_again = 0.0
-        self._listener.close()
+        self._door.close()
         self._ends = dict.fromkeys(self._ends, now + SILENT_GRACE)
 
     def _drop(self, connection: socket.socket) -> None:
         del self._conversations[connection], self._ends[connection]
         self._selector.unregister(connection)
         connection.close()
-
-
-def _descriptors() -> int:
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
 
 def _converse(connection: socket.socket, answer: Callable[[bytes], bytes]) -> Generator[int, None, None]:

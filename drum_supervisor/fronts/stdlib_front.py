@@ -4,7 +4,6 @@ It must come up when nothing else does and stay small while it is abused, so it 
 sockets and one selector, no thread for a connection, a deadline for everything. One request a connection.
 """
 
-import resource
 import selectors
 import socket
 import sys
@@ -15,6 +14,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from drum_supervisor.fronts.body import BodyKeeper
+from drum_supervisor.fronts.door import Door, room
 from drum_supervisor.fronts.http1 import (
     BadBodyError,
     BadRequestError,
@@ -41,12 +41,6 @@ CLOSING_SECONDS = 2.0
 # How long a stop waits for a request that has not arrived, and for a client that has its answer but does not close.
 SILENT_GRACE = 1.0
 CLOSING_GRACE = 0.5
-
-# Descriptors that are no connections.
-_RESERVED_DESCRIPTORS = 32
-
-# When the system has no descriptors or memory for another connection.
-_ACCEPT_PAUSE = 0.5
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -96,16 +90,10 @@ def serve(
         head_seconds: how long a client may take for the head of its request.
     """
     with selectors.DefaultSelector() as selector:
-        most = min(max_connections, _descriptors() - _RESERVED_DESCRIPTORS)
-        server = _Server(lambda each: _converse(each, service, head_seconds), listener, selector, most)
+        server = _Server(lambda each: _converse(each, service, head_seconds), listener, selector, room(max_connections))
         selector.register(stop, selectors.EVENT_READ, lambda: server.stop_if_asked(stop, drain_seconds))
         on_ready()
         server.run()
-
-
-def _descriptors() -> int:
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
 
 class _Server:
@@ -117,24 +105,24 @@ class _Server:
         max_connections: int,
     ) -> None:
         self._converse = converse
-        self._listener = listener
         self._selector = selector
         self._max_connections = max_connections
         self._conversations: dict[socket.socket, Conversation] = {}  # the oldest first
         self._waits: dict[socket.socket, Wait] = {}
         self._limits: dict[Phase, float] = {}  # once stopped: until when each phase may last
-        self._accept_again = 0.0
         self._next_deadline = 0.0  # no deadline is earlier
-        selector.register(listener, selectors.EVENT_READ, self._accept)
+        self._door = Door(listener, selector, self._begin)
 
     def run(self) -> None:
         """Serve until a stop was asked for and nobody is left."""
         while self._conversations or not self._limits:
-            timeout = max(self._next_deadline - time.monotonic(), 0)
+            timeout = max(min(self._next_deadline, self._door.opens_at) - time.monotonic(), 0)
             for key, _ in self._selector.select(timeout):
                 key.data()
-            if time.monotonic() >= self._next_deadline:
-                self._end_waits()
+            now = time.monotonic()
+            self._door.open_if_rested(now)
+            if now >= self._next_deadline:
+                self._end_waits(now)
 
     def stop_if_asked(self, asked_by: Stop, drain_seconds: float) -> None:
         """If a stop is asked for, accept no more and limit what is going on."""
@@ -144,45 +132,23 @@ class _Server:
         now = time.monotonic()
         graces = {Phase.HEAD: SILENT_GRACE, Phase.CLOSING: CLOSING_GRACE}
         self._limits = {phase: now + graces.get(phase, drain_seconds) for phase in Phase}
-        self._pause_accepting()
-        self._accept_again = 0.0
-        self._listener.close()
+        self._door.close()
         self._waits = {connection: self._limited(wait) for connection, wait in self._waits.items()}
         self._next_deadline = now
 
-    def _accept(self) -> None:
-        if self._limits:
-            return  # the stop came in the same turn
-        try:
-            connection, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionError, InterruptedError):
-            return  # a sibling was faster, or the client has gone
-        except OSError:
-            self._pause_accepting()
-            self._accept_again = time.monotonic() + _ACCEPT_PAUSE
-            self._next_deadline = 0.0
-            return
-        connection.setblocking(False)
+    def _begin(self, connection: socket.socket) -> None:
         self._conversations[connection] = self._converse(connection)
         self._resume(connection)
         if len(self._conversations) > self._max_connections:
             oldest = next(iter(self._conversations))
             self._resume(oldest, TimeoutError())
 
-    def _pause_accepting(self) -> None:
-        with suppress(KeyError):
-            self._selector.unregister(self._listener)
-
-    def _end_waits(self) -> None:
+    def _end_waits(self, now: float) -> None:
         """Tell every conversation whose deadline has passed, and find the next one."""
-        now = time.monotonic()
         for connection in [connection for connection, wait in self._waits.items() if wait.deadline <= now]:
             self._resume(connection, TimeoutError())
-        if self._accept_again and now >= self._accept_again:
-            self._accept_again = 0.0
-            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         deadlines = [wait.deadline for wait in self._waits.values()]
-        self._next_deadline = min([*deadlines, self._accept_again or now + HEAD_SECONDS])
+        self._next_deadline = min([*deadlines, now + HEAD_SECONDS])
 
     def _resume(self, connection: socket.socket, thrown: Exception | None = None) -> None:
         conversation = self._conversations.get(connection)

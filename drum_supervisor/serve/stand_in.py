@@ -20,11 +20,13 @@ from functools import partial
 
 from drum_supervisor.contract.descriptors import LISTENER_FD, READY_LINE, REPORT_FD_VARIABLE
 from drum_supervisor.contract.http import PROGRAM_HEADER
-from drum_supervisor.contract.situation import SituationFile
+from drum_supervisor.contract.situation import Situation, SituationFile
 from drum_supervisor.fronts.lean_front import LeanFront
 
 STARTING = "ERROR: The model server is starting."
+HELD = "ERROR: The model server was stopped by an operator."
 ALIVE = "Starting"
+ALIVE_BUT_HELD = "Stopped by an operator"
 
 _DEFAULTS = {"situation": "", "report": "", "url_prefix": "", "failed_ping": "200", "error_detail": "message"}
 _SWITCH_SECONDS = 0.0005  # between threads: what is loaded in another one must keep no client waiting
@@ -59,9 +61,13 @@ class Answers:
             return (self._explain or self.load())(head)
         method, _, rest = head.partition(b" ")
         is_livez = rest.partition(b" ")[0].partition(b"?")[0] in self._livez
+        return _encoded(200 if is_livez else 503, self._told(situation, is_livez), omit_body=method == b"HEAD")
+
+    def _told(self, situation: Situation, is_livez: bool) -> Mapping[str, object]:
+        if situation.held:
+            return {"message": ALIVE_BUT_HELD if is_livez else HELD}
         seconds = round(self._clock() - (situation.since or self._began), 1)
-        content = {"message": ALIVE if is_livez else STARTING, "stage": situation.stage, "seconds": seconds}
-        return _encoded(200 if is_livez else 503, content, omit_body=method == b"HEAD")
+        return {"message": ALIVE if is_livez else STARTING, "stage": situation.stage, "seconds": seconds}
 
     def load(self) -> Callable[[bytes], bytes]:
         """Load what answers with the failure: all that the error server needs, except for a framework."""

@@ -3,28 +3,35 @@
 import socket
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from drum_supervisor.contract import masking
+from drum_supervisor.contract.failure import FailureReport
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.settings import Settings
 from drum_supervisor.supervise import readiness
+from drum_supervisor.supervise.alarms import Alarms
+from drum_supervisor.supervise.changes import Changes
 from drum_supervisor.supervise.controls import Controls
 from drum_supervisor.supervise.engine import Engine
+from drum_supervisor.supervise.executor import Executor
 from drum_supervisor.supervise.exporter import Exporter
 from drum_supervisor.supervise.fleet import Fleet
-from drum_supervisor.supervise.history import RestartCause
 from drum_supervisor.supervise.liveness import Check, Liveness
 from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.lookout import Lookout
 from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.operators import Operators
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.programs import Programs
 from drum_supervisor.supervise.renewal import Renewal
 from drum_supervisor.supervise.run_dir import RunDir
+from drum_supervisor.supervise.situations import Board
 from drum_supervisor.supervise.state import Limits
 from drum_supervisor.supervise.timers import Timers
+from drum_supervisor.supervise.witness import Witness
 
 if TYPE_CHECKING:
     from drum_supervisor.supervise.sampler import Sampler
@@ -56,8 +63,33 @@ class Parts:
 
 
 def assemble(parts: Parts) -> Controls:
-    """Return a supervisor that only needs to be run."""
+    """Return a supervisor that only needs to be run.
+
+    The loop is first, as the engine's owner, and gets what works with the engine afterwards.
+    """
     settings, found, log, timers = parts.settings, parts.programs, parts.log, Timers(time.monotonic)
+    loop = Loop(found, limits(settings, found), timers, Board(parts.run_dir, log), log)
+    owner = Exporter(loop, found.exporter, parts.metrics_listener, log)
+    desk = Operators(loop, log, parts.essential)
+    known = {program.name: program for program in found.all}
+    engine = Engine(parts.configuration, known, owner, log, parts.outlets, parts.guard_pid, desk)
+    changes = Changes(timers, engine.wakeup.wake)
+    patience = (settings.stop_timeout, settings.backlog)
+    fleet = Fleet(engine, found, parts.address, parts.listener, timers, *patience, loop.started)
+    sampler = cache(lambda: _sampler(loop, engine))
+    controls = Controls(engine, loop, parts.address, parts.run_dir, parts.outlets.transcript, log)
+    witness = Witness(found, fleet, sampler, timers, log, loop.post, changes.note, controls.renew_spent)
+    lookout = _lookout(parts, loop, engine, witness)
+    alarms = _alarms(loop, fleet, witness, log)
+    executor = Executor(found, loop.limits, engine, fleet, alarms, changes, timers, parts.run_dir, log)
+    loop.attach(engine, fleet, changes, alarms, witness, lookout, executor, sampler)
+    _renew_grown(settings, found, controls)
+    engine.publish(controls)
+    return controls
+
+
+def _lookout(parts: Parts, loop: Loop, engine: Engine, witness: Witness) -> Lookout:
+    settings, found, timers, log = parts.settings, parts.programs, loop.timers, parts.log
 
     def watch(
         on_ready: Callable[[], None], on_stage: Callable[[str], None], on_failed: Callable[[str], None]
@@ -69,27 +101,22 @@ def assemble(parts: Parts) -> Controls:
         asked = _alive_check(settings)
         return Liveness(engine, timers, parts.address, asked, log, on_unresponsive) if asked else None
 
-    loop = Loop(found, limits(settings, found), parts.run_dir, log, timers, watch, check)
-    owner = Exporter(loop, found.exporter, parts.metrics_listener, log)
-    desk = Operators(loop, log, parts.essential)
-    known = {program.name: program for program in found.all}
-    engine = Engine(parts.configuration, known, owner, log, parts.outlets, parts.guard_pid, desk)
-    patience = (settings.stop_timeout, settings.backlog)
-    fleet = Fleet(engine, found, parts.address, parts.listener, timers, *patience, loop.started)
-    loop.attach(engine, fleet, lambda: _sampler(loop, engine))
-    controls = Controls(engine, loop, parts.address, parts.run_dir, parts.outlets.transcript, log)
-    _renew(settings, found, controls)
-    engine.publish(controls)
-    return controls
+    return Lookout(found, witness, watch, check, lambda: loop.state.ready, timers, log, loop.post)
 
 
-def _renew(settings: Settings, found: Programs, controls: Controls) -> None:
-    """Have workers replaced that could go on: they have answered enough requests, or have grown too large."""
-    loop = controls.loop
-    loop.on_spent = lambda place: controls.renew(place, RestartCause.REQUESTS)
+def _alarms(loop: Loop, fleet: Fleet, witness: Witness, log: Log) -> Alarms:
+    def too_slow() -> FailureReport:
+        first = min(loop.state.coming, default=1)
+        return witness.too_slow(first, loop.limits.startup_timeout)
+
+    return Alarms(loop.timers, log, len(loop.programs.sides), fleet.seconds_to_wait, too_slow, loop.post)
+
+
+def _renew_grown(settings: Settings, found: Programs, controls: Controls) -> None:
+    """Have workers replaced that have grown too large."""
     if settings.max_worker_memory:
         copies = settings.workers if found.server_type == "gunicorn" else 1
-        Renewal(loop.timers, settings.max_worker_memory, controls.serving, copies, controls.renew_grown)
+        Renewal(controls.loop.timers, settings.max_worker_memory, controls.serving, copies, controls.renew_grown)
 
 
 def _sampler(loop: Loop, engine: Engine) -> "Sampler":
@@ -101,7 +128,7 @@ def _sampler(loop: Loop, engine: Engine) -> "Sampler":
         timers=loop.timers,
         tops=lambda: tops(engine, loop.programs, loop.timers.clock(), time.time()),
         is_starting=lambda: bool(loop.state.coming),
-        tell=loop.tell_soon,
+        tell=loop.changes.tell_soon,
         workers=loop.limits.workers,
         pid=engine.pid,
     )

@@ -37,14 +37,14 @@ class Controls:
         return status(self.loop, self.engine, self.address, self.directory)
 
     def serial(self) -> int:
-        return self.loop.serial
+        return self.loop.changes.serial
 
     def output(self, position: int) -> list[Piece]:
         """Return what was written since; if that is nothing, have whoever waits looked at again when there is some."""
         pieces = self.transcript.since(position, LONGEST_ANSWER)
-        self.loop.output_awaited_at = None
+        self.loop.changes.output_awaited_at = None
         if not pieces:
-            self.transcript.on_next = self.loop.output_awaited
+            self.transcript.on_next = self.loop.changes.output_awaited
         return pieces
 
     def restart_refused(self, overlap: bool, force: bool) -> str:
@@ -59,14 +59,18 @@ class Controls:
     def restart(self, worker: int | None, overlap: bool) -> None:
         self.loop.restart(worker, overlap)
 
-    def renew(self, place: int, cause: RestartCause) -> None:
-        """Replace a worker that could go on; with overlap, where there is room for that."""
-        self.loop.restart(place, overlap=not self.restart_refused(overlap=True, force=False), cause=cause)
+    def renew_spent(self, place: int) -> None:
+        """Replace a worker that has answered enough requests."""
+        self._renew(place, RestartCause.REQUESTS)
 
     def renew_grown(self, grown: Grown) -> None:
         """Replace a worker that has grown too large."""
         self.log.line("warning", grown.sentence, pid=grown.pid)
-        self.renew(grown.place, RestartCause.MEMORY)
+        self._renew(grown.place, RestartCause.MEMORY)
+
+    def _renew(self, place: int, cause: RestartCause) -> None:
+        """Replace a worker that could go on; with overlap, where there is room for that."""
+        self.loop.restart(place, overlap=not self.restart_refused(overlap=True, force=False), cause=cause)
 
     def serving(self) -> dict[int, int]:
         """Return the pid of each worker that is ready, by its place."""

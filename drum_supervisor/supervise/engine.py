@@ -27,7 +27,7 @@ class Engine:
     """Runs programs. `run` blocks until `end` is called.
 
     Args:
-        configuration: as rendered by `programs.render`.
+        configuration: as rendered by `rendering.render`.
         known: the programs, by the names that the configuration has.
         owner: who decides.
         log: takes supervisord's lines.

@@ -118,7 +118,7 @@ class Exporter:
         with suppress(BadReportError):  # it is ours, and says nothing else
             if isinstance(decode(line), Ready):
                 self._loop.fleet.seen[EXPORTER].ready = True
-                self._loop.changed()
+                self._loop.changes.note()
 
     def on_exit(self, run: Run) -> None:
         if run.program is not self._program:
@@ -126,9 +126,9 @@ class Exporter:
             return
         self._loop.fleet.exited(run)
         self._loop.sampler.ended(EXPORTER, run.pid, run.cpu_seconds)
-        self._loop.changed()
+        self._loop.changes.note()
         if run.stop_asked:
-            self._log.information(f"exporter (pid {run.pid}) stopped as asked: {ending(run.status)}", pid=run.pid)
+            self._log.information(f"{run.who} stopped as asked: {ending(run.status)}", pid=run.pid)
         else:
             self._lost(run, ending(run.status))
 
@@ -144,17 +144,17 @@ class Exporter:
         if self._program is None or self._loop.state.phase is Phase.STOPPING:
             return
         run = self._loop.fleet.start_beside(self._program, self._listener).run
-        self._loop.changed()
+        self._loop.changes.note()
         if run.spawn_error:
             self._lost(run, f"could not be started: {run.spawn_error}")
         else:
-            self._log.information(f"exporter (pid {run.pid}) started", program=EXPORTER, pid=run.pid)
+            self._log.information(f"{run.who} started", program=EXPORTER, pid=run.pid)
 
     def _lost(self, run: Run, why: str) -> None:
         lived = self._loop.timers.clock() - run.started
         self._early_deaths = 1 if lived > LONG_ENOUGH else self._early_deaths + 1
         after = pause(self._early_deaths)
-        self._log.warning(f"exporter (pid {run.pid}) {why}; it is started again in {after:g} s", pid=run.pid)
+        self._log.warning(f"{run.who} {why}; it is started again in {after:g} s", pid=run.pid)
         self._loop.timers.set(self, after, self._start)
 
 

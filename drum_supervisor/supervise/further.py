@@ -17,11 +17,13 @@ from drum_supervisor.declaration import CONFIG_SECTION
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.settings import Settings
 from drum_supervisor.supervise import further_keys as keys
-from drum_supervisor.supervise.programs import ERROR_SERVER, MODEL_SERVER, STAND_IN
+from drum_supervisor.supervise.programs import ERROR_SERVER, EXPORTER, MODEL_SERVER, STAND_IN
 from drum_supervisor.supervise.transcript import SUPERVISOR
 
 COMMENTS = (";", "#")  # as supervisord reads them
 ESSENTIAL = "essential"
+
+_OURS = (MODEL_SERVER, ERROR_SERVER, STAND_IN, EXPORTER)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def further(path: str, environ: Mapping[str, str]) -> Further:
         supervisord={
             key: value for key, value in common.items() if key in keys.ALLOWED["supervisord"] - keys.INHERITED
         },
-        ours={group: {**inherited, **ours.get(group, {})} for group in (MODEL_SERVER, ERROR_SERVER, STAND_IN)},
+        ours={group: {**inherited, **ours.get(group, {})} for group in _OURS},
         sections=tuple(_rendered(section, inherited) for section in others),
         essential=frozenset(_name(section) for section in others if _is_essential(section)),
         warnings=(*warnings, *(warning for section in others for warning in _warnings(section))),
@@ -158,10 +160,10 @@ def _check_namespace(section: Section) -> bool:
 
 def _check_name(section: Section) -> None:
     name = _name(section)
-    if not _is_ours(section) and (name in (STAND_IN, SUPERVISOR, ERROR_SERVER) or name.startswith(MODEL_SERVER)):
+    if not _is_ours(section) and (name in (*_OURS, SUPERVISOR) or name.startswith(MODEL_SERVER)):
         raise UsageError(f"--config: {section.where()}: [{section.name}] is refused: {name} is a name of ours.")
     for member in section.values.get("programs", "").replace(",", " ").split():
-        if member in (MODEL_SERVER, ERROR_SERVER, STAND_IN):
+        if member in _OURS:
             raise _refused(section, "programs", f"{member} belongs to no group")
 
 

@@ -45,7 +45,7 @@ class Operators:
 
     def other_changed(self) -> None:
         """A further program stands differently now."""
-        self._loop.changed()
+        self._loop.changes.note()
 
     def other_started(self, name: str, pid: int) -> None:
         """A further program was started."""

@@ -1,13 +1,14 @@
 """The policy: what to do about each event in each phase. Pure: no clock, no I/O, time arrives in the event.
 
+A cell of its table is a small function, in the module for its subject.
+
 `decide` is the whole interface. Its table is rendered into docs/policy.md and held there by a test.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from drum_supervisor.supervise import decisions
-from drum_supervisor.supervise.decisions import Decision
+from drum_supervisor.supervise import crashes, endings, phases, requested, starts, substitutes
 from drum_supervisor.supervise.history import (
     AllStopped,
     Begun,
@@ -35,6 +36,7 @@ from drum_supervisor.supervise.history import (
     WorkerDue,
     WorkerKilled,
 )
+from drum_supervisor.supervise.phases import Decision
 from drum_supervisor.supervise.state import Limits, State
 
 
@@ -54,91 +56,91 @@ _ENDS = (InitFailed, ReadyTooSoon, Exited)
 _Row: TypeAlias = dict[type[Event], Callable[[State, Any, Limits], Decision]]
 
 _EVERYWHERE: _Row = {
-    Begun: decisions.nothing,
-    Ready: decisions.nothing,
-    InitFailed: decisions.nothing,
-    ReadyTooSoon: decisions.nothing,
-    Exited: decisions.nothing,
-    Unresponsive: decisions.nothing,
-    DeadlinePassed: decisions.nothing,
-    RetryDue: decisions.nothing,
-    WorkerDue: decisions.nothing,
-    WorkerKilled: decisions.nothing,
-    RestartRequested: decisions.nothing,
-    Gone: decisions.nothing,
-    ErrorServerReady: decisions.nothing,
-    HoldRequested: decisions.nothing,
-    StartRequested: decisions.nothing,
-    ErrorServerExited: decisions.nothing,
-    ErrorServerDue: decisions.nothing,
-    StandInExited: decisions.nothing,
-    StandInDue: decisions.nothing,
-    TtlOver: decisions.nothing,
-    EssentialEnded: decisions.essential_ended,
-    StopRequested: decisions.stop_requested,
-    AllStopped: decisions.nothing,
+    Begun: phases.nothing,
+    Ready: phases.nothing,
+    InitFailed: phases.nothing,
+    ReadyTooSoon: phases.nothing,
+    Exited: phases.nothing,
+    Unresponsive: phases.nothing,
+    DeadlinePassed: phases.nothing,
+    RetryDue: phases.nothing,
+    WorkerDue: phases.nothing,
+    WorkerKilled: phases.nothing,
+    RestartRequested: phases.nothing,
+    Gone: phases.nothing,
+    ErrorServerReady: phases.nothing,
+    HoldRequested: phases.nothing,
+    StartRequested: phases.nothing,
+    ErrorServerExited: phases.nothing,
+    ErrorServerDue: phases.nothing,
+    StandInExited: phases.nothing,
+    StandInDue: phases.nothing,
+    TtlOver: phases.nothing,
+    EssentialEnded: endings.essential_ended,
+    StopRequested: endings.stop_requested,
+    AllStopped: phases.nothing,
 }
 
 _ERROR_SERVER: _Row = {
-    ErrorServerReady: decisions.error_server_ready,
-    ErrorServerExited: decisions.error_server_exited,
-    ErrorServerDue: decisions.error_server_due,
-    StandInExited: decisions.stand_in_exited,
-    StandInDue: decisions.stand_in_due,
-    TtlOver: decisions.ttl_over,
+    ErrorServerReady: substitutes.error_server_ready,
+    ErrorServerExited: substitutes.error_server_exited,
+    ErrorServerDue: substitutes.error_server_due,
+    StandInExited: substitutes.stand_in_exited,
+    StandInDue: substitutes.stand_in_due,
+    TtlOver: endings.ttl_over,
 }
 
 _TABLE: Mapping[Phase, _Row] = {
     Phase.STARTING: _EVERYWHERE
     | {
-        Begun: decisions.begin,
-        Ready: decisions.ready_first,
-        InitFailed: decisions.init_lost,
-        ReadyTooSoon: decisions.init_lost,
-        Exited: decisions.init_lost,
-        DeadlinePassed: decisions.too_late,
-        WorkerDue: decisions.restart_worker,
-        RestartRequested: decisions.replace_workers,
-        Gone: decisions.worker_gone,
-        StandInExited: decisions.stand_in_exited,
-        StandInDue: decisions.stand_in_due,
-        HoldRequested: decisions.hold,
-        StartRequested: decisions.start_requested,
+        Begun: starts.begin,
+        Ready: starts.ready_first,
+        InitFailed: starts.init_lost,
+        ReadyTooSoon: starts.init_lost,
+        Exited: starts.init_lost,
+        DeadlinePassed: starts.too_late,
+        WorkerDue: starts.restart_worker,
+        RestartRequested: requested.replace_workers,
+        Gone: requested.worker_gone,
+        StandInExited: substitutes.stand_in_exited,
+        StandInDue: substitutes.stand_in_due,
+        HoldRequested: requested.hold,
+        StartRequested: requested.start_requested,
     },
     Phase.SERVING: _EVERYWHERE
     | {
-        Ready: decisions.ready_more,
-        InitFailed: decisions.crashed,
-        ReadyTooSoon: decisions.ready_too_soon,
-        Exited: decisions.crashed,
-        Unresponsive: decisions.unresponsive,
-        WorkerKilled: decisions.killed_below,
-        DeadlinePassed: decisions.some_too_late,
-        WorkerDue: decisions.restart_worker,
-        RestartRequested: decisions.replace_serving,
-        Gone: decisions.worker_gone,
-        HoldRequested: decisions.hold,
-        StartRequested: decisions.start_requested,
+        Ready: starts.ready_more,
+        InitFailed: crashes.crashed,
+        ReadyTooSoon: crashes.ready_too_soon,
+        Exited: crashes.crashed,
+        Unresponsive: crashes.unresponsive,
+        WorkerKilled: crashes.killed_below,
+        DeadlinePassed: starts.some_too_late,
+        WorkerDue: starts.restart_worker,
+        RestartRequested: requested.replace_serving,
+        Gone: requested.worker_gone,
+        HoldRequested: requested.hold,
+        StartRequested: requested.start_requested,
     },
     Phase.FAILED: _EVERYWHERE
     | _ERROR_SERVER
     | {
-        RetryDue: decisions.retry_due,
-        RestartRequested: decisions.retry_requested,
-        StartRequested: decisions.retry_requested,
+        RetryDue: starts.retry_due,
+        RestartRequested: requested.retry_requested,
+        StartRequested: requested.retry_requested,
     },
     Phase.RETRYING: _EVERYWHERE
     | _ERROR_SERVER
     | {
-        Ready: decisions.ready_first,
-        InitFailed: decisions.init_lost,
-        ReadyTooSoon: decisions.init_lost,
-        Exited: decisions.init_lost,
-        DeadlinePassed: decisions.too_late,
-        RestartRequested: decisions.replace_workers,
-        HoldRequested: decisions.hold,
-        StartRequested: decisions.start_requested,
+        Ready: starts.ready_first,
+        InitFailed: starts.init_lost,
+        ReadyTooSoon: starts.init_lost,
+        Exited: starts.init_lost,
+        DeadlinePassed: starts.too_late,
+        RestartRequested: requested.replace_workers,
+        HoldRequested: requested.hold,
+        StartRequested: requested.start_requested,
     },
     Phase.STOPPING: _EVERYWHERE
-    | {EssentialEnded: decisions.nothing, StopRequested: decisions.kill, AllStopped: decisions.end},
+    | {EssentialEnded: phases.nothing, StopRequested: endings.kill, AllStopped: endings.end},
 }

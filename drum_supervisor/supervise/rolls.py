@@ -59,6 +59,12 @@ def successor_failed(state: State, worker: int, report: FailureReport) -> Step |
     return replace(kept, restart_failure=report), [StopWorker(worker)]
 
 
+def not_replaced(state: State, worker: int, report: FailureReport) -> State:
+    """Where a worker cannot be replaced, no others are."""
+    is_new = state.roll is not None and state.roll.new == worker
+    return dropped(state, report)[0] if is_new else state
+
+
 def predecessor_lost(state: State, worker: int, limits: Limits) -> State | None:
     """One that dies while its successor starts needs no other successor; None: it is none of those."""
     roll = state.roll

@@ -38,6 +38,11 @@ class Run:
     cpu_seconds: float = 0.0
     spawn_error: str = ""
 
+    @property
+    def who(self) -> str:
+        """What log lines call it: `model-server (pid 4240)`."""
+        return f"{self.program.name} (pid {self.pid})"
+
 
 @dataclass(frozen=True)
 class Other:

@@ -15,7 +15,8 @@ def situation(state: State, limits: Limits, stage: str, since: float, next_at: f
         since: when the phase began, by the monotonic clock.
         next_at: when the next retry comes, 0 if none is planned.
     """
-    under_way = state.phase in (Phase.STARTING, Phase.RETRYING)
+    held = bool(state.held) and state.phase is Phase.STARTING and not state.coming
+    under_way = state.phase in (Phase.STARTING, Phase.RETRYING) and not held
     return Situation(
         failed=state.phase in (Phase.FAILED, Phase.RETRYING),
         stage=stage if under_way else "",
@@ -24,6 +25,7 @@ def situation(state: State, limits: Limits, stage: str, since: float, next_at: f
         attempts_left=attempts_left(state, limits),
         next_at=next_at,
         refused=is_refused(state, limits) and state.retries < limits.max_retries,
+        held=held,
     )
 
 

@@ -26,7 +26,7 @@ def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dic
         **service(loop),
         "address": str(address),
         "url": address.url(),
-        "stage": loop.stage if state.coming and state.phase in (Phase.STARTING, Phase.RETRYING) else "",
+        "stage": loop.witness.stage if state.coming and state.phase in (Phase.STARTING, Phase.RETRYING) else "",
         "replacing": state.roll.left if state.roll else 0,
         "restart_failure": state.restart_failure.to_json() if state.restart_failure else None,
         "programs": [_program(facts) for _, facts in (*each_program(loop, engine), *each_other(engine))],
@@ -34,7 +34,7 @@ def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dic
         "run_dir": str(run_dir.path),
         "pid": engine.pid,
         "version": __version__,
-        "serial": loop.serial,
+        "serial": loop.changes.serial,
     }
 
 
@@ -82,7 +82,7 @@ def standing(loop: Loop) -> Standing:
 
 
 def _words(loop: Loop) -> str:
-    state, stage = loop.state, loop.stage
+    state, stage = loop.state, loop.witness.stage
     if state.phase is Phase.SERVING:
         return f"serving: {len(state.ready)} of {loop.limits.workers} workers ready"
     if state.phase in (Phase.FAILED, Phase.RETRYING) and state.report:

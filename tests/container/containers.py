@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.container.engine import Engine
-from tests.support import TIMEOUT, Answer, until
+from tests.support import TIMEOUT, Answer, answer, until
 
 # As a restricted pod has it: nothing to write to but /tmp, a uid that nobody knows, no capabilities, none to be had.
 RESTRICTED = (
@@ -50,13 +50,7 @@ class Container:
         headers: Mapping[str, str] | None = None,
         timeout: float = TIMEOUT,
     ) -> Answer:
-        connection = self.connection(timeout)
-        try:
-            connection.request(method, path, body, dict(headers or {}))
-            response = connection.getresponse()
-            return Answer(response.status, response.read(), {k.lower(): v for k, v in response.getheaders()})
-        finally:
-            connection.close()
+        return answer(self.connection(timeout), method, path, body, headers)
 
     def get(self, path: str, timeout: float = TIMEOUT) -> Answer:
         return self.request("GET", path, timeout=timeout)

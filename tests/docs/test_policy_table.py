@@ -4,9 +4,13 @@ import pytest
 
 from drum_supervisor.supervise import history
 from drum_supervisor.supervise.history import Event, Phase
-from tests.docs import render
+from tests.docs import render, render_policy
 
-TABLES = {"policy": render.policy, "policy-of-workers": render.policy_of_workers, "replacing": render.replacing}
+TABLES = {
+    "policy": render_policy.policy,
+    "policy-of-workers": render_policy.policy_of_workers,
+    "replacing": render_policy.replacing,
+}
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -19,10 +23,10 @@ def test_table_is_what_the_code_does(name):
 
 def test_table_has_every_phase_and_every_event():
     kinds = {value for value in vars(history).values() if isinstance(value, type) and issubclass(value, Event)}
-    assert {type(event) for _, event in render.EVENTS} == kinds - {Event}
-    assert list(render.ALONE) == list(Phase)
+    assert {type(event) for _, event in render_policy.EVENTS} == kinds - {Event}
+    assert list(render_policy.ALONE) == list(Phase)
 
 
 def test_situations_are_in_the_phase_under_which_they_stand():
-    for phase, situations in render.ALONE.items():
+    for phase, situations in render_policy.ALONE.items():
         assert {situation.state.phase for situation in situations} == {phase}

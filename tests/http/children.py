@@ -246,6 +246,13 @@ def request(method: str, target: str, body: bytes = b"", headers: Sequence[str] 
     return "\r\n".join([f"{method} {target} HTTP/1.1", "Host: test", *length, *headers, "", ""]).encode() + body
 
 
+def get(child: Child, path: str = "/") -> str:
+    """Return the body of an answer; until a worker is there the request waits in the backlog."""
+    raw = ask(child.listener, request("GET", path))
+    assert raw.status == 200, child.output()
+    return raw.body.decode()
+
+
 def measured(act: Callable[[], Any]) -> float:
     """Return how many seconds `act` takes."""
     began = time.monotonic()

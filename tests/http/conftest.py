@@ -1,12 +1,13 @@
 """Children for the tests of this folder; none is left running."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.http.children import Child, listening
+from tests.http.children import ROOT, Child, listening
 
 FRONTS = ("stdlib", "fastapi", "flask", "gunicorn")
 KEEPING_FRONTS = FRONTS[1:]  # the standard-library front closes each connection after its answer
@@ -41,3 +42,20 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Child]]:
             return child
 
         yield start_child
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    """A gate: who opens it to read waits until somebody opens it to write."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    return path
+
+
+@pytest.fixture
+def without_gevent(tmp_path: Path) -> dict[str, str]:
+    """Give an environment that has no gevent."""
+    folder = tmp_path / "hidden"
+    folder.mkdir()
+    (folder / "gevent.py").write_text("raise ImportError('hidden by a test')")
+    return {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "DRUM_GUNICORN_WORKER_CLASS": "gevent"}

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import socket
 import threading
 from contextlib import suppress
@@ -252,9 +251,7 @@ def test_client_that_goes_away_does_no_harm(echo):
 
 
 @pytest.mark.parametrize("front", BLOCKING_FRONTS, indirect=True, scope="module")
-def test_blocking_answer_keeps_nobody_else_waiting(echo, tmp_path):
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
+def test_blocking_answer_keeps_nobody_else_waiting(echo, fifo):
     with connect(echo.listener) as connection:
         connection.sendall(request("GET", f"/block{fifo}"))
         assert ask(echo.listener, request("GET", "/")).status == 200
@@ -263,9 +260,7 @@ def test_blocking_answer_keeps_nobody_else_waiting(echo, tmp_path):
 
 
 @pytest.mark.parametrize("front", BLOCKING_FRONTS, indirect=True, scope="module")
-def test_answer_that_takes_too_long_is_given_up(echo, tmp_path):
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
+def test_answer_that_takes_too_long_is_given_up(echo, fifo):
     raw = ask(echo.listener, request("GET", f"/limit/0.05{fifo}"))
     assert (raw.status, raw.json()) == (504, {"too": "late"})
     fifo.write_text("")  # it is still being made: somebody reads
@@ -273,9 +268,7 @@ def test_answer_that_takes_too_long_is_given_up(echo, tmp_path):
 
 
 @pytest.mark.parametrize("front", BLOCKING_FRONTS, indirect=True, scope="module")
-def test_answer_that_comes_in_time_is_given(echo, tmp_path):
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
+def test_answer_that_comes_in_time_is_given(echo, fifo):
     with connect(echo.listener) as connection:
         connection.sendall(request("GET", f"/limit/{ANSWER_SECONDS}{fifo}"))
         fifo.write_text("")

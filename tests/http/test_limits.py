@@ -1,6 +1,5 @@
 """Clients that want too much: they lose, and nobody else does."""
 
-import os
 import resource
 from contextlib import ExitStack
 
@@ -45,10 +44,8 @@ def test_one_connection_too_many_takes_the_place_of_the_oldest(start, front):
         assert answer(connections[2]).status == 200
 
 
-def test_idle_connection_gives_way(start, tmp_path):
+def test_idle_connection_gives_way(start, fifo):
     child = start(ECHO, "flask", "max_connections=2").until_ready()
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
     with connect(child.listener) as idle:
         idle.sendall(request("GET", "/"))
         assert answer(idle).header("connection") == ""

@@ -41,12 +41,6 @@ def serve(start, tmp_path, server_type):
     return serve_model
 
 
-@pytest.fixture
-def fifo(tmp_path):
-    os.mkfifo(tmp_path / "gate")
-    return tmp_path / "gate"
-
-
 def invoke(child: Child, body: bytes = b"x", *headers: str):
     return ask(child.listener, request("POST", "/invocations", body, headers))
 

@@ -163,23 +163,16 @@ def test_worker_that_dies_after_it_was_ready_is_replaced(serve, workers):
     assert not child.failures()
 
 
-@pytest.fixture
-def gate(tmp_path):
-    path = tmp_path / "gate"
-    os.mkfifo(path)
-    return path
-
-
 @pytest.mark.parametrize("handler", ["ZeroDivisionError", "BaseException"])
 @pytest.mark.parametrize(
     ("server_type", "workers"), [("fastapi", "1"), ("flask", "1"), ("gunicorn", "1"), ("gunicorn", "2")]
 )
-def test_stop_while_loading_ends_promptly_with_status_0(serve, server_type, gate, workers, handler):
+def test_stop_while_loading_ends_promptly_with_status_0(serve, server_type, fifo, workers, handler):
     custom = f"""
     def load_model(code_dir):
         while True:
             try:
-                open({str(gate)!r}).read()
+                open({str(fifo)!r}).read()
             except {handler}:
                 pass
     def score_unstructured(model, data, **kwargs): pass
@@ -193,14 +186,14 @@ def test_stop_while_loading_ends_promptly_with_status_0(serve, server_type, gate
     assert not child.failures()
 
 
-def test_requests_wait_while_the_model_loads(serve, server_type, gate):
-    custom = f"def load_model(code_dir): return open({str(gate)!r}).read()" + HOOKS
+def test_requests_wait_while_the_model_loads(serve, server_type, fifo):
+    custom = f"def load_model(code_dir): return open({str(fifo)!r}).read()" + HOOKS
     child = serve(custom, server_type)
     with connect(child.listener) as connection:
         connection.sendall(request("GET", "/ping"))
         child.until(lambda: Stage("load_model") in child.messages())
         assert Ready() not in child.messages()
-        gate.write_text("model")
+        fifo.write_text("model")
         assert answer(connection).status == 200
 
 

@@ -28,12 +28,6 @@ def server_type(request):
 
 
 @pytest.fixture
-def fifo(tmp_path):
-    os.mkfifo(tmp_path / "gate")
-    return tmp_path / "gate"
-
-
-@pytest.fixture
 def serve(start, tmp_path, server_type, fifo):
     """Start the model server with these limits."""
 

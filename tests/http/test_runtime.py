@@ -1,6 +1,5 @@
 """`DrumRuntime` and `CMRunner` in a program of somebody else's, without a supervisor: real servers on a real port."""
 
-import os
 import re
 import socket
 import textwrap
@@ -171,12 +170,6 @@ def test_stop_does_not_cut_off_what_follows_the_report(run, fifo):
     with open(fifo, "w", encoding="ascii"):
         pass
     assert child.end() == 1
-
-
-@pytest.fixture
-def fifo(tmp_path):
-    os.mkfifo(tmp_path / "gate")
-    return tmp_path / "gate"
 
 
 @pytest.fixture

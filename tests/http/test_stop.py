@@ -24,13 +24,6 @@ def child(start, front):
     return start(ECHO, front).until_ready()
 
 
-@pytest.fixture
-def fifo(tmp_path):
-    path = tmp_path / "fifo"
-    os.mkfifo(path)
-    return path
-
-
 def stop(child: Child) -> None:
     """Ask for a stop and wait until nothing more is accepted."""
     accepts = has_listener(child)

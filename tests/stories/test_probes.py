@@ -70,7 +70,8 @@ def test_probes_are_answered_as_the_page_says(start: Start, model, fifo, server_
     is_as_promised("starting")
     gate.write_text("no weights")
     is_as_promised("failed")
-    assert supervised.get("/predict").json() == {"message": "ERROR: OSError: no weights"}
+    told = supervised.get("/predict").json()
+    assert (told["message"], told["retry"]["attempts_left"]) == ("ERROR: OSError: no weights", 1)
     supervised.client.restart()
     is_as_promised("retrying")
     gate.write_text("good")

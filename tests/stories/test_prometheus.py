@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -49,6 +50,15 @@ class Prometheus:
                 stderr=log,
             )
         self._address = self.until(lambda: re.search(r"Listening on.* address=(\S+)", self._log.read_text()))[1]
+        self.until(self._is_ready)
+
+    def _is_ready(self) -> bool:
+        """It listens before it answers questions."""
+        try:
+            with urllib.request.urlopen(f"http://{self._address}/-/ready", timeout=TIMEOUT):
+                return True
+        except urllib.error.HTTPError:
+            return False
 
     def until(self, probe: Callable[[], Any]) -> Any:
         return until(probe, self.process, self._log.read_text)

@@ -15,6 +15,7 @@ import pytest
 
 from tests.stories.conftest import Start
 from tests.stories.test_commands import TINY, script
+from tests.stories.test_ending import family
 from tests.stories.test_swap import asking
 from tests.support import Supervised
 
@@ -237,8 +238,7 @@ def test_a_start_script_that_ends_is_the_end_of_its_server(start: Start) -> None
     supervised = start("--", start_script(LEAVES), script(command), *arguments)
     failure = supervised.until_phase("failed")["failure"]
     assert "exited with status 0 before it was ready" in failure["error"]
-    ours = {supervised.process.pid, supervised.pid("error-server")}
-    supervised.until(lambda: {process.pid for process in supervised.left()} <= ours)
+    supervised.until(lambda: {process.pid for process in supervised.left()} <= family(supervised))
     assert supervised.get("/x").status == 513
     assert supervised.stop() == 0
 

@@ -62,6 +62,15 @@ def test_stop_keeps_the_model_server_down_until_start(start: Start) -> None:
     assert supervised.stop() == 0
 
 
+def test_clients_are_told_of_a_stop_by_an_operator(start: Start) -> None:
+    supervised = serving(start, arguments=("--while-starting", "respond"))
+    ctl(supervised, "stop", "model-server")
+    answer = supervised.get("/ping")
+    assert (answer.status, answer.json()["message"]) == (503, "ERROR: The model server was stopped by an operator.")
+    assert ctl(supervised, "start", "model-server").stdout == "model-server: started\n"
+    assert supervised.stop() == 0
+
+
 def test_stop_waits_for_all_that_it_has_started(start: Start) -> None:
     supervised = serving(start, IGNORING_CHILD, arguments=("--stop-timeout", "0.5"))
     assert ctl(supervised, "stop", "all").stdout == "model-server: stopped\n"

@@ -4,14 +4,22 @@ import codecs
 import fcntl
 import json
 import os
+import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from drum_supervisor.contract.listener import Address, bind
+from tests.unit.clocks import Clock
+from tests.unit.processes import Family, adopt
+
 NOBODY = 65534
+
+pytest.register_assert_rewrite("tests.unit.policy_world")
 
 
 def run_in_child(call: Callable[[], Any], uid: int | None = None) -> Any:
@@ -50,6 +58,28 @@ def _run_and_exit(call: Callable[[], Any], uid: int | None, writing: int) -> Non
             json.dump(answer, pipe)
     finally:
         os._exit(0)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def family() -> Iterator[Family]:
+    """Processes whose orphans are left to us, as to a supervisor."""
+    adopt(orphans=True)
+    made = Family()
+    yield made
+    made.end()
+    adopt(orphans=False)
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def listener(request: pytest.FixtureRequest, short_path: Path) -> Iterator[socket.socket]:
+    address = Address("127.0.0.1", 0) if request.param == "tcp" else Address(path=str(short_path / "model.sock"))
+    with bind(address) as bound:
+        yield bound
 
 
 @pytest.fixture

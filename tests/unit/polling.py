@@ -47,6 +47,17 @@ class PollLoop:
         except OSError:
             dispatcher.handle_error()
 
+    def serve(self, listener: socket.socket, *answers: bytes) -> "Server":
+        """Serve on `listener` from now on."""
+        server = Server(self, listener, *answers)
+        self.watch(server)
+        return server
+
+    def close(self) -> None:
+        """Give up whoever is still watched."""
+        for dispatcher in list(self.watched.values()):
+            dispatcher.handle_error()
+
     def until(self, met: Callable[[], object]) -> None:
         deadline = time.monotonic() + 30
         while not met():

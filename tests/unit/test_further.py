@@ -173,6 +173,7 @@ class TestRefused:
                 r"line 3: 'essential' in \[program:x\] is refused: write",
             ),
             ("[program:stand-in]\ncommand = x\n", r"\[program:stand-in\] is refused: stand-in is a name of ours"),
+            ("[program:exporter]\ncommand = x\n", "exporter is a name of ours"),
             ("[program:model-server-2]\ncommand = x\n", "is a name of ours"),
             ("[eventlistener:model-server]\ncommand = x\n", "is a name of ours"),
             ("[group:g]\nprograms = x,model-server\n", r"'programs' in \[group:g\] .*model-server belongs to no group"),

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from drum_supervisor.hosts.waiting import Waiting
+from tests.unit.clocks import Clock
 
 
 class Client:
@@ -31,21 +32,6 @@ class Client:
 def client() -> Iterator[Callable[[], Client]]:
     with ExitStack() as stack:
         yield lambda: Client(stack)
-
-
-class Clock:
-    """A clock that goes on when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -35,8 +34,7 @@ class World:
         self.liveness = Liveness(self.loop, self.loop.timers, where, check, log, self.told.append)
 
     def serve(self, *answers: bytes) -> Server:
-        self.server = Server(self.loop, self.listener, *answers)
-        self.loop.watch(self.server)
+        self.server = self.loop.serve(self.listener, *answers)
         return self.server
 
     def turn(self) -> None:
@@ -59,15 +57,13 @@ class World:
 
     def close(self) -> None:
         self.liveness.close()
-        for dispatcher in list(self.loop.watched.values()):
-            dispatcher.handle_error()
+        self.loop.close()
         self.listener.close()
 
 
-@pytest.fixture(params=["tcp", "unix"])
-def world(request: pytest.FixtureRequest, short_path: Path) -> Iterator[World]:
-    address = Address("127.0.0.1", 0) if request.param == "tcp" else Address(path=str(short_path / "model.sock"))
-    made = World(bind(address))
+@pytest.fixture
+def world(listener: socket.socket) -> Iterator[World]:
+    made = World(listener)
     yield made
     made.close()
 

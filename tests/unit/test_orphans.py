@@ -1,22 +1,10 @@
 """What is left to us is found, and looked at once."""
 
 import os
-from collections.abc import Iterator
-
-import pytest
 
 from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.orphans import Orphans
-from tests.unit.processes import DAEMON, NAME, Family, adopt
-
-
-@pytest.fixture
-def family() -> Iterator[Family]:
-    adopt(orphans=True)
-    made = Family()
-    yield made
-    made.end()
-    adopt(orphans=False)
+from tests.unit.processes import DAEMON, NAME
 
 
 def test_orphans_are_the_daemons_of_our_programs_with_the_name_of_each(family):

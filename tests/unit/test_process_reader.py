@@ -11,14 +11,6 @@ TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 ROLLUP = "0-1 ---p 0 00:00 0 [rollup]\nPss: 30 kB\nPrivate_Clean: 10 kB\nPrivate_Dirty: 10 kB\n"
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Proc:
     """The files of one process, pid 7."""
 
@@ -34,11 +26,6 @@ class Proc:
         (self.folder / "stat").write_text(
             f"7 (server) {state} 1 7 7 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 2 0 {started} 0 {pages}\n"
         )
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -43,8 +42,7 @@ class World:
         self.watcher: AddressWatcher | None = None
 
     def serve(self, *answers: bytes) -> Server:
-        self.server = Server(self.loop, self.listener, *answers)
-        self.loop.watch(self.server)
+        self.server = self.loop.serve(self.listener, *answers)
         return self.server
 
     def look(self, question: Question | None = PING, address: Address | None = None) -> None:
@@ -64,15 +62,13 @@ class World:
     def close(self) -> None:
         if self.watcher is not None:
             self.watcher.close()
-        for dispatcher in list(self.loop.watched.values()):
-            dispatcher.handle_error()
+        self.loop.close()
         self.listener.close()
 
 
-@pytest.fixture(params=["tcp", "unix"])
-def world(request: pytest.FixtureRequest, short_path: Path) -> Iterator[World]:
-    address = Address("127.0.0.1", 0) if request.param == "tcp" else Address(path=str(short_path / "model.sock"))
-    made = World(bind(address))
+@pytest.fixture
+def world(listener: socket.socket) -> Iterator[World]:
+    made = World(listener)
     yield made
     made.close()
 

@@ -123,7 +123,8 @@ def test_workers_that_were_forked_give_ids_of_their_own():
         "import os\n"
         "from drum_supervisor.request_state import RequestState\n"
         "child = os.fork()\n"
-        "print(RequestState.from_headers('GET', '', {}).request_id, flush=True)\n"
+        "line = RequestState.from_headers('GET', '', {}).request_id + '\\n'\n"
+        "os.write(1, line.encode())\n"
         "if child: os.waitpid(child, 0)\n"
     )
     ids = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()

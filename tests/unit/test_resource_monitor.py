@@ -137,14 +137,6 @@ def test_secrets_of_command_lines_are_masked(start):
 # --- CPU
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def burn(seconds):
     end = time.process_time() + seconds
     while time.process_time() < end:
@@ -155,8 +147,7 @@ def own_cpu_percent(monitor):
     return monitor.collect_drum_info()[0]["cpu_percent"]
 
 
-def test_cpu_percent_is_of_the_time_since_the_call_before():
-    clock = Clock()
+def test_cpu_percent_is_of_the_time_since_the_call_before(clock):
     monitor = ResourceMonitor(now=clock)
     own_cpu_percent(monitor)
     burn(0.2)
@@ -172,8 +163,7 @@ def test_cpu_percent_of_the_first_call_is_of_the_whole_life(start):
     assert 0 < ResourceMonitor(pid=child.pid).collect_drum_info()[0]["cpu_percent"] <= 110
 
 
-def test_cpu_percent_of_a_very_short_time_is_that_of_the_call_before():
-    clock = Clock()
+def test_cpu_percent_of_a_very_short_time_is_that_of_the_call_before(clock):
     monitor = ResourceMonitor(now=clock)
     own_cpu_percent(monitor)
     burn(0.1)
@@ -184,8 +174,7 @@ def test_cpu_percent_of_a_very_short_time_is_that_of_the_call_before():
     assert own_cpu_percent(monitor) == before
 
 
-def test_closed_monitor_begins_anew():
-    clock = Clock()
+def test_closed_monitor_begins_anew(clock):
     monitor = ResourceMonitor(now=clock)
     own_cpu_percent(monitor)
     monitor.close()

@@ -12,7 +12,6 @@ from drum_supervisor.supervise.curve import MOST_POINTS
 from drum_supervisor.supervise.sampler import Sampler, next_sample
 from drum_supervisor.supervise.survey import Top
 from drum_supervisor.supervise.timers import Timers
-from tests.unit.processes import Family, adopt
 
 
 class Clock:
@@ -65,15 +64,6 @@ class Bench:
             self.turn()
             found = ask()
         return found
-
-
-@pytest.fixture
-def family():
-    adopt(orphans=True)
-    made = Family()
-    yield made
-    made.end()
-    adopt(orphans=False)
 
 
 @pytest.fixture

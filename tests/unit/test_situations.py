@@ -41,6 +41,13 @@ def test_retries_that_are_refused_are_told_if_there_would_be_any(retries, refuse
     assert (told.attempts_left, told.refused) == (0, refused)
 
 
+def test_a_service_is_held_while_operators_have_stopped_its_workers_and_none_is_coming():
+    told = of(State(held=frozenset({1})))
+    assert (told.held, told.stage, told.since) == (True, "", 0.0)
+    assert not of(State(held=frozenset({1}), coming=frozenset({2}))).held
+    assert not of(State(Phase.SERVING, held=frozenset({1}), ready=frozenset({2}))).held
+
+
 def test_nothing_is_refused_where_nothing_was_wanted_or_everything_is():
     assert not of(State(Phase.FAILED, report=FOR_GOOD), Limits()).refused
     assert not of(State(Phase.FAILED, report=FOR_GOOD), Limits(max_retries=3, retry_permanent=True)).refused

@@ -93,6 +93,12 @@ def test_it_tells_how_far_the_model_server_is_and_since_when(answers):
     assert read(stand_in(head(target="/livez")))[2] == {"message": "Starting", "stage": "init_app", "seconds": 12.3}
 
 
+def test_a_stop_by_an_operator_is_told_as_such(answers):
+    stand_in = answers(Situation(held=True))
+    assert read(stand_in(head()))[::2] == (503, {"message": "ERROR: The model server was stopped by an operator."})
+    assert read(stand_in(head(target="/livez")))[::2] == (200, {"message": "Stopped by an operator"})
+
+
 def test_without_a_situation_it_knows_since_when_it_answers_itself(answers):
     content = read(answers()(head()))[2]
     assert (content["stage"], content["seconds"]) == ("", 0)
@@ -143,6 +149,7 @@ def test_it_loads_nothing_large_before_its_first_answer():
         "drum_supervisor.contract.http",
         "drum_supervisor.contract.situation",
         "drum_supervisor.fronts",
+        "drum_supervisor.fronts.door",
         "drum_supervisor.fronts.lean_front",
         "drum_supervisor.serve",
         "drum_supervisor.serve.stand_in",

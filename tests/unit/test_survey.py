@@ -11,19 +11,9 @@ import pytest
 from drum_supervisor.process_reader import ProcessReader
 from drum_supervisor.resource_snapshot import ProcessResources
 from drum_supervisor.supervise.survey import CpuMeter, Question, Top, survey
-from tests.unit.processes import Family, adopt
 from tests.unit.test_tree import NOBODY_THERE
 
 ALL = Question(details=True, shared_memory=True)
-
-
-@pytest.fixture
-def family():
-    adopt(orphans=True)
-    made = Family()
-    yield made
-    made.end()
-    adopt(orphans=False)
 
 
 def look(*tops, question=ALL):

@@ -2,24 +2,14 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from drum_supervisor.supervise import tree
-from tests.unit.processes import DAEMON, FOR_EVER, NAME, Family, adopt, died_of
+from tests.unit.processes import DAEMON, FOR_EVER, NAME, died_of
 
 NOBODY_THERE = 2**22 + 1  # larger than any pid
-
-
-@pytest.fixture
-def family() -> Iterator[Family]:
-    adopt(orphans=True)
-    made = Family()
-    yield made
-    made.end()
-    adopt(orphans=False)
 
 
 class TestChildren:

@@ -1,0 +1,94 @@
+"""Workers that were ready and are lost, and how often they may be. Pure, like all of the policy."""
+
+from dataclasses import replace
+from typing import TypeAlias
+
+from drum_supervisor.contract.failure import Cause
+from drum_supervisor.supervise import phases, rolls
+from drum_supervisor.supervise.history import (
+    Action,
+    Alarm,
+    Exited,
+    InitFailed,
+    Plan,
+    ReadyTooSoon,
+    StopWorker,
+    Unresponsive,
+    WorkerKilled,
+)
+from drum_supervisor.supervise.phases import Decision
+from drum_supervisor.supervise.state import Limits, State
+
+LONGEST_RESTART_DELAY = 30.0
+
+_Loss: TypeAlias = InitFailed | ReadyTooSoon | Exited | Unresponsive | WorkerKilled
+
+
+def crashed(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
+    """A worker died while the service was up; one that cannot replace another leaves that in its place."""
+    if (kept := rolls.successor_failed(state, event.worker, event.report)) is not None:
+        return kept[0], [*kept[1], *phases.no_deadline(kept[0])]
+    if (succeeded := rolls.predecessor_lost(state, event.worker, limits)) is not None:
+        return phases.still_up(_crash_counted(succeeded, event, limits), [StopWorker(event.worker)], limits)
+    return _lost(rolls.not_replaced(state, event.worker, event.report), frozenset({event.worker}), event, limits)
+
+
+def ready_too_soon(state: State, event: ReadyTooSoon, limits: Limits) -> Decision:
+    """Alone it has failed, and to start it again would only repeat it; among others it is like one that crashed."""
+    others = replace(state, ready=state.ready - {event.worker}, coming=state.coming - {event.worker})
+    if others.ready or others.coming:
+        return crashed(state, event, limits)
+    return phases.fail(others, event.report, limits)
+
+
+def unresponsive(state: State, event: Unresponsive, limits: Limits) -> Decision:
+    """Whoever is ready does not answer: one crash, of all of them; a successor of one of them is dropped."""
+    alone, dropped = rolls.dropped(state, event.report)
+    lost, actions = _lost(alone, alone.ready, event, limits)
+    return lost, [*dropped, *actions]
+
+
+def killed_below(state: State, event: WorkerKilled, limits: Limits) -> Decision:
+    """A server's own worker was killed, and replaced by the server: it counts as a crash that needs no answer yet."""
+    counted = replace(state, crashes=recent(state, event.at, limits))
+    if event.worker not in state.ready or len(counted.crashes) <= limits.max_restarts:
+        return counted, []
+    lost = frozenset({event.worker})
+    alone, dropped = rolls.dropped(counted, event.report)
+    given_up, actions = _gave_up(replace(alone, ready=alone.ready - lost), lost, event, limits)
+    return given_up, [*dropped, *actions]
+
+
+def _crash_counted(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> State:
+    return replace(state, crashes=recent(state, event.at, limits), crash_restarts=state.crash_restarts + 1)
+
+
+def recent(state: State, at: float, limits: Limits) -> tuple[float, ...]:
+    """Return the crashes that count, with the one that was just now, `at`."""
+    return (*(crash for crash in state.crashes if crash > at - limits.restart_window), at)
+
+
+def _lost(state: State, workers: frozenset[int], event: _Loss, limits: Limits) -> Decision:
+    """Start workers again, at once or later, unless that happened too often."""
+    crashes = recent(state, event.at, limits)
+    without = replace(state, crashes=crashes, ready=state.ready - workers, coming=state.coming - workers)
+    if len(crashes) > limits.max_restarts:
+        return _gave_up(without, workers, event, limits)
+    again = replace(without, coming=without.coming | workers, crash_restarts=state.crash_restarts + 1)
+    delay = restart_delay(len(crashes))
+    planned: list[Action] = [Plan(Alarm.WORKER, delay, worker) for worker in sorted(workers)]
+    restarts = planned if delay else phases.start_workers(workers)
+    return phases.still_up(again, [*phases.stop_workers(workers), *restarts], limits, delay)
+
+
+def restart_delay(crashes: int) -> float:
+    """Return the seconds before a restart: none after the first crash, then 1, 2, 4 ... up to half a minute."""
+    return 0.0 if crashes <= 1 else min(2.0 ** min(crashes - 2, 60), LONGEST_RESTART_DELAY)
+
+
+def _gave_up(state: State, workers: frozenset[int], event: _Loss, limits: Limits) -> Decision:
+    if state.ready or state.coming:
+        alone, dropped = rolls.dropped(replace(state, report=event.report))
+        return phases.still_up(alone, [*phases.stop_workers(workers), *dropped], limits)
+    cause = Cause.KEPT_DYING if limits.max_restarts else Cause.DIED
+    return phases.fail(state, replace(event.report, cause=cause), limits)

@@ -1,0 +1,47 @@
+"""Those that answer in the model server's place: error server and stand-in. Pure, like all of the policy."""
+
+from dataclasses import replace
+
+from drum_supervisor.supervise import phases
+from drum_supervisor.supervise.history import (
+    Alarm,
+    ErrorServerDue,
+    ErrorServerExited,
+    ErrorServerReady,
+    Plan,
+    StandInDue,
+    StandInExited,
+    StartErrorServer,
+    StopStandIn,
+)
+from drum_supervisor.supervise.phases import Decision
+from drum_supervisor.supervise.state import Limits, State
+
+ERROR_SERVER_DELAY = 1.0
+STAND_IN_DELAY = 1.0
+
+
+def error_server_ready(state: State, event: ErrorServerReady, limits: Limits) -> Decision:
+    """Only now the stand-in may go: until then it has answered with the reason."""
+    return replace(state, explained=True), [StopStandIn()] if limits.stand_in else []
+
+
+def error_server_exited(state: State, event: ErrorServerExited, limits: Limits) -> Decision:
+    """One that cannot start is replaced by the plain one; one that crashed is started again after a moment."""
+    unexplained, actions = replace(state, explained=False), phases.stand_in(limits)
+    if event.was_ready or event.plain:
+        return unexplained, [*actions, Plan(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
+    return unexplained, [*actions, StartErrorServer(plain=True)]
+
+
+def error_server_due(state: State, event: ErrorServerDue, limits: Limits) -> Decision:
+    return state, [StartErrorServer()]
+
+
+def stand_in_exited(state: State, event: StandInExited, limits: Limits) -> Decision:
+    """One that crashed is started again after a moment; one that cannot start is done without: connections wait."""
+    return state, [Plan(Alarm.STAND_IN, STAND_IN_DELAY)] if event.was_ready and not state.explained else []
+
+
+def stand_in_due(state: State, event: StandInDue, limits: Limits) -> Decision:
+    return state, [] if state.explained else phases.stand_in(limits)

@@ -1,0 +1,288 @@
+"""The tables of docs/policy.md: what the policy decides in each situation that is thought of here."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from drum_supervisor.contract.exits import ExitCode
+from drum_supervisor.contract.failure import Cause, FailureReport
+from drum_supervisor.supervise import history
+from drum_supervisor.supervise.history import Action, Alarm, Event, Phase
+from drum_supervisor.supervise.policy import decide
+from drum_supervisor.supervise.state import Limits, Roll, State, place_of
+from tests.docs.render import table
+
+NOW = 1000.0
+REPORT = FailureReport(Cause.INIT_FAILED, "bad weights")
+FOR_GOOD = replace(REPORT, permanent=True)
+LATE = FailureReport(Cause.STARTUP_TIMEOUT, "too late")
+LIMITS = Limits(ttl=3600.0, max_retries=3, stand_in=True)
+PAIR = replace(LIMITS, workers=2)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Where a service may stand when something happens; `when` tells it from others of the same phase."""
+
+    when: str
+    state: State
+    limits: Limits = LIMITS
+
+
+def _state(phase: Phase, ready: Iterable[int] = (), coming: Iterable[int] = (), **more: object) -> State:
+    return State(phase, frozenset(ready), frozenset(coming), **more)  # type: ignore[arg-type]
+
+
+NO_ERROR_SERVER = "`--no-error-server`"
+UNEXPLAINED = "the error server does not answer yet"
+CRASHED = tuple(NOW - seconds for seconds in range(5, 0, -1))
+
+ALONE: dict[Phase, list[Situation]] = {
+    Phase.STARTING: [
+        Situation("", _state(Phase.STARTING, coming=[1])),
+        Situation(NO_ERROR_SERVER, _state(Phase.STARTING, coming=[1]), replace(LIMITS, error_server=False)),
+    ],
+    Phase.SERVING: [
+        Situation("the first time within the window", _state(Phase.SERVING, [1])),
+        Situation("the third time", _state(Phase.SERVING, [1], crashes=CRASHED[-2:])),
+        Situation("once too often", _state(Phase.SERVING, [1], crashes=CRASHED)),
+        Situation(
+            f"once too often, {NO_ERROR_SERVER}",
+            _state(Phase.SERVING, [1], crashes=CRASHED),
+            replace(LIMITS, error_server=False),
+        ),
+    ],
+    Phase.FAILED: [
+        Situation("the error server answers", _state(Phase.FAILED, explained=True, report=REPORT)),
+        Situation(UNEXPLAINED, _state(Phase.FAILED, report=REPORT)),
+    ],
+    Phase.RETRYING: [
+        Situation("retries are left", _state(Phase.RETRYING, coming=[1], retries=1, explained=True, report=REPORT)),
+        Situation("no retry is left", _state(Phase.RETRYING, coming=[1], retries=3, explained=True, report=REPORT)),
+        Situation(UNEXPLAINED, _state(Phase.RETRYING, coming=[1], retries=1, report=REPORT)),
+    ],
+    Phase.STOPPING: [
+        Situation("on request", _state(Phase.STOPPING)),
+        Situation("after initialization failed", _state(Phase.STOPPING, report=REPORT, exit_code=ExitCode.INIT_FAILED)),
+    ],
+}
+
+EVENTS: tuple[tuple[str, Event], ...] = (
+    ("the supervisor is up", history.Begun(NOW)),
+    ("ready", history.Ready(NOW)),
+    ("initialization failed", history.InitFailed(NOW, REPORT)),
+    ("initialization failed for good", history.InitFailed(NOW, FOR_GOOD)),
+    ("ready too soon", history.ReadyTooSoon(NOW, REPORT)),
+    ("exited", history.Exited(NOW, REPORT)),
+    ("answers no more", history.Unresponsive(NOW, REPORT)),
+    ("a worker of its own was killed", history.WorkerKilled(NOW, REPORT)),
+    ("deadline passed", history.DeadlinePassed(NOW, LATE)),
+    ("restart of the worker is due", history.WorkerDue(NOW)),
+    ("restart requested", history.RestartRequested(NOW)),
+    ("a worker that was to stop is gone", history.Gone(NOW)),
+    ("start of the worker requested", history.StartRequested(NOW)),
+    ("stop of the worker requested", history.HoldRequested(NOW)),
+    ("retry is due", history.RetryDue(NOW)),
+    ("error server is ready", history.ErrorServerReady(NOW)),
+    ("error server exited", history.ErrorServerExited(NOW)),
+    ("error server cannot start", history.ErrorServerExited(NOW, was_ready=False)),
+    ("plain error server cannot start", history.ErrorServerExited(NOW, was_ready=False, plain=True)),
+    ("error server is due", history.ErrorServerDue(NOW)),
+    ("stand-in exited", history.StandInExited(NOW)),
+    ("stand-in cannot start", history.StandInExited(NOW, was_ready=False)),
+    ("stand-in is due", history.StandInDue(NOW)),
+    ("TTL over", history.TtlOver(NOW)),
+    ("an essential program has ended", history.EssentialEnded(NOW, 7, "metrics exited with status 7")),
+    ("stop requested", history.StopRequested(NOW)),
+    ("everything has stopped", history.AllStopped(NOW)),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that happens to one of two workers, and where the other stands."""
+
+    event: str
+    when: str
+    state: State
+    happens: tuple[Event, ...]
+
+
+FAILS = (history.InitFailed(NOW, REPORT, 1), history.Exited(NOW, REPORT, 1))
+HANGS = (history.Unresponsive(NOW, REPORT),)
+HOLD = (history.HoldRequested(NOW, 1),)
+START = (history.StartRequested(NOW, 1),)
+TOO_SOON = (history.ReadyTooSoon(NOW, REPORT, 1),)
+LOST = (history.WorkerKilled(NOW, REPORT, 1),)
+ONE_LOST = "a worker of worker 1's own was killed"
+ONE_FAILS = "initialization of worker 1 failed, worker 1 exited"
+OFTEN = "once too often, "
+BOTH_COMING = _state(Phase.STARTING, coming=[1, 2])
+BOTH_RETRYING = _state(Phase.RETRYING, coming=[1, 2], retries=3, report=REPORT)
+
+TOGETHER: tuple[Case, ...] = (
+    Case("worker 1 is ready", "2 is starting", BOTH_COMING, (history.Ready(NOW, 1),)),
+    Case(ONE_FAILS, "2 is starting", BOTH_COMING, FAILS),
+    Case(ONE_FAILS, "2 has failed", _state(Phase.STARTING, coming=[1]), FAILS),
+    Case("deadline passed", "2 has failed, or is starting", BOTH_COMING, (history.DeadlinePassed(NOW, LATE),)),
+    Case("restart of worker 1 requested", "", BOTH_COMING, (history.RestartRequested(NOW, 1),)),
+    Case("worker 1 is ready", "2 is ready", _state(Phase.SERVING, [2], [1]), (history.Ready(NOW, 1),)),
+    Case(ONE_FAILS, "2 is ready", _state(Phase.SERVING, [1, 2]), FAILS),
+    Case("worker 1 was ready too soon", "2 is ready", _state(Phase.SERVING, [1, 2]), TOO_SOON),
+    Case(ONE_FAILS, "2 is starting", _state(Phase.SERVING, [1], [2]), FAILS),
+    Case(ONE_LOST, "2 is ready", _state(Phase.SERVING, [1, 2]), LOST),
+    Case(ONE_LOST, f"{OFTEN}2 is ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), LOST),
+    Case(ONE_LOST, f"{OFTEN}2 is given up", _state(Phase.SERVING, [1], crashes=CRASHED), LOST),
+    Case(ONE_FAILS, f"{OFTEN}2 is ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), FAILS),
+    Case(ONE_FAILS, f"{OFTEN}2 is starting", _state(Phase.SERVING, [1], [2], crashes=CRASHED), FAILS),
+    Case(ONE_FAILS, f"{OFTEN}2 is given up", _state(Phase.SERVING, [1], crashes=CRASHED), FAILS),
+    Case("nobody answers", "1 and 2 are ready", _state(Phase.SERVING, [1, 2]), HANGS),
+    Case("nobody answers", "2 is starting", _state(Phase.SERVING, [1], [2]), HANGS),
+    Case("nobody answers", f"{OFTEN}1 and 2 are ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), HANGS),
+    Case("deadline passed", "2 is starting", _state(Phase.SERVING, [1], [2]), (history.DeadlinePassed(NOW, LATE),)),
+    Case(
+        "restart of worker 1 requested",
+        "2 is ready",
+        _state(Phase.SERVING, [1, 2]),
+        (history.RestartRequested(NOW, 1),),
+    ),
+    Case("restart requested", "", _state(Phase.SERVING, [1, 2]), (history.RestartRequested(NOW),)),
+    Case("stop of worker 1 requested", "2 is ready", _state(Phase.SERVING, [1, 2]), HOLD),
+    Case("stop of worker 1 requested", "2 is stopped", _state(Phase.SERVING, [1], held=frozenset({2})), HOLD),
+    Case("start of worker 1 requested", "2 is ready", _state(Phase.SERVING, [2], held=frozenset({1})), START),
+    Case("start of worker 1 requested", "2 is stopped", _state(Phase.STARTING, held=frozenset({1, 2})), START),
+    Case(
+        "restart of worker 1 requested, restart requested",
+        "",
+        _state(Phase.FAILED, report=REPORT),
+        (history.RestartRequested(NOW, 1), history.RestartRequested(NOW)),
+    ),
+    Case("worker 1 is ready", "2 is starting", BOTH_RETRYING, (history.Ready(NOW, 1),)),
+    Case(ONE_FAILS, "2 is starting", BOTH_RETRYING, FAILS),
+    Case(ONE_FAILS, "2 has failed, no retry is left", replace(BOTH_RETRYING, coming=frozenset({1})), FAILS),
+)
+
+BOTH_READY = _state(Phase.SERVING, [1, 2])
+_OVERLAP = Roll(due=(2,), overlap=True, new=3, old=1)
+SUCCESSOR_STARTS = _state(Phase.SERVING, [1, 2], [3], roll=_OVERLAP)
+SUCCESSOR_SERVES = _state(Phase.SERVING, [2, 3], roll=replace(_OVERLAP, new=0), moved=frozenset({1}))
+FIRST_STARTS = _state(Phase.SERVING, [2], [1], roll=Roll(due=(2,), new=1))
+SUCCESSOR_FAILS = (history.InitFailed(NOW, REPORT, 3), history.Exited(NOW, REPORT, 3))
+
+REPLACED: tuple[Case, ...] = (
+    Case("restart requested", "", BOTH_READY, (history.RestartRequested(NOW),)),
+    Case("worker 1 is ready again", "2 is still to come", FIRST_STARTS, (history.Ready(NOW, 1),)),
+    Case(ONE_FAILS, "2 is still to come, and stays", FIRST_STARTS, FAILS),
+    Case("restart with overlap requested", "", BOTH_READY, (history.RestartRequested(NOW, overlap=True),)),
+    Case("the successor of worker 1 is ready", "", SUCCESSOR_STARTS, (history.Ready(NOW, 3),)),
+    Case("the successor of worker 1 failed or exited", "", SUCCESSOR_STARTS, SUCCESSOR_FAILS),
+    Case("deadline passed", "the successor is starting", SUCCESSOR_STARTS, (history.DeadlinePassed(NOW, LATE),)),
+    Case("worker 1 exited", "its successor is starting", SUCCESSOR_STARTS, (history.Exited(NOW, REPORT, 1),)),
+    Case("nobody answers", "a successor is starting", SUCCESSOR_STARTS, HANGS),
+    Case("worker 1 is gone", "its successor serves", SUCCESSOR_SERVES, (history.Gone(NOW, 1),)),
+)
+
+HEADINGS = ["phase", "event", "when", "next", "what is done"]
+Answer = tuple[str, str]  # next phase, actions
+
+
+def policy() -> str:
+    """Return what is done about each event in each phase, with one worker."""
+    return table(HEADINGS, [[phase.value, *row] for phase, here in ALONE.items() for row in _rows(here)])
+
+
+def policy_of_workers() -> str:
+    """Return what is done about the events of one of two workers."""
+    return table(HEADINGS, [_row(case) for case in TOGETHER])
+
+
+def replacing() -> str:
+    """Return how two workers are replaced."""
+    return table(HEADINGS, [_row(case) for case in REPLACED])
+
+
+def _row(case: Case) -> list[str]:
+    answers = {_answer(event, Situation("", case.state, PAIR)) for event in case.happens}
+    assert len(answers) == 1, f"{case.event}: the answers differ"
+    return [case.state.phase.value, case.event, case.when, *answers.pop()]
+
+
+def _rows(situations: list[Situation]) -> list[list[str]]:
+    """Return a row for each answer, with all events that have it; what is no concern of this phase comes last."""
+    events: dict[tuple[str, Answer], list[str]] = {}
+    for words, event in EVENTS:
+        for when, answer in _answers(event, situations):
+            events.setdefault((when, answer), []).append(words)
+    rows = [[", ".join(words), when, *answer] for (when, answer), words in events.items()]
+    return sorted(rows, key=lambda row: row[-1] == NOTHING)
+
+
+def _answers(event: Event, situations: list[Situation]) -> list[tuple[str, Answer]]:
+    """Return the one answer, or, where situations differ in it, the answer in each."""
+    answers: dict[Answer, list[str]] = {}
+    for situation in situations:
+        answers.setdefault(_answer(event, situation), []).append(situation.when)
+    return [("" if len(answers) == 1 else "; ".join(when), answer) for answer, when in answers.items()]
+
+
+NOTHING = "nothing"
+
+
+def _answer(event: Event, situation: Situation) -> Answer:
+    state, actions = decide(situation.state, event, situation.limits)
+    said = [words for action in actions if (words := _words(action, situation.limits))]
+    next_phase = state.phase.value if state.phase is not situation.state.phase else "same"
+    return next_phase, ", ".join(said) or NOTHING
+
+
+ALARMS = {
+    Alarm.DEADLINE: "the deadline",
+    Alarm.RETRY: "the retry",
+    Alarm.END: "the TTL",
+    Alarm.WORKER: "the planned restart",
+    Alarm.ERROR_SERVER: "the planned restart of the error server",
+    Alarm.STAND_IN: "the planned restart of the stand-in",
+}
+
+
+def _worker(number: int, limits: Limits) -> str:
+    place = place_of(number, limits)
+    name = f"worker {place}" if limits.workers > 1 else "the worker"
+    return name if number == place else f"the successor of {name}"
+
+
+def _words(action: Action, limits: Limits) -> str:
+    """Say an action in words."""
+    worker = _worker(getattr(action, "worker", 0), limits)
+    match action:
+        case history.StartWorker():
+            return f"start {worker}"
+        case history.StopWorker():
+            return f"stop {worker}"
+        case history.StartErrorServer(plain):
+            return "start the plain error server" if plain else "start the error server"
+        case history.StopErrorServer():
+            return "stop the error server"
+        case history.StartStandIn():
+            return "start the stand-in"
+        case history.StopStandIn():
+            return "stop the stand-in"
+        case history.KeepReport():
+            return "keep the report"
+        case history.Plan(Alarm.WORKER, after):
+            return f"start {worker} in {after:g} s"
+        case history.Plan(Alarm.RETRY, after):
+            return f"retry in {after:g} s"
+        case history.Plan(Alarm.ERROR_SERVER, after):
+            return f"start the error server in {after:g} s"
+        case history.Plan(Alarm.STAND_IN, after):
+            return f"start the stand-in in {after:g} s"
+        case history.Plan(alarm):
+            return f"set {ALARMS[alarm]}"
+        case history.Cancel(alarm):
+            return f"drop {ALARMS[alarm]}"
+        case history.StopAll():
+            return "stop everything"
+        case history.KillAll():
+            return "kill everything"
+        case history.Exit(code):
+            return f"exit with {code:d}"

@@ -1,0 +1,103 @@
+"""Histories for the tests of the policy: a service that lives through events, from where a test begins."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from drum_supervisor.contract.failure import Cause, FailureReport
+from drum_supervisor.supervise.history import (
+    Action,
+    Alarm,
+    Begun,
+    Cancel,
+    Event,
+    InitFailed,
+    Phase,
+    Plan,
+    Ready,
+    RetryDue,
+    StartWorker,
+    StopRequested,
+    StopWorker,
+)
+from drum_supervisor.supervise.policy import decide
+from drum_supervisor.supervise.state import Limits, State
+
+STARTING, SERVING, FAILED, RETRYING, STOPPING = Phase
+
+BAD = FailureReport(Cause.INIT_FAILED, "bad weights", type="ValueError")
+WORSE = FailureReport(Cause.INIT_FAILED, "no weights", type="KeyError")
+PERMANENT = FailureReport(Cause.INIT_FAILED, "invalid syntax", type="SyntaxError", permanent=True)
+SEGFAULT = FailureReport(Cause.INIT_FAILED, "killed by SIGSEGV", signal=11)
+HANGS = FailureReport(Cause.INIT_FAILED, "did not answer GET /x within 5 s, 3 times in a row")
+TOO_LARGE = FailureReport(Cause.INIT_FAILED, "out of memory: killed by the kernel", signal=9, out_of_memory=True)
+LATE = FailureReport(Cause.STARTUP_TIMEOUT, "not ready within 600 s")
+
+DEADLINE = Plan(Alarm.DEADLINE, 600.0)
+NO_DEADLINE = Cancel(Alarm.DEADLINE)
+NO_RESTART = Cancel(Alarm.WORKER)
+RETRY_10_S = Plan(Alarm.RETRY, 10.0)
+
+
+@dataclass
+class Story:
+    """A service that lives through one event after the other."""
+
+    limits: Limits = field(default_factory=Limits)
+    state: State = field(default_factory=State)
+    now: float = 0.0
+
+    @property
+    def phase(self) -> Phase:
+        return self.state.phase
+
+    def __call__(self, event: Callable[..., Event], *about: object, **more: object) -> list[Action]:
+        """Let `event` happen a second later; return what is to be done."""
+        self.now += 1.0
+        self.state, actions = decide(self.state, event(self.now, *about, **more), self.limits)
+        return actions
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def starting(**limits: object) -> Story:
+    story = Story(Limits(**limits))
+    story(Begun)
+    return story
+
+
+def serving(**limits: object) -> Story:
+    story = starting(**limits)
+    for worker in sorted(story.limits.all_workers):
+        story(Ready, worker)
+    assert story.phase is SERVING
+    return story
+
+
+def failed(report: FailureReport = BAD, **limits: object) -> Story:
+    story = starting(**limits)
+    for worker in sorted(story.limits.all_workers):
+        story(InitFailed, report, worker)
+    assert story.phase is FAILED
+    return story
+
+
+def retrying(**limits: object) -> Story:
+    story = failed(**{"max_retries": 3, **limits})
+    story(RetryDue)
+    assert story.phase is RETRYING
+    return story
+
+
+def stopping(**limits: object) -> Story:
+    story = serving(**limits)
+    story(StopRequested)
+    return story
+
+
+def stopped(*workers: int) -> list[Action]:
+    return [StopWorker(worker) for worker in workers]
+
+
+def started(*workers: int) -> list[Action]:
+    return [StartWorker(worker) for worker in workers]

@@ -1,0 +1,273 @@
+"""All events and limits, what holds after every decision, and a world where only happens what can."""
+
+import random
+from collections.abc import Iterable
+
+from drum_supervisor.supervise import history
+from drum_supervisor.supervise.history import (
+    Action,
+    Alarm,
+    AllStopped,
+    Cancel,
+    DeadlinePassed,
+    ErrorServerDue,
+    ErrorServerExited,
+    ErrorServerReady,
+    EssentialEnded,
+    Event,
+    Exit,
+    Exited,
+    Gone,
+    HoldRequested,
+    InitFailed,
+    KeepReport,
+    KillAll,
+    Plan,
+    Ready,
+    RestartCause,
+    RestartRequested,
+    RetryDue,
+    StandInDue,
+    StandInExited,
+    StartErrorServer,
+    StartRequested,
+    StartStandIn,
+    StartWorker,
+    StopAll,
+    StopErrorServer,
+    StopStandIn,
+    StopWorker,
+    TtlOver,
+    Unresponsive,
+    WorkerDue,
+    WorkerKilled,
+)
+from drum_supervisor.supervise.policy import decide
+from drum_supervisor.supervise.state import Limits, Roll, State, attempts_left, place_of, workers_of
+from tests.unit.policy_stories import (
+    BAD,
+    FAILED,
+    HANGS,
+    LATE,
+    PERMANENT,
+    RETRYING,
+    SEGFAULT,
+    SERVING,
+    STARTING,
+    STOPPING,
+    TOO_LARGE,
+    WORSE,
+    Story,
+)
+
+EVENTS: tuple[type[Event], ...] = tuple(
+    value
+    for value in vars(history).values()
+    if isinstance(value, type) and issubclass(value, Event) and value is not Event
+)
+
+ALL_LIMITS = [
+    Limits(),
+    Limits(max_restarts=0),
+    Limits(error_server=False),
+    Limits(workers=3, stand_in=True),
+    Limits(workers=2, max_retries=2, ttl=100.0, restart_window=10.0, max_restarts=2),
+    Limits(max_retries=3, retry_permanent=True, stand_in=True, max_restarts=1),
+    Limits(workers=4, max_retries=10**6, max_restarts=10**6, retry_interval=0.0, stand_in=True),
+    Limits(workers=2, error_server=False, max_restarts=1, stand_in=True),
+]
+
+
+def event_of(kind: type[Event], at: float, chance: random.Random, workers: int) -> Event:
+    """Return an event of this kind, with details by chance."""
+    about: dict[str, object] = {}
+    names = kind.__dataclass_fields__
+    if "report" in names:
+        about["report"] = chance.choice([BAD, WORSE, PERMANENT, SEGFAULT, LATE])
+    if "worker" in names:
+        about["worker"] = chance.randint(1, 2 * workers)
+    if kind is RestartRequested:
+        about["worker"] = chance.choice([None, chance.randint(1, workers)])
+        about |= {"overlap": chance.random() < 0.5, "cause": chance.choice(list(RestartCause))}
+    if kind is EssentialEnded:
+        about |= {"code": 7, "words": "metrics, an essential program, exited with status 7"}
+    if kind is ErrorServerExited:
+        about |= {"was_ready": chance.random() < 0.5, "plain": chance.random() < 0.5}
+    if kind is StandInExited:
+        about["was_ready"] = chance.random() < 0.5
+    return kind(at, **about)
+
+
+def check(state: State, actions: Iterable[Action], event: Event, before: State, limits: Limits) -> None:
+    """Assert what holds after every decision."""
+    actions = list(actions)
+    kinds = [type(action) for action in actions]
+    assert not state.ready & state.coming
+    roll = state.roll or Roll()
+    assert state.ready | state.coming <= workers_of(state, limits) | {roll.new, roll.old}
+    assert not roll.new or roll.new in state.coming
+    assert not (roll.new and roll.old) or roll.old in state.ready
+    assert not {place_of(worker, limits) for worker in state.ready | state.coming} & state.held
+    assert state.held <= limits.all_workers
+    assert bool(state.ready) == (state.phase is SERVING)
+    assert bool(state.coming) or state.phase is not RETRYING
+    assert bool(state.coming or state.held) or state.phase is not STARTING
+    assert not state.coming or state.phase not in (FAILED, STOPPING)
+    assert (state.report is not None) or state.phase not in (FAILED, RETRYING)
+    assert (
+        state.report is None
+        or state.phase in (FAILED, RETRYING, STOPPING)
+        or not state.ready >= workers_of(state, limits)
+    )
+    assert state.attempt >= 1
+    assert list(state.crashes) == sorted(state.crashes)
+    assert all(at >= state.crashes[-1] - limits.restart_window for at in state.crashes)
+    if StartErrorServer in kinds:
+        assert state.phase in (FAILED, RETRYING)
+        assert limits.error_server
+    assert not state.explained or state.phase in (FAILED, RETRYING, STOPPING)
+    if StartStandIn in kinds:
+        assert state.phase in (STARTING, FAILED, RETRYING)
+        assert limits.stand_in
+        assert not state.explained
+    if Exit in kinds:
+        assert isinstance(event, AllStopped)
+        assert actions == [Exit(before.exit_code)]
+        assert before.phase is STOPPING
+    if KillAll in kinds:
+        assert before.phase is STOPPING
+    assert (StopAll in kinds) == (state.phase is STOPPING and before.phase is not STOPPING)
+    if before.phase is STOPPING:
+        assert state == before
+    if state.phase is FAILED and before.phase is not FAILED and not isinstance(event, HoldRequested):
+        assert kinds.index(KeepReport) < kinds.index(StartErrorServer)
+    for action in actions:
+        if isinstance(action, StartWorker):
+            assert action.worker in state.coming
+        if isinstance(action, StopWorker):
+            assert action.worker not in state.ready
+        if isinstance(action, Plan):
+            assert 0.0 <= action.after <= 10**10
+    assert len({(p.alarm, p.worker) for p in actions if isinstance(p, Plan)}) == kinds.count(Plan)
+
+
+class World:
+    """What the actions lead to: processes that run, alarms that are set. Only what can happen does."""
+
+    def __init__(self, limits: Limits, seed: str) -> None:
+        self.chance = random.Random(seed)
+        self.story = Story(limits)
+        self.running: set[int] = set()
+        self.leaving: set[int] = set()
+        self.alarms: dict[tuple[Alarm, int], float] = {}
+        self.error_server = ""
+        self.stand_in = False
+        self.ended = False
+
+    def possible(self) -> list[Event]:
+        """Return what may happen next."""
+        now, state = self.story.now, self.story.state
+        report = self.chance.choice([BAD, WORSE, PERMANENT, SEGFAULT])
+        found: list[Event] = []
+        for worker in sorted(self.running):
+            found += [Exited(now, report, worker), InitFailed(now, report, worker)]
+            found += [Ready(now, worker)] * 3 if worker in state.coming else []
+            found.append(WorkerKilled(now, TOO_LARGE, worker))
+        if state.ready:
+            found.append(Unresponsive(now, HANGS))
+        if self.error_server:
+            plain = self.error_server == "plain"
+            found += [ErrorServerExited(now, True, plain), ErrorServerExited(now, False, plain)]
+            found += [] if state.explained else [ErrorServerReady(now)]
+        if self.stand_in:
+            found.append(StandInExited(now))
+        found += [Gone(now, worker) for worker in sorted(self.leaving)] * 2
+        one = self.chance.choice(sorted(self.story.limits.all_workers))
+        overlap = self.chance.random() < 0.5
+        cause = self.chance.choice(list(RestartCause))
+        found += [RestartRequested(now, None, overlap), RestartRequested(now, one, overlap, cause)]
+        return [*found, HoldRequested(now, one), StartRequested(now, one), StartRequested(now, one)]
+
+    def next_event(self) -> Event:
+        """Return an alarm that rings, or what happens before it does."""
+        story = self.story
+        first = min(self.alarms, key=lambda key: self.alarms[key], default=None)
+        if first is not None and self.chance.random() < 0.3:
+            story.now = max(story.now, self.alarms.pop(first))
+            return self.rung(*first)
+        return self.chance.choice(self.possible())
+
+    def rung(self, alarm: Alarm, worker: int) -> Event:
+        now = self.story.now
+        if alarm is Alarm.DEADLINE:
+            return DeadlinePassed(now, LATE)
+        if alarm is Alarm.WORKER:
+            return WorkerDue(now, worker)
+        if alarm is Alarm.STAND_IN:
+            return StandInDue(now)
+        return {Alarm.RETRY: RetryDue, Alarm.END: TtlOver, Alarm.ERROR_SERVER: ErrorServerDue}[alarm](now)
+
+    def step(self, event: Event) -> None:
+        """Let `event` happen, and carry out what is to be done."""
+        if isinstance(event, Exited):
+            self.running.discard(event.worker)
+        if isinstance(event, Gone):
+            self.leaving.discard(event.worker)
+        if isinstance(event, ErrorServerExited):
+            self.error_server = ""
+        if isinstance(event, StandInExited):
+            self.stand_in = False
+        before = self.story.state
+        self.story.state, actions = decide(before, event, self.story.limits)
+        check(self.story.state, actions, event, before, self.story.limits)
+        for action in actions:
+            self.carry_out(action)
+
+    def carry_out(self, action: Action) -> None:
+        match action:
+            case StartWorker(worker):
+                self.running.add(worker)
+            case StopWorker(worker):
+                if worker in self.running:
+                    self.leaving.add(worker)
+                self.running.discard(worker)
+            case StartErrorServer(plain):
+                self.error_server = self.error_server or ("plain" if plain else "error")
+            case StopErrorServer():
+                self.error_server = ""
+            case StartStandIn():
+                self.stand_in = True
+            case StopStandIn():
+                self.stand_in = False
+            case Plan(alarm, after, worker):
+                self.alarms[alarm, worker] = self.story.now + after
+            case Cancel(alarm):
+                self.alarms = {key: at for key, at in self.alarms.items() if key[0] is not alarm}
+            case StopAll():
+                self.running, self.error_server, self.stand_in = set(), "", False
+            case Exit():
+                self.ended = True
+
+    def planned(self, alarm: Alarm, worker: int = 0) -> bool:
+        return (alarm, worker) in self.alarms
+
+    def check(self) -> None:
+        """Assert that nothing waits for what will never come, and nothing runs that nobody knows of."""
+        state, limits = self.story.state, self.story.limits
+        phase = state.phase
+        assert 0 <= state.retries <= limits.max_retries
+        waiting = {worker for worker in state.coming if self.planned(Alarm.WORKER, worker)}
+        assert state.ready <= self.running <= state.ready | state.coming
+        assert state.coming <= self.running | waiting
+        assert self.planned(Alarm.DEADLINE) or not state.coming
+        assert state.roll is None or state.coming or state.roll.old in self.leaving
+        assert self.planned(Alarm.RETRY) == (phase is FAILED and attempts_left(state, limits) > 0)
+        assert self.planned(Alarm.END) == (phase in (FAILED, RETRYING) and limits.ttl > 0)
+        answered = phase is SERVING or state.explained
+        assert not self.stand_in or not answered
+        if limits.stand_in and not answered:
+            assert self.stand_in or self.planned(Alarm.STAND_IN)
+        if phase in (FAILED, RETRYING):
+            assert self.error_server or self.planned(Alarm.ERROR_SERVER)
+        else:
+            assert not self.error_server

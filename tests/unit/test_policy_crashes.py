@@ -1,0 +1,269 @@
+"""The policy: workers that were ready and are lost."""
+
+from dataclasses import replace
+
+import pytest
+
+from drum_supervisor.contract.failure import Cause
+from drum_supervisor.supervise.crashes import LONGEST_RESTART_DELAY, restart_delay
+from drum_supervisor.supervise.history import (
+    Action,
+    Alarm,
+    AllStopped,
+    Exit,
+    Exited,
+    InitFailed,
+    KeepReport,
+    Plan,
+    Ready,
+    ReadyTooSoon,
+    RestartRequested,
+    StartErrorServer,
+    StartStandIn,
+    StartWorker,
+    StopAll,
+    StopWorker,
+    Unresponsive,
+    WorkerDue,
+    WorkerKilled,
+)
+from drum_supervisor.supervise.policy import decide
+from drum_supervisor.supervise.state import Limits
+from tests.unit.policy_stories import (
+    BAD,
+    DEADLINE,
+    FAILED,
+    HANGS,
+    NO_DEADLINE,
+    NO_RESTART,
+    RETRY_10_S,
+    SEGFAULT,
+    SERVING,
+    STARTING,
+    TOO_LARGE,
+    Story,
+    failed,
+    retrying,
+    serving,
+    started,
+    starting,
+    stopped,
+    stopping,
+)
+
+
+class TestCrashes:
+    def crash(self, story: Story) -> list[Action]:
+        """Let the worker die, and be ready again if it may."""
+        actions = story(Exited, SEGFAULT)
+        for action in actions:
+            if isinstance(action, Plan) and action.alarm is Alarm.WORKER:
+                story.wait(action.after)
+                assert story(WorkerDue, action.worker) == [StartWorker(1)]
+        story(Ready)
+        return actions
+
+    def test_first_restart_is_at_once_and_each_later_one_after_twice_as_long(self):
+        story = serving(max_restarts=9, restart_window=3600.0)
+        planned = [self.crash(story)[1] for _ in range(9)]
+        delays = [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+        assert planned == [StartWorker(1), *(Plan(Alarm.WORKER, delay, 1) for delay in delays)]
+
+    def test_deadline_begins_when_the_worker_is_started(self):
+        """Else a short time-out could pass before there is anything that could be ready."""
+        story = serving(startup_timeout=2.0, restart_window=3600.0)
+        deadlines = [self.crash(story)[2].after for _ in range(5)]
+        assert deadlines == [2.0, 3.0, 4.0, 6.0, 10.0]
+
+    def test_one_more_than_the_limit_is_a_failure(self):
+        story = serving(max_restarts=3)
+        for _ in range(3):
+            self.crash(story)
+            assert story.phase is SERVING
+        self.crash(story)
+        assert story.phase is FAILED
+        assert story.state.report == replace(SEGFAULT, cause=Cause.KEPT_DYING)
+        assert story.state.report.exit_code == 5
+
+    def test_those_before_the_window_do_not_count(self):
+        story = serving(max_restarts=1, restart_window=60.0)
+        for _ in range(20):
+            assert self.crash(story)[1] == StartWorker(1)
+            story.wait(60.0)
+        assert story.phase is SERVING
+        assert len(story.state.crashes) == 1
+
+    @pytest.mark.parametrize(("later", "phase"), [(59.9, FAILED), (60.0, STARTING)])
+    def test_window_ends_to_the_moment(self, later, phase):
+        state = replace(serving(max_restarts=1).state, crashes=(100.0,))
+        state, _ = decide(state, Exited(100.0 + later, SEGFAULT), Limits(max_restarts=1, restart_window=60.0))
+        assert state.phase is phase
+
+    def test_without_a_window_there_is_never_more_than_one(self):
+        story = serving(max_restarts=1, restart_window=0.0)
+        for _ in range(50):
+            self.crash(story)
+        assert story.phase is SERVING
+
+    def test_none_is_allowed_when_the_limit_is_zero(self):
+        story = serving(max_restarts=0)
+        story(Exited, BAD)
+        assert story.state.report == replace(BAD, cause=Cause.DIED)
+
+    def test_failure_to_initialize_again_is_a_failure_whatever_the_limit(self):
+        story = serving(max_restarts=5)
+        story(Exited, SEGFAULT)
+        story(InitFailed, BAD)
+        assert (story.phase, story.state.report) == (FAILED, BAD)
+
+    def test_restarts_are_counted(self):
+        story = serving(max_restarts=9)
+        for _ in range(4):
+            self.crash(story)
+        assert (story.state.crash_restarts, story.state.requested_restarts, story.state.retry_restarts) == (4, 0, 0)
+
+    def test_reminder_for_a_worker_that_is_not_waited_for_is_nothing(self):
+        assert serving()(WorkerDue, 1) == []
+        assert failed()(WorkerDue, 1) == []
+        assert retrying()(WorkerDue, 1) == []
+
+    @pytest.mark.parametrize("crashes", range(200))
+    def test_delay_never_shrinks_and_has_an_end(self, crashes):
+        assert 0.0 <= restart_delay(crashes) <= restart_delay(crashes + 1) <= LONGEST_RESTART_DELAY
+
+
+class TestReadyTooSoon:
+    def test_is_a_failure_that_no_restart_repeats(self):
+        story = serving()
+        actions = story(ReadyTooSoon, BAD)
+        assert actions == [NO_DEADLINE, NO_RESTART, StopWorker(1), KeepReport(BAD), StartErrorServer()]
+        assert story.phase is FAILED
+        assert story.state.crashes == ()
+
+    def test_may_be_tried_again_later(self):
+        assert serving(max_retries=1)(ReadyTooSoon, BAD)[-1] == RETRY_10_S
+
+    def test_without_an_error_server_is_the_end(self):
+        story = serving(error_server=False)
+        assert story(ReadyTooSoon, BAD)[-1] == StopAll()
+        assert story.state.exit_code == 3
+
+
+class TestUnresponsive:
+    """What cannot be told from a crash by those who ask is treated like one."""
+
+    def test_is_replaced(self):
+        story = serving()
+        assert story(Unresponsive, HANGS) == [StopWorker(1), StartWorker(1), DEADLINE]
+        assert (story.phase, story.state.report, story.state.crash_restarts) == (STARTING, None, 1)
+        assert story(Ready) == [NO_DEADLINE]
+
+    def test_is_told_by_the_stand_in_until_it_is_ready_again(self):
+        assert serving(stand_in=True)(Unresponsive, HANGS)[0] == StartStandIn()
+
+    def test_counts_like_a_crash_and_with_crashes(self):
+        story = serving(max_restarts=2)
+        story(Exited, SEGFAULT)
+        story(Ready)
+        assert Plan(Alarm.WORKER, 1.0, 1) in story(Unresponsive, HANGS)
+        story(Ready)
+        assert story(Unresponsive, HANGS)[-2:] == [KeepReport(story.state.report), StartErrorServer()]
+        assert (story.phase, story.state.report) == (FAILED, replace(HANGS, cause=Cause.KEPT_DYING))
+        assert story.state.report.exit_code == 5
+
+    def test_where_no_restart_is_allowed_is_a_failure(self):
+        story = serving(max_restarts=0, error_server=False)
+        assert story(Unresponsive, HANGS)[-1] == StopAll()
+        assert story.state.report == replace(HANGS, cause=Cause.DIED)
+        assert story(AllStopped) == [Exit(5)]
+
+    def test_those_before_the_window_do_not_count(self):
+        story = serving(max_restarts=1, restart_window=60.0)
+        for _ in range(20):
+            assert StartWorker(1) in story(Unresponsive, HANGS)
+            story(Ready)
+            story.wait(60.0)
+
+    def test_may_be_tried_again_later(self):
+        assert serving(max_restarts=0, max_retries=1)(Unresponsive, HANGS)[-1] == RETRY_10_S
+
+    def test_are_all_workers_that_are_ready_together_and_one_crash(self):
+        story = serving(workers=3)
+        assert story(Unresponsive, HANGS) == [*stopped(1, 2, 3), *started(1, 2, 3), DEADLINE]
+        assert (story.phase, story.state.coming, len(story.state.crashes)) == (STARTING, {1, 2, 3}, 1)
+        assert story.state.crash_restarts == 1
+
+    def test_are_all_workers_that_are_ready_each_with_its_reminder(self):
+        story = serving(workers=2)
+        story(Unresponsive, HANGS)
+        for worker in (1, 2):
+            story(Ready, worker)
+        planned = [Plan(Alarm.WORKER, 1.0, 1), Plan(Alarm.WORKER, 1.0, 2)]
+        assert story(Unresponsive, HANGS) == [*stopped(1, 2), *planned, Plan(Alarm.DEADLINE, 601.0)]
+
+    def test_is_not_a_worker_that_is_on_its_way(self):
+        story = serving(workers=2)
+        story(Exited, SEGFAULT, 2)
+        actions = story(Unresponsive, HANGS)
+        assert StopWorker(2) not in actions
+        assert (story.phase, story.state.coming) == (STARTING, {1, 2})
+
+    def test_too_often_leaves_a_worker_that_is_on_its_way(self):
+        story = serving(workers=2, max_restarts=1)
+        story(Exited, SEGFAULT, 2)
+        assert story(Unresponsive, HANGS) == [StopWorker(1), DEADLINE]
+        assert (story.phase, story.state.coming, story.state.report) == (STARTING, {2}, HANGS)
+
+    @pytest.mark.parametrize("begin", [starting, failed, retrying, stopping])
+    def test_is_no_news_where_nobody_is_ready(self, begin):
+        """The worker died, or was to be restarted, in the same turn."""
+        story = begin()
+        before = story.state
+        assert (story(Unresponsive, HANGS), story.state) == ([], before)
+
+
+class TestWorkersOfItsOwnThatAreKilled:
+    """A master starts a worker again that the kernel has killed, and goes on for ever."""
+
+    def test_count_and_need_no_answer_up_to_the_limit(self):
+        story = serving(max_restarts=2)
+        assert [story(WorkerKilled, TOO_LARGE) for _ in range(2)] == [[], []]
+        assert (story.phase, story.state.ready, story.state.report) == (SERVING, {1}, None)
+        assert (len(story.state.crashes), story.state.crash_restarts) == (2, 0)
+
+    def test_once_too_often_are_a_failure_with_the_true_reason(self):
+        story = serving(max_restarts=1, max_retries=1)
+        story(WorkerKilled, TOO_LARGE)
+        dying = replace(TOO_LARGE, cause=Cause.KEPT_DYING)
+        failing = [NO_DEADLINE, NO_RESTART, StopWorker(1), KeepReport(dying), StartErrorServer()]
+        assert story(WorkerKilled, TOO_LARGE) == [*failing, RETRY_10_S]
+        assert (story.phase, story.state.report) == (FAILED, dying)
+
+    def test_count_with_the_crashes_of_the_server_itself(self):
+        story = serving(max_restarts=1)
+        story(WorkerKilled, TOO_LARGE)
+        story(Exited, SEGFAULT)
+        assert story.phase is FAILED
+
+    def test_before_the_window_do_not_count(self):
+        story = serving(max_restarts=1)
+        for _ in range(20):
+            story(WorkerKilled, TOO_LARGE)
+            story.wait(60.0)
+        assert story.phase is SERVING
+
+    def test_are_told_as_the_signal_where_no_restart_is_allowed(self):
+        story = serving(max_restarts=0, error_server=False)
+        assert story(WorkerKilled, TOO_LARGE)[-1] == StopAll()
+        assert (story.state.report.cause, story.state.exit_code) == (Cause.DIED, 137)
+
+    def test_of_one_server_leave_another_one_serving(self):
+        story = serving(workers=2, max_restarts=0)
+        assert story(WorkerKilled, TOO_LARGE, 2) == [StopWorker(2)]
+        assert (story.phase, story.state.ready, story.state.report) == (SERVING, {1}, TOO_LARGE)
+
+    def test_are_no_news_of_a_server_that_is_not_ready(self):
+        story = serving(workers=2, max_restarts=0)
+        story(RestartRequested, 2)
+        assert story(WorkerKilled, TOO_LARGE, 2) == []
+        assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {1}, {2})
