@@ -24,10 +24,12 @@ test: $(VENV)/installed-dev  ## run the tests; ARGS="-k policy" goes to pytest
 ifdef ARGS
 	@$(BIN)/python -m pytest -q $(ARGS)
 else
-	@echo "the stories, which mostly wait, run beside all other tests; their output comes last"
-	@$(BIN)/python -m pytest -q tests/stories > $(VENV)/stories.log 2>&1 & stories=$$!; \
-	$(BIN)/python -m pytest -q --ignore=tests/stories; others=$$?; \
-	wait $$stories; stories=$$?; cat $(VENV)/stories.log; exit $$((others > stories ? others : stories))
+	@echo "the stories, which mostly wait, run in two lanes beside all other tests; their output comes last"
+	@lane() { ls tests/stories/test_*.py | awk "NR % 2 == $$1" | xargs $(BIN)/python -m pytest -q > $(VENV)/stories-$$1.log 2>&1; }; \
+	lane 0 & first=$$!; lane 1 & second=$$!; \
+	$(BIN)/python -m pytest -q --ignore=tests/stories; status=$$?; \
+	wait $$first || status=1; wait $$second || status=1; \
+	cat $(VENV)/stories-0.log $(VENV)/stories-1.log; exit $$status
 endif
 
 check: $(VENV)/installed-dev  ## format, lint, types, import direction, docs and conf in step, no machine's path
