@@ -5,6 +5,7 @@ Files are those of its run directory and of the temporary one.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ NAME = "endurance"
 ROUNDS = 1
 TIMES = 1000
 BEFORE = 2500
+SETTLED = 2.5  # seconds: what ended runs leave to look at is looked at, and closed, every second
 _WHAT = {"memory": ("resident memory", "MiB", 0.5), "descriptors": ("descriptors", "", 0)}
 _WHAT |= {"zombies": ("zombies", "", 0), "files": ("files", "", 0)}
 TABLES = tuple(
@@ -46,6 +48,7 @@ def rounds(place: Place) -> Iterator[Round]:
 
 
 def standing(ours: Supervised, temporary: Path) -> Values:
+    time.sleep(SETTLED)
     pid = ours.process.pid
     return {
         "memory": resident_mib(pid),

@@ -12,6 +12,7 @@ from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.settings import Settings
 from drum_supervisor.supervise import lines, run_dir, tree, worker_count
 from drum_supervisor.supervise.assembly import Parts, assemble
+from drum_supervisor.supervise.controls import Controls
 from drum_supervisor.supervise.drum import command_of
 from drum_supervisor.supervise.exporter import bind_metrics, with_exporter
 from drum_supervisor.supervise.further import Further, absolute, further
@@ -86,7 +87,7 @@ def _supervise(
     directory.write(directory.address, f"{address}\n")
     _adopt_orphans(log)
     guard = _guard(settings, listener)
-    controls = assemble(
+    controls = _assembled(
         Parts(
             settings=settings,
             programs=found,
@@ -99,7 +100,8 @@ def _supervise(
             outlets=outlets,
             guard_pid=guard.pid if guard else 0,
             essential=asked.essential,
-        )
+        ),
+        guard,
     )
     if (manager := service_manager(environ, controls.loop.timers)) is not None:
         stack.callback(manager.close)
@@ -142,6 +144,16 @@ def _adopt_orphans(log: Log) -> None:
         log.warning("this kernel does not hand orphans to us: what daemons a model server starts may survive it")
     if not tree.is_own_proc():
         log.warning("/proc is missing or of another PID namespace: what daemons a model server starts are not seen")
+
+
+def _assembled(parts: Parts, guard: Guard | None) -> Controls:
+    """What supervisord refuses in a configuration leaves nothing to guard, and no guard behind."""
+    try:
+        return assemble(parts)
+    except DrumSupervisorError:
+        if guard:
+            guard.dismiss()
+        raise
 
 
 def _guard(settings: Settings, listener: socket.socket | None) -> Guard | None:
