@@ -214,6 +214,17 @@ class Supervised:
         self.process.send_signal(number)
         return self.wait()
 
+    def kill(self) -> None:
+        """Kill the supervisor, and wait until nothing of it is left.
+
+        In the moment in which its guard becomes another program nobody can see whose it is; its pid stays.
+        """
+        seen = self.left()
+        self.process.kill()
+        self.wait()
+        assert not psutil.wait_procs(seen, TIMEOUT)[1], self.output()
+        until(lambda: not self.left())
+
     @property
     def last_line(self) -> str:
         return self.err.read_text().splitlines()[-1]

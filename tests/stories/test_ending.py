@@ -133,9 +133,7 @@ def test_a_killed_supervisor_takes_the_built_in_servers_along(start: Start, mode
 
 def killed(supervised: Supervised) -> None:
     address = supervised.address
-    supervised.process.kill()
-    supervised.process.wait()
-    until(lambda: not supervised.left())
+    supervised.kill()
     with socket.socket() as probe:
         assert probe.connect_ex((address.host, address.port)) == errno.ECONNREFUSED
 

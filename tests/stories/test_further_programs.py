@@ -248,9 +248,7 @@ def test_the_model_server_runs_as_another_user(start: Start, config) -> None:
     supervised = start(*config("[program:model-server]\nuser = nobody\n"), *command)
     supervised.until_phase("serving")
     assert supervised.out.read_text() == "nobody\n"
-    supervised.process.kill()  # the kernel tells also who has become another user
-    supervised.process.wait()
-    until(lambda: not supervised.left())
+    supervised.kill()  # the kernel tells also who has become another user
 
 
 def test_mistakes_are_named_with_their_line(start: Start, config) -> None:
