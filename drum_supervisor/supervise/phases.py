@@ -29,7 +29,8 @@ Decision: TypeAlias = tuple[State, list[Action]]
 def fail(state: State, report: FailureReport, limits: Limits) -> Decision:
     """No worker is ready and none is coming."""
     stopped = stop_workers(rolls.involved(state, limits))
-    failed = replace(state, phase=Phase.FAILED, ready=frozenset(), coming=frozenset(), report=report, roll=None)
+    without = replace(state, ready=frozenset(), coming=frozenset(), roll=None)
+    failed = replace(without, phase=Phase.FAILED, report=report, restart_failure=None)  # no old one has gone on
     actions = [Cancel(Alarm.DEADLINE), Cancel(Alarm.WORKER), *stopped, KeepReport(report)]
     if not limits.error_server:
         return stop(failed, report.exit_code, actions)

@@ -124,6 +124,16 @@ def test_a_new_one_that_fails_leaves_the_old_one_serving(serve, folder):
     assert supervised.status()["restart_failure"] is None
 
 
+def test_a_repaired_model_is_told_to_serve_again_whatever_the_restart_before_has_met(serve, folder):
+    supervised = serve()
+    (folder / "broken").touch()
+    assert supervised.run("restart").returncode == 3
+    assert supervised.status()["restart_failure"] is None  # the service has failed, and says so itself
+    (folder / "broken").unlink()
+    done = supervised.run("restart")
+    assert (done.returncode, done.stdout.split(" after ")[0]) == (0, "Serving again")
+
+
 def test_of_several_workers_only_the_first_meets_a_broken_model(serve, folder):
     supervised = serve("--workers", 3, "--max-restarts", 0)
     (folder / "broken").touch()

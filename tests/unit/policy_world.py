@@ -114,6 +114,7 @@ def check(state: State, actions: Iterable[Action], event: Event, before: State, 
     assert bool(state.coming or state.held) or state.phase is not STARTING
     assert not state.coming or state.phase not in (FAILED, STOPPING)
     assert (state.report is not None) or state.phase not in (FAILED, RETRYING)
+    assert state.restart_failure is None or state.phase not in (FAILED, RETRYING)  # nobody went on
     assert (
         state.report is None
         or state.phase in (FAILED, RETRYING, STOPPING)

@@ -65,6 +65,15 @@ class TestRestart:
         assert (story.phase, story.state.ready, story.state.roll) == (SERVING, {1, 3}, None)
         assert story.state.restart_failure == BAD
 
+    def test_that_fails_for_good_is_told_as_a_failure_of_the_service_and_is_over_with_it(self):
+        story = serving()
+        story(RestartRequested)
+        story(InitFailed, BAD)
+        assert (story.phase, story.state.report, story.state.restart_failure) == (FAILED, BAD, None)
+        story(RestartRequested)
+        story(Ready)
+        assert (story.phase, story.state.restart_failure) == (SERVING, None)
+
     def test_waits_for_a_worker_that_is_just_coming_back(self):
         story = serving(workers=3)
         story(Exited, SEGFAULT, 3)
