@@ -1,6 +1,6 @@
 """How long `/ping` takes while `/stats/` is hammered, beside the same hammering of `/ping` itself.
 
-`python bench/ping_beside_stats.py [--seconds 3] [--clients 8] [--rounds 7]`
+`python -m bench.ping_beside_stats [--seconds 3] [--clients 8] [--rounds 7]`
 
 Each round measures alone, beside `/ping` and beside `/stats/`, one after the other, for each server type; printed are
 medians over the rounds. All clients are one process, which shares the processors with the server.
@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from bench.harness import percentile
 
 SERVER_TYPES = ("fastapi", "flask", "gunicorn")
 BESIDE = ("", "/ping", "/stats/")
@@ -52,10 +54,6 @@ async def measure(port: int, beside: str, seconds: float, clients: int) -> tuple
         await asyncio.sleep(0.002)
     await asyncio.gather(*hammering)
     return times, answered
-
-
-def percentile(times: list[float], percent: float) -> float:
-    return sorted(times)[min(int(len(times) * percent / 100), len(times) - 1)]
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ with another version of the package, for comparison; one without `stats` is only
 """
 
 import argparse
-import os
 import re
 import signal
 import statistics
@@ -23,6 +22,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from bench.children import cpu_seconds, resident_mib
+from bench.harness import percentile
 from drum_supervisor.supervise.client import Client, ControlError
 
 TREE = """
@@ -36,12 +37,12 @@ RECEIVED = re.compile(r"^(\S+) INFO +drum-supervise: received SIGUSR2$", re.MULT
 
 
 class Supervisor:
-    def __init__(self, folder: Path, tree: int, source: str) -> None:
+    def __init__(self, folder: Path, tree: int, *options: str, source: str = "") -> None:
         self.log = folder / "log"
         path = f"import sys; sys.path.insert(0, {source!r}); " if source else ""
         code = f"{path}from drum_supervisor.cli import main; import sys; sys.exit(main())"
         command = ["--ready", "report", "--listener", "inherit", "--", sys.executable, "-c", TREE, str(tree)]
-        given = ["start", "--run-dir", str(folder / "run"), "--address", "127.0.0.1:0", *command]
+        given = ["start", "--run-dir", str(folder / "run"), "--address", "127.0.0.1:0", *options, *command]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen([sys.executable, "-c", code, *given], stderr=log)
         self.client = Client(folder / "run/supervisor.sock", timeout=60)
@@ -54,17 +55,11 @@ class Supervisor:
         except ControlError:
             return False
 
-    def cpu_seconds(self) -> float:
-        return int(Path(f"/proc/{self.process.pid}/schedstat").read_text().split()[0]) / 1e9
-
-    def rss(self) -> int:
-        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
     def share(self, seconds: float) -> float:
         """Return the percentage of a processor that it takes for so long."""
-        used, began = self.cpu_seconds(), time.monotonic()
+        used, began = cpu_seconds(self.process.pid), time.monotonic()
         time.sleep(seconds)
-        return 100 * (self.cpu_seconds() - used) / (time.monotonic() - began)
+        return 100 * (cpu_seconds(self.process.pid) - used) / (time.monotonic() - began)
 
     def delays(self, count: int) -> list[float]:
         """Return how many milliseconds each of so many signals waited."""
@@ -104,14 +99,13 @@ def busy(call: object, pause: float) -> Iterator[list[float]]:
 
 
 def show(what: str, times: list[float]) -> None:
-    times = sorted(times)
-    p99 = times[int(len(times) * 0.99)]
-    print(f"  {what:56} median {statistics.median(times):6.1f}  p99 {p99:6.1f}  longest {times[-1]:6.1f} ms")
+    figures = f"median {statistics.median(times):6.1f}  p99 {percentile(times, 99):6.1f}  longest {max(times):6.1f} ms"
+    print(f"  {what:56} {figures}")
 
 
 def measure(tree: int, seconds: float, signals: int, source: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        supervisor = Supervisor(Path(folder), tree, source)
+        supervisor = Supervisor(Path(folder), tree, source=source)
         try:
             print(f"a tree of {tree}")
             time.sleep(45)  # past the time in which a new server is watched for the sake of its own workers
@@ -127,7 +121,8 @@ def measure(tree: int, seconds: float, signals: int, source: str) -> None:
                 with busy(lambda shared=shared: stats(0.0, shared_memory=shared), 0.0) as took:
                     show(f"signals wait, {name}", supervisor.delays(signals))
                 show(f"an answer takes, {name}", took)
-            print(f"  resident memory after all that                           {supervisor.rss() / 2**20:.1f} MiB")
+            resident = resident_mib(supervisor.process.pid)
+            print(f"  resident memory after all that                           {resident:.1f} MiB")
         finally:
             supervisor.process.terminate()
             supervisor.process.wait()

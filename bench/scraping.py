@@ -8,15 +8,13 @@ by somebody who does nothing else.
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
 from pathlib import Path
 
-from bench.sampling import TREE, Supervisor, busy, show
-from drum_supervisor.supervise.client import Client
+from bench.children import cpu_seconds
+from bench.sampling import Supervisor, busy, show
 
 ACCEPT = {"Accept": "application/openmetrics-text; version=1.0.0", "Accept-Encoding": "gzip"}
 
@@ -24,15 +22,8 @@ ACCEPT = {"Accept": "application/openmetrics-text; version=1.0.0", "Accept-Encod
 class Scraped(Supervisor):
     """A supervisor with so large a tree, and metrics."""
 
-    def __init__(self, folder: Path, tree: int, *more: str) -> None:
-        self.log = folder / "log"
-        command = ["--ready", "report", "--listener", "inherit", "--", sys.executable, "-c", TREE, str(tree)]
-        given = ["--run-dir", str(folder / "run"), "--address", "127.0.0.1:0", *more, *command]
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "drum_supervisor", "start", *given], stderr=log)
-        self.client = Client(folder / "run/supervisor.sock", timeout=60)
-        while not self.is_serving():
-            time.sleep(0.1)
+    def __init__(self, folder: Path, tree: int) -> None:
+        super().__init__(folder, tree, "--metrics-address", "127.0.0.1:0")
         self.address = folder / "run" / "metrics-address"
 
     def scrape(self) -> None:
@@ -51,13 +42,9 @@ def memory(pid: int) -> str:
     return f"{kib['Rss'] / 1024:.1f} MiB, {(kib['Private_Clean'] + kib['Private_Dirty']) / 1024:.1f} of them its own"
 
 
-def cpu(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
-
-
 def measure(tree: int, seconds: float, signals: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        supervisor = Scraped(Path(folder), tree, "--metrics-address", "127.0.0.1:0")
+        supervisor = Scraped(Path(folder), tree)
         try:
             print(f"a tree of {tree}")
             time.sleep(45)  # as in sampling.py
@@ -65,10 +52,10 @@ def measure(tree: int, seconds: float, signals: int) -> None:
             supervisor.scrape()
             print(f"  exporter, resident memory                                {memory(pid)}")
             print(f"  supervisor's processor, nobody scrapes                   {supervisor.share(seconds):.3f} %")
-            used = cpu(pid)
+            used = cpu_seconds(pid)
             with busy(supervisor.scrape, 1.0) as took:
                 print(f"  supervisor's processor, scraped every second             {supervisor.share(seconds):.3f} %")
-            each = 1000 * (cpu(pid) - used) / len(took)
+            each = 1000 * (cpu_seconds(pid) - used) / len(took)
             print(f"  exporter's processor time for a scrape                   {each:.1f} ms")
             show("a scrape takes, one every second", took)
             show("signals wait, nobody scrapes", supervisor.delays(signals))
