@@ -47,7 +47,7 @@ def with_exporter(found: Programs, settings: Settings, environ: Mapping[str, str
     sends = sends_metrics(environ) and _is_installed(_FOR_OTLP)
     if not settings.metrics_address and not sends:
         return found
-    argv = (*python("exporter"), "--socket", str(run_dir.socket), "--stop-timeout", f"{settings.stop_timeout:g}")
+    argv = (*python("serve.exporter"), "--socket", str(run_dir.socket), "--stop-timeout", f"{settings.stop_timeout:g}")
     return replace(found, exporter=Program(EXPORTER, EXPORTER, argv))
 
 

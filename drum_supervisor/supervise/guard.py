@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,12 +60,13 @@ class Guard:
     """The guard of this process. Its stdin is a pipe that ends with us, unless it is dismissed.
 
     Args:
+        command: runs `main` of this module.
         timeout: seconds between TERM and KILL.
     """
 
-    def __init__(self, charges: Charges, timeout: float) -> None:
+    def __init__(self, command: Sequence[str], charges: Charges, timeout: float) -> None:
         os.environ.pop(VARIABLE, None)
-        argv = [*_python(), charges.mark, str(charges.listener), str(timeout)]
+        argv = [*command, charges.mark, str(charges.listener), str(timeout)]
         shell = shutil.which("sh")
         self._process = subprocess.Popen(
             [shell, "-c", _WAIT, "drum-guard", *argv] if shell else argv,
@@ -92,11 +93,6 @@ def main() -> None:
     mark, listener, timeout = sys.argv[1:]
     if not sys.stdin.buffer.read(1):
         end(Charges(mark, int(listener)), float(timeout))
-
-
-def _python() -> tuple[str, ...]:
-    safe_path = ("-P",) if sys.version_info >= (3, 11) else ()
-    return (sys.executable, *safe_path, "-m", "drum_supervisor.supervise.guard")
 
 
 def end(charges: Charges, timeout: float) -> None:

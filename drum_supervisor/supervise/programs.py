@@ -120,7 +120,7 @@ def programs(settings: Settings, command: Command, address: Address, run_dir: Ru
     environment = (*command.environment, *notify)
     count = copies(settings, command, shared)
     model = _model_argv(settings, address) if command.built_in else _filled_in(command, address)
-    error = (*python("error"), *_explaining(settings, run_dir, _ERROR_SETTINGS), "--address", str(address))
+    error = (*python("serve.error"), *_explaining(settings, run_dir, _ERROR_SETTINGS), "--address", str(address))
     workers = tuple(
         Program(_worker_name(place, count), MODEL_SERVER, model, place, place, environment, not command.uses("fd"))
         for place in range(1, count + 1)
@@ -199,7 +199,7 @@ def _model_argv(settings: Settings, address: Address) -> tuple[str, ...]:
             "like: drum-supervise start -- uvicorn app:app --fd {fd}"
         )
     workers = ("--workers", str(settings.workers)) if settings.server_type == "gunicorn" else ()
-    return (*python("model"), *arguments(settings, _MODEL_SETTINGS), "--address", str(address), *workers)
+    return (*python("serve.model"), *arguments(settings, _MODEL_SETTINGS), "--address", str(address), *workers)
 
 
 def _explaining(settings: Settings, run_dir: RunDir, names: list[str]) -> list[str]:
@@ -208,8 +208,8 @@ def _explaining(settings: Settings, run_dir: RunDir, names: list[str]) -> list[s
 
 
 def python(module: str) -> tuple[str, ...]:
-    """Return the beginning of a command that runs a child of ours."""
-    return (sys.executable, *_SAFE_PATH, "-m", f"drum_supervisor.serve.{module}")
+    """Return the beginning of a command that runs a module of ours, `serve.model` for example."""
+    return (sys.executable, *_SAFE_PATH, "-m", f"drum_supervisor.{module}")
 
 
 def _stand_in_argv(settings: Settings, run_dir: RunDir) -> tuple[str, ...]:

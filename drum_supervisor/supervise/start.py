@@ -22,7 +22,7 @@ from drum_supervisor.supervise.lines import Form
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.output import Sink
-from drum_supervisor.supervise.programs import is_shared, programs
+from drum_supervisor.supervise.programs import is_shared, programs, python
 from drum_supervisor.supervise.rendering import render
 from drum_supervisor.supervise.service_manager import service_manager
 from drum_supervisor.supervise.status import standing
@@ -161,7 +161,7 @@ def _guard(settings: Settings, listener: socket.socket | None) -> Guard | None:
     if os.getpid() == 1:
         return None
     inode = os.fstat(listener.fileno()).st_ino if listener else 0
-    return Guard(Charges(os.urandom(16).hex(), inode), settings.stop_timeout)
+    return Guard(python("supervise.guard"), Charges(os.urandom(16).hex(), inode), settings.stop_timeout)
 
 
 def _bind(settings: Settings, shared: bool, stack: ExitStack) -> tuple[socket.socket | None, Address]:
