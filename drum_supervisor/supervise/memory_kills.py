@@ -18,6 +18,7 @@ from drum_supervisor.supervise.out_of_memory import KillCounter
 from drum_supervisor.supervise.timers import Timers
 
 LOOK_EVERY = 1.0
+WORDS_AFTER = 0.5  # a master reaps and writes; less than until the next look
 PATIENCE = 5.0  # the kernel counts first; what has much memory takes a while to be gone
 WALKING = 0.0001  # of a processor, for walks through trees: the more threads there are, the longer each takes
 MOST_BURIED = 500
@@ -150,6 +151,8 @@ class _Household:
         deaths = told_deaths(self.seen.run.tail.text())
         told = {death.pid: death.status == signal.SIGKILL for death in deaths if _may_be_killed(death.status)}
         for process in self._gone:
+            if process.pid not in told and self._may_be_told(process):
+                continue
             is_sure = process.status is not None or told.get(process.pid, False)
             yield Victim(process.pid, process.pid in told or self._serves(process), is_sure)
         for pid in told.keys() - self._buried - self.below.here.keys():  # so soon gone that it was never seen
@@ -157,8 +160,8 @@ class _Household:
             yield Victim(pid, serves=True, is_sure=told[pid])
 
     def forget(self) -> None:
-        """Who is gone by now has died of something else than what comes."""
-        self._gone.clear()
+        """Who is gone by now has died of something else than what comes; of some is not known yet what they were."""
+        self._gone = [process for process in self._gone if self._may_be_told(process)]
 
     def _walk(self) -> None:
         begun = self.below.clock()
@@ -166,6 +169,10 @@ class _Household:
         self._walk_at = begun + (self.below.clock() - begun) / WALKING
         self._buried += [process.pid for process in gone]
         self._gone += [process for process in gone if _may_be_killed(process.status)]
+
+    def _may_be_told(self, process: Process) -> bool:
+        """Whether it was never seen closely, and has been gone for so short a time that its master may still speak."""
+        return process.sightings == 0 and self.below.clock() - process.since - process.seconds < WORDS_AFTER
 
     def _serves(self, process: Process) -> bool:
         """Whether it was a worker of the server, and not what a worker has forked for itself."""

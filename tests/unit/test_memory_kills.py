@@ -142,16 +142,38 @@ class TestVictim:
         assert group.look() == [Victim(12, serves=True, is_sure=True)]
 
     @pytest.mark.parametrize("told", [True, False])
+    @pytest.mark.parametrize("words_come_late", [True, False])
     def test_that_was_seen_only_when_it_was_about_to_be_gone_serves_if_its_master_says_so(
-        self, group, village, seen, told
+        self, group, village, seen, told, words_come_late
     ):
         village.born(12)
         village.dying.add(12)
         group.count()
         assert group.look() == []
         village.died(12, KILLED)
+        if words_come_late:
+            assert group.look() == []
         seen.run.tail.add(b"INFO:     Child process [12] died\n" * told)
-        assert group.look() == [Victim(12, serves=told, is_sure=True)]
+        assert group.look(2) == [Victim(12, serves=told, is_sure=True)]
+
+    def test_that_was_not_seen_closely_does_not_keep_others_waiting(self, group, village, seen):
+        village.born(12)
+        village.dying.add(12)
+        group.look()
+        group.kill(village, 10, 12)
+        assert group.look() == [Victim(10, serves=True, is_sure=True)]
+        seen.run.tail.add(b"[ERROR] Worker (pid:12) was sent SIGKILL! Perhaps out of memory?\n")
+        assert group.look() == [Victim(12, serves=True, is_sure=True)]
+        assert group.look(20) == []
+
+    def test_that_was_not_seen_closely_is_forgotten_when_the_kernel_did_not_kill_it(self, group, village):
+        village.born(12)
+        village.dying.add(12)
+        group.look()
+        village.died(12, KILLED)
+        group.look(2)
+        group.kill(village, 10)
+        assert [victim.pid for victim in group.look()] == [10]
 
     def test_are_all_that_were_killed(self, group, village):
         group.kill(village, 10, 11)
