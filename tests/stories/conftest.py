@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,10 +22,22 @@ class Start(Protocol):
     ) -> Supervised: ...
 
 
+STARTED = pytest.StashKey[list[Supervised]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the supervisors of a test that failed have said."""
+    report = yield
+    if report.failed:
+        report.sections += [("supervisor", each.output()) for each in item.stash.get(STARTED, [])]
+    return report
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
     """Start a supervisor on a free port; whatever is still there afterwards is ended, and what should not be fails."""
-    started: list[Supervised] = []
+    started = request.node.stash[STARTED] = []
 
     def begin(
         *arguments: object, command: str = "start", before=None, wrapper: Sequence[str] = (), **environ: str

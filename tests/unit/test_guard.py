@@ -14,6 +14,7 @@ from tests.support import until
 from tests.unit.processes import Family, died_of
 
 OURS = Charges("ours")
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 @pytest.fixture
@@ -99,18 +100,15 @@ def test_a_stop_of_everybody_is_not_meant_for_it(guard, family, monkeypatch, pat
     process = ours(family, "trap 'echo told; exit' TERM;")
     monkeypatch.setenv("PATH", path)
     begun = guard()
-    until_ignored(begun.pid)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    until(lambda: ignored(begun.pid) >= set(STOPS))
+    for number in STOPS:
         os.kill(begun.pid, number)
     kill_the_supervisor(begun)
     assert family.line(process) == "told"
 
 
-def until_ignored(pid: int) -> None:
-    until(lambda: _ignores(pid, signal.SIGHUP))
-
-
-def _ignores(pid: int, number: int) -> bool:
+def ignored(pid: int) -> set[int]:
+    """Return the signals that a process ignores; some perhaps from its start on, as below nohup."""
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        mask = next(line.split()[1] for line in file if line.startswith("SigIgn:"))
-    return bool(int(mask, 16) & 1 << number - 1)
+        mask = int(next(line.split()[1] for line in file if line.startswith("SigIgn:")), 16)
+    return {number for number in signal.valid_signals() if mask & 1 << number - 1}
