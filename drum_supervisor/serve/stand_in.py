@@ -72,6 +72,7 @@ class Answers:
     def load(self) -> Callable[[bytes], bytes]:
         """Load what answers with the failure: all that the error server needs, except for a framework."""
         from drum_supervisor.contract.failure import ErrorDetail  # noqa: PLC0415
+        from drum_supervisor.contract.masking import prepare  # noqa: PLC0415
         from drum_supervisor.fronts import stdlib_front  # noqa: PLC0415
         from drum_supervisor.services.failure import FailureService, ReportFile  # noqa: PLC0415
 
@@ -79,6 +80,7 @@ class Answers:
         report, detail = ReportFile(given["report"]), ErrorDetail(given["error_detail"])
         service = FailureService(report, detail, int(given["failed_ping"]), given["url_prefix"], self._situation)
         self._explain = partial(stdlib_front.answered, service)
+        prepare()
         return self._explain
 
 

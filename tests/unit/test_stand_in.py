@@ -154,3 +154,10 @@ def test_it_loads_nothing_large_before_its_first_answer():
         "drum_supervisor.serve",
         "drum_supervisor.serve.stand_in",
     }
+
+
+def test_what_takes_long_in_the_first_answer_to_a_failure_is_done_ahead(answers, monkeypatch):
+    prepared = []
+    monkeypatch.setattr("drum_supervisor.contract.masking.prepare", lambda: prepared.append(True))
+    answers().load()
+    assert prepared
