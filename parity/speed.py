@@ -4,6 +4,8 @@ All servers are up at the same time and measured one after the other, round by r
 does meets all of them; printed are medians over the rounds. The clients are one process, which shares the processors
 with the server that is measured. Connections are kept where the server keeps them: DRUM's default server closes each
 after its answer. The figures of a busy machine mean little; compare the ratios.
+
+`no server` is what no server in one process can do more of: the same model, called with the same bodies in a loop.
 """
 
 import argparse
@@ -14,12 +16,17 @@ import signal
 import statistics
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from drum_supervisor.model.loading import load
+from drum_supervisor.model.model import Model as Loaded
+from drum_supervisor.settings import choose, resolve
 from parity.environment import add_option, checked, versions
-from parity.models import Model
+from parity.models import Model, copied
 from parity.run import PACKAGES, start_all
 from parity.servers import DRUM, OURS, Running
 
@@ -30,6 +37,7 @@ CONNECTIONS = (1, 16)
 PROBE_PAUSE = 0.005
 PROBE_GOAL_MS = 20.0
 PREDICTIONS, PROBES = "predictions", "probes"
+NO_SERVER = "no server"
 
 
 @dataclass(frozen=True)
@@ -75,11 +83,16 @@ class Client:
             self._writer = None
 
 
-def prediction(rows: int) -> bytes:
-    """Return a request for so many predictions."""
+def data(rows: int) -> bytes:
+    """Return a CSV with so many rows."""
     lines = [",".join(f"column {number}" for number in range(COLUMNS))]
     lines += [",".join(f"{(row * 7 + number) % 23 / 3:.6f}" for number in range(COLUMNS)) for row in range(rows)]
-    body = "\n".join(lines).encode()
+    return "\n".join(lines).encode()
+
+
+def prediction(rows: int) -> bytes:
+    """Return a request for so many predictions."""
+    body = data(rows)
     head = f"POST /predict/ HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
@@ -119,6 +132,28 @@ async def measured(server: Running, rows: int, connections: int, seconds: float,
     taken = time.perf_counter() - began
     p50, p99 = (1000 * percentile(times, percent) for percent in (50, 99))
     return Figures(server.name, PROBES if probes else PREDICTIONS, rows, connections, len(times) / taken, p50, p99)
+
+
+@contextmanager
+def loaded(model: Model) -> Iterator[Loaded]:
+    """Load a model in this process."""
+    with TemporaryDirectory() as folder:
+        code_dir = copied(model.name, Path(folder), Path(sys.executable))
+        settings = resolve(choose({"code_dir": str(code_dir), "target_type": model.target_type}, {}))
+        yield load(settings, lambda stage: None)
+
+
+def alone(model: Loaded, rows: int, connections: int, seconds: float) -> Figures:
+    """Predict for so long, one after the other: nobody is asked, so that the number of connections is but a label."""
+    body, times = data(rows), list[float]()
+    began = time.perf_counter()
+    while time.perf_counter() < began + seconds:
+        before = time.perf_counter()
+        model.predict_as_json(body, "text/csv")
+        times.append(time.perf_counter() - before)
+    taken = time.perf_counter() - began
+    p50, p99 = (1000 * percentile(times, percent) for percent in (50, 99))
+    return Figures(NO_SERVER, PREDICTIONS, rows, connections, len(times) / taken, p50, p99)
 
 
 def percentile(times: list[float], percent: float) -> float:
@@ -175,6 +210,7 @@ def main() -> int:
     figures: list[Figures] = []
     with ExitStack() as stack:
         servers = start_all(stack, MODEL, (DRUM, *(options.server or OURS)), drum)
+        model = stack.enter_context(loaded(MODEL))
         loads = [(rows, connections, False) for rows in ROWS for connections in CONNECTIONS]
         loads += [(rows, max(CONNECTIONS), True) for rows in ROWS]
         for server in servers:  # what is done once is done before
@@ -183,6 +219,8 @@ def main() -> int:
             for rows, connections, probes in loads:
                 load = rows, connections, options.seconds, probes
                 figures += [asyncio.run(measured(server, *load)) for server in servers]
+                if not probes:
+                    figures.append(alone(model, rows, connections, options.seconds))
             print(f"round {number + 1} of {options.rounds}, load {os.getloadavg()[0]:.2f}", flush=True)
     print("\n" + tables(medians(figures)))
     if options.json:
