@@ -171,7 +171,7 @@ def test_with_a_higher_priority_stop_first_and_the_model_server_goes_on_meanwhil
     start: Start, config, tmp_path: Path, fifo
 ) -> None:
     gate = fifo("gate")
-    end = f"def end(*_): open({str(gate)!r}).close(); sys.exit()\nsignal.signal(signal.SIGTERM, end)\n"
+    end = f"def end(*_): open({str(gate)!r}).read(); sys.exit()\nsignal.signal(signal.SIGTERM, end)\n"
     waits = end + "print('up', flush=True)\n"
     text = f"[program:first]\ncommand = {script(tmp_path, waits + PAUSE)}\npriority = 1000\n"
     supervised = serving(start, arguments=config(text))
