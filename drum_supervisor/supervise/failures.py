@@ -22,6 +22,8 @@ _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\r?\n(?P<prefix>.*
 _LAST_LINE = re.compile(r"^(?P<type>[^\W\d][\w.<>]*)(?:: (?P<message>.*))?$")
 # What a server prints after a traceback: a log line, as most formats begin one, or the next exception of a chain.
 _LOG_LINE = re.compile(r"\[|\d{4}-\d\d-\d\d|[A-Z]{4,8}[ :]|Traceback |During handling |The above exception ")
+# Two workers that print at the same time may leave one without its head.
+_FRAME = re.compile(r'[ \t]+File "[^"]*", line \d+, in ')
 _CHAINS = ("another exception occurred:", "the direct cause of the following exception:")
 # What no other attempt changes, only somebody who changes the code, or what is installed.
 _PERMANENT = ("SyntaxError", "IndentationError", "TabError", "ModuleNotFoundError")
@@ -276,7 +278,7 @@ def _continued(lines: list[str]) -> list[str]:
     """A message of several lines cannot be told from what was printed after it: only indented lines are taken."""
     found = []
     for line in lines[:20]:
-        if not line.startswith((" ", "\t")) or line.lstrip().startswith("+-"):
+        if not line.startswith((" ", "\t")) or line.lstrip().startswith("+-") or _FRAME.match(line):
             break
         found.append(line)
     return found
@@ -286,7 +288,7 @@ def _begun_anew(lines: list[str]) -> list[str]:
     """A message that begins with a line break: what says anything at all is in the lines that follow."""
     found: list[str] = []
     for line in lines[:20]:
-        if _LOG_LINE.match(line):
+        if _LOG_LINE.match(line) or _FRAME.match(line):
             break
         if line.strip():
             found.append(line.strip())

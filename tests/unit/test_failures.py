@@ -107,6 +107,12 @@ class TestLastTraceback:
     def test_takes_no_more_than_some_lines_of_a_message(self):
         assert len(last_traceback(PLAIN + "  more\n" * 100).message.splitlines()) == 21
 
+    @pytest.mark.parametrize("line", ["ValueError: bad weights", "ValueError: \n  bad weights"])
+    def test_does_not_have_another_process_s_frames_in_its_message(self, line):
+        frames = '  File "worker.py", line 8, in run\n    self.load()\n'
+        found = last_traceback(PLAIN.replace("ValueError: bad weights", line) + frames)
+        assert (found.type, found.message) == ("ValueError", "bad weights")
+
     def test_leaves_lines_that_may_belong_to_something_else(self):
         assert last_traceback(PLAIN + "second line of the message, or a log line\n").message == "bad weights"
 
