@@ -235,6 +235,8 @@ class ManagedProcess(Child):
             os.dup2(fd, number) if fd is not None else close_fd(number)
         close_above(REPORT_FD)
         self.restore()
+        if self.program.worker:
+            tree.go_first()
         self._set_environment()
 
     def _set_environment(self) -> None:

@@ -252,6 +252,29 @@ def test_one_kill_is_the_end_where_no_restart_is_allowed(serve, name: str, tmp_p
     assert SAID in termination_log.read_text()
 
 
+# --- whom the kernel is to take when one is not enough
+
+
+def score(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+def test_who_uses_the_memory_goes_before_the_supervisor_and_its_error_server(start: Start, tmp_path: Path) -> None:
+    """A supervisor was killed 8 ms after the worker that had eaten everything, whose memory was not back yet."""
+    (tmp_path / "custom.py").write_text("def load_model(code_dir):\n    raise OSError\n")
+    (tmp_path / "further.conf").write_text("[program:further]\ncommand = sleep 1000\n")
+    given = ("--code-dir", tmp_path, "--target-type", "unstructured", "--config", tmp_path / "further.conf")
+    supervised = start(*given)
+    supervised.until_status(lambda status: status["error_server_active"])
+    ours = score(supervised.process.pid)
+    assert ours == score(os.getpid()) == score(supervised.pid("error-server"))
+    assert score(supervised.pid("further")) == min(ours + 100, 1000)
+    (tmp_path / "custom.py").write_text("def load_model(code_dir):\n    return 1\nscore_unstructured = len\n")
+    assert supervised.run("restart").returncode == 0
+    assert score(supervised.pid()) == min(ours + 100, 1000)
+    assert supervised.stop() == 0
+
+
 # --- helpers of the model
 
 
