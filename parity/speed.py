@@ -129,9 +129,7 @@ async def measured(server: Running, rows: int, connections: int, seconds: float,
     ends = began + seconds
     predicting = predict(server.port, prediction(rows), connections, ends)
     times = (await asyncio.gather(predicting, probe(server.port, ends)))[1] if probes else await predicting
-    taken = time.perf_counter() - began
-    p50, p99 = (1000 * percentile(times, percent) for percent in (50, 99))
-    return Figures(server.name, PROBES if probes else PREDICTIONS, rows, connections, len(times) / taken, p50, p99)
+    return summed_up(server.name, PROBES if probes else PREDICTIONS, rows, connections, times, began)
 
 
 @contextmanager
@@ -151,9 +149,14 @@ def alone(model: Loaded, rows: int, connections: int, seconds: float) -> Figures
         before = time.perf_counter()
         model.predict_as_json(body, "text/csv")
         times.append(time.perf_counter() - before)
+    return summed_up(NO_SERVER, PREDICTIONS, rows, connections, times, began)
+
+
+def summed_up(server: str, what: str, rows: int, connections: int, times: list[float], began: float) -> Figures:
+    """Return the figures of what took these `times`, all of it since `began` and until now."""
     taken = time.perf_counter() - began
     p50, p99 = (1000 * percentile(times, percent) for percent in (50, 99))
-    return Figures(NO_SERVER, PREDICTIONS, rows, connections, len(times) / taken, p50, p99)
+    return Figures(server, what, rows, connections, len(times) / taken, p50, p99)
 
 
 def percentile(times: list[float], percent: float) -> float:

@@ -71,10 +71,10 @@ class Answers:
 
     def load(self) -> Callable[[bytes], bytes]:
         """Load what answers with the failure: all that the error server needs, except for a framework."""
-        from drum_supervisor.contract.failure import ErrorDetail  # noqa: PLC0415
-        from drum_supervisor.contract.masking import prepare  # noqa: PLC0415
-        from drum_supervisor.fronts import stdlib_front  # noqa: PLC0415
-        from drum_supervisor.services.failure import FailureService, ReportFile  # noqa: PLC0415
+        from drum_supervisor.contract.failure import ErrorDetail  # noqa: PLC0415 - being ready comes first
+        from drum_supervisor.contract.masking import prepare  # noqa: PLC0415 - being ready comes first
+        from drum_supervisor.fronts import stdlib_front  # noqa: PLC0415 - being ready comes first
+        from drum_supervisor.services.failure import FailureService, ReportFile  # noqa: PLC0415 - being ready comes first
 
         given = self._options
         report, detail = ReportFile(given["report"]), ErrorDetail(given["error_detail"])

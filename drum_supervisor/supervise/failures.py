@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from dataclasses import replace
+from itertools import takewhile
 
 from drum_supervisor.contract.curve import Curve
 from drum_supervisor.contract.exits import of_signal, signal_name
@@ -249,7 +250,7 @@ def last_traceback(stderr: str) -> Complaint | None:
             match = _LAST_LINE.match(line)
             if match is None:
                 return None
-            rest = lines[number + 1 :]
+            rest = list(takewhile(lambda line: not _FRAME.match(line), lines[number + 1 :]))
             continued = _begun_anew(rest) if match["message"] == "" else _continued(rest)
             message = "\n".join([match["message"] or "", *continued]).strip()
             return Complaint(match["type"].rpartition(".")[2], message, "\n".join(lines[: number + 1]) + "\n")
@@ -278,7 +279,7 @@ def _continued(lines: list[str]) -> list[str]:
     """A message of several lines cannot be told from what was printed after it: only indented lines are taken."""
     found = []
     for line in lines[:20]:
-        if not line.startswith((" ", "\t")) or line.lstrip().startswith("+-") or _FRAME.match(line):
+        if not line.startswith((" ", "\t")) or line.lstrip().startswith("+-"):
             break
         found.append(line)
     return found
@@ -288,7 +289,7 @@ def _begun_anew(lines: list[str]) -> list[str]:
     """A message that begins with a line break: what says anything at all is in the lines that follow."""
     found: list[str] = []
     for line in lines[:20]:
-        if _LOG_LINE.match(line) or _FRAME.match(line):
+        if _LOG_LINE.match(line):
             break
         if line.strip():
             found.append(line.strip())

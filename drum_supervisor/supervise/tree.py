@@ -41,7 +41,7 @@ def die_with_parent(parent: int) -> None:
 
 
 OOM_SCORE_ABOVE_OURS = 100
-"""Thousandths of the memory that there may be: more than a supervisor and its error server take."""
+"""Thousandths of the memory that there may be: with 400 MiB they count like 40, and a supervisor takes 30."""
 
 
 def go_first() -> None:
