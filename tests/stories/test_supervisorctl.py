@@ -218,6 +218,7 @@ def test_no_call_breaks_the_supervisor(start: Start) -> None:
         for method in set(methods) - {"supervisor.shutdown", "supervisor.restart"}:
             for arguments in [(), *((name,) for name in names), ("model-server", "HUP"), ("error-server", 0, 10)]:
                 assert call(proxy, method, arguments) is not None, method
+        supervised.until_status(lambda status: not status["workers_coming"])  # a signal in its start is a failure
         call(proxy, "supervisor.startProcess", ("model-server",))
     assert supervised.until_phase("serving")["programs"][0]["state"] == "ready"
     assert supervised.stop() == 0
