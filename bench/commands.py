@@ -20,7 +20,7 @@ NAME = "commands"
 ROUNDS = 0
 CLICK = "import click"
 STANDARD = "with the standard dataclass"
-_START = "import drum_supervisor.cli, drum_supervisor.supervise.start"
+_START = "import drum_supervisor.cli.main, drum_supervisor.supervise.start"
 _STANDARD_START = (
     f"import dataclasses, drum_supervisor.quick_dataclass as q; q.dataclass = dataclasses.dataclass; {_START}"
 )

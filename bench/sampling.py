@@ -40,7 +40,7 @@ class Supervisor:
     def __init__(self, folder: Path, tree: int, *options: str, source: str = "") -> None:
         self.log = folder / "log"
         path = f"import sys; sys.path.insert(0, {source!r}); " if source else ""
-        code = f"{path}from drum_supervisor.cli import main; import sys; sys.exit(main())"
+        code = f"{path}from drum_supervisor.cli.main import main; import sys; sys.exit(main())"
         command = ["--ready", "report", "--listener", "inherit", "--", sys.executable, "-c", TREE, str(tree)]
         given = ["start", "--run-dir", str(folder / "run"), "--address", "127.0.0.1:0", *options, *command]
         with open(self.log, "wb") as log:

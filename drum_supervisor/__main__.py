@@ -2,7 +2,7 @@
 
 import sys
 
-from drum_supervisor.cli import main
+from drum_supervisor.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

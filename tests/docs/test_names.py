@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from drum_supervisor.cli import cli
+from drum_supervisor.cli.main import cli
 from drum_supervisor.contract.report import REPORT_FD_VARIABLE
 from drum_supervisor.declaration import PREFIX
 from drum_supervisor.settings import DECLARATIONS

@@ -179,7 +179,7 @@ def test_sighup_restarts_the_workers(start: Start) -> None:
 
 ATEXIT = """
 import atexit, sys
-from drum_supervisor.cli import main
+from drum_supervisor.cli.main import main
 atexit.register(print, "said at the end")
 print("still in Python's buffer")
 sys.exit(main())

@@ -11,8 +11,9 @@ from pathlib import Path
 import click
 import pytest
 
-from drum_supervisor import __version__, cli_stats
-from drum_supervisor.cli import cli, main
+from drum_supervisor import __version__
+from drum_supervisor.cli import stats
+from drum_supervisor.cli.main import cli, main
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure import Cause, FailureReport, write_failure
 from drum_supervisor.settings import DECLARATIONS
@@ -251,12 +252,12 @@ class TestStats:
 
     def test_view_without_rich_says_what_to_install(self, environ):
         environ.setitem(sys.modules, "rich", None)
-        for name in [name for name in sys.modules if name.startswith(("rich.", "drum_supervisor.live"))]:
+        for name in [name for name in sys.modules if name.startswith(("rich.", "drum_supervisor.cli.live"))]:
             environ.delitem(sys.modules, name)
         with pytest.raises(
             UsageError, match=r"--watch in a terminal needs rich: pip install 'drum_supervisor\[watch\]'"
         ):
-            cli_stats._live_view()
+            stats._live_view()
 
 
 class TestNoSupervisor:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from drum_supervisor.cli.sparkline import ASCII
+from drum_supervisor.cli.tables import duration, failure_text, size, status_text
 from drum_supervisor.contract.curve import Curve
 from drum_supervisor.contract.failure import Cause, FailureReport
-from drum_supervisor.display import duration, failure_text, size, status_text
-from drum_supervisor.sparkline import ASCII
 
 STATUS = {
     "phase": "serving",

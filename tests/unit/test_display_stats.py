@@ -4,8 +4,8 @@ from copy import deepcopy
 
 import pytest
 
-from drum_supervisor.display_stats import stats_line, stats_text
-from drum_supervisor.sparkline import BLOCKS
+from drum_supervisor.cli.sparkline import BLOCKS
+from drum_supervisor.cli.stats_tables import stats_line, stats_text
 from tests.unit.stats_records import MIB, NOBODY_KNOWS, PROCESS, PROGRAM, STOPPED, stats
 
 

@@ -48,7 +48,7 @@ def imported_by(source: str) -> set[str]:
 
 
 def test_supervisor_loads_no_framework():
-    assert not loaded_by("drum_supervisor.cli") & ONLY_CHILDREN_LOAD
+    assert not loaded_by("drum_supervisor.cli.main") & ONLY_CHILDREN_LOAD
 
 
 @pytest.mark.parametrize("module", ["drum_supervisor.supervise.start", "drum_supervisor.supervise.stats"])
@@ -66,7 +66,7 @@ def test_no_program_waits_for_the_import_of_what_samples_it():
 def test_no_program_waits_for_the_compiling_of_dataclasses():
     program = """
 import dataclasses, sys
-import drum_supervisor.cli, drum_supervisor.supervise.start
+import drum_supervisor.cli.main, drum_supervisor.supervise.start
 ours = [module for name, module in sys.modules.items() if name.startswith("drum_supervisor")]
 classes = {each for module in ours for each in vars(module).values() if isinstance(each, type)}
 print(*[each for each in classes if dataclasses.is_dataclass(each) and each.__dataclass_params__.init])
@@ -79,15 +79,15 @@ print(*[each for each in classes if dataclasses.is_dataclass(each) and each.__da
     ("arguments", "never"),
     [
         (["--help"], {"supervisor", "xmlrpc", "http.client", "ssl", "psutil"}),
-        (["status", "--run-dir", "/nowhere"], {"supervisor", "psutil", "drum_supervisor.cli_check"}),
-        (["start", "--help"], {"supervisor", "drum_supervisor.cli_check", "drum_supervisor.cli_operations"}),
+        (["status", "--run-dir", "/nowhere"], {"supervisor", "psutil", "drum_supervisor.cli.check"}),
+        (["start", "--help"], {"supervisor", "drum_supervisor.cli.check", "drum_supervisor.cli.operate"}),
     ],
 )
 def test_command_imports_only_what_it_runs(arguments, never):
-    program = "import sys; from drum_supervisor.cli import main; main(sys.argv[1:]); print(*sys.modules)"
+    program = "import sys; from drum_supervisor.cli.main import main; main(sys.argv[1:]); print(*sys.modules)"
     command = [sys.executable, "-c", program, *arguments]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1].split()
-    assert "drum_supervisor.cli" in loaded
+    assert "drum_supervisor.cli.main" in loaded
     assert not never & set(loaded)
 
 
@@ -96,7 +96,7 @@ def test_client_of_the_control_socket_loads_nothing_of_supervisord():
 
 
 def test_view_and_gpus_are_loaded_only_when_they_are_asked_for():
-    assert not loaded_by("drum_supervisor.cli") & {"rich", "pynvml"}
+    assert not loaded_by("drum_supervisor.cli.main") & {"rich", "pynvml"}
 
 
 def test_package_itself_loads_nothing():

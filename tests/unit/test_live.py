@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from drum_supervisor.live import LiveView
+from drum_supervisor.cli.live import LiveView
 from tests.unit.stats_records import PROCESS, PROGRAM, STOPPED, stats
 
 

@@ -143,7 +143,7 @@ class TestBoth:
 def test_the_supervisor_uses_nothing_that_it_does_not_have():
     program = """
 import dataclasses, sys
-import drum_supervisor.cli, drum_supervisor.supervise.start
+import drum_supervisor.cli.main, drum_supervisor.supervise.start
 ours = [module for name, module in sys.modules.items() if name.startswith("drum_supervisor.")]
 classes = {each for module in ours for each in vars(module).values() if isinstance(each, type)}
 quick = [each for each in classes if dataclasses.is_dataclass(each) and not each.__dataclass_params__.init]

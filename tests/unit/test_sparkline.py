@@ -2,7 +2,7 @@
 
 import pytest
 
-from drum_supervisor.sparkline import ASCII, BLOCKS, levels_for, sparkline
+from drum_supervisor.cli.sparkline import ASCII, BLOCKS, levels_for, sparkline
 
 
 @pytest.mark.parametrize(

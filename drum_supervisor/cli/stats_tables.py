@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
+from drum_supervisor.cli.tables import aligned, curve_rows, duration
 from drum_supervisor.convert import size
-from drum_supervisor.display import aligned, curve_rows, duration
 
 Row = tuple[str, ...]
 

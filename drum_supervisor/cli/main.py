@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import click
 
 from drum_supervisor import __version__
-from drum_supervisor.cli_settings import chosen, settings_options
+from drum_supervisor.cli.options import chosen, settings_options
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode
 from drum_supervisor.settings import DECLARATIONS, Settings, resolve
 
@@ -33,14 +33,14 @@ Examples:
 
 
 ELSEWHERE = {
-    "check": "cli_check",
-    "ctl": "cli_ctl",
-    "failure": "cli_operations",
-    "logs": "cli_logs",
-    "restart": "cli_operations",
-    "stats": "cli_stats",
-    "status": "cli_operations",
-    "stop": "cli_operations",
+    "check": "check",
+    "ctl": "ctl",
+    "failure": "operate",
+    "logs": "logs",
+    "restart": "operate",
+    "stats": "stats",
+    "status": "operate",
+    "stop": "operate",
 }
 """The modules of the commands that are not in this one; in each a command is called `<name>_command`."""
 
@@ -53,7 +53,7 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in ELSEWHERE:
-            module = import_module(f"drum_supervisor.{ELSEWHERE[cmd_name]}")
+            module = import_module(f"drum_supervisor.cli.{ELSEWHERE[cmd_name]}")
             self.add_command(getattr(module, f"{cmd_name}_command"))
         return super().get_command(ctx, cmd_name)
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from drum_supervisor.cli.sparkline import BLOCKS, sparkline
 from drum_supervisor.contract.failure import FailureReport
 from drum_supervisor.convert import size
-from drum_supervisor.sparkline import BLOCKS, sparkline
 
 
 def status_text(status: dict[str, Any], now: float) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from drum_supervisor.cli_finding import client_of, json_option, run_dir_option
+from drum_supervisor.cli.target import client_of, json_option, run_dir_option
 from drum_supervisor.supervise.lines import Wrapper
 from drum_supervisor.supervise.transcript import ERR, OUT, SUPERVISOR, Piece, Source
 

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import click
 
-from drum_supervisor.cli_finding import find, run_dir_option
+from drum_supervisor.cli.target import find, run_dir_option
 
 
 @click.command("ctl", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from drum_supervisor.cli_finding import client_of, find, is_running, json_option, run_dir_option, seconds, watched
+from drum_supervisor.cli.sparkline import levels_for
+from drum_supervisor.cli.stats_tables import stats_line, stats_text
+from drum_supervisor.cli.target import client_of, find, is_running, json_option, run_dir_option, seconds, watched
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.display_stats import stats_line, stats_text
 from drum_supervisor.shared_memory import complete
-from drum_supervisor.sparkline import levels_for
 
 if TYPE_CHECKING:
+    from drum_supervisor.cli.live import LiveView
     from drum_supervisor.gpu import Gpus
-    from drum_supervisor.live import LiveView
 
 Stats: TypeAlias = dict[str, Any]
 Show: TypeAlias = Callable[[Stats], None]
@@ -132,7 +132,7 @@ def _shower(as_json: bool, live: bool) -> Iterator[Show]:
 
 def _live_view() -> "type[LiveView]":
     try:
-        from drum_supervisor.live import LiveView
+        from drum_supervisor.cli.live import LiveView
     except ModuleNotFoundError as error:
         missing = str(error.name).partition(".")[0]
         raise UsageError(

@@ -8,8 +8,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from drum_supervisor.display_stats import Row, facts, history_rows, process_rows, program_rows
-from drum_supervisor.sparkline import levels_for
+from drum_supervisor.cli.sparkline import levels_for
+from drum_supervisor.cli.stats_tables import Row, facts, history_rows, process_rows, program_rows
 
 _STYLES = {"serving": "green", "ready": "green", "failed": "bold red", "starting": "yellow", "retrying": "yellow"}
 _AT_THE_RIGHT = {"CPU", "MEMORY", "RSS", "FILES", "THREADS", "PID"}

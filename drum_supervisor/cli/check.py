@@ -17,15 +17,15 @@ from typing import Any
 
 import click
 
-from drum_supervisor.cli_finding import json_option, watched
-from drum_supervisor.cli_operations import PROGRESS_EVERY
-from drum_supervisor.cli_settings import as_arguments, chosen, settings_options
+from drum_supervisor.cli.operate import PROGRESS_EVERY
+from drum_supervisor.cli.options import as_arguments, chosen, settings_options
+from drum_supervisor.cli.tables import duration, failure_text
+from drum_supervisor.cli.target import json_option, watched
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure import FailureReport, read_failure
 from drum_supervisor.contract.listener import Address, parse_address
 from drum_supervisor.convert import size
 from drum_supervisor.declaration import Value
-from drum_supervisor.display import duration, failure_text
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.settings import OFF, Settings, resolve
 

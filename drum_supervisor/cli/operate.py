@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from drum_supervisor.cli_finding import client_of, is_running, json_option, run_dir_option, seconds, watched
+from drum_supervisor.cli.sparkline import levels_for
+from drum_supervisor.cli.tables import failure_text, status_text
+from drum_supervisor.cli.target import client_of, is_running, json_option, run_dir_option, seconds, watched
 from drum_supervisor.contract.exits import ExitCode, UsageError
 from drum_supervisor.contract.failure import FailureReport, read_failure
-from drum_supervisor.display import failure_text, status_text
-from drum_supervisor.sparkline import levels_for
 
 if TYPE_CHECKING:
     from drum_supervisor.supervise.client import Client
