@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from drum_supervisor.config.settings import Settings, from_environment
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure import Cause, FailureReport
 from drum_supervisor.contract.listener import Address, address_of, bind, inherited
@@ -15,7 +16,6 @@ from drum_supervisor.hosts import frameworks
 from drum_supervisor.hosts.process import drain_seconds, stop_signals, tell
 from drum_supervisor.services.failure import FailureService
 from drum_supervisor.services.messages import Service
-from drum_supervisor.settings import Settings, from_environment
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -12,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from drum_supervisor.config.declaration import RUNTIME_PARAMETER, runtime_parameter
+from drum_supervisor.config.settings import Settings, from_options
 from drum_supervisor.contract.exits import DrumSupervisorError
 from drum_supervisor.contract.listener import Address, parse_address
-from drum_supervisor.declaration import RUNTIME_PARAMETER, runtime_parameter
 from drum_supervisor.error_servers import run_error_server, run_error_server_fastapi
 from drum_supervisor.hosts.process import (
     Stopped,
@@ -29,7 +30,6 @@ from drum_supervisor.model.extension import extend
 from drum_supervisor.model.loading import load
 from drum_supervisor.resource_monitor import ResourceMonitor
 from drum_supervisor.services.model import ModelService
-from drum_supervisor.settings import Settings, from_options
 from drum_supervisor.telemetry import SHUTDOWN_SECONDS, Telemetry, setup_otel
 from drum_supervisor.telemetry_providers import Provider
 from drum_supervisor.worker import Worker
@@ -70,7 +70,7 @@ class DrumRuntime:
         environ: the environment.
 
     Attributes:
-        options: how to serve, None until it is known: `drum_supervisor.settings.Settings`, or anything that has
+        options: how to serve, None until it is known: `drum_supervisor.config.settings.Settings`, or anything that has
             `with_error_server`, `address` (`HOST:PORT`) and perhaps `server_type`.
         cm_runner: what runs; its `terminate()` is called in the end.
         trace_provider, metric_provider, log_provider: shut down in the end, in this order.

@@ -22,9 +22,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.model.loading import load
 from drum_supervisor.model.model import Model as Loaded
-from drum_supervisor.settings import choose, resolve
 from parity.environment import add_option, checked, versions
 from parity.models import Model, copied
 from parity.run import PACKAGES, start_all

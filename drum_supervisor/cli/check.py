@@ -21,13 +21,13 @@ from drum_supervisor.cli.operate import PROGRESS_EVERY
 from drum_supervisor.cli.options import as_arguments, chosen, settings_options
 from drum_supervisor.cli.tables import duration, failure_text
 from drum_supervisor.cli.target import json_option, watched
+from drum_supervisor.config.declaration import Value
+from drum_supervisor.config.parsers import size
+from drum_supervisor.config.settings import OFF, Settings, resolve
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure import FailureReport, read_failure
 from drum_supervisor.contract.listener import Address, parse_address
-from drum_supervisor.convert import size
-from drum_supervisor.declaration import Value
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.settings import OFF, Settings, resolve
 
 PING_SECONDS = 30.0
 LONGEST_BODY = 1000

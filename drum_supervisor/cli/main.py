@@ -20,8 +20,8 @@ import click
 
 from drum_supervisor import __version__
 from drum_supervisor.cli.options import chosen, settings_options
+from drum_supervisor.config.settings import DECLARATIONS, Settings, resolve
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode
-from drum_supervisor.settings import DECLARATIONS, Settings, resolve
 
 EXAMPLES = """\b
 Examples:

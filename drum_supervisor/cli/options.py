@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from drum_supervisor.declaration import Declaration, Value
-from drum_supervisor.settings import DECLARATIONS, choose
+from drum_supervisor.config.declaration import Declaration, Value
+from drum_supervisor.config.settings import DECLARATIONS, choose
 
 
 def settings_options() -> list[click.Parameter]:

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from drum_supervisor.cli.tables import aligned, curve_rows, duration
-from drum_supervisor.convert import size
+from drum_supervisor.config.parsers import size
 
 Row = tuple[str, ...]
 

@@ -5,8 +5,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from drum_supervisor.cli.sparkline import BLOCKS, sparkline
+from drum_supervisor.config.parsers import size
 from drum_supervisor.contract.failure import FailureReport
-from drum_supervisor.convert import size
 
 
 def status_text(status: dict[str, Any], now: float) -> str:

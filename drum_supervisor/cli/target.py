@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from drum_supervisor import convert
+from drum_supervisor.config import parsers
 from drum_supervisor.contract.exits import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 def seconds(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
     """Read the value of an option that is a time."""
     try:
-        return None if text is None else convert.seconds(text)
+        return None if text is None else parsers.seconds(text)
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is not accepted: {error}.") from error
 

@@ -7,8 +7,8 @@ DRUM's runtime parameters set it; what is written on gunicorn's command line win
 import os
 import sys
 
+from drum_supervisor.config.gunicorn import read
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.gunicorn_parameters import read
 from drum_supervisor.hosts.gunicorn_hooks import post_worker_init, settings, worker_exit
 from drum_supervisor.hosts.process import tell
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from werkzeug.wsgi import ClosingIterator
 
+from drum_supervisor.config.gunicorn import GunicornParameters
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.gunicorn_parameters import GunicornParameters
 
 
 def settings(parameters: GunicornParameters) -> dict[str, Any]:

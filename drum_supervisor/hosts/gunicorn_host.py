@@ -16,10 +16,10 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from gunicorn.sock import create_sockets
 
+from drum_supervisor.config.gunicorn import GunicornParameters
 from drum_supervisor.contract.exits import ExitCode, of_signal, signal_name
 from drum_supervisor.contract.report import InitFailed, Message, Stage, decode, encode
 from drum_supervisor.fronts.wire import HEAD_SECONDS, PIECE
-from drum_supervisor.gunicorn_parameters import GunicornParameters
 from drum_supervisor.hosts import gunicorn_hooks
 from drum_supervisor.hosts.gunicorn_log import Logger
 from drum_supervisor.hosts.gunicorn_worker import STOPPING, Worker

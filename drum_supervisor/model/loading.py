@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.model import drum_names
 from drum_supervisor.model.artifacts import ACCEPTED, find_artifact, load_artifact
@@ -14,7 +15,6 @@ from drum_supervisor.model.model import Model, import_structured
 from drum_supervisor.model.predictors import Predictor, predictor_of
 from drum_supervisor.model.source import SOURCE, find_file, open_code_dir
 from drum_supervisor.model.target import Target, read_target
-from drum_supervisor.settings import Settings
 
 IMPORTING, INIT, LOAD_MODEL = "importing", "init", "load_model"
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from drum_supervisor.config.settings import TARGET_TYPES, Settings
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.model.metadata import METADATA_FILE
-from drum_supervisor.settings import TARGET_TYPES, Settings
 
 
 class TargetType(str, Enum):

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from drum_supervisor.config.settings import from_arguments
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
 from drum_supervisor.contract.report import Reporter
 from drum_supervisor.contract.situation import SituationFile
@@ -21,7 +22,6 @@ from drum_supervisor.hosts.process import Stopped, StopSignals, drain_seconds, t
 from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.services.failure import FailureService, ReportFile
 from drum_supervisor.services.messages import Service
-from drum_supervisor.settings import from_arguments
 
 
 def main() -> None:

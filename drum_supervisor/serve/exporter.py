@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from drum_supervisor import convert
+from drum_supervisor.config import parsers
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
 from drum_supervisor.contract.listener import inherited
 from drum_supervisor.contract.report import Ready, Reporter
@@ -44,7 +44,7 @@ def run(argv: Sequence[str], stop: StopSignals, reporter: Reporter) -> int:
             source = Source(ControlSocket(Path(options["--socket"])).metrics, _gpu_reader(stack))
             if sends_metrics(os.environ):
                 _send(source, stack)
-            _offer(source, stop, lambda: reporter.send(Ready()), convert.seconds(options.get("--stop-timeout", "5")))
+            _offer(source, stop, lambda: reporter.send(Ready()), parsers.seconds(options.get("--stop-timeout", "5")))
     except DrumSupervisorError as error:
         tell(f"exporter: {error}")
         return error.exit_code

@@ -13,14 +13,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from drum_supervisor import gunicorn_parameters
+from drum_supervisor.config import gunicorn
+from drum_supervisor.config.settings import Settings, from_arguments
 from drum_supervisor.contract.exits import AddressError, ExitCode, UsageError
 from drum_supervisor.contract.report import Reporter
 from drum_supervisor.hosts import logs
 from drum_supervisor.hosts.process import EXIT_SECONDS, Stopped, StopSignals, drain_seconds, take_listener
 from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.runtime import CMRunner, DrumRuntime, finish_seconds
-from drum_supervisor.settings import Settings, from_arguments
 from drum_supervisor.telemetry_environment import is_wanted
 from drum_supervisor.worker_context import WorkerCtx
 
@@ -89,9 +89,9 @@ def _serve_gunicorn(settings: Settings, stop: StopSignals, reporter: Reporter, p
         return gunicorn_host.serve(partial(_load_in_worker, settings), listener, reporter.send, options)
 
 
-def _parameters(settings: Settings) -> gunicorn_parameters.GunicornParameters:
+def _parameters(settings: Settings) -> gunicorn.GunicornParameters:
     """Return gunicorn's parameters; its master replaces workers by itself."""
-    given = gunicorn_parameters.read(os.environ, ignored=gunicorn_parameters.SETTINGS)
+    given = gunicorn.read(os.environ, ignored=gunicorn.SETTINGS)
     most = settings.max_requests
     return replace(given, max_requests=most, max_requests_jitter=most // 10) if most else given
 

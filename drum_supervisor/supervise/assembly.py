@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
+from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract import masking
 from drum_supervisor.contract.failure import FailureReport
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.settings import Settings
 from drum_supervisor.supervise import readiness
 from drum_supervisor.supervise.alarms import Alarms
 from drum_supervisor.supervise.changes import Changes

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from drum_supervisor.config.declaration import RUNTIME_PARAMETER, runtime_parameter
+from drum_supervisor.config.settings import DECLARATIONS, Settings, arguments
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.declaration import RUNTIME_PARAMETER, runtime_parameter
-from drum_supervisor.settings import DECLARATIONS, Settings, arguments
 from drum_supervisor.supervise.commands import Command, error_server_is_ours
 
 NAME = "drum"

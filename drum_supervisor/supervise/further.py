@@ -10,12 +10,12 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, replace
 
-from drum_supervisor.config_file import Section, read
+from drum_supervisor.config.declaration import CONFIG_SECTION
+from drum_supervisor.config.ini import Section, read
+from drum_supervisor.config.parsers import YES, switch
+from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.convert import YES, switch
-from drum_supervisor.declaration import CONFIG_SECTION
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.settings import Settings
 from drum_supervisor.supervise import further_keys as keys
 from drum_supervisor.supervise.programs import ERROR_SERVER, EXPORTER, MODEL_SERVER, STAND_IN
 from drum_supervisor.supervise.transcript import SUPERVISOR

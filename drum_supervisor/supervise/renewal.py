@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Mapping
 
 from drum_supervisor.cgroup import read_cgroup
-from drum_supervisor.convert import Share, size
+from drum_supervisor.config.parsers import Share, size
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.timers import Timers

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from drum_supervisor.cgroup import read_cgroup
-from drum_supervisor.convert import size
+from drum_supervisor.config.parsers import size
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise import tree
 

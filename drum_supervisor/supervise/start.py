@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import DrumSupervisorError, UsageError
 from drum_supervisor.contract.listener import Address, address_of, bind
-from drum_supervisor.settings import Settings
 from drum_supervisor.supervise import lines, run_dir, tree, worker_count
 from drum_supervisor.supervise.assembly import Parts, assemble
 from drum_supervisor.supervise.controls import Controls
@@ -117,9 +117,9 @@ def _supervise(
 def _settled(settings: Settings, argv: Sequence[str], environ: Mapping[str, str], log: Log) -> tuple[Settings, Further]:
     """Return the settings with everything decided that was left to us, and the programs of the user's configuration."""
     if not argv and settings.server_type == "gunicorn":
-        from drum_supervisor import gunicorn_parameters  # noqa: PLC0415 - no other server should wait for it
+        from drum_supervisor.config import gunicorn  # noqa: PLC0415 - no other server should wait for it
 
-        gunicorn_parameters.read(environ, ignored=gunicorn_parameters.SETTINGS)  # refused here, not by the child
+        gunicorn.read(environ, ignored=gunicorn.SETTINGS)  # refused here, not by the child
     settings, counted = worker_count.decided(settings, argv, environ)
     if counted:
         log.information(counted)

@@ -11,7 +11,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from drum_supervisor.settings import Settings, choose, resolve
+from drum_supervisor.config.settings import Settings, choose, resolve
 from tests.conf.manifests import KSERVE, KUBERNETES, Manifest, base, monitor, pods, read
 
 VERSIONS = ("1.30", "1.37")  # the first with a sleep in preStop, and the newest

@@ -9,7 +9,7 @@ import botocore.session
 import pytest
 from botocore.stub import Stubber
 
-from drum_supervisor.settings import choose, resolve
+from drum_supervisor.config.settings import choose, resolve
 
 SCRIPT = Path(__file__).parents[2] / "conf" / "sagemaker" / "create_endpoint.py"
 NAMED = ("diabetes", "--image", "registry.example/diabetes:7", "--role", "arn:aws:iam::123456789012:role/sagemaker")

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from drum_supervisor.config.declaration import Declaration
+from drum_supervisor.config.profiles import PROFILES
+from drum_supervisor.config.settings import DECLARATIONS
 from drum_supervisor.contract.exits import ExitCode, of_signal
 from drum_supervisor.contract.failure import Cause, FailureReport
-from drum_supervisor.declaration import Declaration
 from drum_supervisor.metrics.catalogue import Kind, Metric
-from drum_supervisor.profiles import PROFILES
-from drum_supervisor.settings import DECLARATIONS
 from drum_supervisor.supervise import further_keys
 from parity.declared import TOPICS, Declared
 

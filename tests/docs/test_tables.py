@@ -4,11 +4,11 @@ import re
 
 import pytest
 
+from drum_supervisor.config.gunicorn import DECLARATIONS as PARAMETERS
+from drum_supervisor.config.settings import DECLARATIONS
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure import Cause
-from drum_supervisor.gunicorn_parameters import DECLARATIONS as PARAMETERS
 from drum_supervisor.metrics import catalogue
-from drum_supervisor.settings import DECLARATIONS
 from drum_supervisor.telemetry_figures import ATTRIBUTES
 from tests.docs import render
 

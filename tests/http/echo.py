@@ -126,8 +126,8 @@ _GUNICORN_NUMBERS = ("max_requests", "max_requests_jitter", "timeout", "graceful
 
 
 def _gunicorn(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> int:
+    from drum_supervisor.config.gunicorn import GunicornParameters
     from drum_supervisor.fronts import flask_front
-    from drum_supervisor.gunicorn_parameters import GunicornParameters
     from drum_supervisor.hosts import gunicorn_host
 
     numbers = {name: int(options.pop(name)) for name in _GUNICORN_NUMBERS if name in options}

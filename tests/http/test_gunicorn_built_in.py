@@ -20,7 +20,7 @@ import os, sys, threading
 from flask import Flask
 from drum_supervisor.contract.listener import parse_address
 from drum_supervisor.contract.report import Reporter
-from drum_supervisor.gunicorn_parameters import read
+from drum_supervisor.config.gunicorn import read
 from drum_supervisor.hosts.gunicorn_host import Options, serve
 from drum_supervisor.hosts.process import StopSignals, take_listener
 

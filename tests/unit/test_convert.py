@@ -2,28 +2,28 @@
 
 import pytest
 
-from drum_supervisor import convert
+from drum_supervisor.config import parsers
 
 
 @pytest.mark.parametrize("value", ["1", "true", "TRUE", "True", "t", "yes", "Y", "on", " true "])
 def test_switch_is_on(value):
-    assert convert.switch(value) is True
+    assert parsers.switch(value) is True
 
 
 @pytest.mark.parametrize("value", ["0", "false", "False", "F", "no", "n", "OFF", " 0\n"])
 def test_switch_is_off(value):
-    assert convert.switch(value) is False
+    assert parsers.switch(value) is False
 
 
 @pytest.mark.parametrize("value", ["", "2", "enabled", "truee", "none", "-1"])
 def test_switch_is_nothing_else(value):
     with pytest.raises(ValueError, match="write one of 1, true, t, yes, y, on or one of 0, false"):
-        convert.switch(value)
+        parsers.switch(value)
 
 
 @pytest.mark.parametrize(("value", "number"), [("1", 1), ("199", 199), (" 7 ", 7), ("2.0", 2), ("007", 7), ("1.0 ", 1)])
 def test_whole_number_is_read(value, number):
-    assert convert.whole_number(1, 199)(value) == number
+    assert parsers.whole_number(1, 199)(value) == number
 
 
 @pytest.mark.parametrize(
@@ -32,29 +32,29 @@ def test_whole_number_is_read(value, number):
 )
 def test_anything_else_is_no_whole_number(value):
     with pytest.raises(ValueError, match="give a whole number from 1 to 199"):
-        convert.whole_number(1, 199)(value)
+        parsers.whole_number(1, 199)(value)
 
 
 @pytest.mark.parametrize(("value", "lowest"), [("-5", -5), ("-5.0", -5), ("-0", -5)])
 def test_whole_number_may_be_negative_where_that_makes_sense(value, lowest):
-    assert convert.whole_number(lowest, 0)(value) == int(float(value))
+    assert parsers.whole_number(lowest, 0)(value) == int(float(value))
 
 
 @pytest.mark.parametrize("value", ["200", "503", "599", "503.0"])
 def test_status_with_body_is_read(value):
-    assert convert.status_with_body(value) == int(float(value))
+    assert parsers.status_with_body(value) == int(float(value))
 
 
 @pytest.mark.parametrize("value", ["204", "205", "304"])
 def test_status_without_body_is_refused(value):
     with pytest.raises(ValueError, match="give a status that has a body"):
-        convert.status_with_body(value)
+        parsers.status_with_body(value)
 
 
 @pytest.mark.parametrize("value", ["199", "600", "0", "ok"])
 def test_what_is_no_final_status_is_refused(value):
     with pytest.raises(ValueError, match="from 200 to 599"):
-        convert.status_with_body(value)
+        parsers.status_with_body(value)
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,13 @@ def test_what_is_no_final_status_is_refused(value):
     [("0", 0.0), ("30", 30.0), ("0.5", 0.5), (" 5 ", 5.0), ("1e3", 1000.0), ("1e9", 1e9), (".25", 0.25)],
 )
 def test_seconds_are_read(value, number):
-    assert convert.seconds(value) == number
+    assert parsers.seconds(value) == number
 
 
 @pytest.mark.parametrize("value", ["", "-1", "-0.001", "nan", "inf", "-inf", "1e10", "5s", "1:30", "ten"])
 def test_anything_else_is_no_duration(value):
     with pytest.raises(ValueError, match=r"give seconds, like 30 or 0\.5"):
-        convert.seconds(value)
+        parsers.seconds(value)
 
 
 @pytest.mark.parametrize(
@@ -87,43 +87,43 @@ def test_anything_else_is_no_duration(value):
     ],
 )
 def test_size_is_read(value, number):
-    assert convert.byte_size(value) == number
+    assert parsers.byte_size(value) == number
 
 
 @pytest.mark.parametrize("value", ["1G", "5000G", "1.000001G", "0.000001G", "999999999999G"])
 def test_size_in_bytes_is_read_to_the_same(value):
     """A child gets it as a plain number of bytes."""
-    number = convert.byte_size(value)
-    assert convert.byte_size(str(number)) == number
+    number = parsers.byte_size(value)
+    assert parsers.byte_size(str(number)) == number
 
 
 @pytest.mark.parametrize("value", ["", "M", "-1M", "1T", "1e6", "1,5M", "1.M", ".5M", "1 M B", "nan", "²", "1\u212a"])
 def test_anything_else_is_no_size(value):
     with pytest.raises(ValueError, match="give a size like 100M, 512K or 2G"):
-        convert.byte_size(value)
+        parsers.byte_size(value)
 
 
 @pytest.mark.parametrize(("value", "chosen"), [("flask", "flask"), (" Flask ", "flask"), ("UVICORN", "fastapi")])
 def test_choice_is_read_in_any_case_and_by_its_alias(value, chosen):
-    assert convert.choice("flask", "fastapi", uvicorn="fastapi")(value) == chosen
+    assert parsers.choice("flask", "fastapi", uvicorn="fastapi")(value) == chosen
 
 
 @pytest.mark.parametrize("value", ["", "flas", "flask,fastapi", "django"])
 def test_choice_that_is_not_offered_is_refused_with_the_offer(value):
     with pytest.raises(ValueError, match="choose from flask, fastapi, uvicorn"):
-        convert.choice("flask", "fastapi", uvicorn="fastapi")(value)
+        parsers.choice("flask", "fastapi", uvicorn="fastapi")(value)
 
 
 @pytest.mark.parametrize(
     ("value", "labels"), [("a b", ("a", "b")), ("", ()), (" \t\n", ()), (" --x  é\n5 ", ("--x", "é", "5"))]
 )
 def test_words_are_split_on_white_space(value, labels):
-    assert convert.words(value) == labels
+    assert parsers.words(value) == labels
 
 
 @pytest.mark.parametrize("value", ["/", "/ping", "/health?full=1", "/a%20b", "/v1/models/a:predict"])
 def test_path_is_read_as_it_is(value):
-    assert convert.url_path(value) == value
+    assert parsers.url_path(value) == value
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_path_is_read_as_it_is(value):
 )
 def test_path_that_cannot_stand_in_a_request_is_refused(value):
     with pytest.raises(ValueError, match="give a path like /ping"):
-        convert.url_path(value)
+        parsers.url_path(value)
 
 
 @pytest.mark.parametrize(
@@ -139,14 +139,14 @@ def test_path_that_cannot_stand_in_a_request_is_refused(value):
     [("", ""), ("/", ""), ("//", ""), ("v1", "/v1"), ("/v1", "/v1"), ("/v1/", "/v1"), ("a/b", "/a/b")],
 )
 def test_prefix_starts_with_a_slash_and_ends_without(value, prefix):
-    assert convert.url_prefix(value) == prefix
+    assert parsers.url_prefix(value) == prefix
 
 
 @pytest.mark.parametrize("value", ["a b", "/a?b", "/a#b", "/a%20b", "/{model}", "<a>", "/a\n"])
 def test_prefix_that_is_no_plain_path_is_refused(value):
     with pytest.raises(ValueError, match="give a plain path like /v1/models/a"):
-        convert.url_prefix(value)
+        parsers.url_prefix(value)
 
 
 def test_text_is_left_alone():
-    assert convert.text(" a\n") == " a\n"
+    assert parsers.text(" a\n") == " a\n"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import Address
-from drum_supervisor.settings import choose, resolve
 from drum_supervisor.supervise.commands import Command
 from drum_supervisor.supervise.drum import command_of, told
 from drum_supervisor.supervise.programs import Programs, programs

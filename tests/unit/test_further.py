@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from supervisor.options import ServerOptions
 
+from drum_supervisor.config.settings import Settings, choose, resolve
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.settings import Settings, choose, resolve
 from drum_supervisor.supervise import further_keys
 from drum_supervisor.supervise.further import Further, absolute, further
 

@@ -5,9 +5,9 @@ from dataclasses import fields
 
 import pytest
 
+from drum_supervisor.config.declaration import RUNTIME_PARAMETER
+from drum_supervisor.config.gunicorn import DECLARATIONS, SETTINGS, GunicornParameters, read
 from drum_supervisor.contract.exits import ExitCode, UsageError
-from drum_supervisor.declaration import RUNTIME_PARAMETER
-from drum_supervisor.gunicorn_parameters import DECLARATIONS, SETTINGS, GunicornParameters, read
 
 RANGES = {
     "CUSTOM_MODEL_WORKERS": (1, 199),

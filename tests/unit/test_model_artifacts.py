@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.model.loading import load
 from drum_supervisor.model.model import Model
-from drum_supervisor.settings import choose, resolve
 from tests.unit.onnx_files import linear_regression
 
 DATA = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0, 4.0, 5.0], "b": [1.0, 0.0, 1.0, 0.0, 1.0, 0.0]})
@@ -216,7 +216,7 @@ class Without:
 sys.meta_path[:] = [Without([*sys.meta_path])]
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.model.loading import load
-from drum_supervisor.settings import choose, resolve
+from drum_supervisor.config.settings import choose, resolve
 try:
     load(resolve(choose({{"code_dir": {str(folder)!r}, "target_type": "regression"}}, {{}})), lambda stage: None)
     print("loaded")

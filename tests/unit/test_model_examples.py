@@ -10,9 +10,9 @@ import pytest
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression
 
+from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.model.loading import load
 from drum_supervisor.model.model import Model
-from drum_supervisor.settings import choose, resolve
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from drum_supervisor.config.settings import Settings, choose, resolve
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.model.loading import load
 from drum_supervisor.model.model import Model
-from drum_supervisor.settings import Settings, choose, resolve
 
 REGRESSION = """
 import pandas as pd
@@ -337,7 +337,7 @@ def test_an_unstructured_model_works_without_pandas(tmp_path):
 import sys
 sys.modules["pandas"] = sys.modules["numpy"] = None
 from drum_supervisor.model.loading import load
-from drum_supervisor.settings import choose, resolve
+from drum_supervisor.config.settings import choose, resolve
 flags = {{"code_dir": {str(tmp_path)!r}, "target_type": "unstructured"}}
 model = load(resolve(choose(flags, {{}})), lambda stage: None)
 print(model.predict_unstructured(b"text", "", {{}}, {{}}).body)

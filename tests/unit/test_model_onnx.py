@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("onnxruntime", reason="has no wheel for this platform: pip install 'drum_supervisor[onnx]'")
 
+from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.model.errors import PayloadError, ResultError
 from drum_supervisor.model.loading import load
@@ -14,7 +15,6 @@ from drum_supervisor.model.model import Model
 from drum_supervisor.model.onnx_models import OnnxModel
 from drum_supervisor.model.onnx_models import load as load_onnx
 from drum_supervisor.model.target import Target, TargetType
-from drum_supervisor.settings import choose, resolve
 from tests.unit.onnx_files import (
     DOUBLE,
     FLOAT,

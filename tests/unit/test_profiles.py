@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from drum_supervisor.config.profiles import PROFILES, values
+from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.profiles import PROFILES, values
-from drum_supervisor.settings import choose, resolve
 
 
 @pytest.fixture

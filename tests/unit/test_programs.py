@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from supervisor.options import ProcessConfig, ServerOptions
 
+from drum_supervisor.config.settings import Settings, choose, from_arguments, resolve
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import Address
-from drum_supervisor.settings import Settings, choose, from_arguments, resolve
 from drum_supervisor.supervise.programs import (
     ERROR_SERVER,
     MODEL_SERVER,

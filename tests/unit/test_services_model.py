@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from drum_supervisor import __version__
+from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.model.drum_names import CustomHTTPError
 from drum_supervisor.model.hooks import Hooks
 from drum_supervisor.model.model import Model
@@ -19,7 +20,6 @@ from drum_supervisor.model.target import Target, TargetType
 from drum_supervisor.request_state import RequestState, handling
 from drum_supervisor.services.messages import Pending, Plan, Request, Response
 from drum_supervisor.services.model import RUN_PREDICTOR, ModelService
-from drum_supervisor.settings import choose, resolve
 
 CSV = b"a\n1\n2\n"
 REGRESSION, UNSTRUCTURED = Target(TargetType.REGRESSION), Target(TargetType.UNSTRUCTURED)

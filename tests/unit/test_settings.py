@@ -8,12 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.contract.failure import ErrorDetail
-from drum_supervisor.contract.listener import Address
-from drum_supervisor.declaration import CONFIG_SECTION, PREFIX, runtime_parameter
-from drum_supervisor.profiles import PROFILES
-from drum_supervisor.settings import (
+from drum_supervisor.config.declaration import CONFIG_SECTION, PREFIX, runtime_parameter
+from drum_supervisor.config.profiles import PROFILES
+from drum_supervisor.config.settings import (
     DECLARATIONS,
     Settings,
     arguments,
@@ -23,6 +20,9 @@ from drum_supervisor.settings import (
     from_options,
     resolve,
 )
+from drum_supervisor.contract.exits import UsageError
+from drum_supervisor.contract.failure import ErrorDetail
+from drum_supervisor.contract.listener import Address
 
 DEFAULTS = resolve(choose({}, {}))
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from drum_supervisor.config.settings import AUTO, choose, resolve
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.settings import AUTO, choose, resolve
 from drum_supervisor.supervise.worker_count import BARE_WORKER_BYTES, Room, decided, room, size_of
 from tests.unit.control_groups import MIB, PID, lay_out
 

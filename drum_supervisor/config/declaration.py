@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, NamedTuple
 
-from drum_supervisor import config_file, convert
+from drum_supervisor.config import ini, parsers
 from drum_supervisor.contract.exits import UsageError
 
 PREFIX = "DRUM_SUPERVISOR_"
@@ -46,7 +46,7 @@ class Value(NamedTuple):
 def setting(
     default: str,
     help: str,
-    read: Callable[[str], Any] = convert.text,
+    read: Callable[[str], Any] = parsers.text,
     *,
     metavar: str = "",
     also: Sequence[str] = (),
@@ -88,7 +88,7 @@ def in_file(declarations: Mapping[str, Declaration], path: str) -> dict[str, Val
     Raises:
         UsageError: it cannot be read, or sets what is no setting.
     """
-    sections = config_file.read(path, comments=";") if path else []
+    sections = ini.read(path, comments=";") if path else []
     ours = next((section for section in sections if section.name == CONFIG_SECTION), None)
     if ours is None:
         return {}
@@ -109,7 +109,7 @@ def converted(declared: Declaration, value: Value) -> Any:
         UsageError: it cannot be read; the sentence names the setting, the value, its source and what is accepted.
     """
     if not value.text and declared.default == "":
-        return declared.read("") if declared.read is convert.words else ""
+        return declared.read("") if declared.read is parsers.words else ""
     try:
         return declared.read(value.text)
     except ValueError as error:

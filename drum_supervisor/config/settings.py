@@ -8,11 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from drum_supervisor import convert, profiles
-from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.contract.failure import ErrorDetail
-from drum_supervisor.contract.listener import DEFAULT_BACKLOG, Address, parse_address
-from drum_supervisor.declaration import (
+from drum_supervisor.config import parsers, profiles
+from drum_supervisor.config.declaration import (
     CONFIG_SECTION,
     RUNTIME_PARAMETER,
     Declaration,
@@ -21,7 +18,10 @@ from drum_supervisor.declaration import (
     in_environment,
     in_file,
 )
-from drum_supervisor.declaration import setting as _setting
+from drum_supervisor.config.declaration import setting as _setting
+from drum_supervisor.contract.exits import UsageError
+from drum_supervisor.contract.failure import ErrorDetail
+from drum_supervisor.contract.listener import DEFAULT_BACKLOG, Address, parse_address
 from drum_supervisor.quick_dataclass import dataclass
 
 MOST_WORKERS = 199
@@ -54,14 +54,14 @@ class Settings:
     target_type: str = _setting(
         "",
         "What the model predicts; else read from model-metadata.yaml.",
-        convert.choice(*TARGET_TYPES),
+        parsers.choice(*TARGET_TYPES),
         metavar="TYPE",
         also=["TARGET_TYPE"],
     )
     server_type: str = _setting(
         "fastapi",
         "Built-in model server: fastapi (uvicorn), flask, or gunicorn (Flask under gunicorn); drum: installed DRUM.",
-        convert.choice("fastapi", "flask", "gunicorn", "drum", uvicorn="fastapi", werkzeug="flask"),
+        parsers.choice("fastapi", "flask", "gunicorn", "drum", uvicorn="fastapi", werkzeug="flask"),
         metavar="TYPE",
         also=[RUNTIME_PARAMETER + "DRUM_SERVER_TYPE"],
     )
@@ -70,18 +70,18 @@ class Settings:
     )
     negative_class_label: str = _setting("", "Binary: the other label.", metavar="LABEL", also=["NEGATIVE_CLASS_LABEL"])
     class_labels: tuple[str, ...] = _setting(
-        "", "Multiclass: the labels, separated by spaces.", convert.words, metavar="LABELS", also=["CLASS_LABELS"]
+        "", "Multiclass: the labels, separated by spaces.", parsers.words, metavar="LABELS", also=["CLASS_LABELS"]
     )
     class_labels_file: str = _setting(
         "", "Multiclass: a file with one label a line.", metavar="FILE", also=["CLASS_LABELS_FILE"]
     )
     url_prefix: str = _setting(
-        "", "Prefix of every path that is served.", convert.url_prefix, metavar="PATH", also=["URL_PREFIX"]
+        "", "Prefix of every path that is served.", parsers.url_prefix, metavar="PATH", also=["URL_PREFIX"]
     )
     workers: int = _setting(
         "1",
         "Number of model server processes on the address; auto: as many as processors and memory allow.",
-        convert.whole_number(1, MOST_WORKERS, auto=AUTO),
+        parsers.whole_number(1, MOST_WORKERS, auto=AUTO),
         metavar="N",
         also=[RUNTIME_PARAMETER + "CUSTOM_MODEL_WORKERS", "MAX_WORKERS"],
     )
@@ -89,31 +89,31 @@ class Settings:
         "1",
         "Predictions that each process makes at the same time, in as many threads: more need a model that is safe "
         "under threads.",
-        convert.whole_number(1, 10000),
+        parsers.whole_number(1, 10000),
         metavar="N",
         also=_parameter("DRUM_MAX_CONCURRENT_REQUESTS", "DRUM_FASTAPI_EXECUTOR_WORKERS"),
     )
     max_queue_depth: int = _setting(
         "1000",
         "Predictions that may wait for their turn in each process; further ones are answered with 503.",
-        convert.whole_number(0, 10**6),
+        parsers.whole_number(0, 10**6),
         metavar="N",
         also=_parameter("DRUM_MAX_QUEUE_DEPTH"),
     )
     request_timeout: float = _setting(
         "0",
         "Seconds until a prediction that has not ended, or not begun, is answered with 504; 0: never.",
-        convert.seconds_up_to(3600),
+        parsers.seconds_up_to(3600),
         metavar="S",
         also=_parameter("DRUM_CLIENT_REQUEST_TIMEOUT"),
     )
     max_body: int = _setting(
-        "128M", "Largest request body the built-in model server takes.", convert.byte_size, metavar="SIZE"
+        "128M", "Largest request body the built-in model server takes.", parsers.byte_size, metavar="SIZE"
     )
     backlog: int = _setting(
         str(DEFAULT_BACKLOG),
         "Connections the kernel keeps waiting while nothing accepts them.",
-        convert.whole_number(1, 10000),
+        parsers.whole_number(1, 10000),
         metavar="N",
         also=_parameter("DRUM_WEBSERVER_BACKLOG"),
     )
@@ -121,121 +121,121 @@ class Settings:
         "auto",
         "Whether the child inherits our socket or binds the port itself; auto: built-in servers and commands "
         "with {fd} inherit.",
-        convert.choice("auto", "inherit", "bind"),
+        parsers.choice("auto", "inherit", "bind"),
         metavar="auto|inherit|bind",
     )
     ready: str = _setting(
         "auto",
         "How readiness is known: the report pipe, an HTTP answer, an open port, sd_notify; auto: report for the "
         "built-in server, http for commands.",
-        convert.choice("auto", "report", "http", "port", "notify"),
+        parsers.choice("auto", "report", "http", "port", "notify"),
         metavar="auto|report|http|port|notify",
     )
     ready_path: str = _setting(
         "",
         "What --ready http asks for: 2xx or 3xx is ready. Without it /ping is asked for, and any answer below 500 "
         "is ready: a server that knows no /ping is up all the same.",
-        convert.url_path,
+        parsers.url_path,
         metavar="PATH",
     )
     ready_failed: int = _setting(
         "513",
         "Status of an answer to --ready http that says that initialization failed for good; its message is the reason.",
-        convert.whole_number(400, 599),
+        parsers.whole_number(400, 599),
         metavar="STATUS",
     )
     startup_timeout: float = _setting(
-        "600", "Seconds to become ready; not ready by then is a failure.", convert.seconds, metavar="S"
+        "600", "Seconds to become ready; not ready by then is a failure.", parsers.seconds, metavar="S"
     )
     while_starting: str = _setting(
         "hold",
         "hold: requests wait until the model is ready; respond: a stand-in answers 503 meanwhile.",
-        convert.choice("hold", "respond"),
+        parsers.choice("hold", "respond"),
         metavar="hold|respond",
     )
     with_error_server: bool = _setting(
         "true",
         "After a failure serve the reason on the address; without it exit with the cause's code.",
-        convert.switch,
+        parsers.switch,
         also=["WITH_ERROR_SERVER"],
         off="--no-error-server",
     )
     error_server_ttl: float = _setting(
-        "0", "Seconds to serve the error, then exit with the cause's code; 0: for ever.", convert.seconds, metavar="S"
+        "0", "Seconds to serve the error, then exit with the cause's code; 0: for ever.", parsers.seconds, metavar="S"
     )
     failed_ping: int = _setting(
         "200",
         "Status of /, /ping and /health once failed.",
-        convert.status_with_body,
+        parsers.status_with_body,
         metavar="STATUS",
     )
     error_detail: ErrorDetail = _setting(
         "message",
         "How much of the failure clients see.",
-        lambda value: ErrorDetail(convert.choice("none", "message", "full")(value)),
+        lambda value: ErrorDetail(parsers.choice("none", "message", "full")(value)),
         metavar="none|message|full",
     )
     max_retries: int = _setting(
         "0",
         "Further attempts to initialize, behind the error server.",
-        convert.whole_number(0, 10**6),
+        parsers.whole_number(0, 10**6),
         metavar="N",
     )
     retry_interval: float = _setting(
-        "10", "Seconds before the first retry; doubled each time, capped, jittered.", convert.seconds, metavar="S"
+        "10", "Seconds before the first retry; doubled each time, capped, jittered.", parsers.seconds, metavar="S"
     )
     retry_permanent: bool = _setting(
         "false",
         "Retry also what would only fail again: a syntax error, a module that is not installed, bad configuration.",
-        convert.switch,
+        parsers.switch,
         off="--no-retry-permanent",
     )
     max_restarts: int = _setting(
         "5",
         "Crashes after ready, within the window, that are answered by a restart.",
-        convert.whole_number(0, 10**6),
+        parsers.whole_number(0, 10**6),
         metavar="N",
     )
-    restart_window: float = _setting("60", "Seconds in which crashes are counted.", convert.seconds, metavar="S")
+    restart_window: float = _setting("60", "Seconds in which crashes are counted.", parsers.seconds, metavar="S")
     alive_path: str = _setting(
         "",
         "What a model server that is ready is asked for again and again; one that answers no more counts as crashed. "
         "Without it nobody asks.",
-        convert.url_path,
+        parsers.url_path,
         metavar="PATH",
     )
     alive_interval: float = _setting(
-        "10", "Seconds from an answer to --alive-path to the next question.", convert.seconds_from(0.1), metavar="S"
+        "10", "Seconds from an answer to --alive-path to the next question.", parsers.seconds_from(0.1), metavar="S"
     )
     alive_timeout: float = _setting(
         "5",
         "Seconds in which --alive-path is to be answered. A server that does one thing at a time answers when "
         "everything before it is done.",
-        convert.seconds_from(0.1),
+        parsers.seconds_from(0.1),
         metavar="S",
     )
     alive_failures: int = _setting(
         "3",
         "Questions in a row that are not answered, or with a status of 500 or more, before it counts as crashed.",
-        convert.whole_number(1, 1000),
+        parsers.whole_number(1, 1000),
         metavar="N",
     )
-    max_worker_memory: convert.Share = _setting(
+    max_worker_memory: parsers.Share = _setting(
         "0",
         "Replace a worker gracefully that has more resident memory than this, several times in a row: a size, or a "
         "percentage of the container's memory limit; 0: never.",
-        convert.share,
+        parsers.share,
         metavar="SIZE|N%",
     )
     max_requests: int = _setting(
         "0",
         "Replace a worker of the built-in model server gracefully after so many requests, up to a tenth more by "
         "chance; 0: never.",
-        convert.whole_number(0, 10**9),
+        parsers.whole_number(0, 10**9),
         metavar="N",
     )
     stop_timeout: float = _setting(
-        "25", "Seconds between TERM and KILL when something is stopped.", convert.seconds, metavar="S"
+        "25", "Seconds between TERM and KILL when something is stopped.", parsers.seconds, metavar="S"
     )
     run_dir: str = _setting(
         "",
@@ -246,7 +246,7 @@ class Settings:
     profile: str = _setting(
         "default",
         "Named set of defaults: default, sagemaker, kubernetes.",
-        convert.choice("default", "sagemaker", "kubernetes"),
+        parsers.choice("default", "sagemaker", "kubernetes"),
         metavar="NAME",
     )
     metrics_address: Address | None = _setting(
@@ -257,19 +257,19 @@ class Settings:
         metavar="HOST:PORT",
     )
     log_format: str = _setting(
-        "text", "The supervisor's own lines on stderr.", convert.choice("text", "json"), metavar="text|json"
+        "text", "The supervisor's own lines on stderr.", parsers.choice("text", "json"), metavar="text|json"
     )
     log_prefix: bool = _setting(
         "false",
         "Put the program's name before each line of its output; with --log-format json make a record of each. "
         "Without it the output passes through untouched.",
-        convert.switch,
+        parsers.switch,
         off="--no-log-prefix",
     )
     log_level: str = _setting(
         "info",
         "Least severe of the supervisor's own lines.",
-        convert.choice("debug", "info", "warning", "error"),
+        parsers.choice("debug", "info", "warning", "error"),
         metavar="debug|info|warning|error",
     )
     config: str = _setting(

@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import field, fields
 from typing import Any, NamedTuple
 
-from drum_supervisor import convert
+from drum_supervisor.config import parsers
+from drum_supervisor.config.declaration import RUNTIME_PARAMETER, runtime_parameter
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import DEFAULT_BACKLOG
-from drum_supervisor.declaration import RUNTIME_PARAMETER, runtime_parameter
 from drum_supervisor.quick_dataclass import dataclass
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -46,11 +46,11 @@ class Declaration(NamedTuple):
 
 
 def _numbers(lowest: int, highest: int) -> _Kind:
-    return _Kind(f"{lowest} to {highest}", convert.whole_number(lowest, highest))
+    return _Kind(f"{lowest} to {highest}", parsers.whole_number(lowest, highest))
 
 
 def _one_of(*choices: str) -> _Kind:
-    return _Kind(", ".join(choices), convert.choice(*choices))
+    return _Kind(", ".join(choices), parsers.choice(*choices))
 
 
 def _parameter(name: str, default: str, kind: _Kind, help: str, *also: str) -> Any:
