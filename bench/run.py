@@ -34,7 +34,7 @@ from bench.machine import load, machine, versions
 from bench.peers import here
 from bench.places import HERE, NotHereError, Place
 from bench.results import as_json, terminal
-from drum_supervisor.supervise.client import ControlError
+from drum_supervisor.contract.control_client import ControlError
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     lives,

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from bench.children import cpu_seconds, resident_mib
 from bench.harness import percentile
-from drum_supervisor.supervise.client import Client, ControlError
+from drum_supervisor.contract.control_client import Client, ControlError
 
 TREE = """
 import os, sys, time

@@ -10,8 +10,8 @@ from typing import Any
 
 from bench.children import LONGEST, running
 from bench.places import Place
+from drum_supervisor.contract.control_client import Client, ControlError
 from drum_supervisor.contract.listener import Address, parse_address
-from drum_supervisor.supervise.client import Client, ControlError
 
 ANY_PORT = ("--address", "127.0.0.1:0")
 REPORTING = ("--listener", "inherit", "--ready", "report")

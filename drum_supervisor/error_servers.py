@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from drum_supervisor.config.settings import Settings, from_environment
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.contract.failure import Cause, FailureReport
+from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.contract.listener import Address, address_of, bind, inherited
-from drum_supervisor.contract.report import init_failed
+from drum_supervisor.contract.report_pipe import init_failed
 from drum_supervisor.hosts import frameworks
 from drum_supervisor.hosts.process import drain_seconds, stop_signals, tell
 from drum_supervisor.services.failure import FailureService

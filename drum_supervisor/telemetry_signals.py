@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from drum_supervisor import __version__
 from drum_supervisor.contract.masking import mask_secrets
-from drum_supervisor.contract.report import init_failed
+from drum_supervisor.contract.report_pipe import init_failed
 from drum_supervisor.request_state import RequestState
 
 if TYPE_CHECKING:

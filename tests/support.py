@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 import psutil
 
+from drum_supervisor.contract.control_client import Client, ControlError
 from drum_supervisor.contract.listener import Address, parse_address
-from drum_supervisor.supervise.client import Client, ControlError
 
 TIMEOUT = 60.0 if os.environ.get("CI") else 30.0
 MARK = "DRUM_SUPERVISOR_TEST_MARK"

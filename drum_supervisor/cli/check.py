@@ -25,7 +25,7 @@ from drum_supervisor.config.declaration import Value
 from drum_supervisor.config.parsers import size
 from drum_supervisor.config.settings import OFF, Settings, resolve
 from drum_supervisor.contract.exits import ExitCode
-from drum_supervisor.contract.failure import FailureReport, read_failure
+from drum_supervisor.contract.failure_report import FailureReport, read_failure
 from drum_supervisor.contract.listener import Address, parse_address
 from drum_supervisor.quick_dataclass import dataclass
 
@@ -162,7 +162,7 @@ def _received(notifications: socket.socket) -> Iterator[str]:
 
 def _look(run_dir: Path, settings: Settings) -> Checked | None:
     """Look at a model server that is ready; None if it has died since, and its supervisor with it."""
-    from drum_supervisor.supervise.client import Client, ControlError
+    from drum_supervisor.contract.control_client import Client, ControlError
 
     try:
         status = Client(run_dir / "supervisor.sock").status()

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from drum_supervisor.cli.target import client_of, json_option, run_dir_option
+from drum_supervisor.contract.log_records import ERR, OUT, SUPERVISOR, Piece, Source
 from drum_supervisor.supervise.lines import Wrapper
-from drum_supervisor.supervise.transcript import ERR, OUT, SUPERVISOR, Piece, Source
 
 if TYPE_CHECKING:
-    from drum_supervisor.supervise.client import Client
+    from drum_supervisor.contract.control_client import Client
 
 WAIT_SECONDS = 30.0
 
@@ -67,7 +67,7 @@ def _kept(client: "Client") -> tuple[str, list[Piece]]:
 
 
 def _followed(client: "Client", position: str) -> Iterator[Piece]:
-    from drum_supervisor.supervise.client import ControlError
+    from drum_supervisor.contract.control_client import ControlError
 
     while True:
         try:

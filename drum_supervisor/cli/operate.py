@@ -13,10 +13,10 @@ from drum_supervisor.cli.sparkline import levels_for
 from drum_supervisor.cli.tables import failure_text, status_text
 from drum_supervisor.cli.target import client_of, is_running, json_option, run_dir_option, seconds, watched
 from drum_supervisor.contract.exits import ExitCode, UsageError
-from drum_supervisor.contract.failure import FailureReport, read_failure
+from drum_supervisor.contract.failure_report import FailureReport, read_failure
 
 if TYPE_CHECKING:
-    from drum_supervisor.supervise.client import Client
+    from drum_supervisor.contract.control_client import Client
 
 PROGRESS_EVERY = 5.0
 _EXIT_CODES = {"serving": 0, "failed": 3}  # of `status`, by phase

@@ -63,7 +63,7 @@ def stats_command(run_dir: str | None, as_json: bool, watch: bool, interval: flo
 
 def _watch(run_dir: str | None, as_json: bool, interval: float, gpus: "Gpus | None") -> int:
     """Look until somebody has seen enough, or nothing is left to see."""
-    from drum_supervisor.supervise.client import Client, ControlError
+    from drum_supervisor.contract.control_client import Client, ControlError
 
     directory = find(run_dir)
     client = Client(directory / "supervisor.sock")

@@ -6,7 +6,7 @@ from typing import Any
 
 from drum_supervisor.cli.sparkline import BLOCKS, sparkline
 from drum_supervisor.config.parsers import size
-from drum_supervisor.contract.failure import FailureReport
+from drum_supervisor.contract.failure_report import FailureReport
 
 
 def status_text(status: dict[str, Any], now: float) -> str:

@@ -10,7 +10,7 @@ from drum_supervisor.config import parsers
 from drum_supervisor.contract.exits import UsageError
 
 if TYPE_CHECKING:
-    from drum_supervisor.supervise.client import Client
+    from drum_supervisor.contract.control_client import Client
 
 run_dir_option = click.option(
     "--run-dir",
@@ -39,7 +39,7 @@ def watched(pid: int) -> int | None:
 
 def client_of(given: str | None) -> "Client":
     """Return the client for the supervisor that is meant."""
-    from drum_supervisor.supervise.client import Client
+    from drum_supervisor.contract.control_client import Client
 
     return Client(find(given) / "supervisor.sock")
 

@@ -20,7 +20,7 @@ from drum_supervisor.config.declaration import (
 )
 from drum_supervisor.config.declaration import setting as _setting
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.contract.failure import ErrorDetail
+from drum_supervisor.contract.failure_report import ErrorDetail
 from drum_supervisor.contract.listener import DEFAULT_BACKLOG, Address, parse_address
 from drum_supervisor.quick_dataclass import dataclass
 

@@ -7,8 +7,8 @@ import stat
 from contextlib import suppress
 from dataclasses import replace
 
-from drum_supervisor.contract.descriptors import LISTENER_FD
 from drum_supervisor.contract.exits import AddressError, UsageError
+from drum_supervisor.contract.fds import LISTENER_FD
 from drum_supervisor.quick_dataclass import dataclass
 
 DEFAULT_BACKLOG = 2048

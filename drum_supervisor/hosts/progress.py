@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Mapping
 
 from drum_supervisor.contract.exits import DrumSupervisorError
-from drum_supervisor.contract.report import (
+from drum_supervisor.contract.report_pipe import (
     InitFailed,
     Message,
     Ready,

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from drum_supervisor.config.settings import from_arguments
+from drum_supervisor.contract.client_status import SituationFile
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
-from drum_supervisor.contract.report import Reporter
-from drum_supervisor.contract.situation import SituationFile
+from drum_supervisor.contract.report_pipe import Reporter
 from drum_supervisor.fronts import stdlib_front
 from drum_supervisor.hosts import frameworks
 from drum_supervisor.hosts.process import Stopped, StopSignals, drain_seconds, take_listener, tell

@@ -15,7 +15,7 @@ from pathlib import Path
 from drum_supervisor.config import parsers
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
 from drum_supervisor.contract.listener import inherited
-from drum_supervisor.contract.report import Ready, Reporter
+from drum_supervisor.contract.report_pipe import Ready, Reporter
 from drum_supervisor.fronts import stdlib_front
 from drum_supervisor.gpu import Gpu, Gpus
 from drum_supervisor.hosts.process import StopSignals, drain_seconds, tell

@@ -16,7 +16,7 @@ from typing import Any
 from drum_supervisor.config import gunicorn
 from drum_supervisor.config.settings import Settings, from_arguments
 from drum_supervisor.contract.exits import AddressError, ExitCode, UsageError
-from drum_supervisor.contract.report import Reporter
+from drum_supervisor.contract.report_pipe import Reporter
 from drum_supervisor.hosts import logs
 from drum_supervisor.hosts.process import EXIT_SECONDS, Stopped, StopSignals, drain_seconds, take_listener
 from drum_supervisor.hosts.progress import Progress

@@ -18,9 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
-from drum_supervisor.contract.descriptors import LISTENER_FD, READY_LINE, REPORT_FD_VARIABLE
-from drum_supervisor.contract.http import PROGRAM_HEADER
-from drum_supervisor.contract.situation import Situation, SituationFile
+from drum_supervisor.contract.client_status import PROGRAM_HEADER, Situation, SituationFile
+from drum_supervisor.contract.fds import LISTENER_FD, READY_LINE, REPORT_FD_VARIABLE
 from drum_supervisor.fronts.lean_front import LeanFront
 
 STARTING = "ERROR: The model server is starting."
@@ -71,7 +70,7 @@ class Answers:
 
     def load(self) -> Callable[[bytes], bytes]:
         """Load what answers with the failure: all that the error server needs, except for a framework."""
-        from drum_supervisor.contract.failure import ErrorDetail  # noqa: PLC0415 - being ready comes first
+        from drum_supervisor.contract.failure_report import ErrorDetail  # noqa: PLC0415 - being ready comes first
         from drum_supervisor.contract.masking import prepare  # noqa: PLC0415 - being ready comes first
         from drum_supervisor.fronts import stdlib_front  # noqa: PLC0415 - being ready comes first
         from drum_supervisor.services.failure import FailureService, ReportFile  # noqa: PLC0415 - being ready comes first

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from drum_supervisor.contract.situation import Situation
+from drum_supervisor.contract.client_status import Situation
 from drum_supervisor.services.messages import Headers
 
 REFUSED = "not retried: it would only fail again; repair it, then run drum-supervise restart"

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 
-from drum_supervisor.contract.failure import FailureReport
+from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.supervise import history
 from drum_supervisor.supervise.history import Alarm, Event
 from drum_supervisor.supervise.log import Log

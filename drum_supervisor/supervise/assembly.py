@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract import masking
-from drum_supervisor.contract.failure import FailureReport
+from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise import readiness

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from supervisor.http import NOT_DONE_YET
 from supervisor.xmlrpc import Faults, RPCError
 
-from drum_supervisor.supervise.transcript import Piece
+from drum_supervisor.contract.log_records import Piece
 
 LONGEST_WAIT = 60.0
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from drum_supervisor.contract.listener import Address
+from drum_supervisor.contract.log_records import Piece
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.history import Phase, RestartCause
@@ -13,7 +14,7 @@ from drum_supervisor.supervise.renewal import Grown
 from drum_supervisor.supervise.room import room_for_another
 from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.status import status
-from drum_supervisor.supervise.transcript import Piece, Transcript
+from drum_supervisor.supervise.transcript import Transcript
 
 NO_OVERLAP = (
     "--overlap needs workers that inherit the listener and report when they are ready (--ready report): else nobody "

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TypeAlias
 
-from drum_supervisor.contract.failure import Cause
+from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.supervise import phases, rolls
 from drum_supervisor.supervise.history import (
     Action,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from drum_supervisor.contract.curve import Curve
+from drum_supervisor.contract.usage_series import Curve
 
 SECONDS = 600.0
 SHORTEST_STEP = 0.8  # a sample a second is kept, whatever its jitter

@@ -9,12 +9,12 @@ from supervisor.dispatchers import PEventListenerDispatcher, PInputDispatcher, P
 from supervisor.options import EventListenerConfig, ProcessConfig, make_namespec
 from supervisor.states import ProcessStates
 
+from drum_supervisor.contract.log_records import ERR, OUT, Source
 from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.descriptors import close_above
 from drum_supervisor.supervise.engine_child import Child
 from drum_supervisor.supervise.engine_process import Surroundings
 from drum_supervisor.supervise.running import Desk, Dispatcher, Ended
-from drum_supervisor.supervise.transcript import ERR, OUT, Source
 
 _OF_US = {"/dev/stdout": OUT, "/dev/stderr": ERR}
 _EVENTS = {OUT: events.ProcessCommunicationStdoutEvent, ERR: events.ProcessCommunicationStderrEvent}

@@ -12,8 +12,9 @@ from typing import Any
 from supervisor.options import NotFound, ProcessConfig
 from supervisor.states import RUNNING_STATES, ProcessStates
 
-from drum_supervisor.contract.descriptors import PROGRAM_VARIABLE, REPORT_FD, REPORT_FD_VARIABLE
-from drum_supervisor.contract.report import MAX_LINE
+from drum_supervisor.contract.fds import PROGRAM_VARIABLE, REPORT_FD, REPORT_FD_VARIABLE
+from drum_supervisor.contract.log_records import ERR, OUT, Source
+from drum_supervisor.contract.report_pipe import MAX_LINE
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise import tree
 from drum_supervisor.supervise.descriptors import close_above, close_fd, park
@@ -24,7 +25,6 @@ from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.output import Forwarder, Tail
 from drum_supervisor.supervise.programs import Program
 from drum_supervisor.supervise.running import Desk, Dispatcher, Owner, Run
-from drum_supervisor.supervise.transcript import ERR, OUT, Source
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """What the policy wants is carried out here: programs start and stop, reports are kept, alarms set. Decides nothing."""
 
-from drum_supervisor.contract.failure import FailureReport, write_failure
+from drum_supervisor.contract.failure_report import FailureReport, write_failure
 from drum_supervisor.supervise import history
 from drum_supervisor.supervise.alarms import Alarms
 from drum_supervisor.supervise.changes import Changes

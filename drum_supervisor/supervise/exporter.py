@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import Address, address_of, bind
-from drum_supervisor.contract.report import BadReportError, Ready, decode
+from drum_supervisor.contract.report_pipe import BadReportError, Ready, decode
 from drum_supervisor.supervise.failures import ending
 from drum_supervisor.supervise.history import Phase
 from drum_supervisor.supervise.log import Log

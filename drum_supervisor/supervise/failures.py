@@ -6,10 +6,10 @@ import signal
 from dataclasses import replace
 from itertools import takewhile
 
-from drum_supervisor.contract.curve import Curve
 from drum_supervisor.contract.exits import of_signal, signal_name
-from drum_supervisor.contract.failure import Cause, FailureReport
-from drum_supervisor.contract.report import InitFailed
+from drum_supervisor.contract.failure_report import Cause, FailureReport
+from drum_supervisor.contract.report_pipe import InitFailed
+from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.out_of_memory import OutOfMemory
 from drum_supervisor.supervise.stacks import last_stack

@@ -15,10 +15,10 @@ from drum_supervisor.config.ini import Section, read
 from drum_supervisor.config.parsers import YES, switch
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import UsageError
+from drum_supervisor.contract.log_records import SUPERVISOR
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise import further_keys as keys
 from drum_supervisor.supervise.programs import ERROR_SERVER, EXPORTER, MODEL_SERVER, STAND_IN
-from drum_supervisor.supervise.transcript import SUPERVISOR
 
 COMMENTS = (";", "#")  # as supervisord reads them
 ESSENTIAL = "essential"

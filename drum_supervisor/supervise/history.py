@@ -3,7 +3,7 @@
 from enum import Enum
 from typing import TypeAlias
 
-from drum_supervisor.contract.failure import FailureReport
+from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.quick_dataclass import dataclass
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from drum_supervisor.contract.exits import ExitCode
-from drum_supervisor.contract.failure import Cause
+from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.supervise.state import State
 
 STOPPED_ON_REQUEST = "stopped on request"

@@ -4,8 +4,8 @@ import json
 import time
 from collections.abc import Callable
 
+from drum_supervisor.contract.log_records import Source
 from drum_supervisor.supervise.log import stamp
-from drum_supervisor.supervise.transcript import Source
 
 LONGEST = 64 * 1024  # of a line; the rest of a longer one is a line of its own
 

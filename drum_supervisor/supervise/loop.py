@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from drum_supervisor.contract.exits import signal_name
-from drum_supervisor.contract.report import BadReportError, decode
+from drum_supervisor.contract.report_pipe import BadReportError, decode
 from drum_supervisor.supervise import history, policy, tally
 from drum_supervisor.supervise.alarms import Alarms
 from drum_supervisor.supervise.changes import Changes

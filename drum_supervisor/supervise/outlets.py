@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import field
 from functools import partial
 
+from drum_supervisor.contract.log_records import ERR, OUT, SUPERVISOR, Source
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.lines import Form, Wrapper
 from drum_supervisor.supervise.output import Forwarder, Sink
-from drum_supervisor.supervise.transcript import ERR, OUT, SUPERVISOR, Source, Transcript
+from drum_supervisor.supervise.transcript import Transcript
 
 
 @dataclass(frozen=True)

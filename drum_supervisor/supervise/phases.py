@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TypeAlias
 
-from drum_supervisor.contract.failure import FailureReport
+from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.supervise import rolls
 from drum_supervisor.supervise.history import (
     Action,

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from drum_supervisor.contract.http import PROGRAM_HEADER
+from drum_supervisor.contract.client_status import PROGRAM_HEADER
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.running import Dispatcher

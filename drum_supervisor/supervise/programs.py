@@ -7,8 +7,8 @@ from pathlib import Path
 
 import drum_supervisor
 from drum_supervisor.config.settings import Settings, arguments
-from drum_supervisor.contract.descriptors import LISTENER_FD
 from drum_supervisor.contract.exits import UsageError
+from drum_supervisor.contract.fds import LISTENER_FD
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.commands import Command

@@ -7,7 +7,7 @@ Each place for a worker has two sides, so that a successor can start while the o
 from dataclasses import replace
 from typing import TypeAlias
 
-from drum_supervisor.contract.failure import FailureReport
+from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.supervise.history import Action, RestartCause, RestartRequested, StartWorker, StopWorker
 from drum_supervisor.supervise.state import Limits, Roll, State, place_of, side_of, workers_of
 

@@ -1,6 +1,6 @@
 """What stand-in and error server tell clients of the state: the situation, written down with each change."""
 
-from drum_supervisor.contract.situation import Situation
+from drum_supervisor.contract.client_status import Situation
 from drum_supervisor.supervise.history import Phase
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.run_dir import RunDir

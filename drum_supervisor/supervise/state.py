@@ -1,7 +1,7 @@
 """What the policy knows, and what it remembers from one event to the next."""
 
 from drum_supervisor.contract.exits import ExitCode
-from drum_supervisor.contract.failure import FailureReport
+from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.history import Phase
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from types import MappingProxyType
 
-from drum_supervisor.contract.failure import Cause
+from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.history import Action, KeepReport, Phase, StartErrorServer
 

@@ -5,28 +5,11 @@ It is kept in memory, the last mebibyte: there are no log files that could fill 
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+
+from drum_supervisor.contract.log_records import Piece, Source
 
 LIMIT = 1024 * 1024
 _OVERHEAD = 200  # of a piece, in bytes: a hundred thousand small ones must not take more than a few large ones
-
-SUPERVISOR = "drum-supervise"
-OUT, ERR = "stdout", "stderr"
-
-
-class Source(NamedTuple):
-    """Who wrote, and to what: a program's name, or the supervisor's; `stdout` or `stderr`."""
-
-    program: str
-    stream: str
-
-
-class Piece(NamedTuple):
-    """Some bytes from one source; `at` is how many pieces there were before it."""
-
-    at: int
-    source: Source
-    data: bytes
 
 
 class Transcript:

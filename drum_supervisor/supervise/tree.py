@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 
-from drum_supervisor.contract.descriptors import PROGRAM_VARIABLE
+from drum_supervisor.contract.fds import PROGRAM_VARIABLE
 
 PIDFD_GET_INFO = 0xC040FF0B  # linux/pidfd.h; of processes that are reaped already since Linux 6.15
 PIDFD_INFO_EXIT = 8

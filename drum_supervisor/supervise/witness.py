@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from drum_supervisor.contract.failure import FailureReport
-from drum_supervisor.contract.report import InitFailed, Message, Ready, Spent, Stage
+from drum_supervisor.contract.failure_report import FailureReport
+from drum_supervisor.contract.report_pipe import InitFailed, Message, Ready, Spent, Stage
 from drum_supervisor.supervise import failures, history
 from drum_supervisor.supervise.fleet import Fleet, Seen
 from drum_supervisor.supervise.history import Event

@@ -15,7 +15,7 @@ from drum_supervisor.config.declaration import Declaration
 from drum_supervisor.config.profiles import PROFILES
 from drum_supervisor.config.settings import DECLARATIONS
 from drum_supervisor.contract.exits import ExitCode, of_signal
-from drum_supervisor.contract.failure import Cause, FailureReport
+from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.metrics.catalogue import Kind, Metric
 from drum_supervisor.supervise import further_keys
 from parity.declared import TOPICS, Declared

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from drum_supervisor.contract.exits import ExitCode
-from drum_supervisor.contract.failure import Cause, FailureReport
+from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.supervise import history
 from drum_supervisor.supervise.history import Action, Alarm, Event, Phase
 from drum_supervisor.supervise.policy import decide

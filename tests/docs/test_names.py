@@ -10,7 +10,7 @@ import pytest
 from drum_supervisor.cli.main import cli
 from drum_supervisor.config.declaration import PREFIX
 from drum_supervisor.config.settings import DECLARATIONS
-from drum_supervisor.contract.report import REPORT_FD_VARIABLE
+from drum_supervisor.contract.report_pipe import REPORT_FD_VARIABLE
 from tests.docs.render import PAGES, ROOT
 
 ALL_PAGES = sorted(path for path in (ROOT / "README.md", *PAGES.glob("**/*.md")) if path.exists())

@@ -7,7 +7,7 @@ import pytest
 from drum_supervisor.config.gunicorn import DECLARATIONS as PARAMETERS
 from drum_supervisor.config.settings import DECLARATIONS
 from drum_supervisor.contract.exits import ExitCode
-from drum_supervisor.contract.failure import Cause
+from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.metrics import catalogue
 from drum_supervisor.telemetry_figures import ATTRIBUTES
 from tests.docs import render

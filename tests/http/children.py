@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import psutil
 
 from drum_supervisor.contract.listener import bind, parse_address
-from drum_supervisor.contract.report import REPORT_FD_VARIABLE, InitFailed, Message, Ready, decode
+from drum_supervisor.contract.report_pipe import REPORT_FD_VARIABLE, InitFailed, Message, Ready, decode
 from tests.support import TIMEOUT, until
 
 ROOT = Path(__file__).parents[2]

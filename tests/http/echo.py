@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from drum_supervisor.contract.listener import parse_address
-from drum_supervisor.contract.report import Reporter
+from drum_supervisor.contract.report_pipe import Reporter
 from drum_supervisor.hosts.process import StopSignals, take_listener
 from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.services.messages import Pending, Plan, Request, Response, json_response

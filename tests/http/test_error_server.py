@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from drum_supervisor.contract.failure import Cause, FailureReport, write_failure
-from drum_supervisor.contract.situation import Situation
+from drum_supervisor.contract.client_status import Situation
+from drum_supervisor.contract.failure_report import Cause, FailureReport, write_failure
 from drum_supervisor.services import retries
 from tests.http.children import ROOT, answer, ask, connect, request
 from tests.support import TIMEOUT

@@ -10,7 +10,7 @@ from json import loads
 import pytest
 
 from drum_supervisor.contract.exits import ExitCode
-from drum_supervisor.contract.report import Ready
+from drum_supervisor.contract.report_pipe import Ready
 from tests.http.children import Child, answer, ask, connect, get, request
 from tests.http.conftest import ECHO
 
@@ -19,7 +19,7 @@ BUILT_IN = """
 import os, sys, threading
 from flask import Flask
 from drum_supervisor.contract.listener import parse_address
-from drum_supervisor.contract.report import Reporter
+from drum_supervisor.contract.report_pipe import Reporter
 from drum_supervisor.config.gunicorn import read
 from drum_supervisor.hosts.gunicorn_host import Options, serve
 from drum_supervisor.hosts.process import StopSignals, take_listener

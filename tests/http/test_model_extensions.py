@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-from drum_supervisor.contract.report import Ready, Stage
+from drum_supervisor.contract.report_pipe import Ready, Stage
 from tests.http.children import ask, request
 
 SERVER_TYPES = ("fastapi", "flask", "gunicorn")

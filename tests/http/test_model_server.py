@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from drum_supervisor.contract.report import InitFailed, Ready, Stage
+from drum_supervisor.contract.report_pipe import InitFailed, Ready, Stage
 from tests.http.children import ANSWER_SECONDS, answer, ask, connect, listening, request
 
 SERVER_TYPES = ("fastapi", "flask", "gunicorn")

@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from drum_supervisor.contract.listener import Address, parse_address
-from drum_supervisor.contract.report import REPORT_FD_VARIABLE, InitFailed, Ready
+from drum_supervisor.contract.report_pipe import REPORT_FD_VARIABLE, InitFailed, Ready
 from tests.http.children import Child, Raw, answer, request
 from tests.support import TIMEOUT
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from drum_supervisor.contract.failure import Cause, FailureReport
+from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.supervise import history
 from drum_supervisor.supervise.alarms import JITTER, Alarms
 from drum_supervisor.supervise.history import Alarm

@@ -16,7 +16,7 @@ from drum_supervisor.cli import stats
 from drum_supervisor.cli.main import cli, main
 from drum_supervisor.config.settings import DECLARATIONS
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.contract.failure import Cause, FailureReport, write_failure
+from drum_supervisor.contract.failure_report import Cause, FailureReport, write_failure
 from drum_supervisor.supervise import run_dir
 from drum_supervisor.supervise.run_dir import RunDir
 

@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from drum_supervisor.contract.curve import Curve
-from drum_supervisor.contract.failure import Cause, FailureReport, read_failure, write_failure
+from drum_supervisor.contract.failure_report import Cause, FailureReport, read_failure, write_failure
+from drum_supervisor.contract.usage_series import Curve
 
 SHORT = FailureReport(Cause.INIT_FAILED, "bad weights")
 FULL = FailureReport(

@@ -8,7 +8,7 @@ import string
 import pytest
 
 from drum_supervisor.contract.exits import AddressError, UsageError
-from drum_supervisor.contract.report import (
+from drum_supervisor.contract.report_pipe import (
     MAX_LINE,
     REPORT_FD_VARIABLE,
     BadReportError,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from drum_supervisor.contract.situation import Situation, SituationFile
+from drum_supervisor.contract.client_status import Situation, SituationFile
 
 FAILED = Situation(failed=True, stage="load_model", since=1.5, attempt=3, attempts_left=2, next_at=7.25, refused=True)
 

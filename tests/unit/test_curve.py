@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from drum_supervisor.contract.curve import Curve
+from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.supervise.curve import CAPACITY, MOST_POINTS, SECONDS, CurveRing, highest
 
 

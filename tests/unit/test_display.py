@@ -6,8 +6,8 @@ import pytest
 
 from drum_supervisor.cli.sparkline import ASCII
 from drum_supervisor.cli.tables import duration, failure_text, size, status_text
-from drum_supervisor.contract.curve import Curve
-from drum_supervisor.contract.failure import Cause, FailureReport
+from drum_supervisor.contract.failure_report import Cause, FailureReport
+from drum_supervisor.contract.usage_series import Curve
 
 STATUS = {
     "phase": "serving",

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from drum_supervisor.contract.curve import Curve
-from drum_supervisor.contract.failure import Cause
-from drum_supervisor.contract.report import InitFailed
+from drum_supervisor.contract.failure_report import Cause
+from drum_supervisor.contract.report_pipe import InitFailed
+from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.supervise.failures import (
     LONGEST_LAST_LINE,
     TAIL_LINES,

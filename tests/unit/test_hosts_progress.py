@@ -1,7 +1,7 @@
 """What a model server tells about its initialization: each thing once."""
 
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.contract.report import REPORT_FD_VARIABLE, InitFailed, Message, Ready, Stage
+from drum_supervisor.contract.report_pipe import REPORT_FD_VARIABLE, InitFailed, Message, Ready, Stage
 from drum_supervisor.hosts.progress import Progress
 
 

@@ -92,7 +92,7 @@ def test_command_imports_only_what_it_runs(arguments, never):
 
 
 def test_client_of_the_control_socket_loads_nothing_of_supervisord():
-    assert "supervisor" not in loaded_by("drum_supervisor.supervise.client")
+    assert "supervisor" not in loaded_by("drum_supervisor.contract.control_client")
 
 
 def test_view_and_gpus_are_loaded_only_when_they_are_asked_for():

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from drum_supervisor.contract.log_records import OUT, Source
 from drum_supervisor.supervise.lines import LONGEST, Wrapper, as_json, prefixed
-from drum_supervisor.supervise.transcript import OUT, Source
 
 SOURCE = Source("model-server", OUT)
 

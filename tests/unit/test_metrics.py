@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 
 from drum_supervisor import __version__
-from drum_supervisor.contract.failure import Cause
+from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.metrics.catalogue import CONTAINER, METRICS, SERVICE, Kind
 from drum_supervisor.metrics.exposition import exposition
 from drum_supervisor.metrics.figures import descriptor_limit, figures

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from drum_supervisor.contract.failure import Cause
+from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.supervise.history import (
     Alarm,
     AllStopped,

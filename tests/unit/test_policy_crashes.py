@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from drum_supervisor.contract.failure import Cause
+from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.supervise.crashes import LONGEST_RESTART_DELAY, restart_delay
 from drum_supervisor.supervise.history import (
     Action,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from drum_supervisor.contract.failure import Cause, FailureReport
+from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.supervise.history import (
     Alarm,
     Begun,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from drum_supervisor.config.parsers import Share, share
-from drum_supervisor.contract.report import Spent
+from drum_supervisor.contract.report_pipe import Spent
 from drum_supervisor.hosts.progress import Quota
 from drum_supervisor.supervise.renewal import LOOKS, Grown, Renewal
 from drum_supervisor.supervise.room import Room, room_for_another

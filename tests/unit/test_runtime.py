@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from flask import Flask
 
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.contract.report import InitFailed, Message, Ready, Stage
+from drum_supervisor.contract.report_pipe import InitFailed, Message, Ready, Stage
 from drum_supervisor.hosts.process import Stopped, StopSignals
 from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.runtime import DrumRuntime, run_error_server, run_error_server_fastapi

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from drum_supervisor.contract.curve import Curve
+from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.supervise import sampler as module
 from drum_supervisor.supervise.curve import MOST_POINTS
 from drum_supervisor.supervise.sampler import Sampler, next_sample

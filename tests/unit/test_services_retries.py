@@ -2,7 +2,7 @@
 
 import pytest
 
-from drum_supervisor.contract.situation import Situation
+from drum_supervisor.contract.client_status import Situation
 from drum_supervisor.services.retries import REFUSED, retry_after, retry_fact, retry_of
 
 NOW = 1000.0

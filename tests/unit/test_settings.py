@@ -21,7 +21,7 @@ from drum_supervisor.config.settings import (
     resolve,
 )
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.contract.failure import ErrorDetail
+from drum_supervisor.contract.failure_report import ErrorDetail
 from drum_supervisor.contract.listener import Address
 
 DEFAULTS = resolve(choose({}, {}))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from drum_supervisor.contract.failure import Cause, FailureReport
-from drum_supervisor.contract.situation import Situation, SituationFile
+from drum_supervisor.contract.client_status import Situation, SituationFile
+from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.supervise.history import Phase
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.run_dir import RunDir

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from drum_supervisor.contract.failure import Cause, ErrorDetail, FailureReport, write_failure
-from drum_supervisor.contract.situation import Situation, SituationFile
+from drum_supervisor.contract.client_status import Situation, SituationFile
+from drum_supervisor.contract.failure_report import Cause, ErrorDetail, FailureReport, write_failure
 from drum_supervisor.fronts.stdlib_front import answered
 from drum_supervisor.serve.stand_in import Answers
 from drum_supervisor.services.failure import FailureService, ReportFile
@@ -145,9 +145,9 @@ def test_it_loads_nothing_large_before_its_first_answer():
     assert not large & set(loaded)
     assert {name for name in loaded if name.startswith("drum_supervisor.")} <= {
         "drum_supervisor.contract",
-        "drum_supervisor.contract.descriptors",
-        "drum_supervisor.contract.http",
-        "drum_supervisor.contract.situation",
+        "drum_supervisor.contract.fds",
+        "drum_supervisor.contract.client_status",
+        "drum_supervisor.contract.client_status",
         "drum_supervisor.fronts",
         "drum_supervisor.fronts.door",
         "drum_supervisor.fronts.lean_front",

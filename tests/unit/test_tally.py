@@ -2,7 +2,7 @@
 
 import pytest
 
-from drum_supervisor.contract.failure import Cause, FailureReport
+from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.supervise import history, tally
 from drum_supervisor.supervise.history import Phase
 from drum_supervisor.supervise.policy import decide

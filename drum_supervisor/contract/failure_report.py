@@ -8,9 +8,9 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
-from drum_supervisor.contract.curve import Curve
 from drum_supervisor.contract.exits import ExitCode, of_signal
 from drum_supervisor.contract.masking import mask_secrets
+from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.quick_dataclass import dataclass
 
 

@@ -67,3 +67,7 @@ class SituationFile:
         except (OSError, ValueError, TypeError):
             return self._situation
         return self._situation
+
+
+PROGRAM_HEADER = "X-Drum-Supervisor"
+"""Names the program, error-server or stand-in, that answered in place of the model server."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from drum_supervisor.contract.exits import DrumSupervisorError
-from drum_supervisor.supervise.transcript import Piece, Source
+from drum_supervisor.contract.log_records import Piece, Source
 
 
 class ControlError(DrumSupervisorError):
