@@ -14,8 +14,8 @@ from drum_supervisor.contract.listener import Address, address_of, bind, inherit
 from drum_supervisor.contract.report_pipe import init_failed
 from drum_supervisor.hosts import frameworks
 from drum_supervisor.hosts.process import drain_seconds, stop_signals, tell
+from drum_supervisor.http.messages import Service
 from drum_supervisor.services.failure import FailureService
-from drum_supervisor.services.messages import Service
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, cast
 
 from drum_supervisor.fronts.observer import Observation, Observer
-from drum_supervisor.fronts.wire import merge_headers, split_target
+from drum_supervisor.http.encoding import merge_headers, split_target
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

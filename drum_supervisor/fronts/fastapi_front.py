@@ -9,10 +9,10 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from drum_supervisor.fronts.asgi import ObservedApplication, headers_of, path_of
-from drum_supervisor.fronts.body import BodyKeeper
 from drum_supervisor.fronts.observer import Observer
-from drum_supervisor.fronts.wire import CLIENT_GONE, has_body, response_headers, too_slow
-from drum_supervisor.services.messages import CLOSE, Pending, Plan, Response, Service
+from drum_supervisor.http.body import BodyKeeper
+from drum_supervisor.http.encoding import CLIENT_GONE, has_body, response_headers, too_slow
+from drum_supervisor.http.messages import CLOSE, Pending, Plan, Response, Service
 
 # Newer releases of FastAPI observe each request once more, probes too, when there are global providers; older ones
 # take any argument and ignore it.

@@ -9,12 +9,12 @@ from typing import Any
 from flask import Flask, request
 from flask import Response as FlaskResponse
 
-from drum_supervisor.fronts.body import BodyKeeper
-from drum_supervisor.fronts.deadlines import Deadlines
 from drum_supervisor.fronts.observer import Observer
-from drum_supervisor.fronts.wire import BAD_CHUNKS, CLIENT_GONE, PIECE, has_body, response_headers, too_slow
 from drum_supervisor.fronts.wsgi import CONNECTION, ObservedApplication, headers_of, path_of
-from drum_supervisor.services.messages import Pending, Plan, Response, Service
+from drum_supervisor.http.body import BodyKeeper
+from drum_supervisor.http.deadlines import Deadlines
+from drum_supervisor.http.encoding import BAD_CHUNKS, CLIENT_GONE, PIECE, has_body, response_headers, too_slow
+from drum_supervisor.http.messages import Pending, Plan, Response, Service
 
 # Where a WSGI server puts the connection: not in the standard, but we do, and werkzeug and gunicorn.
 _CONNECTIONS = (CONNECTION, "werkzeug.socket", "gunicorn.socket")

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
+from drum_supervisor.http.messages import Headers
 from drum_supervisor.request_state import RequestState, handling
-from drum_supervisor.services.messages import Headers
 from drum_supervisor.telemetry import ObservedRequest, Telemetry
 
 

@@ -13,9 +13,10 @@ from contextlib import suppress
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from drum_supervisor.fronts.body import BodyKeeper
 from drum_supervisor.fronts.door import Door, room
-from drum_supervisor.fronts.http1 import (
+from drum_supervisor.http.body import BodyKeeper
+from drum_supervisor.http.encoding import CLIENT_GONE, HEAD_SECONDS, PIECE, encoded, split_target, too_slow
+from drum_supervisor.http.h1 import (
     BadBodyError,
     BadRequestError,
     ChunkedBody,
@@ -24,15 +25,7 @@ from drum_supervisor.fronts.http1 import (
     end_of_head,
     parse_head,
 )
-from drum_supervisor.fronts.wire import (
-    CLIENT_GONE,
-    HEAD_SECONDS,
-    PIECE,
-    encoded,
-    split_target,
-    too_slow,
-)
-from drum_supervisor.services.messages import CLOSE, Pending, Request, Response, Service, message_response
+from drum_supervisor.http.messages import CLOSE, Pending, Request, Response, Service, message_response
 
 MAX_CONNECTIONS = 1000
 ANSWER_SECONDS = 30.0

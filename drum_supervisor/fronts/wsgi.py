@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, BinaryIO, cast
 
-from drum_supervisor.fronts.http1 import Head
 from drum_supervisor.fronts.observer import Observation, Observer
-from drum_supervisor.fronts.wire import merge_headers, split_target
+from drum_supervisor.http.encoding import merge_headers, split_target
+from drum_supervisor.http.h1 import Head
 
 StartResponse = Callable[..., Any]
 Application = Callable[[Any, Any], Iterable[bytes]]

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from drum_supervisor.fronts.http1 import BadRequestError, parse_head
-from drum_supervisor.fronts.wire import encoded, wait_for_close
 from drum_supervisor.fronts.wsgi import CONNECTION, Application, environ_of
 from drum_supervisor.hosts.incoming import Incoming, RequestBody
 from drum_supervisor.hosts.waiting import Waiting
 from drum_supervisor.hosts.wsgi_answer import Answer
-from drum_supervisor.services.messages import message_response
+from drum_supervisor.http.encoding import encoded, wait_for_close
+from drum_supervisor.http.h1 import BadRequestError, parse_head
+from drum_supervisor.http.messages import message_response
 
 # How long a client may let us wait for the next bytes of a body, or for room for the next bytes of an answer.
 PATIENCE_SECONDS = 60

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from drum_supervisor.fronts.observer import Observer
 from drum_supervisor.hosts.process import StopSignals
-from drum_supervisor.services.messages import Service
+from drum_supervisor.http.messages import Service
 
 
 class Front(Protocol):

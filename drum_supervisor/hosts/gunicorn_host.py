@@ -19,12 +19,12 @@ from gunicorn.sock import create_sockets
 from drum_supervisor.config.gunicorn import GunicornParameters
 from drum_supervisor.contract.exits import ExitCode, of_signal, signal_name
 from drum_supervisor.contract.report_pipe import InitFailed, Message, Stage, decode, encode
-from drum_supervisor.fronts.wire import HEAD_SECONDS, PIECE
 from drum_supervisor.hosts import gunicorn_hooks
 from drum_supervisor.hosts.gunicorn_log import Logger
 from drum_supervisor.hosts.gunicorn_worker import STOPPING, Worker
 from drum_supervisor.hosts.process import STOP_SIGNALS
 from drum_supervisor.hosts.progress import Progress
+from drum_supervisor.http.encoding import HEAD_SECONDS, PIECE
 from drum_supervisor.worker_context import WorkerCtx
 
 Load = Callable[[Progress, WorkerCtx], Any]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from drum_supervisor.fronts.http1 import ChunkedBody, Head, end_of_head
-from drum_supervisor.fronts.wire import CLIENT_GONE, PIECE
+from drum_supervisor.http.encoding import CLIENT_GONE, PIECE
+from drum_supervisor.http.h1 import ChunkedBody, Head, end_of_head
 
 T = TypeVar("T", bytes, int)
 

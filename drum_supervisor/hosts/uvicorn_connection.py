@@ -4,8 +4,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from drum_supervisor.fronts.wire import encoded
-from drum_supervisor.services.messages import message_response
+from drum_supervisor.http.encoding import encoded
+from drum_supervisor.http.messages import message_response
 
 # How long a client whose request was refused may take to read why.
 CLOSING_SECONDS = 2.0

@@ -11,11 +11,11 @@ from typing import Any, cast
 import uvicorn
 
 from drum_supervisor.fronts.asgi import Application, Message, Receive, Send
-from drum_supervisor.fronts.http1 import MAX_HEAD
-from drum_supervisor.fronts.wire import HEAD_SECONDS, KEEP_ALIVE_SECONDS
 from drum_supervisor.hosts.logs import stderr_handler
 from drum_supervisor.hosts.process import StopSignals, shorten_pauses
 from drum_supervisor.hosts.uvicorn_connection import connection_class, is_idle, is_silent
+from drum_supervisor.http.encoding import HEAD_SECONDS, KEEP_ALIVE_SECONDS
+from drum_supervisor.http.h1 import MAX_HEAD
 
 # How long a stop waits for another request on a connection that had one, and for the first one on a new connection.
 IDLE_GRACE = 0.5

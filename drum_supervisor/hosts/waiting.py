@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from drum_supervisor.fronts.wire import CROWDED_PATIENCE
+from drum_supervisor.http.encoding import CROWDED_PATIENCE
 
 
 class Waiting:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 from types import TracebackType
 
-from drum_supervisor.fronts.http1 import Head, says_close
-from drum_supervisor.fronts.wire import PIECE, http_date
+from drum_supervisor.http.encoding import PIECE, http_date
+from drum_supervisor.http.h1 import Head, says_close
 
 ErrorInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 

@@ -7,10 +7,10 @@ import socket
 from collections.abc import Callable
 from contextlib import closing
 
-from drum_supervisor.fronts.wire import HEAD_SECONDS, KEEP_ALIVE_SECONDS
 from drum_supervisor.fronts.wsgi import Application
 from drum_supervisor.hosts.process import StopSignals, shorten_pauses
 from drum_supervisor.hosts.wsgi_server import MAX_CONNECTIONS, Limits, Server
+from drum_supervisor.http.encoding import HEAD_SECONDS, KEEP_ALIVE_SECONDS
 
 
 def serve(

@@ -15,10 +15,10 @@ from functools import partial
 from typing import Any
 
 from drum_supervisor.contract.listener import address_of
-from drum_supervisor.fronts.wire import HEAD_SECONDS, KEEP_ALIVE_SECONDS, PIECE
 from drum_supervisor.fronts.wsgi import Application
 from drum_supervisor.hosts.conversation import PATIENCE_SECONDS, Conversation
 from drum_supervisor.hosts.waiting import Waiting
+from drum_supervisor.http.encoding import HEAD_SECONDS, KEEP_ALIVE_SECONDS, PIECE
 from drum_supervisor.services.turns import Turns
 
 MAX_CONNECTIONS = 256

@@ -20,8 +20,8 @@ from drum_supervisor.fronts import stdlib_front
 from drum_supervisor.hosts import frameworks
 from drum_supervisor.hosts.process import Stopped, StopSignals, drain_seconds, take_listener, tell
 from drum_supervisor.hosts.progress import Progress
+from drum_supervisor.http.messages import Service
 from drum_supervisor.services.failure import FailureService, ReportFile
-from drum_supervisor.services.messages import Service
 
 
 def main() -> None:

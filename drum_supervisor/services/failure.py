@@ -12,7 +12,7 @@ from typing import Any
 
 from drum_supervisor.contract.client_status import PROGRAM_HEADER, Situation
 from drum_supervisor.contract.failure_report import ErrorDetail, FailureReport, read_failure
-from drum_supervisor.services.messages import CLOSE, Headers, Plan, Request, Response, json_response
+from drum_supervisor.http.messages import CLOSE, Headers, Plan, Request, Response, json_response
 from drum_supervisor.services.retries import retry_after, retry_fact, retry_of
 from drum_supervisor.services.routes import both_forms
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import TypeAlias
 
+from drum_supervisor.http.messages import CLOSE, Headers, Plan, Request, Response
 from drum_supervisor.metrics.source import NoFiguresError
-from drum_supervisor.services.messages import CLOSE, Headers, Plan, Request, Response
 
 Scrape: TypeAlias = Callable[[str], tuple[bytes, str]]
 

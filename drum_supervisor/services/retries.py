@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from drum_supervisor.contract.client_status import Situation
-from drum_supervisor.services.messages import Headers
+from drum_supervisor.http.messages import Headers
 
 REFUSED = "not retried: it would only fail again; repair it, then run drum-supervise restart"
 SOON = 1  # seconds: nobody knows how long an attempt takes

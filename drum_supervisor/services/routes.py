@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from drum_supervisor.services.messages import Request, Response
+from drum_supervisor.http.messages import Request, Response
 
 if TYPE_CHECKING:
     from drum_supervisor.services.turns import Turns  # its threads are not for the stand-in

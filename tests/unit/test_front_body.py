@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from drum_supervisor.fronts.body import BodyKeeper
-from drum_supervisor.services.messages import Request
+from drum_supervisor.http.body import BodyKeeper
+from drum_supervisor.http.messages import Request
 
 
 def request_of(keeper: BodyKeeper, broken: str = "") -> Request:

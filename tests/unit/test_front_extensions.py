@@ -8,7 +8,7 @@ from flask import Response as FlaskResponse
 from starlette.requests import Request as StarletteRequest
 
 from drum_supervisor.fronts import fastapi_front, flask_front
-from drum_supervisor.services.messages import Plan, Request, Response
+from drum_supervisor.http.messages import Plan, Request, Response
 
 
 class Service:

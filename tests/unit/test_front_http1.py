@@ -2,8 +2,8 @@
 
 import pytest
 
-from drum_supervisor.fronts import http1
-from drum_supervisor.fronts.http1 import BadBodyError, BadRequestError, ChunkedBody, LengthBody, end_of_head, parse_head
+from drum_supervisor.http import h1
+from drum_supervisor.http.h1 import BadBodyError, BadRequestError, ChunkedBody, LengthBody, end_of_head, parse_head
 
 
 def head(*lines: str) -> bytes:
@@ -35,7 +35,7 @@ def test_end_of_head_is_found_however_it_arrives(received, end, piece):
 
 def test_head_without_end_is_too_large_at_some_point():
     with pytest.raises(BadRequestError) as raised:
-        end_of_head(bytearray(http1.MAX_HEAD + 1), 0)
+        end_of_head(bytearray(h1.MAX_HEAD + 1), 0)
     assert raised.value.status == 431
 
 
@@ -64,13 +64,13 @@ def test_empty_line_before_a_request_is_skipped():
         (["GET /\xfc HTTP/1.1"], 400),
         (["GET / HTTP/11"], 400),
         (["GET / HTTP/2.0"], 505),
-        ([f"GET /{'x' * http1.MAX_TARGET} HTTP/1.1"], 414),
+        ([f"GET /{'x' * h1.MAX_TARGET} HTTP/1.1"], 414),
         (["GET / HTTP/1.1", "no colon"], 400),
         (["GET / HTTP/1.1", "space : x"], 400),
         (["GET / HTTP/1.1", "a: b", " folded"], 400),
         (["GET / HTTP/1.1", "a: nul\0"], 400),
         (["GET / HTTP/1.1", "a: return\rx"], 400),
-        (["GET / HTTP/1.1", *(f"x-{n}: y" for n in range(http1.MAX_HEADERS + 1))], 431),
+        (["GET / HTTP/1.1", *(f"x-{n}: y" for n in range(h1.MAX_HEADERS + 1))], 431),
         (["GET / HTTP/1.1", "Content-Length: 1", "Content-Length: 2"], 400),
         (["GET / HTTP/1.1", "Content-Length: 1,1"], 400),
         (["GET / HTTP/1.1", "Content-Length: -1"], 400),
@@ -147,8 +147,8 @@ def test_what_comes_after_the_chunks_is_known():
         b"4 4\r\n",
         b"1\r\nab\r\n",
         b"f" * 16 + b"\r\n",
-        b"1;" + b"x" * http1.MAX_CHUNK_LINE,
-        b"0\r\n" + b"a: b\r\n" * http1.MAX_TRAILERS,
+        b"1;" + b"x" * h1.MAX_CHUNK_LINE,
+        b"0\r\n" + b"a: b\r\n" * h1.MAX_TRAILERS,
         b"4\n",
         b"4;a\n",
         b"4\r\n0123\n",

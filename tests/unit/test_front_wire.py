@@ -5,15 +5,9 @@ import threading
 
 import pytest
 
-from drum_supervisor.fronts.deadlines import Deadlines
-from drum_supervisor.fronts.wire import (
-    has_body,
-    merge_headers,
-    response_headers,
-    split_target,
-    wait_for_close,
-)
-from drum_supervisor.services.messages import CLOSE, Response
+from drum_supervisor.http.deadlines import Deadlines
+from drum_supervisor.http.encoding import has_body, merge_headers, response_headers, split_target, wait_for_close
+from drum_supervisor.http.messages import CLOSE, Response
 
 
 @pytest.mark.parametrize(

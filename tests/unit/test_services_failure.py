@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from drum_supervisor.contract.failure_report import Cause, ErrorDetail, FailureReport, write_failure
+from drum_supervisor.http.messages import Plan, Request, Response
 from drum_supervisor.services.failure import FailureService, ReportFile, prefers_html
-from drum_supervisor.services.messages import Plan, Request, Response
 
 REPORT = FailureReport(
     Cause.INIT_FAILED,

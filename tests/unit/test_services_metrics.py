@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
+from drum_supervisor.http.messages import Request
 from drum_supervisor.metrics.source import NoFiguresError
-from drum_supervisor.services.messages import Request
 from drum_supervisor.services.metrics import MetricsService, accepts_gzip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from http import HTTPStatus
 
-from drum_supervisor.services.messages import CLOSE, Response
+from drum_supervisor.http.messages import CLOSE, Response
 
 # How long a client may take for the head of its request, in all.
 HEAD_SECONDS = 30.0

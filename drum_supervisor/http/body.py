@@ -5,7 +5,7 @@ from io import BytesIO
 from types import TracebackType
 from typing import BinaryIO
 
-from drum_supervisor.services.messages import Request
+from drum_supervisor.http.messages import Request
 
 # What is longer goes to a file without a name in the temporary directory: slow uploads must not fill the memory.
 IN_MEMORY = 1024 * 1024

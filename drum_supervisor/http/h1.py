@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from drum_supervisor.fronts.wire import BAD_CHUNKS, PIECE, merge_headers
+from drum_supervisor.http.encoding import BAD_CHUNKS, PIECE, merge_headers
 
 MAX_HEAD = 64 * 1024
 MAX_TARGET = 8 * 1024
