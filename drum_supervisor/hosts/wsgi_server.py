@@ -19,7 +19,7 @@ from drum_supervisor.fronts.wsgi import Application
 from drum_supervisor.hosts.conversation import PATIENCE_SECONDS, Conversation
 from drum_supervisor.hosts.waiting import Waiting
 from drum_supervisor.http.encoding import HEAD_SECONDS, KEEP_ALIVE_SECONDS, PIECE
-from drum_supervisor.services.turns import Turns
+from drum_supervisor.services.executor import Turns
 
 MAX_CONNECTIONS = 256
 

@@ -1,10 +1,13 @@
 """Artifacts: a model in a file of its own, which its framework loads when there is no `load_model`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.model import estimators, onnx_models
+from drum_supervisor.model.estimators import Estimator
+from drum_supervisor.model.onnx_models import OnnxModel, is_session
+from drum_supervisor.model.target import Target
 
 _LOADERS = {".pkl": estimators.load, ".joblib": estimators.load, ".onnx": onnx_models.load}
 
@@ -55,3 +58,28 @@ def load_artifact(path: Path) -> Any:
         BaseException: whatever the framework raises.
     """
     return _LOADERS[path.suffix.lower()](path)
+
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Predictor(Protocol):
+    """What stands in for the `score` hook.
+
+    Attributes:
+        name: of the framework, as DRUM tells it.
+    """
+
+    name: str
+
+    def predict(self, table: "pd.DataFrame") -> "pd.DataFrame": ...
+
+
+def predictor_of(artifact: Any, target: Target) -> Predictor:
+    """Return what predicts with `artifact`.
+
+    Raises:
+        UsageError: nothing can, or its classes are not the labels.
+    """
+    return OnnxModel(artifact, target) if is_session(artifact) else Estimator(artifact, target)

@@ -7,8 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.model.importing import import_file
-from drum_supervisor.model.source import find_file
+from drum_supervisor.model.source import find_file, import_file
 
 INIT_APP = "init_app"
 

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.model.importing import import_file, search_first
+from drum_supervisor.model.source import import_file, search_first
 
 HOOKS = ("init", "load_model", "read_input_data", "transform", "score", "post_process", "score_unstructured")
 

@@ -6,14 +6,12 @@ from typing import Any
 
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.model import drum_names
-from drum_supervisor.model.artifacts import ACCEPTED, find_artifact, load_artifact
+from drum_supervisor.model import datarobot_drum_shim
+from drum_supervisor.model.artifacts import ACCEPTED, Predictor, find_artifact, load_artifact, predictor_of
 from drum_supervisor.model.hooks import Hooks, import_hooks
-from drum_supervisor.model.importing import search_first
 from drum_supervisor.model.metadata import read_metadata
 from drum_supervisor.model.model import Model, import_structured
-from drum_supervisor.model.predictors import Predictor, predictor_of
-from drum_supervisor.model.source import SOURCE, find_file, open_code_dir
+from drum_supervisor.model.source import SOURCE, find_file, open_code_dir, search_first
 from drum_supervisor.model.target import Target, read_target
 
 IMPORTING, INIT, LOAD_MODEL = "importing", "init", "load_model"
@@ -34,7 +32,7 @@ def load(settings: Settings, on_stage: Callable[[str], None]) -> Model:
     code_dir = open_code_dir(settings.code_dir)
     metadata = read_metadata(code_dir)
     target = read_target(settings, metadata)
-    drum_names.offer()
+    datarobot_drum_shim.offer()
     source = find_file(code_dir, SOURCE)
     hooks = _hooks(source, code_dir, on_stage)
     path = None if LOAD_MODEL in hooks else _artifact(code_dir, source, target)

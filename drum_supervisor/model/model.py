@@ -8,8 +8,8 @@ from typing import Any
 
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.model import unstructured
+from drum_supervisor.model.artifacts import Predictor
 from drum_supervisor.model.hooks import Hooks
-from drum_supervisor.model.predictors import Predictor
 from drum_supervisor.model.source import SOURCE
 from drum_supervisor.model.target import Target
 from drum_supervisor.model.unstructured import Output

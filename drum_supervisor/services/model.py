@@ -12,14 +12,14 @@ from drum_supervisor import __version__
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.masking import mask_secrets
 from drum_supervisor.http.messages import Pending, Plan, Request, Response, json_response, message_response
-from drum_supervisor.model.drum_names import user_http_answer
+from drum_supervisor.model.datarobot_drum_shim import user_http_answer
 from drum_supervisor.model.errors import PayloadError, ResultError
 from drum_supervisor.model.model import Model
 from drum_supervisor.model.target import TargetType
 from drum_supervisor.request_state import current_request
 from drum_supervisor.resource_monitor import ResourceMonitor
+from drum_supervisor.services.executor import QueueFullError, Turns
 from drum_supervisor.services.routes import Handler, RequestError, Route, Router
-from drum_supervisor.services.turns import QueueFullError, Turns
 from drum_supervisor.stats_collector import StatsCollector
 
 VERSION = f"drum_supervisor {__version__}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from drum_supervisor.http.messages import Request, Response
 
 if TYPE_CHECKING:
-    from drum_supervisor.services.turns import Turns  # its threads are not for the stand-in
+    from drum_supervisor.services.executor import Turns  # its threads are not for the stand-in
 
 Handler = Callable[[Request], Response]
 

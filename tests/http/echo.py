@@ -17,7 +17,7 @@ from drum_supervisor.contract.report_pipe import Reporter
 from drum_supervisor.hosts.process import StopSignals, take_listener
 from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.http.messages import Pending, Plan, Request, Response, json_response
-from drum_supervisor.services.turns import Turns
+from drum_supervisor.services.executor import Turns
 
 SHOWN = ("accept", "content-type", "x-twice", "x-empty")
 

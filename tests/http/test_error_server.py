@@ -10,7 +10,7 @@ import pytest
 
 from drum_supervisor.contract.client_status import Situation
 from drum_supervisor.contract.failure_report import Cause, FailureReport, write_failure
-from drum_supervisor.services import retries
+from drum_supervisor.services import failure
 from tests.http.children import ROOT, answer, ask, connect, request
 from tests.support import TIMEOUT
 
@@ -21,7 +21,7 @@ FOR_GOOD = Situation(failed=True, refused=True)
 STAND_IN = "drum_supervisor.serve.stand_in"
 
 BODY = b'{"message": "ERROR: ValueError: bad weights"%s}'
-REFUSED = b', "retry": {"attempt": 1, "attempts_left": 0, "message": "%s"}' % retries.REFUSED.encode()
+REFUSED = b', "retry": {"attempt": 1, "attempts_left": 0, "message": "%s"}' % failure.REFUSED.encode()
 
 
 @pytest.fixture

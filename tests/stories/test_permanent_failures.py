@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from drum_supervisor.services.retries import REFUSED
+from drum_supervisor.services.failure import REFUSED
 from tests.stories.conftest import Start
 from tests.support import Supervised
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from drum_supervisor.model import drum_names
-from drum_supervisor.model.drum_names import CustomHTTPError, RuntimeParameters, user_http_answer
+from drum_supervisor.model import datarobot_drum_shim
+from drum_supervisor.model.datarobot_drum_shim import CustomHTTPError, RuntimeParameters, user_http_answer
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def offered(monkeypatch):
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
     for name in [name for name in sys.modules if name.partition(".")[0] == "datarobot_drum"]:
         monkeypatch.delitem(sys.modules, name)
-    drum_names.offer()
+    datarobot_drum_shim.offer()
     yield
     for name in [name for name in sys.modules if name.partition(".")[0] == "datarobot_drum"]:
         del sys.modules[name]
@@ -51,7 +51,7 @@ class TestWithoutDrum:
 
     def test_offering_again_does_nothing(self):
         before = [*sys.meta_path]
-        drum_names.offer()
+        datarobot_drum_shim.offer()
         assert sys.meta_path == before
 
 

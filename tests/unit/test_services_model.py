@@ -14,7 +14,7 @@ import pytest
 from drum_supervisor import __version__
 from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.http.messages import Pending, Plan, Request, Response
-from drum_supervisor.model.drum_names import CustomHTTPError
+from drum_supervisor.model.datarobot_drum_shim import CustomHTTPError
 from drum_supervisor.model.hooks import Hooks
 from drum_supervisor.model.model import Model
 from drum_supervisor.model.target import Target, TargetType

@@ -3,7 +3,7 @@
 import pytest
 
 from drum_supervisor.contract.client_status import Situation
-from drum_supervisor.services.retries import REFUSED, retry_after, retry_fact, retry_of
+from drum_supervisor.services.failure import REFUSED, retry_after, retry_fact, retry_of
 
 NOW = 1000.0
 PLANNED = Situation(failed=True, attempt=1, attempts_left=2, next_at=NOW + 11.2)

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from drum_supervisor.services.turns import QueueFullError, Turns
+from drum_supervisor.services.executor import QueueFullError, Turns
 
 SECONDS = 30
 

@@ -147,7 +147,6 @@ def test_it_loads_nothing_large_before_its_first_answer():
         "drum_supervisor.contract",
         "drum_supervisor.contract.fds",
         "drum_supervisor.contract.client_status",
-        "drum_supervisor.contract.client_status",
         "drum_supervisor.fronts",
         "drum_supervisor.fronts.door",
         "drum_supervisor.fronts.lean_front",
