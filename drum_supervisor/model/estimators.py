@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drum_supervisor.contract.exits import UsageError
+from drum_supervisor.model.data.labels import labels_of
 from drum_supervisor.model.errors import ResultError
-from drum_supervisor.model.labels import labels_of
 from drum_supervisor.model.target import Target
 
 if TYPE_CHECKING:

@@ -68,7 +68,7 @@ class Model:
 
     def predict_as_json(self, body: bytes, content_type: str) -> bytes:
         """Return what `predict` returns, written as JSON; raises the same."""
-        from drum_supervisor.model.encoding import as_json  # noqa: PLC0415 - unstructured models do without orjson
+        from drum_supervisor.model.data.encoding import as_json  # noqa: PLC0415 - unstructured models do without orjson
 
         return as_json(self.predict(body, content_type))
 
@@ -92,7 +92,8 @@ def import_structured() -> ModuleType:
         UsageError: one of them cannot be imported.
     """
     try:
-        from drum_supervisor.model import encoding, structured  # noqa: F401, PLC0415
+        from drum_supervisor.model import structured  # noqa: F401, PLC0415
+        from drum_supervisor.model.data import encoding  # noqa: F401, PLC0415
     except ImportError as error:
         raise UsageError(
             f"Structured models need pandas and orjson, which cannot be imported: {error}. "

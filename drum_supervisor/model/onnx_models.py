@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drum_supervisor.contract.exits import UsageError
+from drum_supervisor.model.data.labels import as_number, labels_of, means, natural_order
 from drum_supervisor.model.errors import PayloadError, ResultError
 from drum_supervisor.model.estimators import shaped
-from drum_supervisor.model.labels import as_number, labels_of, means, natural_order
 from drum_supervisor.model.target import Target, TargetType
 
 if TYPE_CHECKING:

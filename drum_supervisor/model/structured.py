@@ -5,11 +5,11 @@ from typing import Any
 import pandas as pd
 
 from drum_supervisor.model.artifacts import Predictor
+from drum_supervisor.model.data.payload import Payload, unpack
+from drum_supervisor.model.data.predictions import joined, predictions_content, separated
+from drum_supervisor.model.data.tables import read_table
 from drum_supervisor.model.errors import PayloadError, ResultError
 from drum_supervisor.model.hooks import Hooks
-from drum_supervisor.model.payload import Payload, unpack
-from drum_supervisor.model.predictions import joined, predictions_content, separated
-from drum_supervisor.model.tables import read_table
 from drum_supervisor.model.target import Target, TargetType
 
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from drum_supervisor.model.data.payload import charset_of, decode, mimetype_of
 from drum_supervisor.model.errors import ResultError
 from drum_supervisor.model.hooks import Hooks
-from drum_supervisor.model.payload import charset_of, decode, mimetype_of
 
 TEXT, BYTES = "text/plain", "application/octet-stream"
 DEFAULT_CHARSET = "utf-8"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from drum_supervisor.model.encoding import as_json
+from drum_supervisor.model.data.encoding import as_json
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from drum_supervisor.model.data.predictions import predictions_content
 from drum_supervisor.model.errors import ResultError
-from drum_supervisor.model.predictions import predictions_content
 from drum_supervisor.model.target import Target, TargetType
 
 REGRESSION = Target(TargetType.REGRESSION)

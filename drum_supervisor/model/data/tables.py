@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from drum_supervisor.model.data.payload import Format, Payload, decode
 from drum_supervisor.model.errors import PayloadError
-from drum_supervisor.model.payload import Format, Payload, decode
 
 # A header of thirty bytes can claim any shape, and each column costs memory even when it is empty.
 _LONGEST_SIDE = 2_000_000
