@@ -28,10 +28,10 @@ from drum_supervisor.hosts.process import (
 from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.model.extension import extend
 from drum_supervisor.model.loading import load
+from drum_supervisor.otel.providers import Provider
 from drum_supervisor.resource_monitor import ResourceMonitor
 from drum_supervisor.services.model import ModelService
 from drum_supervisor.telemetry import SHUTDOWN_SECONDS, Telemetry, setup_otel
-from drum_supervisor.telemetry_providers import Provider
 from drum_supervisor.worker import Worker
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
+from drum_supervisor.otel.environment import ENDPOINT, is_wanted
+from drum_supervisor.otel.providers import Provider, Providers, build_providers, shut_down
+from drum_supervisor.otel.signals import Guarded, Logs, Metrics, Tracing
 from drum_supervisor.request_state import RequestState
-from drum_supervisor.telemetry_environment import ENDPOINT, is_wanted
-from drum_supervisor.telemetry_providers import Provider, Providers, build_providers, shut_down
-from drum_supervisor.telemetry_signals import Guarded, Logs, Metrics, Tracing
 
 # How long the shutdown of each provider may take: the collector may not answer, and the SDK would wait for minutes.
 SHUTDOWN_SECONDS = 2.0

@@ -92,7 +92,7 @@ def import_structured() -> ModuleType:
         UsageError: one of them cannot be imported.
     """
     try:
-        from drum_supervisor.model import structured  # noqa: F401, PLC0415
+        from drum_supervisor.model import structured  # noqa: PLC0415
         from drum_supervisor.model.data import encoding  # noqa: F401, PLC0415
     except ImportError as error:
         raise UsageError(

@@ -20,8 +20,8 @@ from drum_supervisor.fronts import stdlib_front
 from drum_supervisor.gpu import Gpu, Gpus
 from drum_supervisor.hosts.process import StopSignals, drain_seconds, tell
 from drum_supervisor.metrics.source import ControlSocket, Source
+from drum_supervisor.otel.environment import sends_metrics
 from drum_supervisor.services.metrics import MetricsService
-from drum_supervisor.telemetry_environment import sends_metrics
 
 MAX_CONNECTIONS = 64  # one more, and the oldest is given up: nobody can keep Prometheus out
 HEAD_SECONDS = 5.0
@@ -67,7 +67,7 @@ def _offer(source: Source, stop: StopSignals, on_ready: Callable[[], None], stop
 
 
 def _send(source: Source, stack: ExitStack) -> None:
-    from drum_supervisor.telemetry_figures import send  # noqa: PLC0415 - loads OpenTelemetry
+    from drum_supervisor.otel.supervisor_metrics import send  # noqa: PLC0415 - loads OpenTelemetry
 
     stack.callback(send(source, os.environ))
 

@@ -20,8 +20,8 @@ from drum_supervisor.contract.report_pipe import Reporter
 from drum_supervisor.hosts import logs
 from drum_supervisor.hosts.process import EXIT_SECONDS, Stopped, StopSignals, drain_seconds, take_listener
 from drum_supervisor.hosts.progress import Progress
+from drum_supervisor.otel.environment import is_wanted
 from drum_supervisor.runtime import CMRunner, DrumRuntime, finish_seconds
-from drum_supervisor.telemetry_environment import is_wanted
 from drum_supervisor.worker_context import WorkerCtx
 
 # The runtime ends after all else that a worker's context cleans up.

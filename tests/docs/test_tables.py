@@ -9,7 +9,7 @@ from drum_supervisor.config.settings import DECLARATIONS
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.metrics import catalogue
-from drum_supervisor.telemetry_figures import ATTRIBUTES
+from drum_supervisor.otel.supervisor_metrics import ATTRIBUTES
 from tests.docs import render
 
 TABLES = {

@@ -11,7 +11,7 @@ from opentelemetry.semconv._incubating.attributes import hw_attributes
 
 from drum_supervisor.metrics.catalogue import METRICS
 from drum_supervisor.metrics.source import NoFiguresError, Source
-from drum_supervisor.telemetry_figures import ATTRIBUTES, observe, send
+from drum_supervisor.otel.supervisor_metrics import ATTRIBUTES, observe, send
 from tests.collector import collecting
 from tests.unit.metric_figures import GPUS, answer
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from drum_supervisor import __version__
 from drum_supervisor.metrics.catalogue import METRICS, Instrument, Kind, Metric
 from drum_supervisor.metrics.source import NoFiguresError, Source
-from drum_supervisor.telemetry_environment import ENDPOINT
-from drum_supervisor.telemetry_providers import build_meter_provider, shut_down
+from drum_supervisor.otel.environment import ENDPOINT
+from drum_supervisor.otel.providers import build_meter_provider, shut_down
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Meter, Observation

@@ -1,0 +1,1 @@
+"""OpenTelemetry: whether it is wanted, its providers, and what is sent to them."""
