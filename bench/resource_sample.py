@@ -17,8 +17,8 @@ import psutil
 
 from bench.harness import OURS, Round, Table, Values, beats, within
 from bench.places import Place
-from drum_supervisor.process_reader import ProcessReader
 from drum_supervisor.resource_monitor import ResourceMonitor
+from drum_supervisor.resources.process_reader import ProcessReader
 from drum_supervisor.supervise.survey import Question, Top, survey
 
 NAME = "resource_sample"

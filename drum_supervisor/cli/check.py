@@ -177,7 +177,7 @@ def _look(run_dir: Path, settings: Settings) -> Checked | None:
 
 def _peak(pid: int) -> int:
     """Return the most memory that each process of a tree had resident, added up (VmHWM, proc_pid_status(5))."""
-    from drum_supervisor.supervise.tree import descendants
+    from drum_supervisor.resources.proctree import descendants
 
     total = 0
     for each in (pid, *descendants(pid)):

@@ -19,11 +19,11 @@ from drum_supervisor.cli.sparkline import levels_for
 from drum_supervisor.cli.stats_tables import stats_line, stats_text
 from drum_supervisor.cli.target import client_of, find, is_running, json_option, run_dir_option, seconds, watched
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.shared_memory import complete
+from drum_supervisor.resources.shared_memory import complete
 
 if TYPE_CHECKING:
     from drum_supervisor.cli.live import LiveView
-    from drum_supervisor.gpu import Gpus
+    from drum_supervisor.resources.gpu import Gpus
 
 Stats: TypeAlias = dict[str, Any]
 Show: TypeAlias = Callable[[Stats], None]
@@ -147,7 +147,7 @@ def _live_view() -> "type[LiveView]":
 
 @contextmanager
 def _gpus() -> Iterator["Gpus | None"]:
-    from drum_supervisor.gpu import Gpus
+    from drum_supervisor.resources.gpu import Gpus
 
     gpus = Gpus.open()
     if gpus is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from drum_supervisor.gpu import Gpu
+from drum_supervisor.resources.gpu import Gpu
 
 SUPERVISOR = "supervisor"
 

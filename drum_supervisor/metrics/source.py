@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from xml.parsers.expat import ExpatError
 
-from drum_supervisor.gpu import Gpu
 from drum_supervisor.metrics.figures import Figures, descriptor_limit, figures
+from drum_supervisor.resources.gpu import Gpu
 
 LONGEST_ANSWER = 3.0  # seconds; the supervisor takes milliseconds
 SHORTEST_LIFE = 0.5  # of figures, and of a failure: whoever asks within it costs the supervisor nothing

@@ -17,10 +17,10 @@ from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageE
 from drum_supervisor.contract.listener import inherited
 from drum_supervisor.contract.report_pipe import Ready, Reporter
 from drum_supervisor.fronts import stdlib_front
-from drum_supervisor.gpu import Gpu, Gpus
 from drum_supervisor.hosts.process import StopSignals, drain_seconds, tell
 from drum_supervisor.metrics.source import ControlSocket, Source
 from drum_supervisor.otel.environment import sends_metrics
+from drum_supervisor.resources.gpu import Gpu, Gpus
 from drum_supervisor.services.metrics import MetricsService
 
 MAX_CONNECTIONS = 64  # one more, and the oldest is given up: nobody can keep Prometheus out

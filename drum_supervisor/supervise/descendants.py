@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import field
 
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.supervise import tree
+from drum_supervisor.resources import proctree
 
 SIGHTINGS = 2  # between fork and exec every process looks like its parent
 HIGHEST_PIDFD = 511  # beyond, descriptors are left for other things; 1,024 is a usual limit
@@ -42,10 +42,10 @@ class Kin:
     """How processes are looked at; tests have their own."""
 
     def children(self, pid: int) -> list[int]:
-        return [child for child in tree.children(pid) if not tree.is_zombie(child)]
+        return [child for child in proctree.children(pid) if not proctree.is_zombie(child)]
 
     def looks_like_a_worker(self, pid: int, parent: int) -> bool | None:
-        return tree.looks_like_a_worker(pid, parent)
+        return proctree.looks_like_a_worker(pid, parent)
 
     def open(self, pid: int) -> int:
         """Return a pidfd, -1 where there is none, and the kernel will not tell how the process ended."""
@@ -56,7 +56,7 @@ class Kin:
         return -1
 
     def ended(self, pid: int, pidfd: int) -> int | None:
-        return tree.ended(pid, pidfd)
+        return proctree.ended(pid, pidfd)
 
     def close(self, pidfd: int) -> None:
         if pidfd >= 0:

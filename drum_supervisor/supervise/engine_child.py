@@ -9,7 +9,7 @@ from typing import Any
 from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 
-from drum_supervisor.supervise import tree
+from drum_supervisor.supervise import prctl
 from drum_supervisor.supervise.wakeup import SIGNALS
 
 _RESTORED = (*SIGNALS, signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores the last two; what we exec must not
@@ -52,7 +52,7 @@ class Child(Subprocess):  # type: ignore[misc]
     def set_uid(self) -> Any:
         """The last of our own steps in the child: a change of user makes the kernel forget what it was asked for."""
         problem = super().set_uid()
-        tree.die_with_parent(self.config.options.around.pid)
+        prctl.die_with_parent(self.config.options.around.pid)
         return problem
 
     def _spawn_as_parent(self, pid: int) -> int:

@@ -10,7 +10,7 @@ from supervisor.options import EventListenerConfig, ProcessConfig, make_namespec
 from supervisor.states import ProcessStates
 
 from drum_supervisor.contract.log_records import ERR, OUT, Source
-from drum_supervisor.supervise import tree
+from drum_supervisor.supervise import prctl
 from drum_supervisor.supervise.descriptors import close_above
 from drum_supervisor.supervise.engine_child import Child
 from drum_supervisor.supervise.engine_process import Surroundings
@@ -172,4 +172,4 @@ class FurtherProcess(Child):
         super()._prepare_child_fds()
         close_above(2)
         self.restore()
-        tree.go_first()
+        prctl.go_first()

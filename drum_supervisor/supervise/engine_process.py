@@ -16,7 +16,8 @@ from drum_supervisor.contract.fds import PROGRAM_VARIABLE, REPORT_FD, REPORT_FD_
 from drum_supervisor.contract.log_records import ERR, OUT, Source
 from drum_supervisor.contract.report_pipe import MAX_LINE
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.supervise import tree
+from drum_supervisor.resources import proctree
+from drum_supervisor.supervise import prctl
 from drum_supervisor.supervise.descriptors import close_above, close_fd, park
 from drum_supervisor.supervise.engine_child import Child
 from drum_supervisor.supervise.log import Log
@@ -164,9 +165,9 @@ class ManagedProcess(Child):
     def kill_tree(self) -> None:
         """Kill the process, its group and all its descendants."""
         self.run.stop_asked = True
-        left = list(tree.descendants(self.pid))
+        left = list(proctree.descendants(self.pid))
         self.kill(signal.SIGKILL)
-        self.run.is_untouchable = self.pid in tree.signal_each([self.pid, *left], signal.SIGKILL)
+        self.run.is_untouchable = self.pid in proctree.signal_each([self.pid, *left], signal.SIGKILL)
 
     def spawn(self) -> None:
         """Ask the desk for a start: this is how supervisord's own interface begins one."""
@@ -236,7 +237,7 @@ class ManagedProcess(Child):
         close_above(REPORT_FD)
         self.restore()
         if self.program.worker:
-            tree.go_first()
+            prctl.go_first()
         self._set_environment()
 
     def _set_environment(self) -> None:

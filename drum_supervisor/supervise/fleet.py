@@ -8,9 +8,9 @@ from contextlib import suppress
 from drum_supervisor.contract.exits import AddressError
 from drum_supervisor.contract.listener import Address, bind
 from drum_supervisor.quick_dataclass import dataclass
+from drum_supervisor.resources.oom import KillCounters, MemoryWatch
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.failures import Evidence
-from drum_supervisor.supervise.out_of_memory import KillCounters, MemoryWatch
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Program, Programs
 from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.shutdown import Shutdown

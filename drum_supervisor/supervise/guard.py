@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.supervise import tree
+from drum_supervisor.resources import proctree
 
 VARIABLE = "DRUM_SUPERVISOR_INSTANCE"
 """In the environment of all that a supervisor starts; its value is no other supervisor's."""
@@ -42,7 +42,7 @@ class Charges:
     def find(self) -> set[int]:
         """Return all processes that bear the mark or have the listener open, and all below them."""
         marked = {pid for pid in _processes() if self._is_marked(pid) or self._listens(pid)}
-        return {each for pid in marked for each in (pid, *tree.descendants(pid))} - {os.getpid()}
+        return {each for pid in marked for each in (pid, *proctree.descendants(pid))} - {os.getpid()}
 
     def _is_marked(self, pid: int) -> bool:
         with suppress(OSError):
@@ -100,13 +100,13 @@ def end(charges: Charges, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     told: set[int] = set()
     while (found := charges.find()) and time.monotonic() < deadline:
-        tree.signal_each(found - told, signal.SIGTERM)
+        proctree.signal_each(found - told, signal.SIGTERM)
         told |= found
         _wait_for(found, deadline)
     for _ in range(ROUNDS_OF_KILL):
         if not found:
             return
-        tree.signal_each(found, signal.SIGKILL)
+        proctree.signal_each(found, signal.SIGKILL)
         _wait_for(found, time.monotonic() + 1.0)
         found = charges.find()
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import field
 
 from drum_supervisor.quick_dataclass import dataclass
+from drum_supervisor.resources.oom import KillCounter
 from drum_supervisor.supervise.descendants import Descendants, Process
 from drum_supervisor.supervise.fleet import Seen
 from drum_supervisor.supervise.offspring import told_deaths
-from drum_supervisor.supervise.out_of_memory import KillCounter
 from drum_supervisor.supervise.timers import Timers
 
 LOOK_EVERY = 1.0

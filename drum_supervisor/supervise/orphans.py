@@ -3,7 +3,7 @@
 import os
 from collections.abc import Container
 
-from drum_supervisor.supervise import tree
+from drum_supervisor.resources import proctree
 
 
 class Orphans:
@@ -25,10 +25,12 @@ class Orphans:
         Args:
             started: the processes that are no orphans.
         """
-        here = [pid for pid in tree.children(os.getpid()) if pid not in started and pid != self._guard]
+        here = [pid for pid in proctree.children(os.getpid()) if pid not in started and pid != self._guard]
         found = {pid: self._programs[pid] for pid in here if pid in self._programs}
-        found.update((pid, tree.program_of(pid)) for pid in here if pid not in found and not tree.is_zombie(pid))
-        self._programs = {pid: program for pid, program in found.items() if program != tree.UNKNOWN}
+        found.update(
+            (pid, proctree.program_of(pid)) for pid in here if pid not in found and not proctree.is_zombie(pid)
+        )
+        self._programs = {pid: program for pid, program in found.items() if program != proctree.UNKNOWN}
         return found
 
     def forget(self, pid: int) -> None:

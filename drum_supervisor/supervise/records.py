@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from drum_supervisor.cgroup import Cgroup, read_groups, read_working_set
-from drum_supervisor.cgroup_location import Groups, find_groups
 from drum_supervisor.contract.usage_series import Curve
-from drum_supervisor.resource_snapshot import ProcessResources
+from drum_supervisor.resources.cgroup import Cgroup, read_groups, read_working_set
+from drum_supervisor.resources.cgroup_paths import Groups, find_groups
+from drum_supervisor.resources.snapshot import ProcessResources
 from drum_supervisor.supervise.curve import CAPACITY, MOST_POINTS, CurveRing
 from drum_supervisor.supervise.survey import CpuMeter, Question, Survey, Top
 

@@ -3,10 +3,10 @@
 import random
 from collections.abc import Callable, Mapping
 
-from drum_supervisor.cgroup import read_cgroup
 from drum_supervisor.config.parsers import Share, size
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.supervise import tree
+from drum_supervisor.resources import proctree
+from drum_supervisor.resources.cgroup import read_cgroup
 from drum_supervisor.supervise.timers import Timers
 
 LOOK_EVERY = 2.0  # seconds; a third more or less, so that workers that began together are not found together
@@ -66,7 +66,7 @@ class Renewal:
         self._plan()
 
     def _look_at(self, place: int, pid: int) -> None:
-        used, most = tree.memory_bytes(pid), self._most.of(read_cgroup(pid).memory.limit_bytes)
+        used, most = proctree.memory_bytes(pid), self._most.of(read_cgroup(pid).memory.limit_bytes)
         if used is None or most is None or used <= most * self._copies:
             self._too_large[pid] = 0
             return

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from drum_supervisor.cgroup import read_cgroup
 from drum_supervisor.config.parsers import size
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.supervise import tree
+from drum_supervisor.resources import proctree
+from drum_supervisor.resources.cgroup import read_cgroup
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def room_for_another(workers: Iterable[int]) -> Room | None:
 
     Free is what the limit leaves beside the working set: caches of files give way.
     """
-    used = {pid: memory for pid in workers if (memory := tree.memory_bytes(pid))}
+    used = {pid: memory for pid in workers if (memory := proctree.memory_bytes(pid))}
     if not used:
         return None
     group = read_cgroup(next(iter(used))).memory

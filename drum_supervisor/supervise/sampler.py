@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from drum_supervisor.contract.usage_series import Curve
-from drum_supervisor.process_reader import ProcessReader
+from drum_supervisor.resources.process_reader import ProcessReader
 from drum_supervisor.supervise.curve import CurveRing
 from drum_supervisor.supervise.records import Records, Sample
 from drum_supervisor.supervise.survey import Question, Survey, Top, survey

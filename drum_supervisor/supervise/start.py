@@ -10,7 +10,8 @@ from pathlib import Path
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import DrumSupervisorError, UsageError
 from drum_supervisor.contract.listener import Address, address_of, bind
-from drum_supervisor.supervise import lines, run_dir, tree, worker_count
+from drum_supervisor.resources import proctree
+from drum_supervisor.supervise import lines, prctl, run_dir, worker_count
 from drum_supervisor.supervise.assembly import Parts, assemble
 from drum_supervisor.supervise.controls import Controls
 from drum_supervisor.supervise.drum import command_of
@@ -140,9 +141,9 @@ def _run_dir(settings: Settings, environ: Mapping[str, str], stack: ExitStack) -
 
 
 def _adopt_orphans(log: Log) -> None:
-    if not tree.become_subreaper():
+    if not prctl.become_subreaper():
         log.warning("this kernel does not hand orphans to us: what daemons a model server starts may survive it")
-    if not tree.is_own_proc():
+    if not proctree.is_own_proc():
         log.warning("/proc is missing or of another PID namespace: what daemons a model server starts are not seen")
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from drum_supervisor.resource_snapshot import ZOMBIE, ProcessResources, ResourceSnapshot
+from drum_supervisor.resources.snapshot import ZOMBIE, ProcessResources, ResourceSnapshot
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.programs import Programs

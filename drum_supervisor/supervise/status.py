@@ -8,7 +8,7 @@ from typing import Any
 
 from drum_supervisor import __version__
 from drum_supervisor.contract.listener import Address
-from drum_supervisor.supervise import tree
+from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.history import Alarm, Phase
 from drum_supervisor.supervise.loop import Loop
@@ -138,7 +138,7 @@ def each_other(engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _program(facts: dict[str, Any]) -> dict[str, Any]:
     shown = {name: facts[name] for name in ("name", "worker", "pid", "state", "uptime_s")}
-    return {**shown, "memory_bytes": tree.memory_bytes(facts["pid"]) if facts["pid"] else None}
+    return {**shown, "memory_bytes": proctree.memory_bytes(facts["pid"]) if facts["pid"] else None}
 
 
 def _state(run: Run | None, ready: bool) -> str:

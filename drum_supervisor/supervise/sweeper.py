@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import field
 
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.supervise import tree
+from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.programs import MODEL_SERVER
 from drum_supervisor.supervise.timers import Timers
 
@@ -41,8 +41,8 @@ class Sweeper:
     def turn(self) -> bool:
         """Look what is left, at the end of each turn of the loop; return whether all is gone of some program."""
         orphans = self.orphans() if self._sweeping else {}
-        if tree.UNKNOWN in orphans.values():
-            self.timers.set((self, tree.UNKNOWN), SOON, self.turn)
+        if proctree.UNKNOWN in orphans.values():
+            self.timers.set((self, proctree.UNKNOWN), SOON, self.turn)
         swept = False
         for name in list(self._sweeping):
             left = self._left_by(name, orphans)
@@ -80,8 +80,8 @@ class Sweeper:
 
     def _signal(self, roots: set[int], number: int, told: Set[int] = frozenset()) -> set[int]:
         """Send a signal to all in these trees that are not told yet; return who they are."""
-        pids = {pid for root in roots for pid in (root, *tree.descendants(root))} - told - self.untouchable
-        self.untouchable |= tree.signal_each(pids, number)
+        pids = {pid for root in roots for pid in (root, *proctree.descendants(root))} - told - self.untouchable
+        self.untouchable |= proctree.signal_each(pids, number)
         return pids
 
 

@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from drum_supervisor.cgroup import read_cgroup
 from drum_supervisor.config.settings import AUTO, MOST_WORKERS, Settings
 from drum_supervisor.quick_dataclass import dataclass
+from drum_supervisor.resources.cgroup import read_cgroup
 from drum_supervisor.supervise.drum import command_of
 from drum_supervisor.supervise.programs import is_shared
 

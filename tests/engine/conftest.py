@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from drum_supervisor.supervise import tree
+from drum_supervisor.supervise import prctl
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.output import Sink
+from drum_supervisor.supervise.prctl import become_subreaper
 from drum_supervisor.supervise.programs import Program, Programs, Readiness
 from drum_supervisor.supervise.rendering import render
 from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.running import Run
-from drum_supervisor.supervise.tree import become_subreaper
 
 
 class Scripted:
@@ -102,7 +102,7 @@ def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     yield make
     for made in benches:
         made.close()
-    tree._libc.prctl(tree.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)  # other tests do not reap what is left to them
+    prctl._libc.prctl(prctl.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)  # other tests do not reap what is left to them
 
 
 def python(code: str) -> list[str]:

@@ -22,7 +22,7 @@ from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 from supervisor.supervisord import Supervisor
 
-from drum_supervisor.supervise import tree
+from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.orphans import Orphans
 from drum_supervisor.supervise.run_dir import RunDir
@@ -30,7 +30,7 @@ from tests.engine.conftest import Bench, open_descriptors, python
 from tests.support import until
 
 Make = Callable[[dict[str, list[str]]], Bench]
-ENGINE = Path(tree.__file__).with_name("engine.py")
+ENGINE = Path(proctree.__file__).with_name("engine.py")
 PLAIN = "[supervisord]\nnodaemon=true\nlogfile=/dev/null\nlogfile_maxbytes=0\n"
 
 
@@ -263,7 +263,7 @@ def test_fact_12_three_hundred_children_are_reaped_in_one_turn(bench: Make) -> N
     for pid in pids:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     made.until(lambda: True)
-    assert tree.children(os.getpid()) == []
+    assert proctree.children(os.getpid()) == []
 
 
 def test_fact_12_trap_supervisord_reaps_a_hundred_at_most() -> None:

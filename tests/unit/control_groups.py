@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from drum_supervisor.cgroup_location import below, parse_memberships, parse_mounts
+from drum_supervisor.resources.cgroup_paths import below, parse_memberships, parse_mounts
 from tests.support import until
 
 PID = 4242

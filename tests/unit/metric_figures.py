@@ -3,8 +3,8 @@
 from copy import deepcopy
 from typing import Any
 
-from drum_supervisor.gpu import Gpu, GpuProcess
 from drum_supervisor.metrics.figures import Figures, figures
+from drum_supervisor.resources.gpu import Gpu, GpuProcess
 from tests.unit.stats_records import MIB, PROCESS, PROGRAM, STATS, STOPPED
 
 SERVICE: dict[str, Any] = {

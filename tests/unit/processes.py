@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from drum_supervisor.supervise import tree
+from drum_supervisor.resources import proctree
+from drum_supervisor.supervise import prctl
 from drum_supervisor.supervise.orphans import Orphans
 
 FOR_EVER = "sleep 600"
@@ -20,7 +21,7 @@ class Family:
     """Starts shell scripts that print the pids of their descendants; this process adopts whoever is left alone."""
 
     def __init__(self) -> None:
-        self._before = set(tree.children(os.getpid()))
+        self._before = set(proctree.children(os.getpid()))
         self._started: list[subprocess.Popen[str]] = []
 
     @property
@@ -80,14 +81,14 @@ class Family:
     def end(self) -> None:
         """Kill and reap all that is left."""
         for process in self._started:
-            tree.signal_each([process.pid, *tree.descendants(process.pid)], signal.SIGKILL)
+            proctree.signal_each([process.pid, *proctree.descendants(process.pid)], signal.SIGKILL)
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     pipe.close()
-        while left := set(tree.children(os.getpid())) - self._before:
+        while left := set(proctree.children(os.getpid())) - self._before:
             for pid in left:
-                tree.signal_each([*tree.descendants(pid), pid], signal.SIGKILL)
+                proctree.signal_each([*proctree.descendants(pid), pid], signal.SIGKILL)
                 os.waitpid(pid, 0)
 
 
@@ -115,6 +116,6 @@ def died_of(pid: int) -> int:
 def adopt(*, orphans: bool) -> None:
     """Become the one to whom orphans are handed, or be it no more."""
     if orphans:
-        assert tree.become_subreaper()
+        assert prctl.become_subreaper()
     else:
-        ctypes.CDLL(None).prctl(tree.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        ctypes.CDLL(None).prctl(prctl.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)

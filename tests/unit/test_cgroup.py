@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from drum_supervisor.cgroup import (
+from drum_supervisor.resources.cgroup import (
     Cgroup,
     Cpu,
     Memory,
@@ -16,7 +16,7 @@ from drum_supervisor.cgroup import (
     read_working_set,
     working_set,
 )
-from drum_supervisor.cgroup_location import Groups, find_groups
+from drum_supervisor.resources.cgroup_paths import Groups, find_groups
 from tests.unit.control_groups import MIB, NAMES, PID, lay_out
 
 SHOWN = Path("sys/fs/cgroup")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from drum_supervisor.cgroup import read_cgroup, read_groups, read_oom_kills
-from drum_supervisor.cgroup_location import find_groups
+from drum_supervisor.resources.cgroup import read_cgroup, read_groups, read_oom_kills
+from drum_supervisor.resources.cgroup_paths import find_groups
 from tests.support import TIMEOUT, until
 from tests.unit.control_groups import MIB, eater, join, new_group, own_directory, own_unified_directory
 
@@ -107,7 +107,7 @@ def test_group_that_is_removed_is_not_known_any_more():
 
 IN_A_NAMESPACE = """
 import ctypes, json, os, subprocess, sys
-from drum_supervisor.cgroup import read_cgroup
+from drum_supervisor.resources.cgroup import read_cgroup
 
 NEW_MOUNTS, NEW_CGROUPS = 0x20000, 0x2000000
 print(flush=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from drum_supervisor.cgroup_location import (
+from drum_supervisor.resources.cgroup_paths import (
     Groups,
     Membership,
     Mount,

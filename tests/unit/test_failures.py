@@ -12,6 +12,7 @@ import pytest
 from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.contract.report_pipe import InitFailed
 from drum_supervisor.contract.usage_series import Curve
+from drum_supervisor.resources.oom import OutOfMemory
 from drum_supervisor.supervise.failures import (
     LONGEST_LAST_LINE,
     TAIL_LINES,
@@ -29,7 +30,6 @@ from drum_supervisor.supervise.failures import (
     too_slow,
     worker_gone,
 )
-from drum_supervisor.supervise.out_of_memory import OutOfMemory
 from tests.unit.control_groups import MIB
 
 EVIDENCE = Evidence(

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
-from drum_supervisor.gpu import Gpu, GpuProcess, Gpus
+from drum_supervisor.resources.gpu import Gpu, GpuProcess, Gpus
 
 NOW = 1_700_000_000.0
 MICROSECONDS = int(NOW * 1e6)

@@ -60,7 +60,7 @@ def test_no_program_waits_for_the_import_of_what_samples_it():
     program = "import drum_supervisor.supervise.start, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert {"drum_supervisor.supervise.loop"} <= set(loaded)
-    assert not {"drum_supervisor.supervise.sampler", "drum_supervisor.process_reader"} & set(loaded)
+    assert not {"drum_supervisor.supervise.sampler", "drum_supervisor.resources.process_reader"} & set(loaded)
 
 
 def test_no_program_waits_for_the_compiling_of_dataclasses():
@@ -105,7 +105,7 @@ def test_package_itself_loads_nothing():
 
 
 def test_control_groups_are_read_with_the_standard_library_alone():
-    loaded = loaded_by("drum_supervisor.cgroup") - loaded_by("sys")
+    loaded = loaded_by("drum_supervisor.resources.cgroup") - loaded_by("sys")
     assert loaded - sys.stdlib_module_names == {"drum_supervisor"}
 
 

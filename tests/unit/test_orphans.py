@@ -2,7 +2,7 @@
 
 import os
 
-from drum_supervisor.supervise import tree
+from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.orphans import Orphans
 from tests.unit.processes import DAEMON, NAME
 
@@ -36,7 +36,7 @@ def test_orphans_that_are_dead_are_left_out(family):
     daemon = family.orphan("echo up; read line; exit 7", {NAME: "model-server"})
     daemon.process.stdin.close()  # only now is it ours: a shell that still lived would have reaped it
     os.waitid(os.P_PID, daemon.pid, os.WEXITED | os.WNOWAIT)
-    assert tree.is_zombie(daemon.pid)
+    assert proctree.is_zombie(daemon.pid)
     assert family.orphans() == {}
     assert daemon.died_of() == -7
 

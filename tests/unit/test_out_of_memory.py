@@ -2,8 +2,8 @@
 
 import pytest
 
-from drum_supervisor.cgroup_location import find_groups
-from drum_supervisor.supervise.out_of_memory import KillCounters, OutOfMemory
+from drum_supervisor.resources.cgroup_paths import find_groups
+from drum_supervisor.resources.oom import KillCounters, OutOfMemory
 from tests.unit.control_groups import MIB, NAMES, PID, lay_out
 
 

@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from drum_supervisor.process_files import (
+from drum_supervisor.resources.procfs import (
     children,
     count_descriptors,
     descendants,

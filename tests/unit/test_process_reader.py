@@ -5,7 +5,7 @@ import os
 import pytest
 
 from drum_supervisor.contract.masking import MASK
-from drum_supervisor.process_reader import ProcessReader, masked
+from drum_supervisor.resources.process_reader import ProcessReader, masked
 
 TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 ROLLUP = "0-1 ---p 0 00:00 0 [rollup]\nPss: 30 kB\nPrivate_Clean: 10 kB\nPrivate_Dirty: 10 kB\n"

@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from drum_supervisor.cgroup import Cgroup, read_cgroup
 from drum_supervisor.contract.masking import MASK
 from drum_supervisor.request_state import RequestState
 from drum_supervisor.resource_monitor import ResourceMonitor
+from drum_supervisor.resources.cgroup import Cgroup, read_cgroup
 from tests.support import TIMEOUT
 
 MIB = 1024 * 1024

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from drum_supervisor.process_files import read_stat
-from drum_supervisor.shared_memory import complete
+from drum_supervisor.resources.procfs import read_stat
+from drum_supervisor.resources.shared_memory import complete
 from tests.unit.stats_records import PROCESS, PROGRAM, STOPPED, stats
 
 

@@ -8,8 +8,8 @@ import time
 import psutil
 import pytest
 
-from drum_supervisor.process_reader import ProcessReader
-from drum_supervisor.resource_snapshot import ProcessResources
+from drum_supervisor.resources.process_reader import ProcessReader
+from drum_supervisor.resources.snapshot import ProcessResources
 from drum_supervisor.supervise.survey import CpuMeter, Question, Top, survey
 from tests.unit.test_tree import NOBODY_THERE
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from drum_supervisor.process_files import PROC, footprint, read_stat
+from drum_supervisor.resources.procfs import PROC, footprint, read_stat
 
 _TOLERANCE = 1.0  # seconds, between two clocks of the same start
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from drum_supervisor.cgroup import read_groups, read_oom_kills
-from drum_supervisor.cgroup_location import Group, Groups, find_groups
 from drum_supervisor.quick_dataclass import dataclass
+from drum_supervisor.resources.cgroup import read_groups, read_oom_kills
+from drum_supervisor.resources.cgroup_paths import Group, Groups, find_groups
 
 _MIB = 1024 * 1024
 

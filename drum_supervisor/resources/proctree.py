@@ -1,13 +1,10 @@
 """The trees of processes below the supervisor, read from /proc: only the tree, never the whole host.
 
-The supervisor adopts what its children leave behind: it is PID 1, or the child subreaper (prctl(2)). An orphan
-belongs to the program that its environment names, and one that names none to the model server.
+An orphan belongs to the program that its environment names, and one that names none to the model server.
 """
 
-import ctypes
 import fcntl
 import os
-import signal
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -17,42 +14,9 @@ from drum_supervisor.contract.fds import PROGRAM_VARIABLE
 
 PIDFD_GET_INFO = 0xC040FF0B  # linux/pidfd.h; of processes that are reaped already since Linux 6.15
 PIDFD_INFO_EXIT = 8
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
 # The first is ours, and stays what it is; supervisord sets the other one in every child, and names may change.
 _NAME_VARIABLES = (f"{PROGRAM_VARIABLE}=".encode(), b"SUPERVISOR_PROCESS_NAME=")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def become_subreaper() -> bool:
-    """Ask the kernel to hand orphaned descendants to us; return whether it does."""
-    if os.getpid() == 1:
-        return True
-    return hasattr(_libc, "prctl") and _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
-
-
-def die_with_parent(parent: int) -> None:
-    """In a child, before exec: be told to stop when the supervisor dies, even by SIGKILL."""
-    if hasattr(_libc, "prctl"):
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # it died before we asked
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-OOM_SCORE_ABOVE_OURS = 100
-"""Thousandths of the memory that there may be: with 400 MiB they count like 40, and a supervisor takes 30."""
-
-
-def go_first() -> None:
-    """In a child, before exec: have the kernel rather kill it, or what it starts, than us when memory runs out.
-
-    The largest process goes first in any case; but when it is slow to give its memory back, the kernel kills another
-    one, and that was the supervisor. Who is to blame has to go instead. Raising /proc/self/oom_score_adj (proc(5))
-    needs no privilege, and what a container was given stays its base.
-    """
-    with suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
-        file.write(b"%d" % min(int(file.read()) + OOM_SCORE_ABOVE_OURS, 1000))
 
 
 def is_own_proc() -> bool:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from drum_supervisor.cgroup import Cgroup
+from drum_supervisor.resources.cgroup import Cgroup
 
 ZOMBIE = "zombie"
 

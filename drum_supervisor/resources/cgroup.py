@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from pathlib import Path
 
-from drum_supervisor.cgroup_files import (
+from drum_supervisor.quick_dataclass import dataclass
+from drum_supervisor.resources.cgroup_files import (
     NO_NUMBER,
     plausible,
     read_limit,
@@ -19,8 +20,7 @@ from drum_supervisor.cgroup_files import (
     read_table,
     read_text,
 )
-from drum_supervisor.cgroup_location import Group, Groups, find_groups
-from drum_supervisor.quick_dataclass import dataclass
+from drum_supervisor.resources.cgroup_paths import Group, Groups, find_groups
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drum_supervisor.contract.masking import MASK, mask_secrets
-from drum_supervisor.process_files import (
+from drum_supervisor.resources.procfs import (
     PROC,
     Stat,
     count_descriptors,
@@ -16,7 +16,7 @@ from drum_supervisor.process_files import (
     read_command_line,
     read_stat,
 )
-from drum_supervisor.resource_snapshot import ZOMBIE, ProcessResources
+from drum_supervisor.resources.snapshot import ZOMBIE, ProcessResources
 
 SHORTEST_SAMPLE = 0.1
 """The kernel counts CPU time in hundredths of a second: over less than this a percentage would be noise."""
