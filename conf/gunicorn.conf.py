@@ -7,7 +7,7 @@ Options on the command line win over this file. It disables the control socket, 
 Threads and whatever else lives as long as a worker are added to `worker.ctx`, a `WorkerCtx` (docs/lifecycle.md): copy
 this file and append
 
-    from drum_supervisor.hosts import gunicorn_conf
+    from drum_supervisor.servers.gunicorn import conf as gunicorn_conf
 
     def post_worker_init(worker):
         gunicorn_conf.post_worker_init(worker)
@@ -18,4 +18,4 @@ this file and append
 A Flask application finds the same context in `app.extensions["worker_ctx"]`.
 """
 
-from drum_supervisor.hosts.gunicorn_conf import *  # noqa: F403
+from drum_supervisor.servers.gunicorn.conf import *  # noqa: F403

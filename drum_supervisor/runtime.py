@@ -16,8 +16,13 @@ from drum_supervisor.config.declaration import RUNTIME_PARAMETER, runtime_parame
 from drum_supervisor.config.settings import Settings, from_options
 from drum_supervisor.contract.exits import DrumSupervisorError
 from drum_supervisor.contract.listener import Address, parse_address
-from drum_supervisor.error_servers import run_error_server, run_error_server_fastapi
-from drum_supervisor.hosts.process import (
+from drum_supervisor.model.extension import extend
+from drum_supervisor.model.loading import load
+from drum_supervisor.otel.providers import Provider
+from drum_supervisor.resource_monitor import ResourceMonitor
+from drum_supervisor.servers.error_servers import run_error_server, run_error_server_fastapi
+from drum_supervisor.servers.init_report import Progress
+from drum_supervisor.servers.process import (
     Stopped,
     StopSignals,
     drain_seconds,
@@ -25,14 +30,9 @@ from drum_supervisor.hosts.process import (
     stop_signals_ignored,
     take_listener,
 )
-from drum_supervisor.hosts.progress import Progress
-from drum_supervisor.model.extension import extend
-from drum_supervisor.model.loading import load
-from drum_supervisor.otel.providers import Provider
-from drum_supervisor.resource_monitor import ResourceMonitor
+from drum_supervisor.servers.worker import Worker
 from drum_supervisor.services.model import ModelService
 from drum_supervisor.telemetry import SHUTDOWN_SECONDS, Telemetry, setup_otel
-from drum_supervisor.worker import Worker
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -16,11 +16,10 @@ from drum_supervisor.config.settings import from_arguments
 from drum_supervisor.contract.client_status import SituationFile
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
 from drum_supervisor.contract.report_pipe import Reporter
-from drum_supervisor.fronts import stdlib_front
-from drum_supervisor.hosts import frameworks
-from drum_supervisor.hosts.process import Stopped, StopSignals, drain_seconds, take_listener, tell
-from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.http.messages import Service
+from drum_supervisor.servers import frameworks, selector_server
+from drum_supervisor.servers.init_report import Progress
+from drum_supervisor.servers.process import Stopped, StopSignals, drain_seconds, take_listener, tell
 from drum_supervisor.services.failure import FailureService, ReportFile
 
 
@@ -44,7 +43,7 @@ def run(argv: Sequence[str], stop: StopSignals, progress: Progress) -> int:
             if others.get("plain", "false") == "true" or not _framework_serves(
                 settings.server_type, service, listener, stop, progress, drain
             ):
-                stdlib_front.serve(service, listener, stop, progress.become_ready, drain)
+                selector_server.serve(service, listener, stop, progress.become_ready, drain)
     except Stopped:
         return ExitCode.STOPPED
     except DrumSupervisorError as error:

@@ -16,11 +16,11 @@ from drum_supervisor.config import parsers
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
 from drum_supervisor.contract.listener import inherited
 from drum_supervisor.contract.report_pipe import Ready, Reporter
-from drum_supervisor.fronts import stdlib_front
-from drum_supervisor.hosts.process import StopSignals, drain_seconds, tell
 from drum_supervisor.metrics.source import ControlSocket, Source
 from drum_supervisor.otel.environment import sends_metrics
 from drum_supervisor.resources.gpu import Gpu, Gpus
+from drum_supervisor.servers import selector_server
+from drum_supervisor.servers.process import StopSignals, drain_seconds, tell
 from drum_supervisor.services.metrics import MetricsService
 
 MAX_CONNECTIONS = 64  # one more, and the oldest is given up: nobody can keep Prometheus out
@@ -63,7 +63,7 @@ def _offer(source: Source, stop: StopSignals, on_ready: Callable[[], None], stop
     service = MetricsService(lambda accept: exposition(source.figures(), accept))
     drain = drain_seconds(stop_timeout)
     with listener:
-        stdlib_front.serve(service, listener, stop, on_ready, drain, MAX_CONNECTIONS, HEAD_SECONDS)
+        selector_server.serve(service, listener, stop, on_ready, drain, MAX_CONNECTIONS, HEAD_SECONDS)
 
 
 def _send(source: Source, stack: ExitStack) -> None:

@@ -17,11 +17,11 @@ from drum_supervisor.config import gunicorn
 from drum_supervisor.config.settings import Settings, from_arguments
 from drum_supervisor.contract.exits import AddressError, ExitCode, UsageError
 from drum_supervisor.contract.report_pipe import Reporter
-from drum_supervisor.hosts import logs
-from drum_supervisor.hosts.process import EXIT_SECONDS, Stopped, StopSignals, drain_seconds, take_listener
-from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.otel.environment import is_wanted
 from drum_supervisor.runtime import CMRunner, DrumRuntime, finish_seconds
+from drum_supervisor.servers import logs
+from drum_supervisor.servers.init_report import Progress
+from drum_supervisor.servers.process import EXIT_SECONDS, Stopped, StopSignals, drain_seconds, take_listener
 from drum_supervisor.worker_context import WorkerCtx
 
 # The runtime ends after all else that a worker's context cleans up.
@@ -76,17 +76,17 @@ def _serve_here(settings: Settings, stop: StopSignals, reporter: Reporter, progr
 def _serve_gunicorn(settings: Settings, stop: StopSignals, reporter: Reporter, progress: Progress) -> int:
     listener = take_listener(settings.address)
     with stop.ending_at_once():  # until gunicorn has taken the signals
-        from drum_supervisor.hosts import gunicorn_host  # noqa: PLC0415
+        from drum_supervisor.servers.gunicorn import server  # noqa: PLC0415
 
         finish = EXIT_SECONDS + (finish_seconds(settings) if is_wanted(os.environ) else 0.0)
-        options = gunicorn_host.Options(
+        options = server.Options(
             settings.workers,
             drain_seconds(settings.stop_timeout, finish),
             settings.backlog,
             finish_seconds=finish,
             parameters=_parameters(settings),
         )
-        return gunicorn_host.serve(partial(_load_in_worker, settings), listener, reporter.send, options)
+        return server.serve(partial(_load_in_worker, settings), listener, reporter.send, options)
 
 
 def _parameters(settings: Settings) -> gunicorn.GunicornParameters:

@@ -20,7 +20,7 @@ from functools import partial
 
 from drum_supervisor.contract.client_status import PROGRAM_HEADER, Situation, SituationFile
 from drum_supervisor.contract.fds import LISTENER_FD, READY_LINE, REPORT_FD_VARIABLE
-from drum_supervisor.fronts.lean_front import LeanFront
+from drum_supervisor.servers.standin_server import LeanFront
 
 STARTING = "ERROR: The model server is starting."
 HELD = "ERROR: The model server was stopped by an operator."
@@ -72,13 +72,13 @@ class Answers:
         """Load what answers with the failure: all that the error server needs, except for a framework."""
         from drum_supervisor.contract.failure_report import ErrorDetail  # noqa: PLC0415 - being ready comes first
         from drum_supervisor.contract.masking import prepare  # noqa: PLC0415 - being ready comes first
-        from drum_supervisor.fronts import stdlib_front  # noqa: PLC0415 - being ready comes first
+        from drum_supervisor.servers import selector_server  # noqa: PLC0415 - being ready comes first
         from drum_supervisor.services.failure import FailureService, ReportFile  # noqa: PLC0415 - being ready comes first
 
         given = self._options
         report, detail = ReportFile(given["report"]), ErrorDetail(given["error_detail"])
         service = FailureService(report, detail, int(given["failed_ping"]), given["url_prefix"], self._situation)
-        self._explain = partial(stdlib_front.answered, service)
+        self._explain = partial(selector_server.answered, service)
         prepare()
         return self._explain
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from drum_supervisor.contract.listener import parse_address
 from drum_supervisor.contract.report_pipe import Reporter
-from drum_supervisor.hosts.process import StopSignals, take_listener
-from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.http.messages import Pending, Plan, Request, Response, json_response
+from drum_supervisor.servers.init_report import Progress
+from drum_supervisor.servers.process import StopSignals, take_listener
 from drum_supervisor.services.executor import Turns
 
 SHOWN = ("accept", "content-type", "x-twice", "x-empty")
@@ -89,14 +89,14 @@ def main(front: str, *options: str) -> None:
 
 
 def _stdlib(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, Any]) -> None:
-    from drum_supervisor.fronts import stdlib_front
+    from drum_supervisor.servers import selector_server
 
-    stdlib_front.serve(EchoService(), listener, stop, Progress(reporter.send).become_ready, **options)
+    selector_server.serve(EchoService(), listener, stop, Progress(reporter.send).become_ready, **options)
 
 
 def _lean(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> None:
-    from drum_supervisor.fronts.lean_front import LIFETIME, LeanFront
-    from drum_supervisor.fronts.stdlib_front import MAX_CONNECTIONS, answered
+    from drum_supervisor.servers.selector_server import MAX_CONNECTIONS, answered
+    from drum_supervisor.servers.standin_server import LIFETIME, LeanFront
 
     connections, lifetime = options.get("max_connections", MAX_CONNECTIONS), options.get("head_seconds", LIFETIME)
     front = LeanFront(listener, partial(answered, EchoService()), int(connections), lifetime)
@@ -106,20 +106,20 @@ def _lean(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[st
 
 def _fastapi(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, Any]) -> None:
     from drum_supervisor.fronts import fastapi_front
-    from drum_supervisor.hosts import uvicorn_host
+    from drum_supervisor.servers import uvicorn_server
 
     app = fastapi_front.create_app(EchoService())
-    uvicorn_host.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
+    uvicorn_server.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
 
 
 def _flask(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> None:
     from drum_supervisor.fronts import flask_front
-    from drum_supervisor.hosts import wsgi_host
+    from drum_supervisor.servers import wsgi_server
 
     if "keep_alive" in options:
         options["keep_alive_seconds"] = options.pop("keep_alive")
     app = flask_front.create_app(EchoService())
-    wsgi_host.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
+    wsgi_server.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
 
 
 _GUNICORN_NUMBERS = ("max_requests", "max_requests_jitter", "timeout", "graceful_timeout", "keep_alive")
@@ -128,14 +128,14 @@ _GUNICORN_NUMBERS = ("max_requests", "max_requests_jitter", "timeout", "graceful
 def _gunicorn(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> int:
     from drum_supervisor.config.gunicorn import GunicornParameters
     from drum_supervisor.fronts import flask_front
-    from drum_supervisor.hosts import gunicorn_host
+    from drum_supervisor.servers.gunicorn import server
 
     numbers = {name: int(options.pop(name)) for name in _GUNICORN_NUMBERS if name in options}
     worker_class = "gevent" if options.pop("gevent", 0) else "sync"
     workers = int(options.pop("workers", 1))
     parameters = GunicornParameters(worker_class=worker_class, **numbers)
-    given = gunicorn_host.Options(workers=workers, backlog=100, parameters=parameters, **options)
-    return gunicorn_host.serve(lambda *_: flask_front.create_app(EchoService()), listener, reporter.send, given)
+    given = server.Options(workers=workers, backlog=100, parameters=parameters, **options)
+    return server.serve(lambda *_: flask_front.create_app(EchoService()), listener, reporter.send, given)
 
 
 _SERVE = {"stdlib": _stdlib, "lean": _lean, "fastapi": _fastapi, "flask": _flask, "gunicorn": _gunicorn}

@@ -21,8 +21,8 @@ from flask import Flask
 from drum_supervisor.contract.listener import parse_address
 from drum_supervisor.contract.report_pipe import Reporter
 from drum_supervisor.config.gunicorn import read
-from drum_supervisor.hosts.gunicorn_host import Options, serve
-from drum_supervisor.hosts.process import StopSignals, take_listener
+from drum_supervisor.servers.gunicorn.server import Options, serve
+from drum_supervisor.servers.process import StopSignals, take_listener
 
 def block(fifo):
     with open(fifo) as opened:

@@ -9,7 +9,7 @@ from drum_supervisor.contract.exits import ExitCode
 from tests.http.children import ROOT, Child, answer, connect, get, request
 
 CONF = str(ROOT / "conf" / "gunicorn.conf.py")
-MODULE = "python:drum_supervisor.hosts.gunicorn_conf"
+MODULE = "python:drum_supervisor.servers.gunicorn.conf"
 
 FLASK = """
 from flask import Flask, request
@@ -118,8 +118,8 @@ class TestConfigurationFile:
         (tmp_path / "own.conf.py").write_text(
             """
 import threading
-from drum_supervisor.hosts.gunicorn_conf import *
-from drum_supervisor.hosts import gunicorn_conf
+from drum_supervisor.servers.gunicorn.conf import *
+from drum_supervisor.servers.gunicorn import conf as gunicorn_conf
 
 class Database:
     def close(self):

@@ -5,8 +5,8 @@ import contextlib
 import pytest
 from fastapi import FastAPI
 
-from drum_supervisor.hosts import uvicorn_host
-from drum_supervisor.hosts.process import StopSignals
+from drum_supervisor.servers import uvicorn_server
+from drum_supervisor.servers.process import StopSignals
 from tests.http.children import listening
 
 
@@ -17,4 +17,4 @@ def test_error_at_the_start_of_an_application_is_raised():
         yield
 
     with listening() as listener, pytest.raises(ValueError, match="cannot start"):
-        uvicorn_host.serve(FastAPI(lifespan=lifespan), listener, StopSignals(), lambda: None, 1.0)
+        uvicorn_server.serve(FastAPI(lifespan=lifespan), listener, StopSignals(), lambda: None, 1.0)

@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from drum_supervisor.fronts.wsgi import Application
-from drum_supervisor.hosts.conversation import Conversation
-from drum_supervisor.hosts.waiting import Waiting
+from drum_supervisor.servers.wsgi.connection import Conversation
+from drum_supervisor.servers.wsgi.idle import Waiting
 
 GET = b"GET /first HTTP/1.1\r\nHost: test\r\n\r\n"
 NEXT = b"GET /next HTTP/1.1\r\nHost: test\r\n\r\n"

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from drum_supervisor.hosts.process import drain_seconds
+from drum_supervisor.servers.process import drain_seconds
 
 HEAD = """
 import os, signal, sys, threading
-from drum_supervisor.hosts.process import Stopped, StopSignals
+from drum_supervisor.servers.process import Stopped, StopSignals
 stop = StopSignals()
 stop.install()
 """
@@ -109,7 +109,7 @@ def test_signal_on_the_way_out_does_not_change_the_exit_code():
 
 def test_signals_are_given_back_after_the_block():
     result = run(
-        "from drum_supervisor.hosts.process import STOP_SIGNALS, stop_signals, stop_signals_ignored\n"
+        "from drum_supervisor.servers.process import STOP_SIGNALS, stop_signals, stop_signals_ignored\n"
         "before = [signal.getsignal(number) for number in STOP_SIGNALS]\n"
         "with stop_signals() as other:\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
@@ -126,7 +126,7 @@ def test_signals_are_given_back_after_the_block():
 
 def test_outside_of_the_main_thread_signals_are_left_alone():
     result = run(
-        "from drum_supervisor.hosts.process import stop_signals, stop_signals_ignored\n"
+        "from drum_supervisor.servers.process import stop_signals, stop_signals_ignored\n"
         "def work():\n"
         "    with stop_signals() as other, stop_signals_ignored():\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"

@@ -2,7 +2,7 @@
 
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.report_pipe import REPORT_FD_VARIABLE, InitFailed, Message, Ready, Stage
-from drum_supervisor.hosts.progress import Progress
+from drum_supervisor.servers.init_report import Progress
 
 
 def test_stages_and_readiness_are_sent():

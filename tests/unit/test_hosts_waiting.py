@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from drum_supervisor.hosts.waiting import Waiting
+from drum_supervisor.servers.wsgi.idle import Waiting
 from tests.unit.clocks import Clock
 
 

@@ -11,9 +11,9 @@ from flask import Flask
 
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.report_pipe import InitFailed, Message, Ready, Stage
-from drum_supervisor.hosts.process import Stopped, StopSignals
-from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.runtime import DrumRuntime, run_error_server, run_error_server_fastapi
+from drum_supervisor.servers.init_report import Progress
+from drum_supervisor.servers.process import Stopped, StopSignals
 
 PROVIDERS = ("trace_provider", "metric_provider", "log_provider")
 

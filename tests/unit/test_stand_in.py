@@ -11,8 +11,8 @@ import pytest
 
 from drum_supervisor.contract.client_status import Situation, SituationFile
 from drum_supervisor.contract.failure_report import Cause, ErrorDetail, FailureReport, write_failure
-from drum_supervisor.fronts.stdlib_front import answered
 from drum_supervisor.serve.stand_in import Answers
+from drum_supervisor.servers.selector_server import answered
 from drum_supervisor.services.failure import FailureService, ReportFile
 
 ROOT = Path(__file__).parents[2]
@@ -148,8 +148,8 @@ def test_it_loads_nothing_large_before_its_first_answer():
         "drum_supervisor.contract.fds",
         "drum_supervisor.contract.client_status",
         "drum_supervisor.fronts",
-        "drum_supervisor.fronts.door",
-        "drum_supervisor.fronts.lean_front",
+        "drum_supervisor.servers.acceptor",
+        "drum_supervisor.servers.standin_server",
         "drum_supervisor.serve",
         "drum_supervisor.serve.stand_in",
     }

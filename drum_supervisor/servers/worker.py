@@ -7,8 +7,8 @@ from contextlib import nullcontext
 from typing import Any
 
 from drum_supervisor.fronts.observer import Observer
-from drum_supervisor.hosts import frameworks
-from drum_supervisor.hosts.process import StopSignals
+from drum_supervisor.servers import frameworks
+from drum_supervisor.servers.process import StopSignals
 from drum_supervisor.services.model import ModelService
 from drum_supervisor.stdout_flusher import StdoutFlusher
 from drum_supervisor.telemetry import Telemetry

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from contextlib import closing
 
 from drum_supervisor.fronts.wsgi import Application
-from drum_supervisor.hosts.process import StopSignals, shorten_pauses
-from drum_supervisor.hosts.wsgi_server import MAX_CONNECTIONS, Limits, Server
 from drum_supervisor.http.encoding import HEAD_SECONDS, KEEP_ALIVE_SECONDS
+from drum_supervisor.servers.process import StopSignals, shorten_pauses
+from drum_supervisor.servers.wsgi.server import MAX_CONNECTIONS, Limits, Server
 
 
 def serve(

@@ -15,7 +15,7 @@ from drum_supervisor.contract.report_pipe import (
     init_failed,
     traceback_text,
 )
-from drum_supervisor.hosts.process import tell
+from drum_supervisor.servers.process import tell
 
 
 class Quota:

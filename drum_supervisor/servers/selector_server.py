@@ -13,7 +13,6 @@ from contextlib import suppress
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from drum_supervisor.fronts.door import Door, room
 from drum_supervisor.http.body import BodyKeeper
 from drum_supervisor.http.encoding import CLIENT_GONE, HEAD_SECONDS, PIECE, encoded, split_target, too_slow
 from drum_supervisor.http.h1 import (
@@ -26,6 +25,7 @@ from drum_supervisor.http.h1 import (
     parse_head,
 )
 from drum_supervisor.http.messages import CLOSE, Pending, Request, Response, Service, message_response
+from drum_supervisor.servers.acceptor import Door, room
 
 MAX_CONNECTIONS = 1000
 ANSWER_SECONDS = 30.0

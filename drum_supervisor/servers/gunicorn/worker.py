@@ -17,9 +17,9 @@ from typing import Any
 from gunicorn.workers.base import Worker as GunicornWorker
 
 from drum_supervisor.config.gunicorn import GunicornParameters
-from drum_supervisor.hosts.process import STOP_SIGNALS, shorten_pauses
-from drum_supervisor.hosts.wsgi_server import Limits, Server
 from drum_supervisor.http.encoding import KEEP_ALIVE_SECONDS, PIECE
+from drum_supervisor.servers.process import STOP_SIGNALS, shorten_pauses
+from drum_supervisor.servers.wsgi.server import Limits, Server
 
 STOPPING = (*STOP_SIGNALS, signal.SIGQUIT)
 

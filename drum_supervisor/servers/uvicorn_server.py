@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,11 +12,11 @@ from typing import Any, cast
 import uvicorn
 
 from drum_supervisor.fronts.asgi import Application, Message, Receive, Send
-from drum_supervisor.hosts.logs import stderr_handler
-from drum_supervisor.hosts.process import StopSignals, shorten_pauses
-from drum_supervisor.hosts.uvicorn_connection import connection_class, is_idle, is_silent
-from drum_supervisor.http.encoding import HEAD_SECONDS, KEEP_ALIVE_SECONDS
+from drum_supervisor.http.encoding import HEAD_SECONDS, KEEP_ALIVE_SECONDS, encoded
 from drum_supervisor.http.h1 import MAX_HEAD
+from drum_supervisor.http.messages import message_response
+from drum_supervisor.servers.logs import stderr_handler
+from drum_supervisor.servers.process import StopSignals, shorten_pauses
 
 # How long a stop waits for another request on a connection that had one, and for the first one on a new connection.
 IDLE_GRACE = 0.5
@@ -234,3 +235,58 @@ def _log_to_stderr() -> None:
         logger.addHandler(stderr_handler())
     logger.setLevel(logging.WARNING)
     logger.propagate = False
+
+
+# How long a client whose request was refused may take to read why.
+CLOSING_SECONDS = 2.0
+
+
+def connection_class(protocol: Any, on_lost: Callable[[], None]) -> Any:
+    """Return uvicorn's class of connections, calling `on_lost` when one is lost, with our answer to bad requests."""
+
+    class Connection(protocol):  # type: ignore[misc]
+        is_refused = False
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            on_lost()
+
+        def eof_received(self) -> bool:
+            """Answer clients that say early that they send no more; uvicorn takes them for gone."""
+            cycle = self.cycle
+            if cycle is None or cycle.response_complete or cycle.more_body:
+                return False
+            cycle.keep_alive = False
+            return True
+
+        def data_received(self, data: bytes) -> None:
+            if not self.is_refused:
+                super().data_received(data)
+
+        def send_400_response(self, msg: str) -> None:
+            """Refuse what cannot be parsed, and read on until the client has read that: closing could reset it."""
+            self.is_refused = True
+            cycle = self.cycle
+            if cycle is None or cycle.response_complete or not cycle.response_started:
+                status = getattr(sys.exc_info()[1], "error_status_hint", 400)  # h11 knows 431 and 501
+                self.transport.write(encoded(message_response(status, f"ERROR: {msg}")))
+            self.transport.write_eof()
+            self.loop.call_later(CLOSING_SECONDS, self.transport.close)
+
+    return Connection
+
+
+def is_idle(connection: Any) -> bool:
+    """Whether it has had an answer, and nothing of another request has arrived."""
+    return bool(
+        connection.cycle is not None
+        and connection.cycle.response_complete
+        and connection.timeout_keep_alive_task is not None
+    )
+
+
+def is_silent(connection: Any) -> bool:
+    """Whether a request has not arrived, or its head not completely."""
+    if connection.cycle is None:
+        return True
+    return bool(connection.cycle.response_complete and connection.timeout_keep_alive_task is None)

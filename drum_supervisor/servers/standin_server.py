@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 
-from drum_supervisor.fronts.door import NEVER, Door, room
+from drum_supervisor.servers.acceptor import NEVER, Door, room
 
 MAX_CONNECTIONS = 1000
 MAX_HEAD = 64 * 1024

@@ -12,9 +12,9 @@ from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.contract.listener import Address, address_of, bind, inherited
 from drum_supervisor.contract.report_pipe import init_failed
-from drum_supervisor.hosts import frameworks
-from drum_supervisor.hosts.process import drain_seconds, stop_signals, tell
 from drum_supervisor.http.messages import Service
+from drum_supervisor.servers import frameworks
+from drum_supervisor.servers.process import drain_seconds, stop_signals, tell
 from drum_supervisor.services.failure import FailureService
 
 if TYPE_CHECKING:

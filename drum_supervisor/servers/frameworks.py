@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from drum_supervisor.fronts.observer import Observer
-from drum_supervisor.hosts.process import StopSignals
 from drum_supervisor.http.messages import Service
+from drum_supervisor.servers.process import StopSignals
 
 
 class Front(Protocol):
@@ -18,7 +18,7 @@ class Front(Protocol):
 
 
 class Host(Protocol):
-    """What a host offers; the modules `hosts.uvicorn_host` and `hosts.wsgi_host` are such."""
+    """What a host offers; the modules `uvicorn_server` and `wsgi_server` are such."""
 
     def serve(
         self,
@@ -33,14 +33,14 @@ class Host(Protocol):
 def fastapi() -> tuple[Front, Host]:
     """Return FastAPI and uvicorn."""
     from drum_supervisor.fronts import fastapi_front  # noqa: PLC0415
-    from drum_supervisor.hosts import uvicorn_host  # noqa: PLC0415
+    from drum_supervisor.servers import uvicorn_server  # noqa: PLC0415
 
-    return fastapi_front, uvicorn_host
+    return fastapi_front, uvicorn_server
 
 
 def flask() -> tuple[Front, Host]:
     """Return Flask and our server of threads."""
     from drum_supervisor.fronts import flask_front  # noqa: PLC0415
-    from drum_supervisor.hosts import wsgi_host  # noqa: PLC0415
+    from drum_supervisor.servers import wsgi_server  # noqa: PLC0415
 
-    return flask_front, wsgi_host
+    return flask_front, wsgi_server

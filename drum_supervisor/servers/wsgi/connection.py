@@ -9,12 +9,12 @@ from contextlib import suppress
 from typing import Any
 
 from drum_supervisor.fronts.wsgi import CONNECTION, Application, environ_of
-from drum_supervisor.hosts.incoming import Incoming, RequestBody
-from drum_supervisor.hosts.waiting import Waiting
-from drum_supervisor.hosts.wsgi_answer import Answer
 from drum_supervisor.http.encoding import encoded, wait_for_close
 from drum_supervisor.http.h1 import BadRequestError, parse_head
 from drum_supervisor.http.messages import message_response
+from drum_supervisor.servers.wsgi.idle import Waiting
+from drum_supervisor.servers.wsgi.request import Incoming, RequestBody
+from drum_supervisor.servers.wsgi.response import Answer
 
 # How long a client may let us wait for the next bytes of a body, or for room for the next bytes of an answer.
 PATIENCE_SECONDS = 60

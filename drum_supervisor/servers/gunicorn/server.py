@@ -14,17 +14,19 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
+from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.sock import create_sockets
 
 from drum_supervisor.config.gunicorn import GunicornParameters
 from drum_supervisor.contract.exits import ExitCode, of_signal, signal_name
 from drum_supervisor.contract.report_pipe import InitFailed, Message, Stage, decode, encode
-from drum_supervisor.hosts import gunicorn_hooks
-from drum_supervisor.hosts.gunicorn_log import Logger
-from drum_supervisor.hosts.gunicorn_worker import STOPPING, Worker
-from drum_supervisor.hosts.process import STOP_SIGNALS
-from drum_supervisor.hosts.progress import Progress
 from drum_supervisor.http.encoding import HEAD_SECONDS, PIECE
+from drum_supervisor.request_state import RequestIdFilter
+from drum_supervisor.servers.gunicorn import hooks
+from drum_supervisor.servers.gunicorn.worker import STOPPING, Worker
+from drum_supervisor.servers.init_report import Progress
+from drum_supervisor.servers.logs import FORMAT
+from drum_supervisor.servers.process import STOP_SIGNALS
 from drum_supervisor.worker_context import WorkerCtx
 
 Load = Callable[[Progress, WorkerCtx], Any]
@@ -65,7 +67,7 @@ def serve(load: Load, listener: socket.socket, send: Callable[[Message], None], 
     Raises:
         UsageError: the worker class cannot be used.
     """
-    gunicorn_hooks.check_worker_class(options.parameters)
+    hooks.check_worker_class(options.parameters)
     words = _Words()
     progress = Progress(lambda message: _send_both(message, send, words))
     application = _Application(load, progress, options, f"fd://{listener.detach()}")
@@ -78,7 +80,7 @@ def serve(load: Load, listener: socket.socket, send: Callable[[Message], None], 
 
 _WORKERS = {  # by name: gunicorn 21 takes no class, and gevent is imported only when it is chosen
     "sync": f"{Worker.__module__}.{Worker.__qualname__}",
-    "gevent": "drum_supervisor.hosts.gunicorn_gevent.Worker",
+    "gevent": "drum_supervisor.servers.gunicorn.gevent_worker.Worker",
 }
 
 
@@ -139,7 +141,7 @@ class _Application(BaseApplication):
             "backlog": self.options.backlog,
             "logger_class": f"{Logger.__module__}.{Logger.__qualname__}",
         }
-        given = {"loglevel": "warning", **gunicorn_hooks.settings(self.options.parameters)}
+        given = {"loglevel": "warning", **hooks.settings(self.options.parameters)}
         for name, value in {**given, **ours}.items():
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
@@ -276,3 +278,15 @@ def _how_ended(pid: int) -> str:
     if ended.si_code == os.CLD_EXITED:
         return f"exited with status {ended.si_status}"
     return "" if ended.si_status in STOPPING else f"was killed by {signal_name(ended.si_status)}"
+
+
+class Logger(GunicornLogger):
+    """gunicorn's logger, whose lines look like those of the other hosts."""
+
+    error_fmt = FORMAT
+    datefmt = None  # type: ignore[assignment]  # then milliseconds are shown
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.addFilter(RequestIdFilter())

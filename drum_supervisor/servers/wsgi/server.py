@@ -16,9 +16,9 @@ from typing import Any
 
 from drum_supervisor.contract.listener import address_of
 from drum_supervisor.fronts.wsgi import Application
-from drum_supervisor.hosts.conversation import PATIENCE_SECONDS, Conversation
-from drum_supervisor.hosts.waiting import Waiting
 from drum_supervisor.http.encoding import HEAD_SECONDS, KEEP_ALIVE_SECONDS, PIECE
+from drum_supervisor.servers.wsgi.connection import PATIENCE_SECONDS, Conversation
+from drum_supervisor.servers.wsgi.idle import Waiting
 from drum_supervisor.services.executor import Turns
 
 MAX_CONNECTIONS = 256

@@ -9,9 +9,9 @@ import socket
 
 from gunicorn.workers.ggevent import GeventWorker
 
-from drum_supervisor.hosts import gunicorn_worker
-from drum_supervisor.hosts.conversation import PATIENCE_SECONDS
-from drum_supervisor.hosts.wsgi_server import Server
+from drum_supervisor.servers.gunicorn import worker
+from drum_supervisor.servers.wsgi.connection import PATIENCE_SECONDS
+from drum_supervisor.servers.wsgi.server import Server
 
 
 class _Server(Server):
@@ -19,7 +19,7 @@ class _Server(Server):
         connection.settimeout(PATIENCE_SECONDS)
 
 
-class Worker(gunicorn_worker.Worker, GeventWorker):
+class Worker(worker.Worker, GeventWorker):
     """A worker with a greenlet for each connection, which answers all that it has accepted before it ends."""
 
     server_type = _Server
