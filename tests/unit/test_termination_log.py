@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from drum_supervisor.supervise.last_words import LONGEST_TERMINATION_MESSAGE, TerminationLog
+from drum_supervisor.supervise.termination_message import LONGEST_TERMINATION_MESSAGE, TerminationLog
 
 
 @pytest.fixture
