@@ -55,10 +55,10 @@ file={socket}
 chmod=0600
 
 [rpcinterface:supervisor]
-supervisor.rpcinterface_factory=drum_supervisor.supervise.supervisor_namespace:make_rpc_interface
+supervisor.rpcinterface_factory=drum_supervisor.supervise.api.supervisorctl:make_rpc_interface
 
 [rpcinterface:drum]
-supervisor.rpcinterface_factory=drum_supervisor.supervise.control:make_rpc_interface
+supervisor.rpcinterface_factory=drum_supervisor.supervise.api.rpc:make_rpc_interface
 
 [supervisorctl]
 serverurl=unix://{socket}"""

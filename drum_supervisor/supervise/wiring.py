@@ -13,8 +13,9 @@ from drum_supervisor.contract.listener import Address
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise import readiness
 from drum_supervisor.supervise.alarms import Alarms
+from drum_supervisor.supervise.api.handlers import Controls
+from drum_supervisor.supervise.api.program_control import Operators
 from drum_supervisor.supervise.changes import Changes
-from drum_supervisor.supervise.controls import Controls
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.executor import Executor
 from drum_supervisor.supervise.exporter import Exporter
@@ -23,7 +24,6 @@ from drum_supervisor.supervise.liveness import Check, Liveness
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.lookout import Lookout
 from drum_supervisor.supervise.loop import Loop
-from drum_supervisor.supervise.operators import Operators
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.programs import Programs
 from drum_supervisor.supervise.renewal import Renewal
@@ -120,8 +120,8 @@ def _renew_grown(settings: Settings, found: Programs, controls: Controls) -> Non
 
 
 def _sampler(loop: Loop, engine: Engine) -> "Sampler":
+    from drum_supervisor.supervise.api.stats import tops  # noqa: PLC0415 - the same
     from drum_supervisor.supervise.sampler import Sampler  # noqa: PLC0415 - after the first start: this takes 10 ms
-    from drum_supervisor.supervise.stats import tops  # noqa: PLC0415 - the same
 
     masking.prepare()
     return Sampler(

@@ -10,7 +10,7 @@ from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
 from supervisor.states import ProcessStates
 from supervisor.xmlrpc import SystemNamespaceRPCInterface
 
-from drum_supervisor.supervise.supervisor_namespace import SupervisorNamespace
+from drum_supervisor.supervise.api.supervisorctl import SupervisorNamespace
 from tests.engine.test_supervisord_facts import Make, plain_process, reap
 
 

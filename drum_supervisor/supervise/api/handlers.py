@@ -6,6 +6,7 @@ from typing import Any
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.contract.log_records import Piece
 from drum_supervisor.quick_dataclass import dataclass
+from drum_supervisor.supervise.api.status import status
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.history import Phase, RestartCause
 from drum_supervisor.supervise.log import Log
@@ -13,7 +14,6 @@ from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.renewal import Grown
 from drum_supervisor.supervise.room import room_for_another
 from drum_supervisor.supervise.run_dir import RunDir
-from drum_supervisor.supervise.status import status
 from drum_supervisor.supervise.transcript import Transcript
 
 NO_OVERLAP = (
@@ -83,7 +83,7 @@ class Controls:
         self.loop.stop()
 
     def stats(self, max_age: float, shared_memory: bool, history: bool) -> Callable[[], dict[str, Any] | None]:
-        from drum_supervisor.supervise.stats import stats  # noqa: PLC0415 - not before the first start: this takes 10 ms
+        from drum_supervisor.supervise.api.stats import stats  # noqa: PLC0415 - not before the first start: this takes 10 ms
 
         sample = self.loop.sampler.ask(max_age, shared_memory, watching=history)
 
@@ -94,7 +94,7 @@ class Controls:
         return answer
 
     def metrics(self, max_age: float) -> Callable[[], dict[str, Any] | None]:
-        from drum_supervisor.supervise.stats import metrics  # noqa: PLC0415 - the same
+        from drum_supervisor.supervise.api.stats import metrics  # noqa: PLC0415 - the same
 
         sample = self.loop.sampler.ask(max_age, shared_memory=False, watching=False)
 

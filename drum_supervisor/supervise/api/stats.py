@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from drum_supervisor.resources.snapshot import ZOMBIE, ProcessResources, ResourceSnapshot
+from drum_supervisor.supervise.api.status import each_other, each_program, service
 from drum_supervisor.supervise.engine import Engine
 from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.programs import Programs
 from drum_supervisor.supervise.records import Sample, Tree
-from drum_supervisor.supervise.status import each_other, each_program, service
 from drum_supervisor.supervise.survey import Top
 
 Told: TypeAlias = Callable[[ProcessResources], dict[str, Any]]
