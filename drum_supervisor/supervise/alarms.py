@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.supervise import history
+from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.history import Alarm, Event
 from drum_supervisor.supervise.log import Log
-from drum_supervisor.supervise.timers import Timers
 
 JITTER = 0.1
 

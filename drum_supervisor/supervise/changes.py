@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from drum_supervisor.supervise.timers import Timers
+from drum_supervisor.supervise.engine.timers import Timers
 
 TELL_AFTER = 0.01  # supervisord looks again at who waits for a change on the control socket (`wait`) after 5 ms
 

@@ -16,13 +16,13 @@ from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.contract.report_pipe import BadReportError, Ready, decode
 from drum_supervisor.otel.environment import sends_metrics
+from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.failures import ending
 from drum_supervisor.supervise.history import Phase
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.programs import EXPORTER, Program, Programs, python
 from drum_supervisor.supervise.run_dir import RunDir
-from drum_supervisor.supervise.running import Run
 
 BACKLOG = 128
 FIRST_AFTER = 0.1  # seconds: the model server goes first

@@ -9,13 +9,13 @@ from drum_supervisor.contract.exits import AddressError
 from drum_supervisor.contract.listener import Address, bind
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources.oom import KillCounters, MemoryWatch
-from drum_supervisor.supervise.engine import Engine
+from drum_supervisor.supervise.engine.engine import Engine
+from drum_supervisor.supervise.engine.run import Run
+from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.failures import Evidence
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Program, Programs
-from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.shutdown import Shutdown
 from drum_supervisor.supervise.sweeper import EVERYTHING, Sweeper
-from drum_supervisor.supervise.timers import Timers
 
 RECENT = 30.0  # seconds: a kill from before that has nothing to do with the end of what was ready
 

@@ -11,17 +11,17 @@ from drum_supervisor.contract.report_pipe import BadReportError, decode
 from drum_supervisor.supervise import history, policy, tally
 from drum_supervisor.supervise.alarms import Alarms
 from drum_supervisor.supervise.changes import Changes
-from drum_supervisor.supervise.engine import Engine
+from drum_supervisor.supervise.engine.engine import Engine
+from drum_supervisor.supervise.engine.run import Run
+from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.executor import Executor
 from drum_supervisor.supervise.fleet import Fleet, Seen
 from drum_supervisor.supervise.history import Alarm, Event, Phase, RestartCause
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.lookout import Lookout
 from drum_supervisor.supervise.programs import Programs, shown_name
-from drum_supervisor.supervise.running import Run
 from drum_supervisor.supervise.situations import Board, situation
 from drum_supervisor.supervise.state import Limits, State, sides_of
-from drum_supervisor.supervise.timers import Timers
 from drum_supervisor.supervise.witness import Witness
 
 if TYPE_CHECKING:

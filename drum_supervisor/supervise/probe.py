@@ -13,7 +13,7 @@ from typing import Protocol
 from drum_supervisor.contract.client_status import PROGRAM_HEADER
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.supervise.running import Dispatcher
+from drum_supervisor.supervise.engine.run import Dispatcher
 
 LONGEST_ANSWER = 64 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})")

@@ -7,7 +7,7 @@ from drum_supervisor.config.parsers import Share, size
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources import proctree
 from drum_supervisor.resources.cgroup import read_cgroup
-from drum_supervisor.supervise.timers import Timers
+from drum_supervisor.supervise.engine.timers import Timers
 
 LOOK_EVERY = 2.0  # seconds; a third more or less, so that workers that began together are not found together
 LOOKS = 3

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from drum_supervisor.quick_dataclass import dataclass
+from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.history import Phase
-from drum_supervisor.supervise.timers import Timers
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from drum_supervisor.supervise.engine import Engine
+from drum_supervisor.supervise.engine.engine import Engine
+from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.programs import Programs
-from drum_supervisor.supervise.timers import Timers
 
 
 class Shutdown:

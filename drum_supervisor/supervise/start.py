@@ -11,10 +11,12 @@ from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import DrumSupervisorError, UsageError
 from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.resources import proctree
-from drum_supervisor.supervise import lines, prctl, run_dir, worker_count
+from drum_supervisor.supervise import lines, run_dir, worker_count
 from drum_supervisor.supervise.api.handlers import Controls
 from drum_supervisor.supervise.api.status import standing
 from drum_supervisor.supervise.drum import command_of
+from drum_supervisor.supervise.engine import prctl
+from drum_supervisor.supervise.engine.wakeup import EarlySignals
 from drum_supervisor.supervise.exporter import bind_metrics, with_exporter
 from drum_supervisor.supervise.further import Further, absolute, further
 from drum_supervisor.supervise.guard import Charges, Guard
@@ -26,7 +28,6 @@ from drum_supervisor.supervise.programs import is_shared, programs, python
 from drum_supervisor.supervise.rendering import render
 from drum_supervisor.supervise.service_manager import service_manager
 from drum_supervisor.supervise.termination_message import STOPPED_ON_REQUEST, TerminationLog, last_words
-from drum_supervisor.supervise.wakeup import EarlySignals
 from drum_supervisor.supervise.wiring import Parts, assemble
 
 FLUSH_SECONDS = 2.0

@@ -6,8 +6,8 @@ from dataclasses import field
 
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources import proctree
+from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.programs import MODEL_SERVER
-from drum_supervisor.supervise.timers import Timers
 
 EVERYTHING = "*"
 SOON = 0.02

@@ -16,7 +16,8 @@ from drum_supervisor.supervise.alarms import Alarms
 from drum_supervisor.supervise.api.handlers import Controls
 from drum_supervisor.supervise.api.program_control import Operators
 from drum_supervisor.supervise.changes import Changes
-from drum_supervisor.supervise.engine import Engine
+from drum_supervisor.supervise.engine.engine import Engine
+from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.executor import Executor
 from drum_supervisor.supervise.exporter import Exporter
 from drum_supervisor.supervise.fleet import Fleet
@@ -30,7 +31,6 @@ from drum_supervisor.supervise.renewal import Renewal
 from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.situations import Board
 from drum_supervisor.supervise.state import Limits
-from drum_supervisor.supervise.timers import Timers
 from drum_supervisor.supervise.witness import Witness
 
 if TYPE_CHECKING:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.contract.report_pipe import InitFailed, Message, Ready, Spent, Stage
 from drum_supervisor.supervise import failures, history
+from drum_supervisor.supervise.engine.run import Run
+from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.fleet import Fleet, Seen
 from drum_supervisor.supervise.history import Event
 from drum_supervisor.supervise.log import Log
@@ -15,8 +17,6 @@ from drum_supervisor.supervise.memory_kills import MemoryKills, Victim
 from drum_supervisor.supervise.newcomers import Newcomers
 from drum_supervisor.supervise.offspring import Death
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs
-from drum_supervisor.supervise.running import Run
-from drum_supervisor.supervise.timers import Timers
 
 if TYPE_CHECKING:
     from drum_supervisor.supervise.sampler import Sampler

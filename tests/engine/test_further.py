@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from drum_supervisor.supervise.engine_further import FurtherProcess
+from drum_supervisor.supervise.engine.extra_process import FurtherProcess
+from drum_supervisor.supervise.engine.run import Ended, ProgramStanding, ProgramState
 from drum_supervisor.supervise.lines import prefixed
 from drum_supervisor.supervise.programs import Program
-from drum_supervisor.supervise.running import Ended, ProgramStanding, ProgramState
 from tests.engine.conftest import Bench, python
 
 Make = Callable[..., Bench]

@@ -23,14 +23,15 @@ from supervisor.states import ProcessStates
 from supervisor.supervisord import Supervisor
 
 from drum_supervisor.resources import proctree
+from drum_supervisor.supervise.engine import engine
+from drum_supervisor.supervise.engine.event_loop import Orphans
 from drum_supervisor.supervise.log import Log
-from drum_supervisor.supervise.orphans import Orphans
 from drum_supervisor.supervise.run_dir import RunDir
 from tests.engine.conftest import Bench, open_descriptors, python
 from tests.support import until
 
 Make = Callable[[dict[str, list[str]]], Bench]
-ENGINE = Path(proctree.__file__).with_name("engine.py")
+ENGINE = Path(engine.__file__)
 PLAIN = "[supervisord]\nnodaemon=true\nlogfile=/dev/null\nlogfile_maxbytes=0\n"
 
 

@@ -5,8 +5,8 @@ import socket
 import time
 from collections.abc import Callable
 
-from drum_supervisor.supervise.running import Dispatcher
-from drum_supervisor.supervise.timers import Timers
+from drum_supervisor.supervise.engine.run import Dispatcher
+from drum_supervisor.supervise.engine.timers import Timers
 
 RESET = b"reset"
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from drum_supervisor.resources import proctree
-from drum_supervisor.supervise import prctl
-from drum_supervisor.supervise.orphans import Orphans
+from drum_supervisor.supervise.engine import prctl
+from drum_supervisor.supervise.engine.event_loop import Orphans
 
 FOR_EVER = "sleep 600"
 DAEMON = "echo up; read line"  # no exec any more: in the midst of one a process has no environment to be read

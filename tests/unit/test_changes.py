@@ -3,7 +3,7 @@
 import pytest
 
 from drum_supervisor.supervise.changes import TELL_AFTER, Changes
-from drum_supervisor.supervise.timers import Timers
+from drum_supervisor.supervise.engine.timers import Timers
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import os
 
 from drum_supervisor.resources import proctree
-from drum_supervisor.supervise.orphans import Orphans
+from drum_supervisor.supervise.engine.event_loop import Orphans
 from tests.unit.processes import DAEMON, NAME
 
 

@@ -9,9 +9,9 @@ import pytest
 from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.supervise import sampler as module
 from drum_supervisor.supervise.curve import MOST_POINTS
+from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.sampler import Sampler, next_sample
 from drum_supervisor.supervise.survey import Top
-from drum_supervisor.supervise.timers import Timers
 
 
 class Clock:

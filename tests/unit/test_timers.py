@@ -2,7 +2,7 @@
 
 import pytest
 
-from drum_supervisor.supervise.timers import Timers
+from drum_supervisor.supervise.engine.timers import Timers
 
 
 @pytest.fixture

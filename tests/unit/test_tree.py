@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from drum_supervisor.resources import proctree
-from drum_supervisor.supervise import prctl
+from drum_supervisor.supervise.engine import prctl
 from tests.unit.processes import DAEMON, FOR_EVER, NAME, died_of
 
 NOBODY_THERE = 2**22 + 1  # larger than any pid

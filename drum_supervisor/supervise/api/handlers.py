@@ -7,7 +7,7 @@ from drum_supervisor.contract.listener import Address
 from drum_supervisor.contract.log_records import Piece
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.api.status import status
-from drum_supervisor.supervise.engine import Engine
+from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.history import Phase, RestartCause
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.loop import Loop

@@ -12,9 +12,9 @@ from supervisor.rpcinterface import SupervisorNamespaceRPCInterface, isNotRunnin
 from supervisor.states import RUNNING_STATES, STOPPED_STATES, ProcessStates
 from supervisor.xmlrpc import Faults, RPCError
 
-from drum_supervisor.supervise.engine_process import ManagedProcess
+from drum_supervisor.supervise.engine.managed_process import ManagedProcess
+from drum_supervisor.supervise.engine.run import Desk
 from drum_supervisor.supervise.programs import MODEL_SERVER
-from drum_supervisor.supervise.running import Desk
 
 ASK_AGAIN_AFTER = (
     0.005  # seconds; supervisord asks on turns of its loop only, and the loop turns when something changes

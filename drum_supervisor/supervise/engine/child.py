@@ -1,6 +1,8 @@
 """What is the same for every child that supervisord starts for us, ours or the user's: signals, process group, end."""
 
+import fcntl
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,8 +11,8 @@ from typing import Any
 from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 
-from drum_supervisor.supervise import prctl
-from drum_supervisor.supervise.wakeup import SIGNALS
+from drum_supervisor.supervise.engine import prctl
+from drum_supervisor.supervise.engine.wakeup import SIGNALS
 
 _RESTORED = (*SIGNALS, signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores the last two; what we exec must not
 SHORTEST_WAIT_FOR_AN_END = 0.02  # seconds, also for what KILL does not end at once
@@ -79,3 +81,28 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+HIGH_FD = 64  # parked above all that a child is given
+
+
+def park(fd: int | None) -> int | None:
+    """Return a copy of `fd` with a high number, which is inherited."""
+    return None if fd is None else fcntl.fcntl(fd, fcntl.F_DUPFD, HIGH_FD)
+
+
+def close_fd(fd: int | None) -> None:
+    if fd is not None:
+        with suppress(OSError):
+            os.close(fd)
+
+
+def close_above(last: int) -> None:
+    """Close every descriptor above `last`: those that are open, not the million that might be."""
+    try:
+        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        numbers = list(range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+    for number in numbers:
+        if number > last:
+            close_fd(number)

@@ -10,11 +10,10 @@ from supervisor.options import EventListenerConfig, ProcessConfig, make_namespec
 from supervisor.states import ProcessStates
 
 from drum_supervisor.contract.log_records import ERR, OUT, Source
-from drum_supervisor.supervise import prctl
-from drum_supervisor.supervise.descriptors import close_above
-from drum_supervisor.supervise.engine_child import Child
-from drum_supervisor.supervise.engine_process import Surroundings
-from drum_supervisor.supervise.running import Desk, Dispatcher, Ended
+from drum_supervisor.supervise.engine import prctl
+from drum_supervisor.supervise.engine.child import Child, close_above
+from drum_supervisor.supervise.engine.managed_process import Surroundings
+from drum_supervisor.supervise.engine.run import Desk, Dispatcher, Ended
 
 _OF_US = {"/dev/stdout": OUT, "/dev/stderr": ERR}
 _EVENTS = {OUT: events.ProcessCommunicationStdoutEvent, ERR: events.ProcessCommunicationStderrEvent}

@@ -13,14 +13,14 @@ from supervisor.medusa.asyncore_25 import ExitNow
 from supervisor.options import make_namespec
 from supervisor.states import RUNNING_STATES, SupervisorStates, getProcessStateDescription
 
-from drum_supervisor.supervise.engine_further import FurtherProcess
-from drum_supervisor.supervise.engine_loop import EngineLoop, EngineOptions
-from drum_supervisor.supervise.engine_process import ManagedProcess, Surroundings
+from drum_supervisor.supervise.engine.event_loop import EngineLoop, EngineOptions
+from drum_supervisor.supervise.engine.extra_process import FurtherProcess
+from drum_supervisor.supervise.engine.managed_process import ManagedProcess, Surroundings
+from drum_supervisor.supervise.engine.run import Desk, Dispatcher, Other, Owner, Run
+from drum_supervisor.supervise.engine.wakeup import SIGNALS, Wakeup
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.programs import Program
-from drum_supervisor.supervise.running import Desk, Dispatcher, Other, Owner, Run
-from drum_supervisor.supervise.wakeup import SIGNALS, Wakeup
 
 
 class Engine:

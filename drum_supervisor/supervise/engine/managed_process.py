@@ -17,15 +17,14 @@ from drum_supervisor.contract.log_records import ERR, OUT, Source
 from drum_supervisor.contract.report_pipe import MAX_LINE
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources import proctree
-from drum_supervisor.supervise import prctl
-from drum_supervisor.supervise.descriptors import close_above, close_fd, park
-from drum_supervisor.supervise.engine_child import Child
+from drum_supervisor.supervise.engine import prctl
+from drum_supervisor.supervise.engine.child import Child, close_above, close_fd, park
+from drum_supervisor.supervise.engine.run import Desk, Dispatcher, Owner, Run
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.log_file import LogFile
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.output import Forwarder, Tail
 from drum_supervisor.supervise.programs import Program
-from drum_supervisor.supervise.running import Desk, Dispatcher, Owner, Run
 
 
 @dataclass

@@ -8,7 +8,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from math import inf
 from typing import Any, NoReturn
 
@@ -18,12 +18,12 @@ from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
 from drum_supervisor.contract.exits import UsageError, signal_name
-from drum_supervisor.supervise.descriptors import close_fd
-from drum_supervisor.supervise.engine_further import FurtherConfig, FurtherListenerConfig
-from drum_supervisor.supervise.engine_process import ManagedConfig, Surroundings
-from drum_supervisor.supervise.orphans import Orphans
-from drum_supervisor.supervise.running import Dispatcher
-from drum_supervisor.supervise.wakeup import Wakeup
+from drum_supervisor.resources import proctree
+from drum_supervisor.supervise.engine.child import close_fd
+from drum_supervisor.supervise.engine.extra_process import FurtherConfig, FurtherListenerConfig
+from drum_supervisor.supervise.engine.managed_process import ManagedConfig, Surroundings
+from drum_supervisor.supervise.engine.run import Dispatcher
+from drum_supervisor.supervise.engine.wakeup import Wakeup
 
 REAPED_AT_ONCE = 1000
 A_LITTLE_LATER = 0.001  # seconds: supervisord wants a time to be past, not reached
@@ -191,3 +191,35 @@ class EngineOptions(ServerOptions):  # type: ignore[misc]
     def close_child_pipes(self, pipes: dict[str, int | None]) -> None:
         super().close_child_pipes(pipes)
         close_fd(pipes.get("child_report"))
+
+
+class Orphans:
+    """Our orphans, with the program that each comes from.
+
+    Args:
+        guard: a child that is no orphan either.
+    """
+
+    def __init__(self, guard: int = 0) -> None:
+        self._guard = guard
+        self._programs: dict[int, str] = {}
+
+    def look(self, started: Container[int]) -> dict[int, str]:
+        """Return them with the name of their program, "" or UNKNOWN.
+
+        One that has died since it was looked at first is among them until it is reaped.
+
+        Args:
+            started: the processes that are no orphans.
+        """
+        here = [pid for pid in proctree.children(os.getpid()) if pid not in started and pid != self._guard]
+        found = {pid: self._programs[pid] for pid in here if pid in self._programs}
+        found.update(
+            (pid, proctree.program_of(pid)) for pid in here if pid not in found and not proctree.is_zombie(pid)
+        )
+        self._programs = {pid: program for pid, program in found.items() if program != proctree.UNKNOWN}
+        return found
+
+    def forget(self, pid: int) -> None:
+        """Forget one that was reaped: its number may come again."""
+        self._programs.pop(pid, None)
