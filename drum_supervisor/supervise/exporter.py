@@ -17,7 +17,7 @@ from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.contract.report_pipe import BadReportError, Ready, decode
 from drum_supervisor.otel.environment import sends_metrics
 from drum_supervisor.supervise.engine.run import Run
-from drum_supervisor.supervise.failures import ending
+from drum_supervisor.supervise.failures.report import ending
 from drum_supervisor.supervise.history import Phase
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.loop import Loop

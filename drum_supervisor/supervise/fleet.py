@@ -12,7 +12,7 @@ from drum_supervisor.resources.oom import KillCounters, MemoryWatch
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.failures import Evidence
+from drum_supervisor.supervise.failures.report import Evidence
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Program, Programs
 from drum_supervisor.supervise.shutdown import Shutdown
 from drum_supervisor.supervise.sweeper import EVERYTHING, Sweeper

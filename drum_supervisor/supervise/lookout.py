@@ -5,8 +5,9 @@ Nobody can tell which of several workers has answered.
 
 from collections.abc import Callable, Set
 
-from drum_supervisor.supervise import failures, history
+from drum_supervisor.supervise import history
 from drum_supervisor.supervise.engine.timers import Timers
+from drum_supervisor.supervise.failures import report as failures
 from drum_supervisor.supervise.history import Event
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.programs import Programs, Readiness

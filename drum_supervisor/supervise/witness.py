@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.contract.report_pipe import InitFailed, Message, Ready, Spent, Stage
-from drum_supervisor.supervise import failures, history
+from drum_supervisor.supervise import history
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
+from drum_supervisor.supervise.failures import report as failures
 from drum_supervisor.supervise.fleet import Fleet, Seen
 from drum_supervisor.supervise.history import Event
 from drum_supervisor.supervise.log import Log

@@ -13,7 +13,7 @@ from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.contract.report_pipe import InitFailed
 from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.resources.oom import OutOfMemory
-from drum_supervisor.supervise.failures import (
+from drum_supervisor.supervise.failures.report import (
     LONGEST_LAST_LINE,
     TAIL_LINES,
     Complaint,

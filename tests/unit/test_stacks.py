@@ -2,7 +2,7 @@
 
 import pytest
 
-from drum_supervisor.supervise.stacks import LONGEST_STACK, last_stack
+from drum_supervisor.supervise.failures.tracebacks import LONGEST_STACK, last_stack
 
 NODE = """\
 /srv/server.js:1

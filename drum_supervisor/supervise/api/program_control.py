@@ -4,8 +4,8 @@ import os
 from collections.abc import Set
 
 from drum_supervisor.contract.exits import of_signal
-from drum_supervisor.supervise import failures
 from drum_supervisor.supervise.engine.run import Ended, ProgramStanding, ProgramState
+from drum_supervisor.supervise.failures import report
 from drum_supervisor.supervise.history import EssentialEnded, HoldRequested, Phase, StartRequested
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.loop import Loop
@@ -54,12 +54,12 @@ class Operators:
     def other_exited(self, ended: Ended) -> None:
         """A further program was reaped; supervisord may start it again."""
         level, asked = ("info", "stopped as asked: ") if ended.stop_asked else ("warning", "")
-        how = failures.ending(ended.status)
+        how = report.ending(ended.status)
         self._log.line(level, f"{ended.name} (pid {ended.pid}) {asked}{how}", program=ended.name, pid=ended.pid)
 
     def other_gave_up(self, ended: Ended) -> None:
         """A further program has ended for good: the supervisor does not outlive one that is essential."""
-        how = f"could not be started: {ended.why}" if ended.status is None else failures.ending(ended.status)
+        how = f"could not be started: {ended.why}" if ended.status is None else report.ending(ended.status)
         self._log.warning(f"{ended.name} {how}, and is not started again", program=ended.name)
         if ended.program in self._essential:
             words = f"{ended.name}, an essential program, {how}"

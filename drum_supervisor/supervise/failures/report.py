@@ -12,7 +12,7 @@ from drum_supervisor.contract.report_pipe import InitFailed
 from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources.oom import OutOfMemory
-from drum_supervisor.supervise.stacks import last_stack
+from drum_supervisor.supervise.failures.tracebacks import last_stack
 
 TAIL_LINES = 50
 OUT_OF_MEMORY = "out of memory: "
