@@ -8,10 +8,10 @@ from collections.abc import Callable, Set
 from drum_supervisor.supervise import history
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.failures import report as failures
+from drum_supervisor.supervise.health.readiness import Watcher
 from drum_supervisor.supervise.history import Event
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.programs import Programs, Readiness
-from drum_supervisor.supervise.readiness import Watcher
 from drum_supervisor.supervise.witness import Witness
 
 

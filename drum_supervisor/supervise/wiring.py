@@ -11,7 +11,6 @@ from drum_supervisor.contract import masking
 from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.supervise import readiness
 from drum_supervisor.supervise.alarms import Alarms
 from drum_supervisor.supervise.api.handlers import Controls
 from drum_supervisor.supervise.api.program_control import Operators
@@ -21,7 +20,8 @@ from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.executor import Executor
 from drum_supervisor.supervise.exporter import Exporter
 from drum_supervisor.supervise.fleet import Fleet
-from drum_supervisor.supervise.liveness import Check, Liveness
+from drum_supervisor.supervise.health import readiness
+from drum_supervisor.supervise.health.liveness import Check, Liveness
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.lookout import Lookout
 from drum_supervisor.supervise.loop import Loop

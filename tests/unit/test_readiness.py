@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from drum_supervisor.contract.listener import Address, address_of, bind
-from drum_supervisor.supervise.programs import Readiness
-from drum_supervisor.supervise.readiness import (
+from drum_supervisor.supervise.health.readiness import (
     AddressWatcher,
     NotifySocket,
     Question,
@@ -18,6 +17,7 @@ from drum_supervisor.supervise.readiness import (
     is_ready_answer,
     watcher,
 )
+from drum_supervisor.supervise.programs import Readiness
 from drum_supervisor.supervise.run_dir import RunDir
 from tests.unit.polling import RESET, PollLoop, Server
 

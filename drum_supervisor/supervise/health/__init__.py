@@ -1,0 +1,1 @@
+"""Readiness and liveness: one probe of the address, and who decides with it."""
