@@ -146,9 +146,9 @@ def _rendered(settings: Settings, command: Sequence[str]) -> str:
     from drum_supervisor.supervise.drum import command_of
     from drum_supervisor.supervise.exporter import with_exporter
     from drum_supervisor.supervise.further import absolute, further
+    from drum_supervisor.supervise.host.run_dir import RunDir, base
     from drum_supervisor.supervise.programs import programs
     from drum_supervisor.supervise.rendering import render
-    from drum_supervisor.supervise.run_dir import RunDir, base
     from drum_supervisor.supervise.worker_count import decided
 
     settings, _ = decided(settings, command, os.environ)

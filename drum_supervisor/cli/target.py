@@ -45,7 +45,7 @@ def client_of(given: str | None) -> "Client":
 
 
 def find(given: str | None) -> Path:
-    from drum_supervisor.supervise.run_dir import running
+    from drum_supervisor.supervise.host.run_dir import running
 
     if given:
         if not is_running(Path(given)):
@@ -63,7 +63,7 @@ def find(given: str | None) -> Path:
 
 
 def is_running(path: Path) -> bool:
-    from drum_supervisor.supervise.run_dir import is_running
+    from drum_supervisor.supervise.host.run_dir import is_running
 
     return is_running(path)
 

@@ -7,9 +7,9 @@ from drum_supervisor.supervise.changes import Changes
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.fleet import Fleet
+from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs
-from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.state import Limits, State, is_refused
 
 LAST_CHANCE = 0.2  # for those who wait for output when it comes to its end

@@ -19,10 +19,10 @@ from drum_supervisor.otel.environment import sends_metrics
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.failures.report import ending
 from drum_supervisor.supervise.history import Phase
+from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.programs import EXPORTER, Program, Programs, python
-from drum_supervisor.supervise.run_dir import RunDir
 
 BACKLOG = 128
 FIRST_AFTER = 0.1  # seconds: the model server goes first

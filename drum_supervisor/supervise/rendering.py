@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Mapping
 
 from drum_supervisor.supervise.further import Further
+from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.programs import Program, Programs
-from drum_supervisor.supervise.run_dir import RunDir
 
 _DEFAULTS = {"minfds": "64", "minprocs": "1"}
 

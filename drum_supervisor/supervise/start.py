@@ -11,7 +11,7 @@ from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import DrumSupervisorError, UsageError
 from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.resources import proctree
-from drum_supervisor.supervise import lines, run_dir, worker_count
+from drum_supervisor.supervise import lines, worker_count
 from drum_supervisor.supervise.api.handlers import Controls
 from drum_supervisor.supervise.api.status import standing
 from drum_supervisor.supervise.drum import command_of
@@ -19,7 +19,8 @@ from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.wakeup import EarlySignals
 from drum_supervisor.supervise.exporter import bind_metrics, with_exporter
 from drum_supervisor.supervise.further import Further, absolute, further
-from drum_supervisor.supervise.guard import Charges, Guard
+from drum_supervisor.supervise.host import run_dir
+from drum_supervisor.supervise.host.guard import Charges, Guard
 from drum_supervisor.supervise.lines import Form
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.outlets import Outlets
@@ -163,7 +164,7 @@ def _guard(settings: Settings, listener: socket.socket | None) -> Guard | None:
     if os.getpid() == 1:
         return None
     inode = os.fstat(listener.fileno()).st_ino if listener else 0
-    return Guard(python("supervise.guard"), Charges(os.urandom(16).hex(), inode), settings.stop_timeout)
+    return Guard(python("supervise.host.guard"), Charges(os.urandom(16).hex(), inode), settings.stop_timeout)
 
 
 def _bind(settings: Settings, shared: bool, stack: ExitStack) -> tuple[socket.socket | None, Address]:

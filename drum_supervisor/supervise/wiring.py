@@ -22,13 +22,13 @@ from drum_supervisor.supervise.exporter import Exporter
 from drum_supervisor.supervise.fleet import Fleet
 from drum_supervisor.supervise.health import readiness
 from drum_supervisor.supervise.health.liveness import Check, Liveness
+from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.lookout import Lookout
 from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.programs import Programs
 from drum_supervisor.supervise.renewal import Renewal
-from drum_supervisor.supervise.run_dir import RunDir
 from drum_supervisor.supervise.situations import Board
 from drum_supervisor.supervise.state import Limits
 from drum_supervisor.supervise.witness import Witness

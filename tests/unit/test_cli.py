@@ -17,8 +17,8 @@ from drum_supervisor.cli.main import cli, main
 from drum_supervisor.config.settings import DECLARATIONS
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure_report import Cause, FailureReport, write_failure
-from drum_supervisor.supervise import run_dir
-from drum_supervisor.supervise.run_dir import RunDir
+from drum_supervisor.supervise.host import run_dir
+from drum_supervisor.supervise.host.run_dir import RunDir
 
 COMMANDS = cli.list_commands(click.Context(cli))
 LOOKING = ["status", "failure", "restart", "stop", "stats"]

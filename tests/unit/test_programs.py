@@ -13,6 +13,7 @@ from supervisor.options import ProcessConfig, ServerOptions
 from drum_supervisor.config.settings import Settings, choose, from_arguments, resolve
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import Address
+from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.programs import (
     ERROR_SERVER,
     MODEL_SERVER,
@@ -25,7 +26,6 @@ from drum_supervisor.supervise.programs import (
     programs,
 )
 from drum_supervisor.supervise.rendering import render
-from drum_supervisor.supervise.run_dir import RunDir
 
 ADDRESS = Address("127.0.0.1", 8080)
 RUN_DIR = RunDir(Path("/run/drum"))

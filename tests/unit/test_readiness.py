@@ -17,8 +17,8 @@ from drum_supervisor.supervise.health.readiness import (
     is_ready_answer,
     watcher,
 )
+from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.programs import Readiness
-from drum_supervisor.supervise.run_dir import RunDir
 from tests.unit.polling import RESET, PollLoop, Server
 
 PING = Question("/ping", below=500)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.supervise.run_dir import LONGEST_SOCKET_PATH, RunDir, base, is_running, lock, make, running
+from drum_supervisor.supervise.host.run_dir import LONGEST_SOCKET_PATH, RunDir, base, is_running, lock, make, running
 
 
 @pytest.fixture
