@@ -144,9 +144,9 @@ def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int
 def _rendered(settings: Settings, command: Sequence[str]) -> str:
     from drum_supervisor.contract.masking import mask_secrets
     from drum_supervisor.supervise.drum import command_of
-    from drum_supervisor.supervise.exporter import with_exporter
     from drum_supervisor.supervise.further import absolute, further
     from drum_supervisor.supervise.host.run_dir import RunDir, base
+    from drum_supervisor.supervise.lifecycle.exporter import with_exporter
     from drum_supervisor.supervise.programs import programs
     from drum_supervisor.supervise.rendering import render
     from drum_supervisor.supervise.worker_count import decided

@@ -17,17 +17,17 @@ from drum_supervisor.supervise.api.status import standing
 from drum_supervisor.supervise.drum import command_of
 from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.wakeup import EarlySignals
-from drum_supervisor.supervise.exporter import bind_metrics, with_exporter
 from drum_supervisor.supervise.further import Further, absolute, further
 from drum_supervisor.supervise.host import run_dir
 from drum_supervisor.supervise.host.guard import Charges, Guard
+from drum_supervisor.supervise.lifecycle.exporter import bind_metrics, with_exporter
+from drum_supervisor.supervise.lifecycle.sd_notify import service_manager
 from drum_supervisor.supervise.lines import Form
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.output import Sink
 from drum_supervisor.supervise.programs import is_shared, programs, python
 from drum_supervisor.supervise.rendering import render
-from drum_supervisor.supervise.service_manager import service_manager
 from drum_supervisor.supervise.termination_message import STOPPED_ON_REQUEST, TerminationLog, last_words
 from drum_supervisor.supervise.wiring import Parts, assemble
 

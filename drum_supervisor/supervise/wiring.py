@@ -11,27 +11,27 @@ from drum_supervisor.contract import masking
 from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.supervise.alarms import Alarms
 from drum_supervisor.supervise.api.handlers import Controls
 from drum_supervisor.supervise.api.program_control import Operators
-from drum_supervisor.supervise.changes import Changes
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.executor import Executor
-from drum_supervisor.supervise.exporter import Exporter
 from drum_supervisor.supervise.fleet import Fleet
 from drum_supervisor.supervise.health import readiness
 from drum_supervisor.supervise.health.liveness import Check, Liveness
 from drum_supervisor.supervise.host.run_dir import RunDir
+from drum_supervisor.supervise.lifecycle.actions import Executor
+from drum_supervisor.supervise.lifecycle.alarms import Alarms
+from drum_supervisor.supervise.lifecycle.exporter import Exporter
+from drum_supervisor.supervise.lifecycle.health_checks import Lookout
+from drum_supervisor.supervise.lifecycle.loop import Loop
+from drum_supervisor.supervise.lifecycle.process_events import Witness
+from drum_supervisor.supervise.lifecycle.status_file import Board
+from drum_supervisor.supervise.lifecycle.waiters import Changes
 from drum_supervisor.supervise.log import Log
-from drum_supervisor.supervise.lookout import Lookout
-from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.outlets import Outlets
 from drum_supervisor.supervise.programs import Programs
 from drum_supervisor.supervise.renewal import Renewal
-from drum_supervisor.supervise.situations import Board
 from drum_supervisor.supervise.state import Limits
-from drum_supervisor.supervise.witness import Witness
 
 if TYPE_CHECKING:
     from drum_supervisor.supervise.sampler import Sampler

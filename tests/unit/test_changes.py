@@ -2,8 +2,8 @@
 
 import pytest
 
-from drum_supervisor.supervise.changes import TELL_AFTER, Changes
 from drum_supervisor.supervise.engine.timers import Timers
+from drum_supervisor.supervise.lifecycle.waiters import TELL_AFTER, Changes
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from drum_supervisor.supervise.api.status import status
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.history import Phase, RestartCause
 from drum_supervisor.supervise.host.run_dir import RunDir
+from drum_supervisor.supervise.lifecycle.loop import Loop
 from drum_supervisor.supervise.log import Log
-from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.renewal import Grown
 from drum_supervisor.supervise.room import room_for_another
 from drum_supervisor.supervise.transcript import Transcript

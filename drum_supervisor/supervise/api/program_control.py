@@ -7,8 +7,8 @@ from drum_supervisor.contract.exits import of_signal
 from drum_supervisor.supervise.engine.run import Ended, ProgramStanding, ProgramState
 from drum_supervisor.supervise.failures import report
 from drum_supervisor.supervise.history import EssentialEnded, HoldRequested, Phase, StartRequested
+from drum_supervisor.supervise.lifecycle.loop import Loop
 from drum_supervisor.supervise.log import Log
-from drum_supervisor.supervise.loop import Loop
 from drum_supervisor.supervise.programs import Program
 from drum_supervisor.supervise.state import sides_of
 

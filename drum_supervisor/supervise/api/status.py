@@ -13,9 +13,9 @@ from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.history import Alarm, Phase
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.loop import Loop
+from drum_supervisor.supervise.lifecycle.loop import Loop
+from drum_supervisor.supervise.lifecycle.sd_notify import Standing
 from drum_supervisor.supervise.programs import ERROR_SERVER, MODEL_SERVER, shown_name
-from drum_supervisor.supervise.service_manager import Standing
 from drum_supervisor.supervise.state import attempts_left, sides_of
 
 

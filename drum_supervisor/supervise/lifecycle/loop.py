@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 from drum_supervisor.contract.exits import signal_name
 from drum_supervisor.contract.report_pipe import BadReportError, decode
 from drum_supervisor.supervise import history, policy, tally
-from drum_supervisor.supervise.alarms import Alarms
-from drum_supervisor.supervise.changes import Changes
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.executor import Executor
 from drum_supervisor.supervise.fleet import Fleet, Seen
 from drum_supervisor.supervise.history import Alarm, Event, Phase, RestartCause
+from drum_supervisor.supervise.lifecycle.actions import Executor
+from drum_supervisor.supervise.lifecycle.alarms import Alarms
+from drum_supervisor.supervise.lifecycle.health_checks import Lookout
+from drum_supervisor.supervise.lifecycle.process_events import Witness
+from drum_supervisor.supervise.lifecycle.status_file import Board, situation
+from drum_supervisor.supervise.lifecycle.waiters import Changes
 from drum_supervisor.supervise.log import Log
-from drum_supervisor.supervise.lookout import Lookout
 from drum_supervisor.supervise.programs import Programs, shown_name
-from drum_supervisor.supervise.situations import Board, situation
 from drum_supervisor.supervise.state import Limits, State, sides_of
-from drum_supervisor.supervise.witness import Witness
 
 if TYPE_CHECKING:
     from drum_supervisor.supervise.sampler import Sampler

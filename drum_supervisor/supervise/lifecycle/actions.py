@@ -2,12 +2,12 @@
 
 from drum_supervisor.contract.failure_report import FailureReport, write_failure
 from drum_supervisor.supervise import history
-from drum_supervisor.supervise.alarms import Alarms
-from drum_supervisor.supervise.changes import Changes
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.fleet import Fleet
 from drum_supervisor.supervise.host.run_dir import RunDir
+from drum_supervisor.supervise.lifecycle.alarms import Alarms
+from drum_supervisor.supervise.lifecycle.waiters import Changes
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs
 from drum_supervisor.supervise.state import Limits, State, is_refused

@@ -10,9 +10,9 @@ from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.failures import report as failures
 from drum_supervisor.supervise.health.readiness import Watcher
 from drum_supervisor.supervise.history import Event
+from drum_supervisor.supervise.lifecycle.process_events import Witness
 from drum_supervisor.supervise.log import Log
 from drum_supervisor.supervise.programs import Programs, Readiness
-from drum_supervisor.supervise.witness import Witness
 
 
 class Lookout:
