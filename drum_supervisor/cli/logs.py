@@ -12,7 +12,7 @@ import click
 
 from drum_supervisor.cli.target import client_of, json_option, run_dir_option
 from drum_supervisor.contract.log_records import ERR, OUT, SUPERVISOR, Piece, Source
-from drum_supervisor.supervise.lines import Wrapper
+from drum_supervisor.supervise.output.line_format import Wrapper
 
 if TYPE_CHECKING:
     from drum_supervisor.contract.control_client import Client

@@ -11,7 +11,7 @@ from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import DrumSupervisorError, UsageError
 from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.resources import proctree
-from drum_supervisor.supervise import lines, worker_count
+from drum_supervisor.supervise import worker_count
 from drum_supervisor.supervise.api.handlers import Controls
 from drum_supervisor.supervise.api.status import standing
 from drum_supervisor.supervise.drum import command_of
@@ -22,10 +22,10 @@ from drum_supervisor.supervise.host import run_dir
 from drum_supervisor.supervise.host.guard import Charges, Guard
 from drum_supervisor.supervise.lifecycle.exporter import bind_metrics, with_exporter
 from drum_supervisor.supervise.lifecycle.sd_notify import service_manager
-from drum_supervisor.supervise.lines import Form
-from drum_supervisor.supervise.log import Log
-from drum_supervisor.supervise.outlets import Outlets
-from drum_supervisor.supervise.output import Sink
+from drum_supervisor.supervise.output import line_format
+from drum_supervisor.supervise.output.line_format import Form
+from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.output.streams import Outlets, Sink
 from drum_supervisor.supervise.programs import is_shared, programs, python
 from drum_supervisor.supervise.rendering import render
 from drum_supervisor.supervise.termination_message import STOPPED_ON_REQUEST, TerminationLog, last_words
@@ -67,7 +67,7 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
 def _form(settings: Settings) -> Form | None:
     if not settings.log_prefix:
         return None
-    return lines.as_json if settings.log_format == "json" else lines.prefixed
+    return line_format.as_json if settings.log_format == "json" else line_format.prefixed
 
 
 def _supervise(

@@ -27,8 +27,8 @@ from drum_supervisor.supervise.lifecycle.loop import Loop
 from drum_supervisor.supervise.lifecycle.process_events import Witness
 from drum_supervisor.supervise.lifecycle.status_file import Board
 from drum_supervisor.supervise.lifecycle.waiters import Changes
-from drum_supervisor.supervise.log import Log
-from drum_supervisor.supervise.outlets import Outlets
+from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.output.streams import Outlets
 from drum_supervisor.supervise.programs import Programs
 from drum_supervisor.supervise.renewal import Renewal
 from drum_supervisor.supervise.state import Limits

@@ -12,9 +12,8 @@ from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.prctl import become_subreaper
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.log import Log
-from drum_supervisor.supervise.outlets import Outlets
-from drum_supervisor.supervise.output import Sink
+from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.output.streams import Outlets, Sink
 from drum_supervisor.supervise.programs import Program, Programs, Readiness
 from drum_supervisor.supervise.rendering import render
 

@@ -8,7 +8,7 @@ import pytest
 
 from drum_supervisor.supervise.engine.extra_process import FurtherProcess
 from drum_supervisor.supervise.engine.run import Ended, ProgramStanding, ProgramState
-from drum_supervisor.supervise.lines import prefixed
+from drum_supervisor.supervise.output.line_format import prefixed
 from drum_supervisor.supervise.programs import Program
 from tests.engine.conftest import Bench, python
 

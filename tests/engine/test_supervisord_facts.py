@@ -26,7 +26,7 @@ from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine import engine
 from drum_supervisor.supervise.engine.event_loop import Orphans
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.output.log import Log
 from tests.engine.conftest import Bench, open_descriptors, python
 from tests.support import until
 

@@ -7,7 +7,7 @@ from drum_supervisor.supervise import history
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.history import Alarm
 from drum_supervisor.supervise.lifecycle.alarms import JITTER, Alarms
-from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.output.log import Log
 
 LATE = FailureReport(Cause.STARTUP_TIMEOUT, "not ready within 600 s")
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from drum_supervisor.contract.log_records import OUT, Source
-from drum_supervisor.supervise.lines import LONGEST, Wrapper, as_json, prefixed
+from drum_supervisor.supervise.output.line_format import LONGEST, Wrapper, as_json, prefixed
 
 SOURCE = Source("model-server", OUT)
 

@@ -10,7 +10,7 @@ import pytest
 from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.supervise.health.liveness import MOMENT, SLEPT, SLICE, Check, Liveness, complaint, sentence
 from drum_supervisor.supervise.health.probe import Outcome
-from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.output.log import Log
 from tests.unit.polling import RESET, PollLoop, Server
 
 CHECK = Check("/alive?key=x", interval=10.0, timeout=5.0, failures=3)

@@ -6,7 +6,7 @@ import pytest
 from supervisor import loggers
 from supervisor.options import ServerOptions
 
-from drum_supervisor.supervise.log import LEVELS, Log
+from drum_supervisor.supervise.output.log import LEVELS, Log
 
 NOW = 1767323045.6789  # 2026-01-02T03:04:05.678Z
 

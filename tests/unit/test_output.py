@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 
-from drum_supervisor.supervise.output import SINK_HARD_LIMIT, TAIL_LIMIT, Forwarder, Sink, Tail
+from drum_supervisor.supervise.output.streams import SINK_HARD_LIMIT, TAIL_LIMIT, Forwarder, Sink, Tail
 
 PIPE_CAPACITY = 64 * 1024
 BLOCK = b"".join(b"%07d\n" % number for number in range(8 * 1024))  # 64 KiB in which every line is another one

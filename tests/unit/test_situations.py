@@ -10,7 +10,7 @@ from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.supervise.history import Phase
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.status_file import Board, situation
-from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.state import Limits, State
 
 BAD = FailureReport(Cause.INIT_FAILED, "bad weights")

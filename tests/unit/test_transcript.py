@@ -1,8 +1,8 @@
 """What is kept of the output: the last bytes, in order, with their source; as a file in memory too."""
 
 from drum_supervisor.contract.log_records import ERR, OUT, Source
-from drum_supervisor.supervise.log_file import LogFile
-from drum_supervisor.supervise.transcript import Transcript
+from drum_supervisor.supervise.output.log_buffer import Transcript
+from drum_supervisor.supervise.output.memory_file import LogFile
 
 A, B = Source("a", OUT), Source("b", ERR)
 

@@ -11,10 +11,10 @@ from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.history import Phase, RestartCause
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.loop import Loop
-from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.output.log_buffer import Transcript
 from drum_supervisor.supervise.renewal import Grown
 from drum_supervisor.supervise.room import room_for_another
-from drum_supervisor.supervise.transcript import Transcript
 
 NO_OVERLAP = (
     "--overlap needs workers that inherit the listener and report when they are ready (--ready report): else nobody "

@@ -8,7 +8,7 @@ from drum_supervisor.supervise.engine.run import Ended, ProgramStanding, Program
 from drum_supervisor.supervise.failures import report
 from drum_supervisor.supervise.history import EssentialEnded, HoldRequested, Phase, StartRequested
 from drum_supervisor.supervise.lifecycle.loop import Loop
-from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.programs import Program
 from drum_supervisor.supervise.state import sides_of
 

@@ -18,8 +18,8 @@ from drum_supervisor.supervise.engine.extra_process import FurtherProcess
 from drum_supervisor.supervise.engine.managed_process import ManagedProcess, Surroundings
 from drum_supervisor.supervise.engine.run import Desk, Dispatcher, Other, Owner, Run
 from drum_supervisor.supervise.engine.wakeup import SIGNALS, Wakeup
-from drum_supervisor.supervise.log import Log
-from drum_supervisor.supervise.outlets import Outlets
+from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.output.streams import Outlets
 from drum_supervisor.supervise.programs import Program
 
 

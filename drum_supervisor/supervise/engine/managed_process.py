@@ -20,10 +20,9 @@ from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.child import Child, close_above, close_fd, park
 from drum_supervisor.supervise.engine.run import Desk, Dispatcher, Owner, Run
-from drum_supervisor.supervise.log import Log
-from drum_supervisor.supervise.log_file import LogFile
-from drum_supervisor.supervise.outlets import Outlets
-from drum_supervisor.supervise.output import Forwarder, Tail
+from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.output.memory_file import LogFile
+from drum_supervisor.supervise.output.streams import Forwarder, Outlets, Tail
 from drum_supervisor.supervise.programs import Program
 
 

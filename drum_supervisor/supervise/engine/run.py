@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Protocol
 
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.supervise.output import Tail
+from drum_supervisor.supervise.output.streams import Tail
 from drum_supervisor.supervise.programs import Program
 
 

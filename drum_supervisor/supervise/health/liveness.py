@@ -11,7 +11,7 @@ from drum_supervisor.contract.listener import Address
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.health.probe import Outcome, Polled, Probe, has_head, is_ours, status_of
-from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.output.log import Log
 
 SLICE = 0.5  # seconds of patience that are spent at a time
 SLEPT = 0.5  # a reminder that comes so much too late says that the supervisor did not run

@@ -8,7 +8,7 @@ from drum_supervisor.supervise.fleet import Fleet
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.alarms import Alarms
 from drum_supervisor.supervise.lifecycle.waiters import Changes
-from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs
 from drum_supervisor.supervise.state import Limits, State, is_refused
 

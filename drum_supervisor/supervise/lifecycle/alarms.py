@@ -7,7 +7,7 @@ from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.supervise import history
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.history import Alarm, Event
-from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.output.log import Log
 
 JITTER = 0.1
 

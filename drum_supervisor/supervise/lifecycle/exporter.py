@@ -21,7 +21,7 @@ from drum_supervisor.supervise.failures.report import ending
 from drum_supervisor.supervise.history import Phase
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.loop import Loop
-from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.programs import EXPORTER, Program, Programs, python
 
 BACKLOG = 128

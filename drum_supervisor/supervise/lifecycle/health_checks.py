@@ -11,7 +11,7 @@ from drum_supervisor.supervise.failures import report as failures
 from drum_supervisor.supervise.health.readiness import Watcher
 from drum_supervisor.supervise.history import Event
 from drum_supervisor.supervise.lifecycle.process_events import Witness
-from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.programs import Programs, Readiness
 
 

@@ -20,7 +20,7 @@ from drum_supervisor.supervise.lifecycle.health_checks import Lookout
 from drum_supervisor.supervise.lifecycle.process_events import Witness
 from drum_supervisor.supervise.lifecycle.status_file import Board, situation
 from drum_supervisor.supervise.lifecycle.waiters import Changes
-from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.programs import Programs, shown_name
 from drum_supervisor.supervise.state import Limits, State, sides_of
 

@@ -3,7 +3,7 @@
 from drum_supervisor.contract.client_status import Situation
 from drum_supervisor.supervise.history import Phase
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.log import Log
+from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.state import Limits, State, attempts_left, is_refused
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from drum_supervisor.contract.log_records import Source
-from drum_supervisor.supervise.log import stamp
+from drum_supervisor.supervise.output.log import stamp
 
 LONGEST = 64 * 1024  # of a line; the rest of a longer one is a line of its own
 
