@@ -1,0 +1,1 @@
+"""What happens is turned into events, the policy is asked, and its actions are carried out."""
