@@ -6,7 +6,7 @@ from pathlib import Path
 
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure_report import Cause
-from drum_supervisor.supervise.state import State
+from drum_supervisor.supervise.policy.state import State
 
 STOPPED_ON_REQUEST = "stopped on request"
 LONGEST_TERMINATION_MESSAGE = 4096  # the kubelet keeps no more

@@ -29,9 +29,9 @@ from drum_supervisor.supervise.lifecycle.status_file import Board
 from drum_supervisor.supervise.lifecycle.waiters import Changes
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.streams import Outlets
+from drum_supervisor.supervise.policy.state import Limits
 from drum_supervisor.supervise.programs import Programs
 from drum_supervisor.supervise.renewal import Renewal
-from drum_supervisor.supervise.state import Limits
 
 if TYPE_CHECKING:
     from drum_supervisor.supervise.sampler import Sampler

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure_report import Cause, FailureReport
-from drum_supervisor.supervise import history
-from drum_supervisor.supervise.history import Action, Alarm, Event, Phase
-from drum_supervisor.supervise.policy import decide
-from drum_supervisor.supervise.state import Limits, Roll, State, place_of
+from drum_supervisor.supervise.policy import actions, events
+from drum_supervisor.supervise.policy.actions import Action, Alarm
+from drum_supervisor.supervise.policy.events import Event, Phase
+from drum_supervisor.supervise.policy.state import Limits, Roll, State, place_of
+from drum_supervisor.supervise.policy.table import decide
 from tests.docs.render import table
 
 NOW = 1000.0
@@ -67,33 +68,33 @@ ALONE: dict[Phase, list[Situation]] = {
 }
 
 EVENTS: tuple[tuple[str, Event], ...] = (
-    ("the supervisor is up", history.Begun(NOW)),
-    ("ready", history.Ready(NOW)),
-    ("initialization failed", history.InitFailed(NOW, REPORT)),
-    ("initialization failed for good", history.InitFailed(NOW, FOR_GOOD)),
-    ("ready too soon", history.ReadyTooSoon(NOW, REPORT)),
-    ("exited", history.Exited(NOW, REPORT)),
-    ("answers no more", history.Unresponsive(NOW, REPORT)),
-    ("a worker of its own was killed", history.WorkerKilled(NOW, REPORT)),
-    ("deadline passed", history.DeadlinePassed(NOW, LATE)),
-    ("restart of the worker is due", history.WorkerDue(NOW)),
-    ("restart requested", history.RestartRequested(NOW)),
-    ("a worker that was to stop is gone", history.Gone(NOW)),
-    ("start of the worker requested", history.StartRequested(NOW)),
-    ("stop of the worker requested", history.HoldRequested(NOW)),
-    ("retry is due", history.RetryDue(NOW)),
-    ("error server is ready", history.ErrorServerReady(NOW)),
-    ("error server exited", history.ErrorServerExited(NOW)),
-    ("error server cannot start", history.ErrorServerExited(NOW, was_ready=False)),
-    ("plain error server cannot start", history.ErrorServerExited(NOW, was_ready=False, plain=True)),
-    ("error server is due", history.ErrorServerDue(NOW)),
-    ("stand-in exited", history.StandInExited(NOW)),
-    ("stand-in cannot start", history.StandInExited(NOW, was_ready=False)),
-    ("stand-in is due", history.StandInDue(NOW)),
-    ("TTL over", history.TtlOver(NOW)),
-    ("an essential program has ended", history.EssentialEnded(NOW, 7, "metrics exited with status 7")),
-    ("stop requested", history.StopRequested(NOW)),
-    ("everything has stopped", history.AllStopped(NOW)),
+    ("the supervisor is up", events.Begun(NOW)),
+    ("ready", events.Ready(NOW)),
+    ("initialization failed", events.InitFailed(NOW, REPORT)),
+    ("initialization failed for good", events.InitFailed(NOW, FOR_GOOD)),
+    ("ready too soon", events.ReadyTooSoon(NOW, REPORT)),
+    ("exited", events.Exited(NOW, REPORT)),
+    ("answers no more", events.Unresponsive(NOW, REPORT)),
+    ("a worker of its own was killed", events.WorkerKilled(NOW, REPORT)),
+    ("deadline passed", events.DeadlinePassed(NOW, LATE)),
+    ("restart of the worker is due", events.WorkerDue(NOW)),
+    ("restart requested", events.RestartRequested(NOW)),
+    ("a worker that was to stop is gone", events.Gone(NOW)),
+    ("start of the worker requested", events.StartRequested(NOW)),
+    ("stop of the worker requested", events.HoldRequested(NOW)),
+    ("retry is due", events.RetryDue(NOW)),
+    ("error server is ready", events.ErrorServerReady(NOW)),
+    ("error server exited", events.ErrorServerExited(NOW)),
+    ("error server cannot start", events.ErrorServerExited(NOW, was_ready=False)),
+    ("plain error server cannot start", events.ErrorServerExited(NOW, was_ready=False, plain=True)),
+    ("error server is due", events.ErrorServerDue(NOW)),
+    ("stand-in exited", events.StandInExited(NOW)),
+    ("stand-in cannot start", events.StandInExited(NOW, was_ready=False)),
+    ("stand-in is due", events.StandInDue(NOW)),
+    ("TTL over", events.TtlOver(NOW)),
+    ("an essential program has ended", events.EssentialEnded(NOW, 7, "metrics exited with status 7")),
+    ("stop requested", events.StopRequested(NOW)),
+    ("everything has stopped", events.AllStopped(NOW)),
 )
 
 
@@ -107,12 +108,12 @@ class Case:
     happens: tuple[Event, ...]
 
 
-FAILS = (history.InitFailed(NOW, REPORT, 1), history.Exited(NOW, REPORT, 1))
-HANGS = (history.Unresponsive(NOW, REPORT),)
-HOLD = (history.HoldRequested(NOW, 1),)
-START = (history.StartRequested(NOW, 1),)
-TOO_SOON = (history.ReadyTooSoon(NOW, REPORT, 1),)
-LOST = (history.WorkerKilled(NOW, REPORT, 1),)
+FAILS = (events.InitFailed(NOW, REPORT, 1), events.Exited(NOW, REPORT, 1))
+HANGS = (events.Unresponsive(NOW, REPORT),)
+HOLD = (events.HoldRequested(NOW, 1),)
+START = (events.StartRequested(NOW, 1),)
+TOO_SOON = (events.ReadyTooSoon(NOW, REPORT, 1),)
+LOST = (events.WorkerKilled(NOW, REPORT, 1),)
 ONE_LOST = "a worker of worker 1's own was killed"
 ONE_FAILS = "initialization of worker 1 failed, worker 1 exited"
 OFTEN = "once too often, "
@@ -120,12 +121,12 @@ BOTH_COMING = _state(Phase.STARTING, coming=[1, 2])
 BOTH_RETRYING = _state(Phase.RETRYING, coming=[1, 2], retries=3, report=REPORT)
 
 TOGETHER: tuple[Case, ...] = (
-    Case("worker 1 is ready", "2 is starting", BOTH_COMING, (history.Ready(NOW, 1),)),
+    Case("worker 1 is ready", "2 is starting", BOTH_COMING, (events.Ready(NOW, 1),)),
     Case(ONE_FAILS, "2 is starting", BOTH_COMING, FAILS),
     Case(ONE_FAILS, "2 has failed", _state(Phase.STARTING, coming=[1]), FAILS),
-    Case("deadline passed", "2 has failed, or is starting", BOTH_COMING, (history.DeadlinePassed(NOW, LATE),)),
-    Case("restart of worker 1 requested", "", BOTH_COMING, (history.RestartRequested(NOW, 1),)),
-    Case("worker 1 is ready", "2 is ready", _state(Phase.SERVING, [2], [1]), (history.Ready(NOW, 1),)),
+    Case("deadline passed", "2 has failed, or is starting", BOTH_COMING, (events.DeadlinePassed(NOW, LATE),)),
+    Case("restart of worker 1 requested", "", BOTH_COMING, (events.RestartRequested(NOW, 1),)),
+    Case("worker 1 is ready", "2 is ready", _state(Phase.SERVING, [2], [1]), (events.Ready(NOW, 1),)),
     Case(ONE_FAILS, "2 is ready", _state(Phase.SERVING, [1, 2]), FAILS),
     Case("worker 1 was ready too soon", "2 is ready", _state(Phase.SERVING, [1, 2]), TOO_SOON),
     Case(ONE_FAILS, "2 is starting", _state(Phase.SERVING, [1], [2]), FAILS),
@@ -138,14 +139,14 @@ TOGETHER: tuple[Case, ...] = (
     Case("nobody answers", "1 and 2 are ready", _state(Phase.SERVING, [1, 2]), HANGS),
     Case("nobody answers", "2 is starting", _state(Phase.SERVING, [1], [2]), HANGS),
     Case("nobody answers", f"{OFTEN}1 and 2 are ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), HANGS),
-    Case("deadline passed", "2 is starting", _state(Phase.SERVING, [1], [2]), (history.DeadlinePassed(NOW, LATE),)),
+    Case("deadline passed", "2 is starting", _state(Phase.SERVING, [1], [2]), (events.DeadlinePassed(NOW, LATE),)),
     Case(
         "restart of worker 1 requested",
         "2 is ready",
         _state(Phase.SERVING, [1, 2]),
-        (history.RestartRequested(NOW, 1),),
+        (events.RestartRequested(NOW, 1),),
     ),
-    Case("restart requested", "", _state(Phase.SERVING, [1, 2]), (history.RestartRequested(NOW),)),
+    Case("restart requested", "", _state(Phase.SERVING, [1, 2]), (events.RestartRequested(NOW),)),
     Case("stop of worker 1 requested", "2 is ready", _state(Phase.SERVING, [1, 2]), HOLD),
     Case("stop of worker 1 requested", "2 is stopped", _state(Phase.SERVING, [1], held=frozenset({2})), HOLD),
     Case("start of worker 1 requested", "2 is ready", _state(Phase.SERVING, [2], held=frozenset({1})), START),
@@ -154,9 +155,9 @@ TOGETHER: tuple[Case, ...] = (
         "restart of worker 1 requested, restart requested",
         "",
         _state(Phase.FAILED, report=REPORT),
-        (history.RestartRequested(NOW, 1), history.RestartRequested(NOW)),
+        (events.RestartRequested(NOW, 1), events.RestartRequested(NOW)),
     ),
-    Case("worker 1 is ready", "2 is starting", BOTH_RETRYING, (history.Ready(NOW, 1),)),
+    Case("worker 1 is ready", "2 is starting", BOTH_RETRYING, (events.Ready(NOW, 1),)),
     Case(ONE_FAILS, "2 is starting", BOTH_RETRYING, FAILS),
     Case(ONE_FAILS, "2 has failed, no retry is left", replace(BOTH_RETRYING, coming=frozenset({1})), FAILS),
 )
@@ -166,19 +167,19 @@ _OVERLAP = Roll(due=(2,), overlap=True, new=3, old=1)
 SUCCESSOR_STARTS = _state(Phase.SERVING, [1, 2], [3], roll=_OVERLAP)
 SUCCESSOR_SERVES = _state(Phase.SERVING, [2, 3], roll=replace(_OVERLAP, new=0), moved=frozenset({1}))
 FIRST_STARTS = _state(Phase.SERVING, [2], [1], roll=Roll(due=(2,), new=1))
-SUCCESSOR_FAILS = (history.InitFailed(NOW, REPORT, 3), history.Exited(NOW, REPORT, 3))
+SUCCESSOR_FAILS = (events.InitFailed(NOW, REPORT, 3), events.Exited(NOW, REPORT, 3))
 
 REPLACED: tuple[Case, ...] = (
-    Case("restart requested", "", BOTH_READY, (history.RestartRequested(NOW),)),
-    Case("worker 1 is ready again", "2 is still to come", FIRST_STARTS, (history.Ready(NOW, 1),)),
+    Case("restart requested", "", BOTH_READY, (events.RestartRequested(NOW),)),
+    Case("worker 1 is ready again", "2 is still to come", FIRST_STARTS, (events.Ready(NOW, 1),)),
     Case(ONE_FAILS, "2 is still to come, and stays", FIRST_STARTS, FAILS),
-    Case("restart with overlap requested", "", BOTH_READY, (history.RestartRequested(NOW, overlap=True),)),
-    Case("the successor of worker 1 is ready", "", SUCCESSOR_STARTS, (history.Ready(NOW, 3),)),
+    Case("restart with overlap requested", "", BOTH_READY, (events.RestartRequested(NOW, overlap=True),)),
+    Case("the successor of worker 1 is ready", "", SUCCESSOR_STARTS, (events.Ready(NOW, 3),)),
     Case("the successor of worker 1 failed or exited", "", SUCCESSOR_STARTS, SUCCESSOR_FAILS),
-    Case("deadline passed", "the successor is starting", SUCCESSOR_STARTS, (history.DeadlinePassed(NOW, LATE),)),
-    Case("worker 1 exited", "its successor is starting", SUCCESSOR_STARTS, (history.Exited(NOW, REPORT, 1),)),
+    Case("deadline passed", "the successor is starting", SUCCESSOR_STARTS, (events.DeadlinePassed(NOW, LATE),)),
+    Case("worker 1 exited", "its successor is starting", SUCCESSOR_STARTS, (events.Exited(NOW, REPORT, 1),)),
     Case("nobody answers", "a successor is starting", SUCCESSOR_STARTS, HANGS),
-    Case("worker 1 is gone", "its successor serves", SUCCESSOR_SERVES, (history.Gone(NOW, 1),)),
+    Case("worker 1 is gone", "its successor serves", SUCCESSOR_SERVES, (events.Gone(NOW, 1),)),
 )
 
 HEADINGS = ["phase", "event", "when", "next", "what is done"]
@@ -208,11 +209,11 @@ def _row(case: Case) -> list[str]:
 
 def _rows(situations: list[Situation]) -> list[list[str]]:
     """Return a row for each answer, with all events that have it; what is no concern of this phase comes last."""
-    events: dict[tuple[str, Answer], list[str]] = {}
+    answers: dict[tuple[str, Answer], list[str]] = {}
     for words, event in EVENTS:
         for when, answer in _answers(event, situations):
-            events.setdefault((when, answer), []).append(words)
-    rows = [[", ".join(words), when, *answer] for (when, answer), words in events.items()]
+            answers.setdefault((when, answer), []).append(words)
+    rows = [[", ".join(words), when, *answer] for (when, answer), words in answers.items()]
     return sorted(rows, key=lambda row: row[-1] == NOTHING)
 
 
@@ -254,35 +255,35 @@ def _words(action: Action, limits: Limits) -> str:
     """Say an action in words."""
     worker = _worker(getattr(action, "worker", 0), limits)
     match action:
-        case history.StartWorker():
+        case actions.StartWorker():
             return f"start {worker}"
-        case history.StopWorker():
+        case actions.StopWorker():
             return f"stop {worker}"
-        case history.StartErrorServer(plain):
+        case actions.StartErrorServer(plain):
             return "start the plain error server" if plain else "start the error server"
-        case history.StopErrorServer():
+        case actions.StopErrorServer():
             return "stop the error server"
-        case history.StartStandIn():
+        case actions.StartStandIn():
             return "start the stand-in"
-        case history.StopStandIn():
+        case actions.StopStandIn():
             return "stop the stand-in"
-        case history.KeepReport():
+        case actions.KeepReport():
             return "keep the report"
-        case history.Plan(Alarm.WORKER, after):
+        case actions.Plan(Alarm.WORKER, after):
             return f"start {worker} in {after:g} s"
-        case history.Plan(Alarm.RETRY, after):
+        case actions.Plan(Alarm.RETRY, after):
             return f"retry in {after:g} s"
-        case history.Plan(Alarm.ERROR_SERVER, after):
+        case actions.Plan(Alarm.ERROR_SERVER, after):
             return f"start the error server in {after:g} s"
-        case history.Plan(Alarm.STAND_IN, after):
+        case actions.Plan(Alarm.STAND_IN, after):
             return f"start the stand-in in {after:g} s"
-        case history.Plan(alarm):
+        case actions.Plan(alarm):
             return f"set {ALARMS[alarm]}"
-        case history.Cancel(alarm):
+        case actions.Cancel(alarm):
             return f"drop {ALARMS[alarm]}"
-        case history.StopAll():
+        case actions.StopAll():
             return "stop everything"
-        case history.KillAll():
+        case actions.KillAll():
             return "kill everything"
-        case history.Exit(code):
+        case actions.Exit(code):
             return f"exit with {code:d}"

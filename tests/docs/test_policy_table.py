@@ -2,8 +2,8 @@
 
 import pytest
 
-from drum_supervisor.supervise import history
-from drum_supervisor.supervise.history import Event, Phase
+from drum_supervisor.supervise.policy import events
+from drum_supervisor.supervise.policy.events import Event, Phase
 from tests.docs import render, render_policy
 
 TABLES = {
@@ -22,7 +22,7 @@ def test_table_is_what_the_code_does(name):
 
 
 def test_table_has_every_phase_and_every_event():
-    kinds = {value for value in vars(history).values() if isinstance(value, type) and issubclass(value, Event)}
+    kinds = {value for value in vars(events).values() if isinstance(value, type) and issubclass(value, Event)}
     assert {type(event) for _, event in render_policy.EVENTS} == kinds - {Event}
     assert list(render_policy.ALONE) == list(Phase)
 

@@ -4,23 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from drum_supervisor.contract.failure_report import Cause, FailureReport
-from drum_supervisor.supervise.history import (
-    Action,
-    Alarm,
-    Begun,
-    Cancel,
-    Event,
-    InitFailed,
-    Phase,
-    Plan,
-    Ready,
-    RetryDue,
-    StartWorker,
-    StopRequested,
-    StopWorker,
-)
-from drum_supervisor.supervise.policy import decide
-from drum_supervisor.supervise.state import Limits, State
+from drum_supervisor.supervise.policy.actions import Action, Alarm, Cancel, Plan, StartWorker, StopWorker
+from drum_supervisor.supervise.policy.events import Begun, Event, InitFailed, Phase, Ready, RetryDue, StopRequested
+from drum_supervisor.supervise.policy.state import Limits, State
+from drum_supervisor.supervise.policy.table import decide
 
 STARTING, SERVING, FAILED, RETRYING, STOPPING = Phase
 

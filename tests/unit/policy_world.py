@@ -3,47 +3,49 @@
 import random
 from collections.abc import Iterable
 
-from drum_supervisor.supervise import history
-from drum_supervisor.supervise.history import (
+from drum_supervisor.supervise.policy import events
+from drum_supervisor.supervise.policy.actions import (
     Action,
     Alarm,
-    AllStopped,
     Cancel,
-    DeadlinePassed,
-    ErrorServerDue,
-    ErrorServerExited,
-    ErrorServerReady,
-    EssentialEnded,
-    Event,
     Exit,
-    Exited,
-    Gone,
-    HoldRequested,
-    InitFailed,
     KeepReport,
     KillAll,
     Plan,
-    Ready,
-    RestartCause,
-    RestartRequested,
-    RetryDue,
-    StandInDue,
-    StandInExited,
     StartErrorServer,
-    StartRequested,
     StartStandIn,
     StartWorker,
     StopAll,
     StopErrorServer,
     StopStandIn,
     StopWorker,
+)
+from drum_supervisor.supervise.policy.events import (
+    AllStopped,
+    DeadlinePassed,
+    ErrorServerDue,
+    ErrorServerExited,
+    ErrorServerReady,
+    EssentialEnded,
+    Event,
+    Exited,
+    Gone,
+    HoldRequested,
+    InitFailed,
+    Ready,
+    RestartCause,
+    RestartRequested,
+    RetryDue,
+    StandInDue,
+    StandInExited,
+    StartRequested,
     TtlOver,
     Unresponsive,
     WorkerDue,
     WorkerKilled,
 )
-from drum_supervisor.supervise.policy import decide
-from drum_supervisor.supervise.state import Limits, Roll, State, attempts_left, place_of, workers_of
+from drum_supervisor.supervise.policy.state import Limits, Roll, State, attempts_left, place_of, workers_of
+from drum_supervisor.supervise.policy.table import decide
 from tests.unit.policy_stories import (
     BAD,
     FAILED,
@@ -62,7 +64,7 @@ from tests.unit.policy_stories import (
 
 EVENTS: tuple[type[Event], ...] = tuple(
     value
-    for value in vars(history).values()
+    for value in vars(events).values()
     if isinstance(value, type) and issubclass(value, Event) and value is not Event
 )
 

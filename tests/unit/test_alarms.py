@@ -3,11 +3,11 @@
 import pytest
 
 from drum_supervisor.contract.failure_report import Cause, FailureReport
-from drum_supervisor.supervise import history
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.history import Alarm
 from drum_supervisor.supervise.lifecycle.alarms import JITTER, Alarms
 from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.policy import events
+from drum_supervisor.supervise.policy.actions import Alarm
 
 LATE = FailureReport(Cause.STARTUP_TIMEOUT, "not ready within 600 s")
 
@@ -18,7 +18,7 @@ class World:
     def __init__(self) -> None:
         self.now = 1000.0
         self.predecessor_goes_at = 0.0
-        self.events: list[history.Event] = []
+        self.events: list[events.Event] = []
         self.timers = Timers(lambda: self.now)
         log = Log(lambda line: None)
         self.alarms = Alarms(self.timers, log, 2, self.seconds_to_wait, lambda: LATE, self.events.append)
@@ -26,7 +26,7 @@ class World:
     def seconds_to_wait(self) -> float:
         return max(self.predecessor_goes_at - self.now, 0.0)
 
-    def wait(self, seconds: float) -> list[history.Event]:
+    def wait(self, seconds: float) -> list[events.Event]:
         """Let time pass; return what has rung meanwhile."""
         self.now += seconds
         self.timers.ring()
@@ -42,10 +42,10 @@ def world():
 @pytest.mark.parametrize(
     ("alarm", "worker", "event"),
     [
-        (Alarm.DEADLINE, 0, history.DeadlinePassed(1005.0, LATE)),
-        (Alarm.WORKER, 2, history.WorkerDue(1005.0, 2)),
-        (Alarm.ERROR_SERVER, 0, history.ErrorServerDue(1005.0)),
-        (Alarm.END, 0, history.TtlOver(1005.0)),
+        (Alarm.DEADLINE, 0, events.DeadlinePassed(1005.0, LATE)),
+        (Alarm.WORKER, 2, events.WorkerDue(1005.0, 2)),
+        (Alarm.ERROR_SERVER, 0, events.ErrorServerDue(1005.0)),
+        (Alarm.END, 0, events.TtlOver(1005.0)),
     ],
 )
 def test_each_becomes_its_event_when_its_time_has_come(world, alarm, worker, event):
@@ -63,7 +63,7 @@ def test_retries_come_a_tenth_earlier_or_later_each_by_itself(world):
         due.add(world.alarms.at(Alarm.RETRY) - world.now)
     assert len(due) > 50
     assert 10.0 * (1 - JITTER) <= min(due) < 10.0 < max(due) <= 10.0 * (1 + JITTER)
-    assert world.wait(11.0) == [history.RetryDue(1011.0)]
+    assert world.wait(11.0) == [events.RetryDue(1011.0)]
 
 
 def test_one_that_is_cancelled_is_so_for_every_worker(world):
@@ -71,7 +71,7 @@ def test_one_that_is_cancelled_is_so_for_every_worker(world):
         world.alarms.plan(Alarm.WORKER, 1.0, worker)
     world.alarms.plan(Alarm.END, 1.0)
     world.alarms.cancel(Alarm.WORKER)
-    assert world.wait(1.0) == [history.TtlOver(1001.0)]
+    assert world.wait(1.0) == [events.TtlOver(1001.0)]
     assert world.alarms.at(Alarm.END) is None
 
 
@@ -89,15 +89,15 @@ class TestDeadline:
         world.predecessor_goes_at = 0.0
         world.alarms.plan(Alarm.DEADLINE, 5.0)
         assert world.wait(4.0) == []
-        assert world.wait(1.0) == [history.DeadlinePassed(1025.0, LATE)]
+        assert world.wait(1.0) == [events.DeadlinePassed(1025.0, LATE)]
 
     def test_passes_all_the_same_when_a_predecessor_cannot_even_be_killed(self, world):
         world.predecessor_goes_at = 1050.0
         world.alarms.plan(Alarm.DEADLINE, 5.0)
         world.wait(5.0)
-        assert world.wait(45.0) == [history.DeadlinePassed(1050.0, LATE)]
+        assert world.wait(45.0) == [events.DeadlinePassed(1050.0, LATE)]
 
     def test_is_the_only_one_that_is_put_off(self, world):
         world.predecessor_goes_at = 1050.0
         world.alarms.plan(Alarm.WORKER, 5.0, 1)
-        assert world.wait(5.0) == [history.WorkerDue(1005.0, 1)]
+        assert world.wait(5.0) == [events.WorkerDue(1005.0, 1)]

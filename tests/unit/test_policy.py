@@ -7,34 +7,36 @@ from dataclasses import replace
 import pytest
 
 from drum_supervisor.contract.failure_report import Cause
-from drum_supervisor.supervise.history import (
+from drum_supervisor.supervise.policy.actions import (
     Alarm,
-    AllStopped,
-    Begun,
     Cancel,
-    DeadlinePassed,
-    ErrorServerDue,
-    ErrorServerExited,
-    EssentialEnded,
     Exit,
-    Exited,
-    InitFailed,
     KeepReport,
     KillAll,
     Plan,
-    Ready,
-    RestartRequested,
-    RetryDue,
     StartErrorServer,
     StartWorker,
     StopAll,
     StopErrorServer,
-    StopRequested,
     StopWorker,
+)
+from drum_supervisor.supervise.policy.events import (
+    AllStopped,
+    Begun,
+    DeadlinePassed,
+    ErrorServerDue,
+    ErrorServerExited,
+    EssentialEnded,
+    Exited,
+    InitFailed,
+    Ready,
+    RestartRequested,
+    RetryDue,
+    StopRequested,
     TtlOver,
 )
-from drum_supervisor.supervise.policy import decide
-from drum_supervisor.supervise.substitutes import ERROR_SERVER_DELAY
+from drum_supervisor.supervise.policy.fallbacks import ERROR_SERVER_DELAY
+from drum_supervisor.supervise.policy.table import decide
 from tests.unit.policy_stories import (
     BAD,
     DEADLINE,

@@ -5,30 +5,32 @@ from dataclasses import replace
 import pytest
 
 from drum_supervisor.contract.failure_report import Cause
-from drum_supervisor.supervise.crashes import LONGEST_RESTART_DELAY, restart_delay
-from drum_supervisor.supervise.history import (
+from drum_supervisor.supervise.policy.actions import (
     Action,
     Alarm,
-    AllStopped,
     Exit,
-    Exited,
-    InitFailed,
     KeepReport,
     Plan,
-    Ready,
-    ReadyTooSoon,
-    RestartRequested,
     StartErrorServer,
     StartStandIn,
     StartWorker,
     StopAll,
     StopWorker,
+)
+from drum_supervisor.supervise.policy.crashes import LONGEST_RESTART_DELAY, restart_delay
+from drum_supervisor.supervise.policy.events import (
+    AllStopped,
+    Exited,
+    InitFailed,
+    Ready,
+    ReadyTooSoon,
+    RestartRequested,
     Unresponsive,
     WorkerDue,
     WorkerKilled,
 )
-from drum_supervisor.supervise.policy import decide
-from drum_supervisor.supervise.state import Limits
+from drum_supervisor.supervise.policy.state import Limits
+from drum_supervisor.supervise.policy.table import decide
 from tests.unit.policy_stories import (
     BAD,
     DEADLINE,

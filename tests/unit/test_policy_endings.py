@@ -2,26 +2,19 @@
 
 import pytest
 
-from drum_supervisor.supervise.history import (
-    Alarm,
+from drum_supervisor.supervise.policy.actions import Alarm, Cancel, Exit, KeepReport, KillAll, Plan, StopAll, StopWorker
+from drum_supervisor.supervise.policy.events import (
     AllStopped,
-    Cancel,
     DeadlinePassed,
     EssentialEnded,
-    Exit,
     Exited,
     InitFailed,
-    KeepReport,
-    KillAll,
-    Plan,
     Ready,
     RetryDue,
-    StopAll,
     StopRequested,
-    StopWorker,
     TtlOver,
 )
-from drum_supervisor.supervise.state import Limits, State, attempts_left
+from drum_supervisor.supervise.policy.state import Limits, State, attempts_left
 from tests.unit.policy_stories import (
     BAD,
     LATE,

@@ -2,22 +2,17 @@
 
 import pytest
 
-from drum_supervisor.supervise.history import (
-    Alarm,
-    Cancel,
+from drum_supervisor.supervise.policy.actions import Alarm, Cancel, Plan, StartStandIn, StartWorker, StopWorker
+from drum_supervisor.supervise.policy.events import (
     DeadlinePassed,
     Exited,
     HoldRequested,
     InitFailed,
-    Plan,
     Ready,
     ReadyTooSoon,
     RestartRequested,
     RetryDue,
     StartRequested,
-    StartStandIn,
-    StartWorker,
-    StopWorker,
     WorkerDue,
 )
 from tests.unit.policy_stories import (

@@ -2,24 +2,20 @@
 
 import pytest
 
-from drum_supervisor.supervise.history import (
-    Alarm,
-    Cancel,
+from drum_supervisor.supervise.policy.actions import Alarm, Cancel, Plan, StartWorker, StopWorker
+from drum_supervisor.supervise.policy.events import (
     DeadlinePassed,
     Exited,
     Gone,
     InitFailed,
-    Plan,
     Ready,
     RestartCause,
     RestartRequested,
     RetryDue,
-    StartWorker,
-    StopWorker,
     Unresponsive,
     WorkerDue,
 )
-from drum_supervisor.supervise.state import attempts_left, workers_of
+from drum_supervisor.supervise.policy.state import attempts_left, workers_of
 from tests.unit.policy_stories import (
     BAD,
     DEADLINE,

@@ -5,30 +5,32 @@ from collections.abc import Callable
 import pytest
 
 from drum_supervisor.contract.failure_report import Cause, FailureReport
-from drum_supervisor.supervise.history import (
+from drum_supervisor.supervise.policy.actions import (
     Alarm,
-    Begun,
     Cancel,
-    DeadlinePassed,
-    Event,
-    Exited,
-    InitFailed,
     KeepReport,
     Plan,
-    Ready,
-    ReadyTooSoon,
-    RestartRequested,
-    RetryDue,
     StartErrorServer,
     StartStandIn,
     StartWorker,
     StopErrorServer,
-    StopRequested,
     StopWorker,
+)
+from drum_supervisor.supervise.policy.events import (
+    Begun,
+    DeadlinePassed,
+    Event,
+    Exited,
+    InitFailed,
+    Ready,
+    ReadyTooSoon,
+    RestartRequested,
+    RetryDue,
+    StopRequested,
     WorkerDue,
 )
-from drum_supervisor.supervise.phases import LONGEST_RETRY_INTERVAL, retry_delay
-from drum_supervisor.supervise.state import Limits, attempts_left
+from drum_supervisor.supervise.policy.state import Limits, attempts_left
+from drum_supervisor.supervise.policy.transitions import LONGEST_RETRY_INTERVAL, retry_delay
 from tests.unit.policy_stories import (
     BAD,
     DEADLINE,

@@ -2,29 +2,31 @@
 
 import pytest
 
-from drum_supervisor.supervise.history import (
+from drum_supervisor.supervise.policy.actions import (
     Alarm,
+    Plan,
+    StartErrorServer,
+    StartStandIn,
+    StartWorker,
+    StopStandIn,
+)
+from drum_supervisor.supervise.policy.events import (
     Begun,
     ErrorServerDue,
     ErrorServerExited,
     ErrorServerReady,
     Exited,
     InitFailed,
-    Plan,
     Ready,
     ReadyTooSoon,
     RestartRequested,
     RetryDue,
     StandInDue,
     StandInExited,
-    StartErrorServer,
-    StartStandIn,
-    StartWorker,
-    StopStandIn,
     Unresponsive,
 )
-from drum_supervisor.supervise.state import Limits
-from drum_supervisor.supervise.substitutes import ERROR_SERVER_DELAY, STAND_IN_DELAY
+from drum_supervisor.supervise.policy.fallbacks import ERROR_SERVER_DELAY, STAND_IN_DELAY
+from drum_supervisor.supervise.policy.state import Limits
 from tests.unit.policy_stories import (
     BAD,
     DEADLINE,

@@ -7,11 +7,11 @@ import pytest
 
 from drum_supervisor.contract.client_status import Situation, SituationFile
 from drum_supervisor.contract.failure_report import Cause, FailureReport
-from drum_supervisor.supervise.history import Phase
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.status_file import Board, situation
 from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.state import Limits, State
+from drum_supervisor.supervise.policy.events import Phase
+from drum_supervisor.supervise.policy.state import Limits, State
 
 BAD = FailureReport(Cause.INIT_FAILED, "bad weights")
 FOR_GOOD = FailureReport(Cause.INIT_FAILED, "invalid syntax", permanent=True)

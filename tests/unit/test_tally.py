@@ -3,24 +3,24 @@
 import pytest
 
 from drum_supervisor.contract.failure_report import Cause, FailureReport
-from drum_supervisor.supervise import history, tally
-from drum_supervisor.supervise.history import Phase
-from drum_supervisor.supervise.policy import decide
-from drum_supervisor.supervise.state import Limits, State
-from drum_supervisor.supervise.tally import Tally
+from drum_supervisor.supervise.policy import counters, events
+from drum_supervisor.supervise.policy.counters import Tally
+from drum_supervisor.supervise.policy.events import Phase
+from drum_supervisor.supervise.policy.state import Limits, State
+from drum_supervisor.supervise.policy.table import decide
 
 REPORT = FailureReport(Cause.INIT_FAILED, "bad weights")
 LIMITS = Limits()
 LATE = FailureReport(Cause.STARTUP_TIMEOUT, "too late")
 
 
-def counted(*events: history.Event, limits: Limits = LIMITS) -> Tally:
-    """Return what is counted of a history."""
+def counted(*happened: events.Event, limits: Limits = LIMITS) -> Tally:
+    """Return what is counted of a events."""
     state, found = State(), Tally()
-    for event in (history.Begun(0.0), *events):
+    for event in (events.Begun(0.0), *happened):
         before = state.phase
         state, actions = decide(state, event, limits)
-        found = tally.decided(found, before, state.phase, actions)
+        found = counters.decided(found, before, state.phase, actions)
     return found
 
 
@@ -33,47 +33,47 @@ def test_every_cause_is_there_from_the_beginning():
 
 
 def test_model_server_that_is_ready_is_no_swap():
-    assert swaps(counted(history.Ready(1.0))) == (0, 0)
+    assert swaps(counted(events.Ready(1.0))) == (0, 0)
 
 
 def test_failure_is_counted_by_its_cause_and_the_error_server_takes_over():
-    found = counted(history.InitFailed(1.0, REPORT))
+    found = counted(events.InitFailed(1.0, REPORT))
     assert (found.failures[Cause.INIT_FAILED], found.failures[Cause.STARTUP_TIMEOUT]) == (1, 0)
     assert swaps(found) == (1, 0)
 
 
 def test_retry_that_fails_is_a_failure_and_no_swap():
-    found = counted(history.InitFailed(1.0, REPORT), history.RetryDue(2.0), history.DeadlinePassed(3.0, LATE))
+    found = counted(events.InitFailed(1.0, REPORT), events.RetryDue(2.0), events.DeadlinePassed(3.0, LATE))
     assert (found.failures[Cause.INIT_FAILED], found.failures[Cause.STARTUP_TIMEOUT]) == (1, 1)
     assert swaps(found) == (1, 0)
 
 
 def test_retry_that_succeeds_swaps_back():
-    assert swaps(counted(history.InitFailed(1.0, REPORT), history.RetryDue(2.0), history.Ready(3.0))) == (1, 1)
+    assert swaps(counted(events.InitFailed(1.0, REPORT), events.RetryDue(2.0), events.Ready(3.0))) == (1, 1)
 
 
 def test_error_server_that_is_started_again_is_no_swap():
-    found = counted(history.InitFailed(1.0, REPORT), history.ErrorServerExited(2.0), history.ErrorServerDue(3.0))
+    found = counted(events.InitFailed(1.0, REPORT), events.ErrorServerExited(2.0), events.ErrorServerDue(3.0))
     assert swaps(found) == (1, 0)
 
 
 def test_without_an_error_server_there_is_no_swap():
-    found = counted(history.InitFailed(1.0, REPORT), limits=Limits(error_server=False))
+    found = counted(events.InitFailed(1.0, REPORT), limits=Limits(error_server=False))
     assert found.failures[Cause.INIT_FAILED] == 1
     assert swaps(found) == (0, 0)
 
 
 def test_crashes_that_are_too_many_are_one_failure():
-    crashes = [history.Exited(float(at), REPORT) for at in range(10, 12)]
-    found = counted(history.Ready(1.0), *crashes, limits=Limits(max_restarts=0))
+    crashes = [events.Exited(float(at), REPORT) for at in range(10, 12)]
+    found = counted(events.Ready(1.0), *crashes, limits=Limits(max_restarts=0))
     assert sum(found.failures.values()) == found.failures[Cause.DIED] == 1
 
 
 def test_last_start_of_each_worker_is_kept():
-    found = tally.started(tally.started(tally.started(Tally(), 1, 4.0), 2, 3.0), 1, 2.0)
+    found = counters.started(counters.started(counters.started(Tally(), 1, 4.0), 2, 3.0), 1, 2.0)
     assert dict(found.startup_seconds) == {1: 2.0, 2: 3.0}
 
 
 @pytest.mark.parametrize("phase", Phase)
 def test_decisions_that_change_nothing_count_nothing(phase):
-    assert tally.decided(Tally(), phase, phase, []) == Tally()
+    assert counters.decided(Tally(), phase, phase, []) == Tally()

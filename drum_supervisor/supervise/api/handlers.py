@@ -8,11 +8,11 @@ from drum_supervisor.contract.log_records import Piece
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.api.status import status
 from drum_supervisor.supervise.engine.engine import Engine
-from drum_supervisor.supervise.history import Phase, RestartCause
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.loop import Loop
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.log_buffer import Transcript
+from drum_supervisor.supervise.policy.events import Phase, RestartCause
 from drum_supervisor.supervise.renewal import Grown
 from drum_supervisor.supervise.room import room_for_another
 

@@ -6,11 +6,11 @@ from collections.abc import Set
 from drum_supervisor.contract.exits import of_signal
 from drum_supervisor.supervise.engine.run import Ended, ProgramStanding, ProgramState
 from drum_supervisor.supervise.failures import report
-from drum_supervisor.supervise.history import EssentialEnded, HoldRequested, Phase, StartRequested
 from drum_supervisor.supervise.lifecycle.loop import Loop
 from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.policy.events import EssentialEnded, HoldRequested, Phase, StartRequested
+from drum_supervisor.supervise.policy.state import sides_of
 from drum_supervisor.supervise.programs import Program
-from drum_supervisor.supervise.state import sides_of
 
 COULD_NOT_BE_STARTED = 127  # as shells have it, and as supervisord's child exits when there is nothing to run
 

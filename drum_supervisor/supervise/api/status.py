@@ -11,12 +11,13 @@ from drum_supervisor.contract.listener import Address
 from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import Run
-from drum_supervisor.supervise.history import Alarm, Phase
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.loop import Loop
 from drum_supervisor.supervise.lifecycle.sd_notify import Standing
+from drum_supervisor.supervise.policy.actions import Alarm
+from drum_supervisor.supervise.policy.events import Phase
+from drum_supervisor.supervise.policy.state import attempts_left, sides_of
 from drum_supervisor.supervise.programs import ERROR_SERVER, MODEL_SERVER, shown_name
-from drum_supervisor.supervise.state import attempts_left, sides_of
 
 
 def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What the policy wants is carried out here: programs start and stop, reports are kept, alarms set. Decides nothing."""
 
 from drum_supervisor.contract.failure_report import FailureReport, write_failure
-from drum_supervisor.supervise import history
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.fleet import Fleet
@@ -9,8 +8,9 @@ from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.alarms import Alarms
 from drum_supervisor.supervise.lifecycle.waiters import Changes
 from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.policy import actions
+from drum_supervisor.supervise.policy.state import Limits, State, is_refused
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs
-from drum_supervisor.supervise.state import Limits, State, is_refused
 
 LAST_CHANCE = 0.2  # for those who wait for output when it comes to its end
 
@@ -40,32 +40,32 @@ class Executor:
         self._run_dir = run_dir
         self._log = log
 
-    def carry_out(self, action: history.Action, state: State) -> None:
+    def carry_out(self, action: actions.Action, state: State) -> None:
         """Do what was decided; `state` is that after the decision."""
         match action:
-            case history.StartWorker(worker):
+            case actions.StartWorker(worker):
                 self._fleet.start(self._programs.sides[worker - 1], state.attempt)
-            case history.StopWorker(worker):
+            case actions.StopWorker(worker):
                 self._fleet.stop(self._programs.sides[worker - 1].name)
-            case history.StartErrorServer(plain):
+            case actions.StartErrorServer(plain):
                 self._fleet.start(self._programs.plain_error_server if plain else self._programs.error_server)
-            case history.StopErrorServer():
+            case actions.StopErrorServer():
                 self._fleet.stop(ERROR_SERVER)
-            case history.StartStandIn():
+            case actions.StartStandIn():
                 self._fleet.start(self._programs.stand_in)
-            case history.StopStandIn():
+            case actions.StopStandIn():
                 self._fleet.stop(STAND_IN)
-            case history.KeepReport(report):
+            case actions.KeepReport(report):
                 self._keep(report, state)
-            case history.Plan(alarm, after, worker):
+            case actions.Plan(alarm, after, worker):
                 self._alarms.plan(alarm, after, worker)
-            case history.Cancel(alarm):
+            case actions.Cancel(alarm):
                 self._alarms.cancel(alarm)
-            case history.StopAll():
+            case actions.StopAll():
                 self._fleet.stop_all()
-            case history.KillAll():
+            case actions.KillAll():
                 self._fleet.kill_all()
-            case history.Exit():
+            case actions.Exit():
                 self._end()
 
     def _keep(self, report: FailureReport, state: State) -> None:

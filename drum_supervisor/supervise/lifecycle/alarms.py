@@ -4,10 +4,11 @@ import random
 from collections.abc import Callable
 
 from drum_supervisor.contract.failure_report import FailureReport
-from drum_supervisor.supervise import history
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.history import Alarm, Event
 from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.policy import events
+from drum_supervisor.supervise.policy.actions import Alarm
+from drum_supervisor.supervise.policy.events import Event
 
 JITTER = 0.1
 
@@ -66,13 +67,13 @@ class Alarms:
     def _rung(self, alarm: Alarm, worker: int) -> Event:
         now = self._timers.clock()
         if alarm is Alarm.RETRY:
-            return history.RetryDue(now)
+            return events.RetryDue(now)
         if alarm is Alarm.WORKER:
-            return history.WorkerDue(now, worker)
+            return events.WorkerDue(now, worker)
         if alarm is Alarm.ERROR_SERVER:
-            return history.ErrorServerDue(now)
+            return events.ErrorServerDue(now)
         if alarm is Alarm.STAND_IN:
-            return history.StandInDue(now)
+            return events.StandInDue(now)
         if alarm is Alarm.END:
-            return history.TtlOver(now)
-        return history.DeadlinePassed(now, self._too_slow())
+            return events.TtlOver(now)
+        return events.DeadlinePassed(now, self._too_slow())

@@ -18,10 +18,10 @@ from drum_supervisor.contract.report_pipe import BadReportError, Ready, decode
 from drum_supervisor.otel.environment import sends_metrics
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.failures.report import ending
-from drum_supervisor.supervise.history import Phase
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.loop import Loop
 from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.policy.events import Phase
 from drum_supervisor.supervise.programs import EXPORTER, Program, Programs, python
 
 BACKLOG = 128

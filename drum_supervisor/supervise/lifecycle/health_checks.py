@@ -5,13 +5,13 @@ Nobody can tell which of several workers has answered.
 
 from collections.abc import Callable, Set
 
-from drum_supervisor.supervise import history
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.failures import report as failures
 from drum_supervisor.supervise.health.readiness import Watcher
-from drum_supervisor.supervise.history import Event
 from drum_supervisor.supervise.lifecycle.process_events import Witness
 from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.policy import events
+from drum_supervisor.supervise.policy.events import Event
 from drum_supervisor.supervise.programs import Programs, Readiness
 
 
@@ -91,4 +91,4 @@ class Lookout:
         seen = next(seen for seen in self._witness.workers() if seen.run.program.worker in ready)
         self._log.warning(f"{sentence}: that counts as a crash", pid=seen.run.pid)
         report = failures.unresponsive(self._witness.evidence(seen), sentence)
-        self._post(history.Unresponsive(self._timers.clock(), report))
+        self._post(events.Unresponsive(self._timers.clock(), report))

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 from drum_supervisor.contract.exits import signal_name
 from drum_supervisor.contract.report_pipe import BadReportError, decode
-from drum_supervisor.supervise import history, policy, tally
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.fleet import Fleet, Seen
-from drum_supervisor.supervise.history import Alarm, Event, Phase, RestartCause
 from drum_supervisor.supervise.lifecycle.actions import Executor
 from drum_supervisor.supervise.lifecycle.alarms import Alarms
 from drum_supervisor.supervise.lifecycle.health_checks import Lookout
@@ -21,8 +19,11 @@ from drum_supervisor.supervise.lifecycle.process_events import Witness
 from drum_supervisor.supervise.lifecycle.status_file import Board, situation
 from drum_supervisor.supervise.lifecycle.waiters import Changes
 from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.policy import counters, events, table
+from drum_supervisor.supervise.policy.actions import Alarm
+from drum_supervisor.supervise.policy.events import Event, Phase, RestartCause
+from drum_supervisor.supervise.policy.state import Limits, State, sides_of
 from drum_supervisor.supervise.programs import Programs, shown_name
-from drum_supervisor.supervise.state import Limits, State, sides_of
 
 if TYPE_CHECKING:
     from drum_supervisor.supervise.sampler import Sampler
@@ -53,7 +54,7 @@ class Loop:
         self._board = board
         self._log = log
         self.state = State()
-        self.tally = tally.Tally()
+        self.tally = counters.Tally()
         self.since = time.time()
         self._entered_at = timers.clock()
         self._events: deque[tuple[Event, Seen | None]] = deque()
@@ -88,15 +89,15 @@ class Loop:
     # --- what the engine tells
 
     def on_begin(self) -> None:
-        self.post(history.Begun(self.timers.clock()))
+        self.post(events.Begun(self.timers.clock()))
 
     def on_signal(self, number: int) -> None:
         now = self.timers.clock()
         self._log.information(f"received {signal_name(number)}", signal=signal_name(number))
         if number == signal.SIGHUP:
-            self.post(history.RestartRequested(now))
+            self.post(events.RestartRequested(now))
         elif number != signal.SIGUSR2:  # that reopens log files, which is not our concern
-            self.post(history.StopRequested(now))
+            self.post(events.StopRequested(now))
 
     def on_line(self, run: Run, line: bytes) -> None:
         seen = self.fleet.seen.get(run.program.name)
@@ -121,7 +122,7 @@ class Loop:
         if self.fleet.turn():
             self.changes.note()
         if self.state.phase is Phase.STOPPING and self.fleet.all_gone():
-            self.post(history.AllStopped(self.timers.clock()))
+            self.post(events.AllStopped(self.timers.clock()))
         self._decide()
         if self.changes.are_told():
             self.on_change()
@@ -143,11 +144,11 @@ class Loop:
 
     def restart(self, place: int | None, overlap: bool = False, cause: RestartCause = RestartCause.REQUEST) -> None:
         """Replace all workers, or the one in a place; `overlap`: the new one is ready before the old one stops."""
-        self.post(history.RestartRequested(self.timers.clock(), place, overlap, cause))
+        self.post(events.RestartRequested(self.timers.clock(), place, overlap, cause))
 
     def stop(self) -> None:
         """End the supervisor gracefully."""
-        self.post(history.StopRequested(self.timers.clock()))
+        self.post(events.StopRequested(self.timers.clock()))
 
     # --- events, and what the policy makes of them
 
@@ -169,10 +170,10 @@ class Loop:
 
     def _decide_on(self, event: Event, about: Seen | None) -> None:
         before = self.state
-        self.state, actions = policy.decide(before, event, self.limits)
-        self.tally = tally.decided(self.tally, before.phase, self.state.phase, actions)
-        if isinstance(event, history.Ready) and about is not None:
-            self.tally = tally.started(self.tally, about.run.program.place, event.at - about.run.started)
+        self.state, actions = table.decide(before, event, self.limits)
+        self.tally = counters.decided(self.tally, before.phase, self.state.phase, actions)
+        if isinstance(event, events.Ready) and about is not None:
+            self.tally = counters.started(self.tally, about.run.program.place, event.at - about.run.started)
         if self.state is not before:
             self._moved_on(before)
         for action in actions:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.contract.report_pipe import InitFailed, Message, Ready, Spent, Stage
-from drum_supervisor.supervise import history
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.failures import report as failures
 from drum_supervisor.supervise.fleet import Fleet, Seen
-from drum_supervisor.supervise.history import Event
 from drum_supervisor.supervise.memory_kills import MemoryKills, Victim
 from drum_supervisor.supervise.newcomers import Newcomers
 from drum_supervisor.supervise.offspring import Death
 from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.policy import events
+from drum_supervisor.supervise.policy.events import Event
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Witness:
         run = seen.run
         if run.stop_asked:
             self._log.information(f"{run.who} stopped as asked: {failures.ending(run.status)}", pid=run.pid)
-            self._post(history.Gone(self._timers.clock(), run.program.worker))
+            self._post(events.Gone(self._timers.clock(), run.program.worker))
         elif seen.settled:
             self._log.information(f"{run.who} {failures.ending(run.status)}", pid=run.pid)
         else:
@@ -118,13 +118,13 @@ class Witness:
                 self._worker_died(seen, death)
                 return
             seen.settled = True
-            self._post(history.Exited(now, failures.gone(self.evidence(seen)), program.worker), seen)
+            self._post(events.Exited(now, failures.gone(self.evidence(seen)), program.worker), seen)
         elif program.name == ERROR_SERVER:
             taken = seen.run.pid == 0  # the address: somebody else has it, which may pass
             plain = program is self._programs.plain_error_server
-            self._post(history.ErrorServerExited(now, seen.ready or taken, plain))
+            self._post(events.ErrorServerExited(now, seen.ready or taken, plain))
         elif program.name == STAND_IN:
-            self._post(history.StandInExited(now, seen.ready))
+            self._post(events.StandInExited(now, seen.ready))
 
     # --- how its start comes out
 
@@ -141,9 +141,9 @@ class Witness:
         ready = f"{run.who} is ready after {now - run.started:.2f} s{hint}"
         self._log.information(ready, program=run.program.name, pid=run.pid)
         if run.program.worker:
-            self._post(history.Ready(now, run.program.worker), seen)
+            self._post(events.Ready(now, run.program.worker), seen)
         elif run.program.name == ERROR_SERVER:
-            self._post(history.ErrorServerReady(now), seen)
+            self._post(events.ErrorServerReady(now), seen)
 
     def note_failed(self, seen: Seen, report: FailureReport) -> None:
         """A worker cannot be initialized, whoever says so."""
@@ -151,7 +151,7 @@ class Witness:
             seen.settled = True
             if len(self._programs.workers) > 1:  # the policy may go on without it and keep no report
                 self._log.warning(f"{seen.run.who} cannot be initialized: {report.error}", pid=seen.run.pid)
-            self._post(history.InitFailed(self._timers.clock(), report, seen.run.program.worker), seen)
+            self._post(events.InitFailed(self._timers.clock(), report, seen.run.program.worker), seen)
 
     def note_stage(self, seen: Seen, stage: str) -> None:
         """A program has come to a stage of its initialization."""
@@ -173,7 +173,7 @@ class Witness:
             self.note_failed(seen, report)
         elif not seen.settled:
             seen.settled = True
-            self._post(history.ReadyTooSoon(self._timers.clock(), report, seen.run.program.worker), seen)
+            self._post(events.ReadyTooSoon(self._timers.clock(), report, seen.run.program.worker), seen)
 
     def _killed_below(self, seen: Seen, victim: Victim) -> None:
         """The kernel has killed below a run that goes on: what serves counts as a crash, a helper of the model not."""
@@ -181,7 +181,7 @@ class Witness:
         self._log.warning(f"{victim.of(seen.run.who)} is gone, {report.error}", pid=victim.pid)
         self._changed()
         if victim.serves and seen.ready and self._programs.have_own_workers:
-            self._post(history.WorkerKilled(self._timers.clock(), report, seen.run.program.worker), seen)
+            self._post(events.WorkerKilled(self._timers.clock(), report, seen.run.program.worker), seen)
 
     # --- what is known of it
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.history import Phase
+from drum_supervisor.supervise.policy.events import Phase
 
 
 @dataclass(frozen=True)

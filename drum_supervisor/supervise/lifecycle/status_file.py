@@ -1,10 +1,10 @@
 """What stand-in and error server tell clients of the state: the situation, written down with each change."""
 
 from drum_supervisor.contract.client_status import Situation
-from drum_supervisor.supervise.history import Phase
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.state import Limits, State, attempts_left, is_refused
+from drum_supervisor.supervise.policy.events import Phase
+from drum_supervisor.supervise.policy.state import Limits, State, attempts_left, is_refused
 
 
 def situation(state: State, limits: Limits, stage: str, since: float, next_at: float) -> Situation:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from drum_supervisor.contract.failure_report import FailureReport
-from drum_supervisor.supervise.history import Action, RestartCause, RestartRequested, StartWorker, StopWorker
-from drum_supervisor.supervise.state import Limits, Roll, State, place_of, side_of, workers_of
+from drum_supervisor.supervise.policy.actions import Action, StartWorker, StopWorker
+from drum_supervisor.supervise.policy.events import RestartCause, RestartRequested
+from drum_supervisor.supervise.policy.state import Limits, Roll, State, place_of, side_of, workers_of
 
 Step: TypeAlias = tuple[State, list[Action]]
 

@@ -4,20 +4,11 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from drum_supervisor.contract.failure_report import Cause
-from drum_supervisor.supervise import phases, rolls
-from drum_supervisor.supervise.history import (
-    Action,
-    Alarm,
-    Exited,
-    InitFailed,
-    Plan,
-    ReadyTooSoon,
-    StopWorker,
-    Unresponsive,
-    WorkerKilled,
-)
-from drum_supervisor.supervise.phases import Decision
-from drum_supervisor.supervise.state import Limits, State
+from drum_supervisor.supervise.policy import rolling_restart, transitions
+from drum_supervisor.supervise.policy.actions import Action, Alarm, Plan, StopWorker
+from drum_supervisor.supervise.policy.events import Exited, InitFailed, ReadyTooSoon, Unresponsive, WorkerKilled
+from drum_supervisor.supervise.policy.state import Limits, State
+from drum_supervisor.supervise.policy.transitions import Decision
 
 LONGEST_RESTART_DELAY = 30.0
 
@@ -26,11 +17,13 @@ _Loss: TypeAlias = InitFailed | ReadyTooSoon | Exited | Unresponsive | WorkerKil
 
 def crashed(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
     """A worker died while the service was up; one that cannot replace another leaves that in its place."""
-    if (kept := rolls.successor_failed(state, event.worker, event.report)) is not None:
-        return kept[0], [*kept[1], *phases.no_deadline(kept[0])]
-    if (succeeded := rolls.predecessor_lost(state, event.worker, limits)) is not None:
-        return phases.still_up(_crash_counted(succeeded, event, limits), [StopWorker(event.worker)], limits)
-    return _lost(rolls.not_replaced(state, event.worker, event.report), frozenset({event.worker}), event, limits)
+    if (kept := rolling_restart.successor_failed(state, event.worker, event.report)) is not None:
+        return kept[0], [*kept[1], *transitions.no_deadline(kept[0])]
+    if (succeeded := rolling_restart.predecessor_lost(state, event.worker, limits)) is not None:
+        return transitions.still_up(_crash_counted(succeeded, event, limits), [StopWorker(event.worker)], limits)
+    return _lost(
+        rolling_restart.not_replaced(state, event.worker, event.report), frozenset({event.worker}), event, limits
+    )
 
 
 def ready_too_soon(state: State, event: ReadyTooSoon, limits: Limits) -> Decision:
@@ -38,12 +31,12 @@ def ready_too_soon(state: State, event: ReadyTooSoon, limits: Limits) -> Decisio
     others = replace(state, ready=state.ready - {event.worker}, coming=state.coming - {event.worker})
     if others.ready or others.coming:
         return crashed(state, event, limits)
-    return phases.fail(others, event.report, limits)
+    return transitions.fail(others, event.report, limits)
 
 
 def unresponsive(state: State, event: Unresponsive, limits: Limits) -> Decision:
     """Whoever is ready does not answer: one crash, of all of them; a successor of one of them is dropped."""
-    alone, dropped = rolls.dropped(state, event.report)
+    alone, dropped = rolling_restart.dropped(state, event.report)
     lost, actions = _lost(alone, alone.ready, event, limits)
     return lost, [*dropped, *actions]
 
@@ -54,7 +47,7 @@ def killed_below(state: State, event: WorkerKilled, limits: Limits) -> Decision:
     if event.worker not in state.ready or len(counted.crashes) <= limits.max_restarts:
         return counted, []
     lost = frozenset({event.worker})
-    alone, dropped = rolls.dropped(counted, event.report)
+    alone, dropped = rolling_restart.dropped(counted, event.report)
     given_up, actions = _gave_up(replace(alone, ready=alone.ready - lost), lost, event, limits)
     return given_up, [*dropped, *actions]
 
@@ -77,8 +70,8 @@ def _lost(state: State, workers: frozenset[int], event: _Loss, limits: Limits) -
     again = replace(without, coming=without.coming | workers, crash_restarts=state.crash_restarts + 1)
     delay = restart_delay(len(crashes))
     planned: list[Action] = [Plan(Alarm.WORKER, delay, worker) for worker in sorted(workers)]
-    restarts = planned if delay else phases.start_workers(workers)
-    return phases.still_up(again, [*phases.stop_workers(workers), *restarts], limits, delay)
+    restarts = planned if delay else transitions.start_workers(workers)
+    return transitions.still_up(again, [*transitions.stop_workers(workers), *restarts], limits, delay)
 
 
 def restart_delay(crashes: int) -> float:
@@ -88,7 +81,7 @@ def restart_delay(crashes: int) -> float:
 
 def _gave_up(state: State, workers: frozenset[int], event: _Loss, limits: Limits) -> Decision:
     if state.ready or state.coming:
-        alone, dropped = rolls.dropped(replace(state, report=event.report))
-        return phases.still_up(alone, [*phases.stop_workers(workers), *dropped], limits)
+        alone, dropped = rolling_restart.dropped(replace(state, report=event.report))
+        return transitions.still_up(alone, [*transitions.stop_workers(workers), *dropped], limits)
     cause = Cause.KEPT_DYING if limits.max_restarts else Cause.DIED
-    return phases.fail(state, replace(event.report, cause=cause), limits)
+    return transitions.fail(state, replace(event.report, cause=cause), limits)

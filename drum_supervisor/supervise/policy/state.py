@@ -3,7 +3,7 @@
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.supervise.history import Phase
+from drum_supervisor.supervise.policy.events import Phase
 
 
 @dataclass(frozen=True)

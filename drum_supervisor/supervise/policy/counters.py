@@ -7,7 +7,8 @@ from types import MappingProxyType
 
 from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.supervise.history import Action, KeepReport, Phase, StartErrorServer
+from drum_supervisor.supervise.policy.actions import Action, KeepReport, StartErrorServer
+from drum_supervisor.supervise.policy.events import Phase
 
 
 @dataclass(frozen=True)

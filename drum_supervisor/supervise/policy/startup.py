@@ -2,38 +2,40 @@
 
 from dataclasses import replace
 
-from drum_supervisor.supervise import phases, rolls
-from drum_supervisor.supervise.crashes import recent, restart_delay
-from drum_supervisor.supervise.history import (
+from drum_supervisor.supervise.policy import rolling_restart, transitions
+from drum_supervisor.supervise.policy.actions import (
     Action,
     Alarm,
     Cancel,
+    Plan,
+    StartWorker,
+    StopErrorServer,
+    StopStandIn,
+    StopWorker,
+)
+from drum_supervisor.supervise.policy.crashes import recent, restart_delay
+from drum_supervisor.supervise.policy.events import (
     DeadlinePassed,
     Event,
     Exited,
     InitFailed,
     Phase,
-    Plan,
     Ready,
     ReadyTooSoon,
     RetryDue,
-    StartWorker,
-    StopErrorServer,
-    StopStandIn,
-    StopWorker,
     WorkerDue,
 )
-from drum_supervisor.supervise.phases import Decision
-from drum_supervisor.supervise.state import Limits, State, workers_of
+from drum_supervisor.supervise.policy.state import Limits, State, workers_of
+from drum_supervisor.supervise.policy.transitions import Decision
 
 SHORTEST_RESTART_DELAY = 1.0  # of a worker that failed on its own
 
 
 def begin(state: State, event: Event, limits: Limits) -> Decision:
     return replace(state, coming=limits.all_workers), [
-        *phases.stand_in(limits),
-        *phases.start_workers(limits.all_workers),
-        phases.deadline(limits),
+        *transitions.stand_in(limits),
+        *transitions.start_workers(limits.all_workers),
+        transitions.deadline(limits),
     ]
 
 
@@ -47,7 +49,7 @@ def retry(state: State, limits: Limits) -> Decision:
     """Try once more to initialize, behind the error server."""
     attempt = state.attempt + 1
     retrying = replace(state, phase=Phase.RETRYING, coming=workers_of(state, limits), attempt=attempt, crashes=())
-    return retrying, [Cancel(Alarm.RETRY), *phases.start_workers(retrying.coming), phases.deadline(limits)]
+    return retrying, [Cancel(Alarm.RETRY), *transitions.start_workers(retrying.coming), transitions.deadline(limits)]
 
 
 def restart_worker(state: State, event: WorkerDue, limits: Limits) -> Decision:
@@ -67,8 +69,8 @@ def ready_first(state: State, event: Ready, limits: Limits) -> Decision:
         actions.append(StopStandIn())
     actions += [*restarts, *replacing]
     if serving.ready:
-        return serving, [*actions, *phases.no_deadline(serving)]
-    return phases.still_up(serving, actions, limits)
+        return serving, [*actions, *transitions.no_deadline(serving)]
+    return transitions.still_up(serving, actions, limits)
 
 
 def _bring_back(state: State, at: float, limits: Limits) -> Decision:
@@ -89,8 +91,8 @@ def ready_more(state: State, event: Ready, limits: Limits) -> Decision:
         return state, []
     serving, replacing = _go_on(_there(state, event.worker), event.worker, limits)
     if replacing:
-        return phases.still_up(serving, replacing, limits)
-    return serving, phases.no_deadline(serving)
+        return transitions.still_up(serving, replacing, limits)
+    return serving, transitions.no_deadline(serving)
 
 
 def _there(state: State, worker: int) -> State:
@@ -99,28 +101,28 @@ def _there(state: State, worker: int) -> State:
 
 def _go_on(state: State, worker: int, limits: Limits) -> Decision:
     """A worker is there; if others are to be replaced, it may be the next one's turn."""
-    serving, actions = rolls.arrived(state, worker, limits)
-    return phases.told(serving, limits), actions
+    serving, actions = rolling_restart.arrived(state, worker, limits)
+    return transitions.told(serving, limits), actions
 
 
 def init_lost(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
     """A worker will not become ready; the others may."""
-    state = rolls.not_replaced(state, event.worker, event.report)
+    state = rolling_restart.not_replaced(state, event.worker, event.report)
     others = replace(state, coming=state.coming - {event.worker}, ready=state.ready - {event.worker})
     if others.coming:
         return replace(others, report=event.report), [StopWorker(event.worker)]
-    return phases.fail(others, event.report, limits)
+    return transitions.fail(others, event.report, limits)
 
 
 def too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
     if not state.coming:
         return state, []
-    return phases.fail(state, event.report, limits)
+    return transitions.fail(state, event.report, limits)
 
 
 def some_too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
     """The service is up, but not with all its workers: what is not ready yet is given up."""
-    kept, dropped = rolls.dropped(state, event.report)
+    kept, dropped = rolling_restart.dropped(state, event.report)
     late = kept.coming
     given_up = replace(kept, coming=frozenset(), report=event.report if late else kept.report)
-    return given_up, [Cancel(Alarm.WORKER), *dropped, *phases.stop_workers(late)]
+    return given_up, [Cancel(Alarm.WORKER), *dropped, *transitions.stop_workers(late)]

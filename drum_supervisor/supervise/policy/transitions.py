@@ -3,15 +3,16 @@
 from dataclasses import replace
 from typing import TypeAlias
 
+from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure_report import FailureReport
-from drum_supervisor.supervise import rolls
-from drum_supervisor.supervise.history import (
+from drum_supervisor.supervise.policy import rolling_restart
+from drum_supervisor.supervise.policy.actions import (
     Action,
     Alarm,
     Cancel,
-    Event,
+    Exit,
     KeepReport,
-    Phase,
+    KillAll,
     Plan,
     StartErrorServer,
     StartStandIn,
@@ -19,7 +20,8 @@ from drum_supervisor.supervise.history import (
     StopAll,
     StopWorker,
 )
-from drum_supervisor.supervise.state import Limits, State, attempts_left, workers_of
+from drum_supervisor.supervise.policy.events import AllStopped, EssentialEnded, Event, Phase, StopRequested, TtlOver
+from drum_supervisor.supervise.policy.state import Limits, State, attempts_left, workers_of
 
 LONGEST_RETRY_INTERVAL = 300.0
 
@@ -28,7 +30,7 @@ Decision: TypeAlias = tuple[State, list[Action]]
 
 def fail(state: State, report: FailureReport, limits: Limits) -> Decision:
     """No worker is ready and none is coming."""
-    stopped = stop_workers(rolls.involved(state, limits))
+    stopped = stop_workers(rolling_restart.involved(state, limits))
     without = replace(state, ready=frozenset(), coming=frozenset(), roll=None)
     failed = replace(without, phase=Phase.FAILED, report=report, restart_failure=None)  # no old one has gone on
     actions = [Cancel(Alarm.DEADLINE), Cancel(Alarm.WORKER), *stopped, KeepReport(report)]
@@ -93,3 +95,23 @@ def stop_workers(workers: frozenset[int]) -> list[Action]:
 
 def nothing(state: State, event: Event, limits: Limits) -> Decision:
     return state, []
+
+
+def stop_requested(state: State, event: StopRequested, limits: Limits) -> Decision:
+    return stop(state, ExitCode.STOPPED)
+
+
+def ttl_over(state: State, event: TtlOver, limits: Limits) -> Decision:
+    return stop(state, state.report.exit_code if state.report else ExitCode.INIT_FAILED)
+
+
+def essential_ended(state: State, event: EssentialEnded, limits: Limits) -> Decision:
+    return stop(replace(state, ended_by=event.words), event.code)
+
+
+def kill(state: State, event: StopRequested, limits: Limits) -> Decision:
+    return state, [KillAll()]
+
+
+def end(state: State, event: AllStopped, limits: Limits) -> Decision:
+    return state, [Exit(state.exit_code)]

@@ -2,20 +2,17 @@
 
 from dataclasses import replace
 
-from drum_supervisor.supervise import phases
-from drum_supervisor.supervise.history import (
-    Alarm,
+from drum_supervisor.supervise.policy import transitions
+from drum_supervisor.supervise.policy.actions import Alarm, Plan, StartErrorServer, StopStandIn
+from drum_supervisor.supervise.policy.events import (
     ErrorServerDue,
     ErrorServerExited,
     ErrorServerReady,
-    Plan,
     StandInDue,
     StandInExited,
-    StartErrorServer,
-    StopStandIn,
 )
-from drum_supervisor.supervise.phases import Decision
-from drum_supervisor.supervise.state import Limits, State
+from drum_supervisor.supervise.policy.state import Limits, State
+from drum_supervisor.supervise.policy.transitions import Decision
 
 ERROR_SERVER_DELAY = 1.0
 STAND_IN_DELAY = 1.0
@@ -28,7 +25,7 @@ def error_server_ready(state: State, event: ErrorServerReady, limits: Limits) ->
 
 def error_server_exited(state: State, event: ErrorServerExited, limits: Limits) -> Decision:
     """One that cannot start is replaced by the plain one; one that crashed is started again after a moment."""
-    unexplained, actions = replace(state, explained=False), phases.stand_in(limits)
+    unexplained, actions = replace(state, explained=False), transitions.stand_in(limits)
     if event.was_ready or event.plain:
         return unexplained, [*actions, Plan(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
     return unexplained, [*actions, StartErrorServer(plain=True)]
@@ -44,4 +41,4 @@ def stand_in_exited(state: State, event: StandInExited, limits: Limits) -> Decis
 
 
 def stand_in_due(state: State, event: StandInDue, limits: Limits) -> Decision:
-    return state, [] if state.explained else phases.stand_in(limits)
+    return state, [] if state.explained else transitions.stand_in(limits)
