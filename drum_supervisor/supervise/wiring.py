@@ -15,7 +15,6 @@ from drum_supervisor.supervise.api.handlers import Controls
 from drum_supervisor.supervise.api.program_control import Operators
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.fleet import Fleet
 from drum_supervisor.supervise.health import readiness
 from drum_supervisor.supervise.health.liveness import Check, Liveness
 from drum_supervisor.supervise.host.run_dir import RunDir
@@ -30,6 +29,7 @@ from drum_supervisor.supervise.lifecycle.waiters import Changes
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.streams import Outlets
 from drum_supervisor.supervise.policy.state import Limits
+from drum_supervisor.supervise.processes.launcher import Fleet
 from drum_supervisor.supervise.programs import Programs
 from drum_supervisor.supervise.renewal import Renewal
 

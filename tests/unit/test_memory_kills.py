@@ -10,8 +10,8 @@ from drum_supervisor.resources.oom import KillCounter, MemoryWatch
 from drum_supervisor.supervise.descendants import Descendants
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.fleet import Seen
 from drum_supervisor.supervise.memory_kills import LOOK_EVERY, PATIENCE, WALKING, MemoryKills, Victim
+from drum_supervisor.supervise.processes.launcher import Seen
 from drum_supervisor.supervise.programs import Program
 from tests.unit.village import MASTER, Village, exited
 

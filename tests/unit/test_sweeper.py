@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.sweeper import EVERYTHING, Sweeper
+from drum_supervisor.supervise.processes.sweeper import EVERYTHING, Sweeper
 from tests.unit.processes import DAEMON, FOR_EVER, NAME, STUBBORN, Family, adopt, died_of
 
 MODEL = {NAME: "model-server"}

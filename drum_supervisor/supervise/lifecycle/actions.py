@@ -3,13 +3,13 @@
 from drum_supervisor.contract.failure_report import FailureReport, write_failure
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.fleet import Fleet
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.alarms import Alarms
 from drum_supervisor.supervise.lifecycle.waiters import Changes
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy import actions
 from drum_supervisor.supervise.policy.state import Limits, State, is_refused
+from drum_supervisor.supervise.processes.launcher import Fleet
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs
 
 LAST_CHANCE = 0.2  # for those who wait for output when it comes to its end

@@ -11,7 +11,6 @@ from drum_supervisor.contract.report_pipe import BadReportError, decode
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.fleet import Fleet, Seen
 from drum_supervisor.supervise.lifecycle.actions import Executor
 from drum_supervisor.supervise.lifecycle.alarms import Alarms
 from drum_supervisor.supervise.lifecycle.health_checks import Lookout
@@ -23,6 +22,7 @@ from drum_supervisor.supervise.policy import counters, events, table
 from drum_supervisor.supervise.policy.actions import Alarm
 from drum_supervisor.supervise.policy.events import Event, Phase, RestartCause
 from drum_supervisor.supervise.policy.state import Limits, State, sides_of
+from drum_supervisor.supervise.processes.launcher import Fleet, Seen
 from drum_supervisor.supervise.programs import Programs, shown_name
 
 if TYPE_CHECKING:

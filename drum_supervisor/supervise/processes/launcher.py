@@ -13,9 +13,9 @@ from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.failures.report import Evidence
+from drum_supervisor.supervise.processes.shutdown import Shutdown
+from drum_supervisor.supervise.processes.sweeper import EVERYTHING, Sweeper
 from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Program, Programs
-from drum_supervisor.supervise.shutdown import Shutdown
-from drum_supervisor.supervise.sweeper import EVERYTHING, Sweeper
 
 RECENT = 30.0  # seconds: a kill from before that has nothing to do with the end of what was ready
 
