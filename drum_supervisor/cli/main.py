@@ -143,13 +143,13 @@ def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int
 
 def _rendered(settings: Settings, command: Sequence[str]) -> str:
     from drum_supervisor.contract.masking import mask_secrets
-    from drum_supervisor.supervise.drum import command_of
-    from drum_supervisor.supervise.further import absolute, further
     from drum_supervisor.supervise.host.run_dir import RunDir, base
     from drum_supervisor.supervise.lifecycle.exporter import with_exporter
-    from drum_supervisor.supervise.programs import programs
-    from drum_supervisor.supervise.rendering import render
-    from drum_supervisor.supervise.worker_count import decided
+    from drum_supervisor.supervise.programs.auto_workers import decided
+    from drum_supervisor.supervise.programs.command import command_of
+    from drum_supervisor.supervise.programs.programs import programs
+    from drum_supervisor.supervise.programs.render import render
+    from drum_supervisor.supervise.programs.supervisord_ini import absolute, further
 
     settings, _ = decided(settings, command, os.environ)
     asked = further(settings.config, os.environ)

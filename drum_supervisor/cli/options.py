@@ -41,7 +41,7 @@ def _help(declared: Declaration) -> str:
 
 def chosen(given: Mapping[str, Any], command: Sequence[str]) -> dict[str, Value]:
     """Return what was chosen, from the command line, DRUM's own options included, and everywhere else."""
-    from drum_supervisor.supervise.drum import told
+    from drum_supervisor.supervise.programs.command import told
 
     flags = {name: _text(value) for name, value in given.items() if value is not None}
     return choose({**told(command), **flags}, os.environ)

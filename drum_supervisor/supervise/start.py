@@ -11,13 +11,10 @@ from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import DrumSupervisorError, UsageError
 from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.resources import proctree
-from drum_supervisor.supervise import worker_count
 from drum_supervisor.supervise.api.handlers import Controls
 from drum_supervisor.supervise.api.status import standing
-from drum_supervisor.supervise.drum import command_of
 from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.wakeup import EarlySignals
-from drum_supervisor.supervise.further import Further, absolute, further
 from drum_supervisor.supervise.host import run_dir
 from drum_supervisor.supervise.host.guard import Charges, Guard
 from drum_supervisor.supervise.lifecycle.exporter import bind_metrics, with_exporter
@@ -26,8 +23,11 @@ from drum_supervisor.supervise.output import line_format
 from drum_supervisor.supervise.output.line_format import Form
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.streams import Outlets, Sink
-from drum_supervisor.supervise.programs import is_shared, programs, python
-from drum_supervisor.supervise.rendering import render
+from drum_supervisor.supervise.programs import auto_workers
+from drum_supervisor.supervise.programs.command import command_of
+from drum_supervisor.supervise.programs.programs import is_shared, programs, python
+from drum_supervisor.supervise.programs.render import render
+from drum_supervisor.supervise.programs.supervisord_ini import Further, absolute, further
 from drum_supervisor.supervise.termination_message import STOPPED_ON_REQUEST, TerminationLog, last_words
 from drum_supervisor.supervise.wiring import Parts, assemble
 
@@ -123,7 +123,7 @@ def _settled(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]
         from drum_supervisor.config import gunicorn  # noqa: PLC0415 - no other server should wait for it
 
         gunicorn.read(environ, ignored=gunicorn.SETTINGS)  # refused here, not by the child
-    settings, counted = worker_count.decided(settings, argv, environ)
+    settings, counted = auto_workers.decided(settings, argv, environ)
     if counted:
         log.information(counted)
     asked = further(settings.config, environ)

@@ -30,7 +30,7 @@ from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.streams import Outlets
 from drum_supervisor.supervise.policy.state import Limits
 from drum_supervisor.supervise.processes.launcher import Fleet
-from drum_supervisor.supervise.programs import Programs
+from drum_supervisor.supervise.programs.programs import Programs
 from drum_supervisor.supervise.renewal import Renewal
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from drum_supervisor.config.settings import DECLARATIONS
 from drum_supervisor.contract.exits import ExitCode, of_signal
 from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.metrics.catalogue import Kind, Metric
-from drum_supervisor.supervise import further_keys
+from drum_supervisor.supervise.programs import supervisord_keys
 from parity.declared import TOPICS, Declared
 
 ROOT = Path(__file__).parents[2]
@@ -98,25 +98,25 @@ SECTIONS = {
 
 def file_keys() -> str:
     """Return what each section may have."""
-    assert SECTIONS.keys() == further_keys.ALLOWED.keys()
+    assert SECTIONS.keys() == supervisord_keys.ALLOWED.keys()
     rows = [
-        [f"`{heading}`", meaning, ", ".join(f"`{key}`" for key in sorted(further_keys.ALLOWED[kind]))]
+        [f"`{heading}`", meaning, ", ".join(f"`{key}`" for key in sorted(supervisord_keys.ALLOWED[kind]))]
         for kind, (heading, meaning) in SECTIONS.items()
     ]
     return table(["section", "what for", "keys"], [*rows, ["`[include]`", "more files, by pattern", "`files`"]])
 
 
 def _told_of_the_model_server(kind: str) -> set[tuple[str, str]]:
-    return set(further_keys.REFUSED["program:model-server"].items()) if kind == "program:error-server" else set()
+    return set(supervisord_keys.REFUSED["program:model-server"].items()) if kind == "program:error-server" else set()
 
 
 def refused_keys() -> str:
     """Return what is refused, and why; keys with the same reason together."""
     rows = [
         [f"`[{kind}{'' if '_' in kind else ':NAME'}]`", reason]
-        for kind, reason in further_keys.REFUSED_SECTIONS.items()
+        for kind, reason in supervisord_keys.REFUSED_SECTIONS.items()
     ]
-    for kind, refused in further_keys.REFUSED.items():
+    for kind, refused in supervisord_keys.REFUSED.items():
         by_reason: dict[str, list[str]] = {}
         told = _told_of_the_model_server(kind)
         for key, reason in refused.items():

@@ -9,10 +9,9 @@ import pytest
 from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import Address
-from drum_supervisor.supervise.commands import Command
-from drum_supervisor.supervise.drum import command_of, told
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.programs import Programs, programs
+from drum_supervisor.supervise.programs.command import Command, command_of, told
+from drum_supervisor.supervise.programs.programs import Programs, programs
 
 SERVER_TYPE = "MLOPS_RUNTIME_PARAM_DRUM_SERVER_TYPE"
 LINE = ["drum", "server", "--code-dir", "/model"]

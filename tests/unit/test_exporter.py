@@ -8,11 +8,11 @@ import pytest
 from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import Address
-from drum_supervisor.supervise.commands import Command
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.exporter import pause, with_exporter
-from drum_supervisor.supervise.programs import Programs, programs
-from drum_supervisor.supervise.rendering import render
+from drum_supervisor.supervise.programs.command import Command
+from drum_supervisor.supervise.programs.programs import Programs, programs
+from drum_supervisor.supervise.programs.render import render
 
 RUN_DIR = RunDir(Path("/run/drum"))
 COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}

@@ -10,8 +10,8 @@ from supervisor.options import ServerOptions
 
 from drum_supervisor.config.settings import Settings, choose, resolve
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.supervise import further_keys
-from drum_supervisor.supervise.further import Further, absolute, further
+from drum_supervisor.supervise.programs import supervisord_keys
+from drum_supervisor.supervise.programs.supervisord_ini import Further, absolute, further
 
 Write = Callable[..., str]
 
@@ -92,7 +92,7 @@ class TestPrograms:
         asked = set(re.findall(r"get\(section, ?'(\w+)'", source))
         channels = set(re.findall(r"= '%s_(\w+)' % k", source))
         known = asked | {f"{stream}_{name}" for stream in ("stdout", "stderr") for name in channels}
-        assert known | {"essential"} == further_keys.ALLOWED["program"]
+        assert known | {"essential"} == supervisord_keys.ALLOWED["program"]
 
 
 class TestOurs:

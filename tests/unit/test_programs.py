@@ -14,7 +14,7 @@ from drum_supervisor.config.settings import Settings, choose, from_arguments, re
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.programs import (
+from drum_supervisor.supervise.programs.programs import (
     ERROR_SERVER,
     MODEL_SERVER,
     STAND_IN,
@@ -25,7 +25,7 @@ from drum_supervisor.supervise.programs import (
     is_shared,
     programs,
 )
-from drum_supervisor.supervise.rendering import render
+from drum_supervisor.supervise.programs.render import render
 
 ADDRESS = Address("127.0.0.1", 8080)
 RUN_DIR = RunDir(Path("/run/drum"))

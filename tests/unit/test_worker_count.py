@@ -7,7 +7,7 @@ import pytest
 
 from drum_supervisor.config.settings import AUTO, choose, resolve
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.supervise.worker_count import BARE_WORKER_BYTES, Room, decided, room, size_of
+from drum_supervisor.supervise.programs.auto_workers import BARE_WORKER_BYTES, Room, decided, room, size_of
 from tests.unit.control_groups import MIB, PID, lay_out
 
 GIB = 1024 * MIB

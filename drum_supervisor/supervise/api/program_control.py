@@ -10,7 +10,7 @@ from drum_supervisor.supervise.lifecycle.loop import Loop
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy.events import EssentialEnded, HoldRequested, Phase, StartRequested
 from drum_supervisor.supervise.policy.state import sides_of
-from drum_supervisor.supervise.programs import Program
+from drum_supervisor.supervise.programs.programs import Program
 
 COULD_NOT_BE_STARTED = 127  # as shells have it, and as supervisord's child exits when there is nothing to run
 

@@ -11,7 +11,7 @@ from drum_supervisor.resources.snapshot import ZOMBIE, ProcessResources, Resourc
 from drum_supervisor.supervise.api.status import each_other, each_program, service
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.lifecycle.loop import Loop
-from drum_supervisor.supervise.programs import Programs
+from drum_supervisor.supervise.programs.programs import Programs
 from drum_supervisor.supervise.records import Sample, Tree
 from drum_supervisor.supervise.survey import Top
 

@@ -23,7 +23,7 @@ from drum_supervisor.supervise.engine.run import Desk, Dispatcher, Owner, Run
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.memory_file import LogFile
 from drum_supervisor.supervise.output.streams import Forwarder, Outlets, Tail
-from drum_supervisor.supervise.programs import Program
+from drum_supervisor.supervise.programs.programs import Program
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.output.streams import Tail
-from drum_supervisor.supervise.programs import Program
+from drum_supervisor.supervise.programs.programs import Program
 
 
 @dataclass(eq=False)

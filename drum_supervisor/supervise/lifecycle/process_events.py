@@ -17,7 +17,7 @@ from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy import events
 from drum_supervisor.supervise.policy.events import Event
 from drum_supervisor.supervise.processes.launcher import Fleet, Seen
-from drum_supervisor.supervise.programs import ERROR_SERVER, STAND_IN, Programs
+from drum_supervisor.supervise.programs.programs import ERROR_SERVER, STAND_IN, Programs
 
 if TYPE_CHECKING:
     from drum_supervisor.supervise.sampler import Sampler

@@ -7,7 +7,7 @@ from dataclasses import field
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.programs import MODEL_SERVER
+from drum_supervisor.supervise.programs.programs import MODEL_SERVER
 
 EVERYTHING = "*"
 SOON = 0.02

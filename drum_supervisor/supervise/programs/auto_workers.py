@@ -11,8 +11,8 @@ from pathlib import Path
 from drum_supervisor.config.settings import AUTO, MOST_WORKERS, Settings
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources.cgroup import read_cgroup
-from drum_supervisor.supervise.drum import command_of
-from drum_supervisor.supervise.programs import is_shared
+from drum_supervisor.supervise.programs.command import command_of
+from drum_supervisor.supervise.programs.programs import is_shared
 
 _MIB = 1024 * 1024
 

@@ -3,9 +3,9 @@
 import shlex
 from collections.abc import Mapping
 
-from drum_supervisor.supervise.further import Further
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.programs import Program, Programs
+from drum_supervisor.supervise.programs.programs import Program, Programs
+from drum_supervisor.supervise.programs.supervisord_ini import Further
 
 _DEFAULTS = {"minfds": "64", "minprocs": "1"}
 

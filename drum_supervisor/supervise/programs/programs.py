@@ -11,8 +11,8 @@ from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.fds import LISTENER_FD
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.supervise.commands import Command
 from drum_supervisor.supervise.host.run_dir import RunDir
+from drum_supervisor.supervise.programs.command import Command
 
 MODEL_SERVER = "model-server"
 ERROR_SERVER = "error-server"
