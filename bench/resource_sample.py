@@ -19,7 +19,7 @@ from bench.harness import OURS, Round, Table, Values, beats, within
 from bench.places import Place
 from drum_supervisor.resource_monitor import ResourceMonitor
 from drum_supervisor.resources.process_reader import ProcessReader
-from drum_supervisor.supervise.survey import Question, Top, survey
+from drum_supervisor.supervise.stats.scan import Question, Top, survey
 
 NAME = "resource_sample"
 ROUNDS = 7  # without the others; as many with them make the rounds

@@ -34,7 +34,7 @@ from drum_supervisor.supervise.programs.programs import Programs
 from drum_supervisor.supervise.renewal import Renewal
 
 if TYPE_CHECKING:
-    from drum_supervisor.supervise.sampler import Sampler
+    from drum_supervisor.supervise.stats.sampler import Sampler
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _renew_grown(settings: Settings, found: Programs, controls: Controls) -> Non
 
 def _sampler(loop: Loop, engine: Engine) -> "Sampler":
     from drum_supervisor.supervise.api.stats import tops  # noqa: PLC0415 - the same
-    from drum_supervisor.supervise.sampler import Sampler  # noqa: PLC0415 - after the first start: this takes 10 ms
+    from drum_supervisor.supervise.stats.sampler import Sampler  # noqa: PLC0415 - after the first start: this takes 10 ms
 
     masking.prepare()
     return Sampler(

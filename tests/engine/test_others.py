@@ -8,7 +8,7 @@ import pytest
 from drum_supervisor.supervise.api.stats import tops
 from drum_supervisor.supervise.engine.run import Other
 from drum_supervisor.supervise.programs.programs import Program, Programs, Readiness
-from drum_supervisor.supervise.survey import Top
+from drum_supervisor.supervise.stats.scan import Top
 from tests.engine.conftest import Bench, python
 
 FOR_EVER = python("import time; time.sleep(1000)")

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from drum_supervisor.supervise.curve import MOST_POINTS
+from drum_supervisor.supervise.stats.usage_ring import MOST_POINTS
 from tests.stories.conftest import Start
 from tests.support import TIMEOUT, Supervised, until
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from drum_supervisor.contract.usage_series import Curve
-from drum_supervisor.supervise.curve import CAPACITY, MOST_POINTS, SECONDS, CurveRing, highest
+from drum_supervisor.supervise.stats.usage_ring import CAPACITY, MOST_POINTS, SECONDS, CurveRing, highest
 
 
 def filled(points, capacity=CAPACITY):

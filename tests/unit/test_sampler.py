@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from drum_supervisor.contract.usage_series import Curve
-from drum_supervisor.supervise import sampler as module
-from drum_supervisor.supervise.curve import MOST_POINTS
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.sampler import Sampler, next_sample
-from drum_supervisor.supervise.survey import Top
+from drum_supervisor.supervise.stats import sampler as module
+from drum_supervisor.supervise.stats.sampler import Sampler, next_sample
+from drum_supervisor.supervise.stats.scan import Top
+from drum_supervisor.supervise.stats.usage_ring import MOST_POINTS
 
 
 class Clock:

@@ -12,8 +12,8 @@ from drum_supervisor.supervise.api.status import each_other, each_program, servi
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.lifecycle.loop import Loop
 from drum_supervisor.supervise.programs.programs import Programs
-from drum_supervisor.supervise.records import Sample, Tree
-from drum_supervisor.supervise.survey import Top
+from drum_supervisor.supervise.stats.scan import Top
+from drum_supervisor.supervise.stats.usage_log import Sample, Tree
 
 Told: TypeAlias = Callable[[ProcessResources], dict[str, Any]]
 

@@ -26,7 +26,7 @@ from drum_supervisor.supervise.processes.launcher import Fleet, Seen
 from drum_supervisor.supervise.programs.programs import Programs, shown_name
 
 if TYPE_CHECKING:
-    from drum_supervisor.supervise.sampler import Sampler
+    from drum_supervisor.supervise.stats.sampler import Sampler
 
 
 class Loop:

@@ -20,7 +20,7 @@ from drum_supervisor.supervise.processes.launcher import Fleet, Seen
 from drum_supervisor.supervise.programs.programs import ERROR_SERVER, STAND_IN, Programs
 
 if TYPE_CHECKING:
-    from drum_supervisor.supervise.sampler import Sampler
+    from drum_supervisor.supervise.stats.sampler import Sampler
 
 FIRST_SAMPLE_AFTER = 0.02  # by then a program is past its exec
 

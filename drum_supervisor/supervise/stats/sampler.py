@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.resources.process_reader import ProcessReader
-from drum_supervisor.supervise.curve import CurveRing
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.records import Records, Sample
-from drum_supervisor.supervise.survey import Question, Survey, Top, survey
+from drum_supervisor.supervise.stats.scan import Question, Survey, Top, survey
+from drum_supervisor.supervise.stats.usage_log import Records, Sample
+from drum_supervisor.supervise.stats.usage_ring import CurveRing
 
 TURN_SECONDS = 0.003  # of a turn of the loop; signals wait no longer
 STEPS_AT_ONCE = 200  # some hundred processes: some milliseconds, once in a failure

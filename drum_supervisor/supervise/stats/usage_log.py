@@ -8,8 +8,8 @@ from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.resources.cgroup import Cgroup, read_groups, read_working_set
 from drum_supervisor.resources.cgroup_paths import Groups, find_groups
 from drum_supervisor.resources.snapshot import ProcessResources
-from drum_supervisor.supervise.curve import CAPACITY, MOST_POINTS, CurveRing
-from drum_supervisor.supervise.survey import CpuMeter, Question, Survey, Top
+from drum_supervisor.supervise.stats.scan import CpuMeter, Question, Survey, Top
+from drum_supervisor.supervise.stats.usage_ring import CAPACITY, MOST_POINTS, CurveRing
 
 Trees: TypeAlias = Mapping[Top, Sequence[ProcessResources]]
 
