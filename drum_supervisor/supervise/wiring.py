@@ -31,7 +31,7 @@ from drum_supervisor.supervise.output.streams import Outlets
 from drum_supervisor.supervise.policy.state import Limits
 from drum_supervisor.supervise.processes.launcher import Fleet
 from drum_supervisor.supervise.programs.programs import Programs
-from drum_supervisor.supervise.renewal import Renewal
+from drum_supervisor.supervise.watch.memory_limit import Renewal
 
 if TYPE_CHECKING:
     from drum_supervisor.supervise.stats.sampler import Sampler

@@ -7,12 +7,12 @@ import pytest
 
 from drum_supervisor.resources.cgroup_paths import Group, Groups
 from drum_supervisor.resources.oom import KillCounter, MemoryWatch
-from drum_supervisor.supervise.descendants import Descendants
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.memory_kills import LOOK_EVERY, PATIENCE, WALKING, MemoryKills, Victim
 from drum_supervisor.supervise.processes.launcher import Seen
 from drum_supervisor.supervise.programs.programs import Program
+from drum_supervisor.supervise.watch.descendants import Descendants
+from drum_supervisor.supervise.watch.oom_watch import LOOK_EVERY, PATIENCE, WALKING, MemoryKills, Victim
 from tests.unit.village import MASTER, Village, exited
 
 KILLED = int(signal.SIGKILL)

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from drum_supervisor.supervise.descendants import HIGHEST_PIDFD, Descendants, Kin
-from drum_supervisor.supervise.offspring import Death, Offspring, is_bad, told_deaths
+from drum_supervisor.supervise.watch.descendants import HIGHEST_PIDFD, Descendants, Kin
+from drum_supervisor.supervise.watch.worker_deaths import Death, Offspring, is_bad, told_deaths
 from tests.unit.village import MASTER, Village, exited
 
 

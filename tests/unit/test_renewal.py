@@ -11,8 +11,8 @@ from drum_supervisor.config.parsers import Share, share
 from drum_supervisor.contract.report_pipe import Spent
 from drum_supervisor.servers.init_report import Quota
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.renewal import LOOKS, Grown, Renewal
-from drum_supervisor.supervise.room import Room, room_for_another
+from drum_supervisor.supervise.watch.headroom import Room, room_for_another
+from drum_supervisor.supervise.watch.memory_limit import LOOKS, Grown, Renewal
 
 MIB = 1024 * 1024
 

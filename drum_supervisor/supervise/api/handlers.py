@@ -13,8 +13,8 @@ from drum_supervisor.supervise.lifecycle.loop import Loop
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.log_buffer import Transcript
 from drum_supervisor.supervise.policy.events import Phase, RestartCause
-from drum_supervisor.supervise.renewal import Grown
-from drum_supervisor.supervise.room import room_for_another
+from drum_supervisor.supervise.watch.headroom import room_for_another
+from drum_supervisor.supervise.watch.memory_limit import Grown
 
 NO_OVERLAP = (
     "--overlap needs workers that inherit the listener and report when they are ready (--ready report): else nobody "

@@ -10,14 +10,14 @@ from drum_supervisor.contract.report_pipe import InitFailed, Message, Ready, Spe
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.failures import report as failures
-from drum_supervisor.supervise.memory_kills import MemoryKills, Victim
-from drum_supervisor.supervise.newcomers import Newcomers
-from drum_supervisor.supervise.offspring import Death
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy import events
 from drum_supervisor.supervise.policy.events import Event
 from drum_supervisor.supervise.processes.launcher import Fleet, Seen
 from drum_supervisor.supervise.programs.programs import ERROR_SERVER, STAND_IN, Programs
+from drum_supervisor.supervise.watch.oom_watch import MemoryKills, Victim
+from drum_supervisor.supervise.watch.startup_watch import Newcomers
+from drum_supervisor.supervise.watch.worker_deaths import Death
 
 if TYPE_CHECKING:
     from drum_supervisor.supervise.stats.sampler import Sampler

@@ -12,10 +12,10 @@ from dataclasses import field
 
 from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources.oom import KillCounter
-from drum_supervisor.supervise.descendants import Descendants, Process
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.offspring import told_deaths
 from drum_supervisor.supervise.processes.launcher import Seen
+from drum_supervisor.supervise.watch.descendants import Descendants, Process
+from drum_supervisor.supervise.watch.worker_deaths import told_deaths
 
 LOOK_EVERY = 1.0
 WORDS_AFTER = 0.5  # a master reaps and writes; less than until the next look

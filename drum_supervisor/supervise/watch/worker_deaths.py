@@ -12,7 +12,7 @@ import signal
 from dataclasses import field, replace
 
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.supervise.descendants import Descendants, Process
+from drum_supervisor.supervise.watch.descendants import Descendants, Process
 
 _ASKED_TO_GO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _DIED = re.compile(

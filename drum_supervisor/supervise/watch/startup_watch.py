@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable
 
 from drum_supervisor.quick_dataclass import dataclass
-from drum_supervisor.supervise.descendants import Descendants
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.offspring import Death, Offspring, told_deaths
 from drum_supervisor.supervise.processes.launcher import Seen
+from drum_supervisor.supervise.watch.descendants import Descendants
+from drum_supervisor.supervise.watch.worker_deaths import Death, Offspring, told_deaths
 
 LOOK_AGAIN_AFTER = 0.1
 SHORTEST_TRIAL, LONGEST_TRIAL = 0.5, 10.0  # seconds
