@@ -1,7 +1,6 @@
 """What the command line costs before it does anything: status, --help, and the imports of start.
 
-`status` asks a supervisor that runs, as the commands of the peers ask theirs. The imports of `start` are taken with our
-dataclass and with the standard library's, which is all that differs.
+`status` asks a supervisor that runs, as the commands of the peers ask theirs.
 """
 
 import subprocess
@@ -19,16 +18,12 @@ from bench.places import Place
 NAME = "commands"
 ROUNDS = 0
 CLICK = "import click"
-STANDARD = "with the standard dataclass"
 _START = "import drum_supervisor.cli.main, drum_supervisor.supervise.start"
-_STANDARD_START = (
-    f"import dataclasses, drum_supervisor.quick_dataclass as q; q.dataclass = dataclasses.dataclass; {_START}"
-)
 TABLES = (
     Table("status", "One `status`", "ms", (beats("supervisord"), beats("circus")), floor=CLICK),
     Table("help", "`--help`", "ms", (within(CLICK, 2.0), beats("supervisord"), beats("circus")), floor=CLICK),
-    Table("imports", "The imports of `start`", "ms", (within(IMPORTS, 1.3), beats(STANDARD)), floor=IMPORTS),
-    Table("modules", "How many modules these are", "modules", (within(IMPORTS, 1.5),), floor=IMPORTS, log=False),
+    Table("imports", "The imports of `start`", "ms", (), floor=IMPORTS),
+    Table("modules", "How many modules these are", "modules", (), floor=IMPORTS, log=False),
 )
 CLIENTS: Mapping[str, Sequence[str]] = {
     OURS: ("drum-supervise", "status", "--run-dir", "{folder}/run"),
@@ -53,7 +48,7 @@ def one_round(place: Place, folders: Mapping[str, Path]) -> Round:
     found: dict[str, Values] = {CLICK: {"status": click, "help": click}}
     found |= {name: asked(place, name, folder) for name, folder in folders.items()}
     found[OURS] = {**found[OURS], **python(place, _START)}
-    return {**found, STANDARD: python(place, _STANDARD_START), IMPORTS: python(place, IMPORTS)}
+    return {**found, IMPORTS: python(place, IMPORTS)}
 
 
 def asked(place: Place, name: str, folder: Path) -> Values:

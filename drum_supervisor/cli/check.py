@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from drum_supervisor.config.settings import OFF, Settings, resolve
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure_report import FailureReport, read_failure
 from drum_supervisor.contract.listener import Address, parse_address
-from drum_supervisor.quick_dataclass import dataclass
 
 PING_SECONDS = 30.0
 LONGEST_BODY = 1000

@@ -5,14 +5,13 @@ Documentation and tests derive from DECLARATIONS.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from drum_supervisor.config import parsers
 from drum_supervisor.config.declaration import RUNTIME_PARAMETER, runtime_parameter
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import DEFAULT_BACKLOG
-from drum_supervisor.quick_dataclass import dataclass
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 

@@ -4,10 +4,9 @@ import configparser
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.quick_dataclass import dataclass
 
 _HEADER = re.compile(r"\[(?P<section>[^]]+)\]")
 _KEY = re.compile(r"(?P<key>[^\s=:;#\[][^=:]*?)\s*(?:[=:]|$)")

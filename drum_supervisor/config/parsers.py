@@ -6,8 +6,7 @@ And writing sizes for them.
 import math
 import re
 from collections.abc import Callable
-
-from drum_supervisor.quick_dataclass import dataclass
+from dataclasses import dataclass
 
 YES = ("1", "true", "t", "yes", "y", "on")
 NO = ("0", "false", "f", "no", "n", "off")

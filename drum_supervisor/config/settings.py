@@ -5,7 +5,7 @@ derive from these declarations. Precedence: flag, environment, configuration fil
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from drum_supervisor.config import parsers, profiles
@@ -22,7 +22,6 @@ from drum_supervisor.config.declaration import setting as _setting
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure_report import ErrorDetail
 from drum_supervisor.contract.listener import DEFAULT_BACKLOG, Address, parse_address
-from drum_supervisor.quick_dataclass import dataclass
 
 MOST_WORKERS = 199
 AUTO = 0  # as a number of workers: to be decided on the spot

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import Field, asdict, fields
+from dataclasses import Field, asdict, dataclass, fields
 from enum import Enum
 from pathlib import Path
 from signal import SIGKILL
@@ -11,7 +11,6 @@ from typing import Any
 from drum_supervisor.contract.exits import ExitCode, of_signal
 from drum_supervisor.contract.masking import mask_secrets
 from drum_supervisor.contract.usage_series import Curve
-from drum_supervisor.quick_dataclass import dataclass
 
 
 class Cause(str, Enum):

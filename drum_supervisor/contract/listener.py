@@ -5,11 +5,10 @@ import os
 import socket
 import stat
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from drum_supervisor.contract.exits import AddressError, UsageError
 from drum_supervisor.contract.fds import LISTENER_FD
-from drum_supervisor.quick_dataclass import dataclass
 
 DEFAULT_BACKLOG = 2048
 

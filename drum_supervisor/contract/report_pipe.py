@@ -8,12 +8,11 @@ import json
 import os
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 from drum_supervisor.contract.exits import DrumSupervisorError, UsageError
 from drum_supervisor.contract.fds import READY_LINE, REPORT_FD_VARIABLE
-from drum_supervisor.quick_dataclass import dataclass
 
 MAX_LINE = 32 * 1024
 

@@ -1,9 +1,7 @@
 """What a tree of processes used over time, up to a moment: the last minutes of one that failed."""
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
-
-from drum_supervisor.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ unreadable or no sensible number is None, and so is everything of the machine as
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources.cgroup_files import (
     NO_NUMBER,
     plausible,

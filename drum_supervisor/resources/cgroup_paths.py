@@ -6,10 +6,8 @@ whoever reads them (cgroup_namespaces(7)), so that the two belong together whate
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from drum_supervisor.quick_dataclass import dataclass
 
 _PF_EXITING = 0x4  # include/linux/sched.h
 _DELETED = " (deleted)"

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources.cgroup import read_groups, read_oom_kills
 from drum_supervisor.resources.cgroup_paths import Group, Groups, find_groups
 

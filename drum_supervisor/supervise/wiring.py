@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,6 @@ from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract import masking
 from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.contract.listener import Address
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.api.handlers import Controls
 from drum_supervisor.supervise.api.program_control import Operators
 from drum_supervisor.supervise.engine.engine import Engine

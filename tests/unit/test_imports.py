@@ -63,18 +63,6 @@ def test_no_program_waits_for_the_import_of_what_samples_it():
     assert not {"drum_supervisor.supervise.stats.sampler", "drum_supervisor.resources.process_reader"} & set(loaded)
 
 
-def test_no_program_waits_for_the_compiling_of_dataclasses():
-    program = """
-import dataclasses, sys
-import drum_supervisor.cli.main, drum_supervisor.supervise.start
-ours = [module for name, module in sys.modules.items() if name.startswith("drum_supervisor")]
-classes = {each for module in ours for each in vars(module).values() if isinstance(each, type)}
-print(*[each for each in classes if dataclasses.is_dataclass(each) and each.__dataclass_params__.init])
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [], "take drum_supervisor.quick_dataclass, or import it after the first start"
-
-
 @pytest.mark.parametrize(
     ("arguments", "never"),
     [
@@ -111,11 +99,5 @@ def test_control_groups_are_read_with_the_standard_library_alone():
 
 @pytest.mark.parametrize("module", sorted((PACKAGE / "contract").glob("*.py")), ids=lambda module: module.stem)
 def test_contract_is_standard_library_only(module):
-    ours = ("drum_supervisor.contract", "drum_supervisor.quick_dataclass")
     for name in imported_by(module.read_text(encoding="utf-8")):
-        assert name.partition(".")[0] in sys.stdlib_module_names or name.startswith(ours), name
-
-
-def test_quick_dataclass_needs_the_standard_library_alone():
-    loaded = loaded_by("drum_supervisor.quick_dataclass") - loaded_by("sys")
-    assert loaded - sys.stdlib_module_names == {"drum_supervisor"}
+        assert name.partition(".")[0] in sys.stdlib_module_names or name.startswith("drum_supervisor.contract"), name

@@ -1,11 +1,11 @@
 """What the control socket controls: one supervisor, put together."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.contract.log_records import Piece
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.api.status import status
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.host.run_dir import RunDir

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from supervisor.options import NotFound, ProcessConfig
@@ -15,7 +15,6 @@ from supervisor.states import RUNNING_STATES, ProcessStates
 from drum_supervisor.contract.fds import PROGRAM_VARIABLE, REPORT_FD, REPORT_FD_VARIABLE
 from drum_supervisor.contract.log_records import ERR, OUT, Source
 from drum_supervisor.contract.report_pipe import MAX_LINE
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.child import Child, close_above, close_fd, park

@@ -1,10 +1,9 @@
 """What runs, and who is told about it: the words between the engine and its owner."""
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.output.streams import Tail
 from drum_supervisor.supervise.programs.programs import Program
 

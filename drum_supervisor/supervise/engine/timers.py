@@ -1,9 +1,7 @@
 """Reminders by key: at most one each, on a clock that the caller reads."""
 
 from collections.abc import Callable, Hashable
-from dataclasses import field
-
-from drum_supervisor.quick_dataclass import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass

@@ -3,14 +3,13 @@
 import os
 import re
 import signal
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from drum_supervisor.contract.exits import of_signal, signal_name
 from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.contract.report_pipe import InitFailed
 from drum_supervisor.contract.usage_series import Curve
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources.oom import OutOfMemory
 from drum_supervisor.supervise.failures.tracebacks import last_stack
 

@@ -1,8 +1,7 @@
 """Errors that are no traceback: as JavaScript, Java and Go print them, and Python what it cannot read. Pure."""
 
 import re
-
-from drum_supervisor.quick_dataclass import dataclass
+from dataclasses import dataclass
 
 LONGEST_STACK = 8000
 _AT = re.compile(

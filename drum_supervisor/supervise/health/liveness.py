@@ -6,9 +6,9 @@ Nothing here waits; what is asked is a probe in the engine's loop.
 import errno
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from drum_supervisor.contract.listener import Address
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.health.probe import Outcome, Polled, Probe, has_head, is_ours, status_of
 from drum_supervisor.supervise.output.log import Log

@@ -8,11 +8,11 @@ import errno
 import re
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from drum_supervisor.contract.client_status import PROGRAM_HEADER
 from drum_supervisor.contract.listener import Address
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.engine.run import Dispatcher
 
 LONGEST_ANSWER = 64 * 1024

@@ -10,10 +10,10 @@ import re
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 from drum_supervisor.contract.listener import Address
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.health.probe import Outcome, Polled, Probe, has_head, is_ours, status_of
 from drum_supervisor.supervise.host.run_dir import RunDir

@@ -13,9 +13,9 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources import proctree
 
 VARIABLE = "DRUM_SUPERVISOR_INSTANCE"

@@ -14,10 +14,10 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.quick_dataclass import dataclass
 
 LONGEST_SOCKET_PATH = 107 - len(".4194304")  # supervisord binds a temporary name first: the path, a dot and the pid
 

@@ -9,8 +9,8 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.policy.events import Phase
 

@@ -1,9 +1,7 @@
 """The end of a stream as a file in memory, for supervisord's own ways to read logs: `supervisorctl tail -f`."""
 
 import os
-from dataclasses import field
-
-from drum_supervisor.quick_dataclass import dataclass
+from dataclasses import dataclass, field
 
 LIMIT = 256 * 1024
 KEPT = 64 * 1024

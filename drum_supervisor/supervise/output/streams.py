@@ -12,11 +12,10 @@ import stat
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 
 from drum_supervisor.contract.log_records import ERR, OUT, SUPERVISOR, Source
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.output.line_format import Form, Wrapper
 from drum_supervisor.supervise.output.log_buffer import Transcript
 

@@ -1,10 +1,10 @@
 """The actions of the policy: what can be done about an event."""
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
 from drum_supervisor.contract.failure_report import FailureReport
-from drum_supervisor.quick_dataclass import dataclass
 
 
 class Alarm(str, Enum):

@@ -2,11 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from drum_supervisor.contract.failure_report import Cause
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.policy.actions import Action, KeepReport, StartErrorServer
 from drum_supervisor.supervise.policy.events import Phase
 

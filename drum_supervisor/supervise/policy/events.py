@@ -1,9 +1,9 @@
 """The events of the policy: what can happen to a supervised model server."""
 
+from dataclasses import dataclass
 from enum import Enum
 
 from drum_supervisor.contract.failure_report import FailureReport
-from drum_supervisor.quick_dataclass import dataclass
 
 
 class Phase(str, Enum):

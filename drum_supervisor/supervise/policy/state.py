@@ -1,8 +1,9 @@
 """What the policy knows, and what it remembers from one event to the next."""
 
+from dataclasses import dataclass
+
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure_report import FailureReport
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.policy.events import Phase
 
 

@@ -4,10 +4,10 @@ import math
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from drum_supervisor.contract.exits import AddressError
 from drum_supervisor.contract.listener import Address, bind
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources.oom import KillCounters, MemoryWatch
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import Run

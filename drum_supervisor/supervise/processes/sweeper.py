@@ -2,9 +2,8 @@
 
 import signal
 from collections.abc import Callable, Mapping, Set
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.programs.programs import MODEL_SERVER

@@ -5,11 +5,10 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from drum_supervisor.config.settings import AUTO, MOST_WORKERS, Settings
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources.cgroup import read_cgroup
 from drum_supervisor.supervise.programs.command import command_of
 from drum_supervisor.supervise.programs.programs import is_shared

@@ -8,13 +8,12 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from drum_supervisor.config.declaration import RUNTIME_PARAMETER, runtime_parameter
 from drum_supervisor.config.settings import DECLARATIONS, Settings, arguments
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.quick_dataclass import dataclass
 
 NAME = "drum"
 DEFAULT_PORT = 5000
@@ -25,6 +24,32 @@ _BINDS_ITSELF = "werkzeug"  # all others are gunicorn to it, as of 1.17.19
 _ADDRESS = DECLARATIONS["address"].option
 _ERROR_SERVER = DECLARATIONS["with_error_server"].option
 _PASSED_ON = "code_dir target_type positive_class_label negative_class_label class_labels_file".split()
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command; without arguments: the built-in model server.
+
+    Attributes:
+        argv: {fd}, {host} and {port} stand for the number of the listener and the address.
+        name: what `status` calls it.
+        takes_listener: whether it is known to take a listener that LISTEN_FDS announces.
+        own_workers: whether `--workers` is its own business: it is started once.
+        environment: variables that are set for it.
+    """
+
+    argv: tuple[str, ...] = field(default=())
+    name: str = "command"
+    takes_listener: bool = False
+    own_workers: bool = False
+    environment: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def built_in(self) -> bool:
+        return not self.argv
+
+    def uses(self, name: str) -> bool:
+        return any(f"{{{name}}}" in argument for argument in self.argv)
 
 
 def is_drum(argv: Sequence[str]) -> bool:
@@ -123,32 +148,6 @@ def _without_ours(argv: Sequence[str]) -> Iterator[str]:
 
 
 WITH_ERROR_SERVER = "WITH_ERROR_SERVER"
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command; without arguments: the built-in model server.
-
-    Attributes:
-        argv: {fd}, {host} and {port} stand for the number of the listener and the address.
-        name: what `status` calls it.
-        takes_listener: whether it is known to take a listener that LISTEN_FDS announces.
-        own_workers: whether `--workers` is its own business: it is started once.
-        environment: variables that are set for it.
-    """
-
-    argv: tuple[str, ...] = field(default=())
-    name: str = "command"
-    takes_listener: bool = False
-    own_workers: bool = False
-    environment: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def built_in(self) -> bool:
-        return not self.argv
-
-    def uses(self, name: str) -> bool:
-        return any(f"{{{name}}}" in argument for argument in self.argv)
 
 
 def error_server_is_ours(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

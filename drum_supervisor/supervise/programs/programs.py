@@ -1,7 +1,7 @@
 """From settings to programs: which commands run, who gets the listener, how readiness is known. Pure."""
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from drum_supervisor.config.settings import Settings, arguments
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.fds import LISTENER_FD
 from drum_supervisor.contract.listener import Address
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.programs.command import Command
 

@@ -8,7 +8,7 @@ import glob
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from drum_supervisor.config.declaration import CONFIG_SECTION
 from drum_supervisor.config.ini import Section, read
@@ -16,7 +16,6 @@ from drum_supervisor.config.parsers import YES, switch
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.log_records import SUPERVISOR
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.programs import supervisord_keys as keys
 from drum_supervisor.supervise.programs.programs import ERROR_SERVER, EXPORTER, MODEL_SERVER, STAND_IN
 

@@ -1,1 +1,1 @@
-"""Watches over what goes on below a program: workers that die, memory that runs out, workers that should be replaced."""
+"""Watches over a program's own processes: workers that die, memory that runs out, workers to be recycled."""

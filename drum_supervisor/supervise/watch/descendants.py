@@ -3,9 +3,8 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources import proctree
 
 SIGHTINGS = 2  # between fork and exec every process looks like its parent

@@ -1,9 +1,9 @@
 """Whether there is room in the memory limit for one more copy of a worker."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from drum_supervisor.config.parsers import size
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources import proctree
 from drum_supervisor.resources.cgroup import read_cgroup
 

@@ -2,9 +2,9 @@
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from drum_supervisor.config.parsers import Share, size
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources import proctree
 from drum_supervisor.resources.cgroup import read_cgroup
 from drum_supervisor.supervise.engine.timers import Timers

@@ -8,9 +8,8 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.resources.oom import KillCounter
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.processes.launcher import Seen

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.processes.launcher import Seen
 from drum_supervisor.supervise.watch.descendants import Descendants

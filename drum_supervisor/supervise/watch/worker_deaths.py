@@ -9,9 +9,8 @@ nothing. What a master says about its workers in words that we know counts at on
 import os
 import re
 import signal
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
-from drum_supervisor.quick_dataclass import dataclass
 from drum_supervisor.supervise.watch.descendants import Descendants, Process
 
 _ASKED_TO_GO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
