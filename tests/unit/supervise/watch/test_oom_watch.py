@@ -13,7 +13,7 @@ from drum_supervisor.supervise.processes.launcher import Seen
 from drum_supervisor.supervise.programs.programs import Program
 from drum_supervisor.supervise.watch.descendants import Descendants
 from drum_supervisor.supervise.watch.oom_watch import LOOK_EVERY, PATIENCE, WALKING, MemoryKills, Victim
-from tests.unit.village import MASTER, Village, exited
+from tests.unit.process_table import MASTER, Village, exited
 
 KILLED = int(signal.SIGKILL)
 

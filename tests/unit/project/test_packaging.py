@@ -59,7 +59,7 @@ def test_type_information_is_shipped():
 class TestImageLock:
     """What `make lock` writes for the image."""
 
-    ROOT = Path(__file__).parents[2]
+    ROOT = Path(__file__).parents[3]
     PIN = re.compile(r"^([a-z0-9-]+)==([^\s;]+)", re.MULTILINE)
 
     def pins(self, name: str) -> set[tuple[str, str]]:

@@ -15,7 +15,7 @@ from drum_supervisor.serve.stand_in import Answers
 from drum_supervisor.servers.selector_server import answered
 from drum_supervisor.services.failure import FailureService, ReportFile
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 REPORT = FailureReport(Cause.INIT_FAILED, "bad weights", "load_model", "ValueError", "Traceback ...", failed_at=1e9)
 TARGETS = ("/", "/ping", "/ping/", "/livez", "/startupz", "/predict/", "/v1/ping", "/%2Fping", "http://x/livez", "*")
 
@@ -147,7 +147,7 @@ def test_it_loads_nothing_large_before_its_first_answer():
         "drum_supervisor.contract",
         "drum_supervisor.contract.fds",
         "drum_supervisor.contract.client_status",
-        "drum_supervisor.fronts",
+        "drum_supervisor.servers",
         "drum_supervisor.servers.acceptor",
         "drum_supervisor.servers.standin_server",
         "drum_supervisor.serve",

@@ -8,7 +8,7 @@ import pytest
 
 from drum_supervisor.supervise.watch.descendants import HIGHEST_PIDFD, Descendants, Kin
 from drum_supervisor.supervise.watch.worker_deaths import Death, Offspring, is_bad, told_deaths
-from tests.unit.village import MASTER, Village, exited
+from tests.unit.process_table import MASTER, Village, exited
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from drum_supervisor.telemetry import Telemetry, setup_otel
-from tests.unit.telemetry.conftest import NOTHING, PARENT, TRACE, in_fresh_interpreter, request
+from tests.unit.otel.conftest import NOTHING, PARENT, TRACE, in_fresh_interpreter, request
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from drum_supervisor.telemetry import Telemetry, setup_otel
-from tests.unit.telemetry.conftest import request
+from tests.unit.otel.conftest import request
 
 
 def test_each_provider_sends_what_is_left_when_it_is_shut_down(telemetry, providers, collector):

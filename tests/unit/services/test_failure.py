@@ -229,7 +229,7 @@ def test_it_needs_the_standard_library_only():
         "import sys; before = set(sys.modules); import drum_supervisor.services.failure; "
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names))"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.split() == ["drum_supervisor"]

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from drum_supervisor.telemetry import Telemetry
-from tests.unit.telemetry.conftest import in_fresh_interpreter, raised, request
+from tests.unit.otel.conftest import in_fresh_interpreter, raised, request
 
 
 class ShutdownOnly:

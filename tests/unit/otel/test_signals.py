@@ -9,7 +9,7 @@ from drum_supervisor import __version__
 from drum_supervisor.contract.masking import MASK
 from drum_supervisor.telemetry import SPANS, Telemetry, setup_otel
 from tests.support import TIMEOUT
-from tests.unit.telemetry.conftest import PARENT, TRACE, in_fresh_interpreter, raised, request, values
+from tests.unit.otel.conftest import PARENT, TRACE, in_fresh_interpreter, raised, request, values
 
 
 def test_span_of_a_prediction(telemetry, collector):

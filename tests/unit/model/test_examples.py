@@ -14,7 +14,7 @@ from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.model.loading import load
 from drum_supervisor.model.model import Model
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @pytest.fixture(autouse=True)

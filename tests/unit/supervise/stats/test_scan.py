@@ -11,7 +11,7 @@ import pytest
 from drum_supervisor.resources.process_reader import ProcessReader
 from drum_supervisor.resources.snapshot import ProcessResources
 from drum_supervisor.supervise.stats.scan import CpuMeter, Question, Top, survey
-from tests.unit.test_tree import NOBODY_THERE
+from tests.unit.resources.test_proctree import NOBODY_THERE
 
 ALL = Question(details=True, shared_memory=True)
 
