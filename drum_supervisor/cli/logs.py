@@ -12,7 +12,7 @@ import click
 
 from drum_supervisor.cli.target import client_of, json_option, run_dir_option
 from drum_supervisor.contract.log_records import ERR, OUT, SUPERVISOR, Piece, Source
-from drum_supervisor.supervise.output.line_format import Wrapper
+from drum_supervisor.supervise.output.line_format import LineFormatter
 
 if TYPE_CHECKING:
     from drum_supervisor.contract.control_client import Client
@@ -94,11 +94,11 @@ class _Records:
     """Makes a JSON object of each whole line."""
 
     def __init__(self) -> None:
-        self._wrappers: dict[Source, Wrapper] = {}
+        self._wrappers: dict[Source, LineFormatter] = {}
 
     def lines(self, pieces: Iterable[Piece]) -> Iterator[bytes]:
         for piece in pieces:
-            wrapper = self._wrappers.setdefault(piece.source, Wrapper(piece.source, _record))
+            wrapper = self._wrappers.setdefault(piece.source, LineFormatter(piece.source, _record))
             yield from wrapper.wrap(piece.data).splitlines(keepends=True)
 
 

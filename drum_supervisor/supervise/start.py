@@ -11,7 +11,7 @@ from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import DrumSupervisorError, UsageError
 from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.resources import proctree
-from drum_supervisor.supervise.api.handlers import Controls
+from drum_supervisor.supervise.api.handlers import ControlHandlers
 from drum_supervisor.supervise.api.status import standing
 from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.wakeup import EarlySignals
@@ -22,12 +22,12 @@ from drum_supervisor.supervise.lifecycle.sd_notify import service_manager
 from drum_supervisor.supervise.output import line_format
 from drum_supervisor.supervise.output.line_format import Form
 from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.output.streams import Outlets, Sink
+from drum_supervisor.supervise.output.streams import OutputStreams, Sink
 from drum_supervisor.supervise.programs import auto_workers
 from drum_supervisor.supervise.programs.command import command_of
 from drum_supervisor.supervise.programs.programs import is_shared, programs, python
 from drum_supervisor.supervise.programs.render import render
-from drum_supervisor.supervise.programs.supervisord_ini import Further, absolute, further
+from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms, absolute, further
 from drum_supervisor.supervise.termination_message import STOPPED_ON_REQUEST, TerminationLog, last_words
 from drum_supervisor.supervise.wiring import Parts, assemble
 
@@ -52,7 +52,7 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
             stack.callback(sink.flush, FLUSH_SECONDS)
         termination_log = TerminationLog(Path(settings.termination_log))
         try:
-            outlets = Outlets(out, err, form=_form(settings))
+            outlets = OutputStreams(out, err, form=_form(settings))
             log = Log(outlets.write, settings.log_level, settings.log_format)
             code, words = _supervise(settings, argv, environ, log, outlets, early, stack)
         except DrumSupervisorError as error:
@@ -75,7 +75,7 @@ def _supervise(
     argv: Sequence[str],
     environ: Mapping[str, str],
     log: Log,
-    outlets: Outlets,
+    outlets: OutputStreams,
     early: EarlySignals,
     stack: ExitStack,
 ) -> tuple[int, str]:
@@ -117,7 +117,9 @@ def _supervise(
     return int(state.exit_code), last_words(state)
 
 
-def _settled(settings: Settings, argv: Sequence[str], environ: Mapping[str, str], log: Log) -> tuple[Settings, Further]:
+def _settled(
+    settings: Settings, argv: Sequence[str], environ: Mapping[str, str], log: Log
+) -> tuple[Settings, ExtraPrograms]:
     """Return the settings with everything decided that was left to us, and the programs of the user's configuration."""
     if not argv and settings.server_type == "gunicorn":
         from drum_supervisor.config import gunicorn  # noqa: PLC0415 - no other server should wait for it
@@ -149,7 +151,7 @@ def _adopt_orphans(log: Log) -> None:
         log.warning("/proc is missing or of another PID namespace: what daemons a model server starts are not seen")
 
 
-def _assembled(parts: Parts, guard: Guard | None) -> Controls:
+def _assembled(parts: Parts, guard: Guard | None) -> ControlHandlers:
     """What supervisord refuses in a configuration leaves nothing to guard, and no guard behind."""
     try:
         return assemble(parts)

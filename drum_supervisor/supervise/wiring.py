@@ -11,27 +11,27 @@ from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract import masking
 from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.contract.listener import Address
-from drum_supervisor.supervise.api.handlers import Controls
-from drum_supervisor.supervise.api.program_control import Operators
+from drum_supervisor.supervise.api.handlers import ControlHandlers
+from drum_supervisor.supervise.api.program_control import OperatorControl
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.health import readiness
 from drum_supervisor.supervise.health.liveness import Check, Liveness
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.lifecycle.actions import Executor
+from drum_supervisor.supervise.lifecycle.actions import ActionRunner
 from drum_supervisor.supervise.lifecycle.alarms import Alarms
 from drum_supervisor.supervise.lifecycle.exporter import Exporter
-from drum_supervisor.supervise.lifecycle.health_checks import Lookout
+from drum_supervisor.supervise.lifecycle.health_checks import HealthChecks
 from drum_supervisor.supervise.lifecycle.loop import Loop
-from drum_supervisor.supervise.lifecycle.process_events import Witness
-from drum_supervisor.supervise.lifecycle.status_file import Board
-from drum_supervisor.supervise.lifecycle.waiters import Changes
+from drum_supervisor.supervise.lifecycle.process_events import ProcessEvents
+from drum_supervisor.supervise.lifecycle.status_file import StatusFile
+from drum_supervisor.supervise.lifecycle.waiters import Waiters
 from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.output.streams import Outlets
+from drum_supervisor.supervise.output.streams import OutputStreams
 from drum_supervisor.supervise.policy.state import Limits
-from drum_supervisor.supervise.processes.launcher import Fleet
+from drum_supervisor.supervise.processes.launcher import Launcher
 from drum_supervisor.supervise.programs.programs import Programs
-from drum_supervisor.supervise.watch.memory_limit import Renewal
+from drum_supervisor.supervise.watch.memory_limit import MemoryLimitWatch
 
 if TYPE_CHECKING:
     from drum_supervisor.supervise.stats.sampler import Sampler
@@ -57,38 +57,38 @@ class Parts:
     listener: socket.socket | None
     metrics_listener: socket.socket | None
     log: Log
-    outlets: Outlets
+    outlets: OutputStreams
     guard_pid: int
     essential: frozenset[str]
 
 
-def assemble(parts: Parts) -> Controls:
+def assemble(parts: Parts) -> ControlHandlers:
     """Return a supervisor that only needs to be run.
 
     The loop is first, as the engine's owner, and gets what works with the engine afterwards.
     """
     settings, found, log, timers = parts.settings, parts.programs, parts.log, Timers(time.monotonic)
-    loop = Loop(found, limits(settings, found), timers, Board(parts.run_dir, log), log)
+    loop = Loop(found, limits(settings, found), timers, StatusFile(parts.run_dir, log), log)
     owner = Exporter(loop, found.exporter, parts.metrics_listener, log)
-    desk = Operators(loop, log, parts.essential)
+    desk = OperatorControl(loop, log, parts.essential)
     known = {program.name: program for program in found.all}
     engine = Engine(parts.configuration, known, owner, log, parts.outlets, parts.guard_pid, desk)
-    changes = Changes(timers, engine.wakeup.wake)
+    changes = Waiters(timers, engine.wakeup.wake)
     patience = (settings.stop_timeout, settings.backlog)
-    fleet = Fleet(engine, found, parts.address, parts.listener, timers, *patience, loop.started)
+    fleet = Launcher(engine, found, parts.address, parts.listener, timers, *patience, loop.started)
     sampler = cache(lambda: _sampler(loop, engine))
-    controls = Controls(engine, loop, parts.address, parts.run_dir, parts.outlets.transcript, log)
-    witness = Witness(found, fleet, sampler, timers, log, loop.post, changes.note, controls.renew_spent)
+    controls = ControlHandlers(engine, loop, parts.address, parts.run_dir, parts.outlets.transcript, log)
+    witness = ProcessEvents(found, fleet, sampler, timers, log, loop.post, changes.note, controls.renew_spent)
     lookout = _lookout(parts, loop, engine, witness)
     alarms = _alarms(loop, fleet, witness, log)
-    executor = Executor(found, loop.limits, engine, fleet, alarms, changes, timers, parts.run_dir, log)
+    executor = ActionRunner(found, loop.limits, engine, fleet, alarms, changes, timers, parts.run_dir, log)
     loop.attach(engine, fleet, changes, alarms, witness, lookout, executor, sampler)
     _renew_grown(settings, found, controls)
     engine.publish(controls)
     return controls
 
 
-def _lookout(parts: Parts, loop: Loop, engine: Engine, witness: Witness) -> Lookout:
+def _lookout(parts: Parts, loop: Loop, engine: Engine, witness: ProcessEvents) -> HealthChecks:
     settings, found, timers, log = parts.settings, parts.programs, loop.timers, parts.log
 
     def watch(
@@ -101,10 +101,10 @@ def _lookout(parts: Parts, loop: Loop, engine: Engine, witness: Witness) -> Look
         asked = _alive_check(settings)
         return Liveness(engine, timers, parts.address, asked, log, on_unresponsive) if asked else None
 
-    return Lookout(found, witness, watch, check, lambda: loop.state.ready, timers, log, loop.post)
+    return HealthChecks(found, witness, watch, check, lambda: loop.state.ready, timers, log, loop.post)
 
 
-def _alarms(loop: Loop, fleet: Fleet, witness: Witness, log: Log) -> Alarms:
+def _alarms(loop: Loop, fleet: Launcher, witness: ProcessEvents, log: Log) -> Alarms:
     def too_slow() -> FailureReport:
         first = min(loop.state.coming, default=1)
         return witness.too_slow(first, loop.limits.startup_timeout)
@@ -112,11 +112,13 @@ def _alarms(loop: Loop, fleet: Fleet, witness: Witness, log: Log) -> Alarms:
     return Alarms(loop.timers, log, len(loop.programs.sides), fleet.seconds_to_wait, too_slow, loop.post)
 
 
-def _renew_grown(settings: Settings, found: Programs, controls: Controls) -> None:
+def _renew_grown(settings: Settings, found: Programs, controls: ControlHandlers) -> None:
     """Have workers replaced that have grown too large."""
     if settings.max_worker_memory:
         copies = settings.workers if found.server_type == "gunicorn" else 1
-        Renewal(controls.loop.timers, settings.max_worker_memory, controls.serving, copies, controls.renew_grown)
+        MemoryLimitWatch(
+            controls.loop.timers, settings.max_worker_memory, controls.serving, copies, controls.renew_grown
+        )
 
 
 def _sampler(loop: Loop, engine: Engine) -> "Sampler":

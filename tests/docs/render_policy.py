@@ -8,7 +8,7 @@ from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.supervise.policy import actions, events
 from drum_supervisor.supervise.policy.actions import Action, Alarm
 from drum_supervisor.supervise.policy.events import Event, Phase
-from drum_supervisor.supervise.policy.state import Limits, Roll, State, place_of
+from drum_supervisor.supervise.policy.state import Limits, RollingRestart, State, place_of
 from drum_supervisor.supervise.policy.table import decide
 from tests.docs.render import table
 
@@ -68,31 +68,31 @@ ALONE: dict[Phase, list[Situation]] = {
 }
 
 EVENTS: tuple[tuple[str, Event], ...] = (
-    ("the supervisor is up", events.Begun(NOW)),
-    ("ready", events.Ready(NOW)),
-    ("initialization failed", events.InitFailed(NOW, REPORT)),
-    ("initialization failed for good", events.InitFailed(NOW, FOR_GOOD)),
-    ("ready too soon", events.ReadyTooSoon(NOW, REPORT)),
-    ("exited", events.Exited(NOW, REPORT)),
-    ("answers no more", events.Unresponsive(NOW, REPORT)),
-    ("a worker of its own was killed", events.WorkerKilled(NOW, REPORT)),
-    ("deadline passed", events.DeadlinePassed(NOW, LATE)),
-    ("restart of the worker is due", events.WorkerDue(NOW)),
+    ("the supervisor is up", events.SupervisorStarted(NOW)),
+    ("ready", events.WorkerReady(NOW)),
+    ("initialization failed", events.WorkerInitFailed(NOW, REPORT)),
+    ("initialization failed for good", events.WorkerInitFailed(NOW, FOR_GOOD)),
+    ("ready too soon", events.FailedProbation(NOW, REPORT)),
+    ("exited", events.WorkerExited(NOW, REPORT)),
+    ("answers no more", events.LivenessFailed(NOW, REPORT)),
+    ("a worker of its own was killed", events.OwnWorkerOomKilled(NOW, REPORT)),
+    ("deadline passed", events.StartupTimedOut(NOW, LATE)),
+    ("restart of the worker is due", events.WorkerRestartDue(NOW)),
     ("restart requested", events.RestartRequested(NOW)),
-    ("a worker that was to stop is gone", events.Gone(NOW)),
-    ("start of the worker requested", events.StartRequested(NOW)),
-    ("stop of the worker requested", events.HoldRequested(NOW)),
+    ("a worker that was to stop is gone", events.WorkerStopped(NOW)),
+    ("start of the worker requested", events.StartWorkerRequested(NOW)),
+    ("stop of the worker requested", events.StopWorkerRequested(NOW)),
     ("retry is due", events.RetryDue(NOW)),
     ("error server is ready", events.ErrorServerReady(NOW)),
     ("error server exited", events.ErrorServerExited(NOW)),
     ("error server cannot start", events.ErrorServerExited(NOW, was_ready=False)),
     ("plain error server cannot start", events.ErrorServerExited(NOW, was_ready=False, plain=True)),
-    ("error server is due", events.ErrorServerDue(NOW)),
+    ("error server is due", events.ErrorServerRestartDue(NOW)),
     ("stand-in exited", events.StandInExited(NOW)),
     ("stand-in cannot start", events.StandInExited(NOW, was_ready=False)),
-    ("stand-in is due", events.StandInDue(NOW)),
-    ("TTL over", events.TtlOver(NOW)),
-    ("an essential program has ended", events.EssentialEnded(NOW, 7, "metrics exited with status 7")),
+    ("stand-in is due", events.StandInRestartDue(NOW)),
+    ("TTL over", events.ErrorServerTtlExpired(NOW)),
+    ("an essential program has ended", events.EssentialProgramExited(NOW, 7, "metrics exited with status 7")),
     ("stop requested", events.StopRequested(NOW)),
     ("everything has stopped", events.AllStopped(NOW)),
 )
@@ -108,12 +108,12 @@ class Case:
     happens: tuple[Event, ...]
 
 
-FAILS = (events.InitFailed(NOW, REPORT, 1), events.Exited(NOW, REPORT, 1))
-HANGS = (events.Unresponsive(NOW, REPORT),)
-HOLD = (events.HoldRequested(NOW, 1),)
-START = (events.StartRequested(NOW, 1),)
-TOO_SOON = (events.ReadyTooSoon(NOW, REPORT, 1),)
-LOST = (events.WorkerKilled(NOW, REPORT, 1),)
+FAILS = (events.WorkerInitFailed(NOW, REPORT, 1), events.WorkerExited(NOW, REPORT, 1))
+HANGS = (events.LivenessFailed(NOW, REPORT),)
+HOLD = (events.StopWorkerRequested(NOW, 1),)
+START = (events.StartWorkerRequested(NOW, 1),)
+TOO_SOON = (events.FailedProbation(NOW, REPORT, 1),)
+LOST = (events.OwnWorkerOomKilled(NOW, REPORT, 1),)
 ONE_LOST = "a worker of worker 1's own was killed"
 ONE_FAILS = "initialization of worker 1 failed, worker 1 exited"
 OFTEN = "once too often, "
@@ -121,12 +121,12 @@ BOTH_COMING = _state(Phase.STARTING, coming=[1, 2])
 BOTH_RETRYING = _state(Phase.RETRYING, coming=[1, 2], retries=3, report=REPORT)
 
 TOGETHER: tuple[Case, ...] = (
-    Case("worker 1 is ready", "2 is starting", BOTH_COMING, (events.Ready(NOW, 1),)),
+    Case("worker 1 is ready", "2 is starting", BOTH_COMING, (events.WorkerReady(NOW, 1),)),
     Case(ONE_FAILS, "2 is starting", BOTH_COMING, FAILS),
     Case(ONE_FAILS, "2 has failed", _state(Phase.STARTING, coming=[1]), FAILS),
-    Case("deadline passed", "2 has failed, or is starting", BOTH_COMING, (events.DeadlinePassed(NOW, LATE),)),
+    Case("deadline passed", "2 has failed, or is starting", BOTH_COMING, (events.StartupTimedOut(NOW, LATE),)),
     Case("restart of worker 1 requested", "", BOTH_COMING, (events.RestartRequested(NOW, 1),)),
-    Case("worker 1 is ready", "2 is ready", _state(Phase.SERVING, [2], [1]), (events.Ready(NOW, 1),)),
+    Case("worker 1 is ready", "2 is ready", _state(Phase.SERVING, [2], [1]), (events.WorkerReady(NOW, 1),)),
     Case(ONE_FAILS, "2 is ready", _state(Phase.SERVING, [1, 2]), FAILS),
     Case("worker 1 was ready too soon", "2 is ready", _state(Phase.SERVING, [1, 2]), TOO_SOON),
     Case(ONE_FAILS, "2 is starting", _state(Phase.SERVING, [1], [2]), FAILS),
@@ -139,7 +139,7 @@ TOGETHER: tuple[Case, ...] = (
     Case("nobody answers", "1 and 2 are ready", _state(Phase.SERVING, [1, 2]), HANGS),
     Case("nobody answers", "2 is starting", _state(Phase.SERVING, [1], [2]), HANGS),
     Case("nobody answers", f"{OFTEN}1 and 2 are ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), HANGS),
-    Case("deadline passed", "2 is starting", _state(Phase.SERVING, [1], [2]), (events.DeadlinePassed(NOW, LATE),)),
+    Case("deadline passed", "2 is starting", _state(Phase.SERVING, [1], [2]), (events.StartupTimedOut(NOW, LATE),)),
     Case(
         "restart of worker 1 requested",
         "2 is ready",
@@ -157,29 +157,29 @@ TOGETHER: tuple[Case, ...] = (
         _state(Phase.FAILED, report=REPORT),
         (events.RestartRequested(NOW, 1), events.RestartRequested(NOW)),
     ),
-    Case("worker 1 is ready", "2 is starting", BOTH_RETRYING, (events.Ready(NOW, 1),)),
+    Case("worker 1 is ready", "2 is starting", BOTH_RETRYING, (events.WorkerReady(NOW, 1),)),
     Case(ONE_FAILS, "2 is starting", BOTH_RETRYING, FAILS),
     Case(ONE_FAILS, "2 has failed, no retry is left", replace(BOTH_RETRYING, coming=frozenset({1})), FAILS),
 )
 
 BOTH_READY = _state(Phase.SERVING, [1, 2])
-_OVERLAP = Roll(due=(2,), overlap=True, new=3, old=1)
+_OVERLAP = RollingRestart(due=(2,), overlap=True, new=3, old=1)
 SUCCESSOR_STARTS = _state(Phase.SERVING, [1, 2], [3], roll=_OVERLAP)
 SUCCESSOR_SERVES = _state(Phase.SERVING, [2, 3], roll=replace(_OVERLAP, new=0), moved=frozenset({1}))
-FIRST_STARTS = _state(Phase.SERVING, [2], [1], roll=Roll(due=(2,), new=1))
-SUCCESSOR_FAILS = (events.InitFailed(NOW, REPORT, 3), events.Exited(NOW, REPORT, 3))
+FIRST_STARTS = _state(Phase.SERVING, [2], [1], roll=RollingRestart(due=(2,), new=1))
+SUCCESSOR_FAILS = (events.WorkerInitFailed(NOW, REPORT, 3), events.WorkerExited(NOW, REPORT, 3))
 
 REPLACED: tuple[Case, ...] = (
     Case("restart requested", "", BOTH_READY, (events.RestartRequested(NOW),)),
-    Case("worker 1 is ready again", "2 is still to come", FIRST_STARTS, (events.Ready(NOW, 1),)),
+    Case("worker 1 is ready again", "2 is still to come", FIRST_STARTS, (events.WorkerReady(NOW, 1),)),
     Case(ONE_FAILS, "2 is still to come, and stays", FIRST_STARTS, FAILS),
     Case("restart with overlap requested", "", BOTH_READY, (events.RestartRequested(NOW, overlap=True),)),
-    Case("the successor of worker 1 is ready", "", SUCCESSOR_STARTS, (events.Ready(NOW, 3),)),
+    Case("the successor of worker 1 is ready", "", SUCCESSOR_STARTS, (events.WorkerReady(NOW, 3),)),
     Case("the successor of worker 1 failed or exited", "", SUCCESSOR_STARTS, SUCCESSOR_FAILS),
-    Case("deadline passed", "the successor is starting", SUCCESSOR_STARTS, (events.DeadlinePassed(NOW, LATE),)),
-    Case("worker 1 exited", "its successor is starting", SUCCESSOR_STARTS, (events.Exited(NOW, REPORT, 1),)),
+    Case("deadline passed", "the successor is starting", SUCCESSOR_STARTS, (events.StartupTimedOut(NOW, LATE),)),
+    Case("worker 1 exited", "its successor is starting", SUCCESSOR_STARTS, (events.WorkerExited(NOW, REPORT, 1),)),
     Case("nobody answers", "a successor is starting", SUCCESSOR_STARTS, HANGS),
-    Case("worker 1 is gone", "its successor serves", SUCCESSOR_SERVES, (events.Gone(NOW, 1),)),
+    Case("worker 1 is gone", "its successor serves", SUCCESSOR_SERVES, (events.WorkerStopped(NOW, 1),)),
 )
 
 HEADINGS = ["phase", "event", "when", "next", "what is done"]
@@ -267,7 +267,7 @@ def _words(action: Action, limits: Limits) -> str:
             return "start the stand-in"
         case actions.StopStandIn():
             return "stop the stand-in"
-        case actions.KeepReport():
+        case actions.SaveReport():
             return "keep the report"
         case actions.Plan(Alarm.WORKER, after):
             return f"start {worker} in {after:g} s"

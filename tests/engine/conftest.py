@@ -13,7 +13,7 @@ from drum_supervisor.supervise.engine.prctl import become_subreaper
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.output.streams import Outlets, Sink
+from drum_supervisor.supervise.output.streams import OutputStreams, Sink
 from drum_supervisor.supervise.programs.programs import Program, Programs, Readiness
 from drum_supervisor.supervise.programs.render import render
 
@@ -70,7 +70,7 @@ class Bench:
         sinks = [Sink(file.fileno()) for file in self._files]
         log = Log(self.log_lines.append, "debug")
         text = render(found, directory) + further
-        self.engine = self.owner.engine = Engine(text, known, self.owner, log, Outlets(*sinks))
+        self.engine = self.owner.engine = Engine(text, known, self.owner, log, OutputStreams(*sinks))
 
     def start(self, name: str, listener_fd: int | None = None) -> Run:
         return self.engine.start(self.programs[name], listener_fd)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from drum_supervisor.supervise.engine.extra_process import FurtherProcess
-from drum_supervisor.supervise.engine.run import Ended, ProgramStanding, ProgramState
+from drum_supervisor.supervise.engine.extra_process import ExtraProcess
+from drum_supervisor.supervise.engine.run import ExtraProgramExit, ProgramStanding, ProgramState
 from drum_supervisor.supervise.output.line_format import prefixed
 from drum_supervisor.supervise.programs.programs import Program
 from tests.engine.conftest import Bench, python
@@ -16,12 +16,12 @@ Make = Callable[..., Bench]
 OURS = "stdout_logfile=/dev/stdout\nstderr_logfile=/dev/stderr\n"
 
 
-class Desk:
+class ProgramControl:
     """Records what becomes of further programs."""
 
     def __init__(self) -> None:
-        self.exited: list[Ended] = []
-        self.gave_up: list[Ended] = []
+        self.exited: list[ExtraProgramExit] = []
+        self.gave_up: list[ExtraProgramExit] = []
         self.started: list[str] = []
         self.changes = 0
 
@@ -42,10 +42,10 @@ class Desk:
     def other_started(self, name: str, pid: int) -> None:
         self.started.append(name)
 
-    def other_exited(self, ended: Ended) -> None:
+    def other_exited(self, ended: ExtraProgramExit) -> None:
         self.exited.append(ended)
 
-    def other_gave_up(self, ended: Ended) -> None:
+    def other_gave_up(self, ended: ExtraProgramExit) -> None:
         self.gave_up.append(ended)
 
 
@@ -54,16 +54,16 @@ def program(command: str, more: str = "", name: str = "x") -> str:
 
 
 @pytest.fixture
-def further(bench: Make) -> Callable[[str], tuple[Bench, Desk]]:
-    def make(text: str) -> tuple[Bench, Desk]:
-        made, desk = bench({}, text), Desk()
+def further(bench: Make) -> Callable[[str], tuple[Bench, ProgramControl]]:
+    def make(text: str) -> tuple[Bench, ProgramControl]:
+        made, desk = bench({}, text), ProgramControl()
         made.engine._options.around.desk = desk
         return made, desk
 
     return make
 
 
-def processes(made: Bench) -> list[FurtherProcess]:
+def processes(made: Bench) -> list[ExtraProcess]:
     return made.engine._others()
 
 
@@ -168,7 +168,7 @@ def test_restarts_and_retries_come_without_a_poll_that_runs_out(further) -> None
 def test_what_cannot_be_started_ends_for_good_without_a_status(further) -> None:
     made, desk = further(program("no-such-command", "startretries=0\n"))
     made.until(lambda: bool(desk.gave_up))
-    assert desk.gave_up == [Ended("x", "x", 0, None, "can't find command 'no-such-command'")]
+    assert desk.gave_up == [ExtraProgramExit("x", "x", 0, None, "can't find command 'no-such-command'")]
 
 
 def test_nothing_is_started_any_more_when_everything_is_stopped(further) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from drum_supervisor.supervise.api.stats import tops
-from drum_supervisor.supervise.engine.run import Other
+from drum_supervisor.supervise.engine.run import ExtraProgram
 from drum_supervisor.supervise.programs.programs import Program, Programs, Readiness
 from drum_supervisor.supervise.stats.scan import Top
 from tests.engine.conftest import Bench, python
@@ -26,7 +26,7 @@ programs=cache
 
 def test_are_told_of_while_they_run_and_afterwards(bench: Callable[..., Bench]) -> None:
     made = bench({"model-server": FOR_EVER}, FURTHER)
-    seen: list[Other] = []
+    seen: list[ExtraProgram] = []
     found: list[list[Top]] = []
     worker = Program("model-server", "model-server", ("true",), 1)
     nothing = Program("error-server", "error-server", ("true",))

@@ -337,24 +337,6 @@ def test_the_control_socket_is_for_this_user_alone(bench: Make, tmp_path: Path) 
     assert modes == [0o600]
 
 
-def test_only_the_engine_and_control_import_supervisor() -> None:
-    package = ENGINE.parents[1]
-    importers = {
-        path.name
-        for path in package.rglob("*.py")
-        if re.search(r"^\s*(from|import) supervisor\b", path.read_text(), re.M)
-    }
-    engine = {
-        "engine.py",
-        "engine_child.py",
-        "engine_further.py",
-        "engine_loop.py",
-        "engine_process.py",
-        "supervisor_namespace.py",
-    }
-    assert importers == engine | {"control.py"}
-
-
 def test_the_configuration_class_still_takes_what_we_override() -> None:
     assert {"make_process", "make_dispatchers"} <= set(vars(ProcessConfig))
     assert {"finish", "drain", "get_execv_args", "_prepare_child_fds"} <= set(vars(Subprocess))

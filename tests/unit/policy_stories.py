@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 
 from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.supervise.policy.actions import Action, Alarm, Cancel, Plan, StartWorker, StopWorker
-from drum_supervisor.supervise.policy.events import Begun, Event, InitFailed, Phase, Ready, RetryDue, StopRequested
+from drum_supervisor.supervise.policy.events import (
+    Event,
+    Phase,
+    RetryDue,
+    StopRequested,
+    SupervisorStarted,
+    WorkerInitFailed,
+    WorkerReady,
+)
 from drum_supervisor.supervise.policy.state import Limits, State
 from drum_supervisor.supervise.policy.table import decide
 
@@ -49,14 +57,14 @@ class Story:
 
 def starting(**limits: object) -> Story:
     story = Story(Limits(**limits))
-    story(Begun)
+    story(SupervisorStarted)
     return story
 
 
 def serving(**limits: object) -> Story:
     story = starting(**limits)
     for worker in sorted(story.limits.all_workers):
-        story(Ready, worker)
+        story(WorkerReady, worker)
     assert story.phase is SERVING
     return story
 
@@ -64,7 +72,7 @@ def serving(**limits: object) -> Story:
 def failed(report: FailureReport = BAD, **limits: object) -> Story:
     story = starting(**limits)
     for worker in sorted(story.limits.all_workers):
-        story(InitFailed, report, worker)
+        story(WorkerInitFailed, report, worker)
     assert story.phase is FAILED
     return story
 

@@ -9,9 +9,9 @@ from drum_supervisor.supervise.policy.actions import (
     Alarm,
     Cancel,
     Exit,
-    KeepReport,
     KillAll,
     Plan,
+    SaveReport,
     StartErrorServer,
     StartStandIn,
     StartWorker,
@@ -22,29 +22,29 @@ from drum_supervisor.supervise.policy.actions import (
 )
 from drum_supervisor.supervise.policy.events import (
     AllStopped,
-    DeadlinePassed,
-    ErrorServerDue,
     ErrorServerExited,
     ErrorServerReady,
-    EssentialEnded,
+    ErrorServerRestartDue,
+    ErrorServerTtlExpired,
+    EssentialProgramExited,
     Event,
-    Exited,
-    Gone,
-    HoldRequested,
-    InitFailed,
-    Ready,
+    LivenessFailed,
+    OwnWorkerOomKilled,
     RestartCause,
     RestartRequested,
     RetryDue,
-    StandInDue,
     StandInExited,
-    StartRequested,
-    TtlOver,
-    Unresponsive,
-    WorkerDue,
-    WorkerKilled,
+    StandInRestartDue,
+    StartupTimedOut,
+    StartWorkerRequested,
+    StopWorkerRequested,
+    WorkerExited,
+    WorkerInitFailed,
+    WorkerReady,
+    WorkerRestartDue,
+    WorkerStopped,
 )
-from drum_supervisor.supervise.policy.state import Limits, Roll, State, attempts_left, place_of, workers_of
+from drum_supervisor.supervise.policy.state import Limits, RollingRestart, State, attempts_left, place_of, workers_of
 from drum_supervisor.supervise.policy.table import decide
 from tests.unit.policy_stories import (
     BAD,
@@ -91,7 +91,7 @@ def event_of(kind: type[Event], at: float, chance: random.Random, workers: int) 
     if kind is RestartRequested:
         about["worker"] = chance.choice([None, chance.randint(1, workers)])
         about |= {"overlap": chance.random() < 0.5, "cause": chance.choice(list(RestartCause))}
-    if kind is EssentialEnded:
+    if kind is EssentialProgramExited:
         about |= {"code": 7, "words": "metrics, an essential program, exited with status 7"}
     if kind is ErrorServerExited:
         about |= {"was_ready": chance.random() < 0.5, "plain": chance.random() < 0.5}
@@ -105,7 +105,7 @@ def check(state: State, actions: Iterable[Action], event: Event, before: State, 
     actions = list(actions)
     kinds = [type(action) for action in actions]
     assert not state.ready & state.coming
-    roll = state.roll or Roll()
+    roll = state.roll or RollingRestart()
     assert state.ready | state.coming <= workers_of(state, limits) | {roll.new, roll.old}
     assert not roll.new or roll.new in state.coming
     assert not (roll.new and roll.old) or roll.old in state.ready
@@ -142,8 +142,8 @@ def check(state: State, actions: Iterable[Action], event: Event, before: State, 
     assert (StopAll in kinds) == (state.phase is STOPPING and before.phase is not STOPPING)
     if before.phase is STOPPING:
         assert state == before
-    if state.phase is FAILED and before.phase is not FAILED and not isinstance(event, HoldRequested):
-        assert kinds.index(KeepReport) < kinds.index(StartErrorServer)
+    if state.phase is FAILED and before.phase is not FAILED and not isinstance(event, StopWorkerRequested):
+        assert kinds.index(SaveReport) < kinds.index(StartErrorServer)
     for action in actions:
         if isinstance(action, StartWorker):
             assert action.worker in state.coming
@@ -173,23 +173,23 @@ class World:
         report = self.chance.choice([BAD, WORSE, PERMANENT, SEGFAULT])
         found: list[Event] = []
         for worker in sorted(self.running):
-            found += [Exited(now, report, worker), InitFailed(now, report, worker)]
-            found += [Ready(now, worker)] * 3 if worker in state.coming else []
-            found.append(WorkerKilled(now, TOO_LARGE, worker))
+            found += [WorkerExited(now, report, worker), WorkerInitFailed(now, report, worker)]
+            found += [WorkerReady(now, worker)] * 3 if worker in state.coming else []
+            found.append(OwnWorkerOomKilled(now, TOO_LARGE, worker))
         if state.ready:
-            found.append(Unresponsive(now, HANGS))
+            found.append(LivenessFailed(now, HANGS))
         if self.error_server:
             plain = self.error_server == "plain"
             found += [ErrorServerExited(now, True, plain), ErrorServerExited(now, False, plain)]
             found += [] if state.explained else [ErrorServerReady(now)]
         if self.stand_in:
             found.append(StandInExited(now))
-        found += [Gone(now, worker) for worker in sorted(self.leaving)] * 2
+        found += [WorkerStopped(now, worker) for worker in sorted(self.leaving)] * 2
         one = self.chance.choice(sorted(self.story.limits.all_workers))
         overlap = self.chance.random() < 0.5
         cause = self.chance.choice(list(RestartCause))
         found += [RestartRequested(now, None, overlap), RestartRequested(now, one, overlap, cause)]
-        return [*found, HoldRequested(now, one), StartRequested(now, one), StartRequested(now, one)]
+        return [*found, StopWorkerRequested(now, one), StartWorkerRequested(now, one), StartWorkerRequested(now, one)]
 
     def next_event(self) -> Event:
         """Return an alarm that rings, or what happens before it does."""
@@ -203,18 +203,20 @@ class World:
     def rung(self, alarm: Alarm, worker: int) -> Event:
         now = self.story.now
         if alarm is Alarm.DEADLINE:
-            return DeadlinePassed(now, LATE)
+            return StartupTimedOut(now, LATE)
         if alarm is Alarm.WORKER:
-            return WorkerDue(now, worker)
+            return WorkerRestartDue(now, worker)
         if alarm is Alarm.STAND_IN:
-            return StandInDue(now)
-        return {Alarm.RETRY: RetryDue, Alarm.END: TtlOver, Alarm.ERROR_SERVER: ErrorServerDue}[alarm](now)
+            return StandInRestartDue(now)
+        return {Alarm.RETRY: RetryDue, Alarm.END: ErrorServerTtlExpired, Alarm.ERROR_SERVER: ErrorServerRestartDue}[
+            alarm
+        ](now)
 
     def step(self, event: Event) -> None:
         """Let `event` happen, and carry out what is to be done."""
-        if isinstance(event, Exited):
+        if isinstance(event, WorkerExited):
             self.running.discard(event.worker)
-        if isinstance(event, Gone):
+        if isinstance(event, WorkerStopped):
             self.leaving.discard(event.worker)
         if isinstance(event, ErrorServerExited):
             self.error_server = ""

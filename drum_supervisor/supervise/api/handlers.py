@@ -11,10 +11,10 @@ from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.loop import Loop
 from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.output.log_buffer import Transcript
+from drum_supervisor.supervise.output.log_buffer import LogBuffer
 from drum_supervisor.supervise.policy.events import Phase, RestartCause
 from drum_supervisor.supervise.watch.headroom import room_for_another
-from drum_supervisor.supervise.watch.memory_limit import Grown
+from drum_supervisor.supervise.watch.memory_limit import OverMemoryLimit
 
 NO_OVERLAP = (
     "--overlap needs workers that inherit the listener and report when they are ready (--ready report): else nobody "
@@ -24,14 +24,14 @@ LONGEST_ANSWER = 32 * 1024  # bytes of output in one answer to `logs`, which is 
 
 
 @dataclass
-class Controls:
+class ControlHandlers:
     """Answers and obeys; what it does not know itself, it asks the loop."""
 
     engine: Engine
     loop: Loop
     address: Address
     directory: RunDir
-    transcript: Transcript
+    transcript: LogBuffer
     log: Log
 
     def status(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Controls:
         """Replace a worker that has answered enough requests."""
         self._renew(place, RestartCause.REQUESTS)
 
-    def renew_grown(self, grown: Grown) -> None:
+    def renew_grown(self, grown: OverMemoryLimit) -> None:
         """Replace a worker that has grown too large."""
         self.log.line("warning", grown.sentence, pid=grown.pid)
         self._renew(grown.place, RestartCause.MEMORY)

@@ -4,18 +4,23 @@ import os
 from collections.abc import Set
 
 from drum_supervisor.contract.exits import of_signal
-from drum_supervisor.supervise.engine.run import Ended, ProgramStanding, ProgramState
+from drum_supervisor.supervise.engine.run import ExtraProgramExit, ProgramStanding, ProgramState
 from drum_supervisor.supervise.failures import report
 from drum_supervisor.supervise.lifecycle.loop import Loop
 from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.policy.events import EssentialEnded, HoldRequested, Phase, StartRequested
+from drum_supervisor.supervise.policy.events import (
+    EssentialProgramExited,
+    Phase,
+    StartWorkerRequested,
+    StopWorkerRequested,
+)
 from drum_supervisor.supervise.policy.state import sides_of
 from drum_supervisor.supervise.programs.programs import Program
 
 COULD_NOT_BE_STARTED = 127  # as shells have it, and as supervisord's child exits when there is nothing to run
 
 
-class Operators:
+class OperatorControl:
     """Turns requests into events for the policy, and its state into supervisord's words. Refusals are sentences."""
 
     def __init__(self, loop: Loop, log: Log, essential: Set[str] = frozenset()) -> None:
@@ -25,17 +30,17 @@ class Operators:
 
     def start(self, program: Program) -> str:
         """Have a worker started; return why not, or "" if it will be."""
-        return self._request(program, "start", StartRequested)
+        return self._request(program, "start", StartWorkerRequested)
 
     def stop(self, program: Program) -> str:
         """Have a worker stopped, and not started again until an operator asks for it; return why not, or ""."""
-        return self._request(program, "stop", HoldRequested)
+        return self._request(program, "stop", StopWorkerRequested)
 
     def standing(self, program: Program) -> ProgramStanding:
         """Return how a program stands."""
         if not self.is_worker(program):
             return ProgramStanding(self._running(program))
-        if self._loop.is_posted(StartRequested, program.worker):
+        if self._loop.is_posted(StartWorkerRequested, program.worker):
             return ProgramStanding(ProgramState.STARTING)
         return self._worker(program)
 
@@ -51,21 +56,21 @@ class Operators:
         """A further program was started."""
         self._log.information(f"{name} (pid {pid}) started", program=name, pid=pid)
 
-    def other_exited(self, ended: Ended) -> None:
+    def other_exited(self, ended: ExtraProgramExit) -> None:
         """A further program was reaped; supervisord may start it again."""
         level, asked = ("info", "stopped as asked: ") if ended.stop_asked else ("warning", "")
         how = report.ending(ended.status)
         self._log.line(level, f"{ended.name} (pid {ended.pid}) {asked}{how}", program=ended.name, pid=ended.pid)
 
-    def other_gave_up(self, ended: Ended) -> None:
+    def other_gave_up(self, ended: ExtraProgramExit) -> None:
         """A further program has ended for good: the supervisor does not outlive one that is essential."""
         how = f"could not be started: {ended.why}" if ended.status is None else report.ending(ended.status)
         self._log.warning(f"{ended.name} {how}, and is not started again", program=ended.name)
         if ended.program in self._essential:
             words = f"{ended.name}, an essential program, {how}"
-            self._loop.post(EssentialEnded(self._loop.timers.clock(), _exit_code(ended.status), words))
+            self._loop.post(EssentialProgramExited(self._loop.timers.clock(), _exit_code(ended.status), words))
 
-    def _request(self, program: Program, verb: str, event: type[StartRequested | HoldRequested]) -> str:
+    def _request(self, program: Program, verb: str, event: type[StartWorkerRequested | StopWorkerRequested]) -> str:
         refusal = self._refusal(program)
         if refusal:
             self._log.warning(f"a request to {verb} {program.name} was refused: {refusal}", program=program.name)

@@ -13,7 +13,7 @@ from supervisor.states import RUNNING_STATES, STOPPED_STATES, ProcessStates
 from supervisor.xmlrpc import Faults, RPCError
 
 from drum_supervisor.supervise.engine.managed_process import ManagedProcess
-from drum_supervisor.supervise.engine.run import Desk
+from drum_supervisor.supervise.engine.run import ProgramControl
 from drum_supervisor.supervise.programs.programs import MODEL_SERVER
 
 ASK_AGAIN_AFTER = (
@@ -171,8 +171,8 @@ class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc
         self.supervisord.options.around.main_log.clear()
         return True
 
-    def _desk(self) -> Desk:
-        desk: Desk = self.supervisord.options.around.desk
+    def _desk(self) -> ProgramControl:
+        desk: ProgramControl = self.supervisord.options.around.desk
         return desk
 
     def _getAllProcesses(self, lexical: bool = False) -> Any:
@@ -208,7 +208,7 @@ def _is_ready(process: ManagedProcess) -> Any:
         return True
     if state == ProcessStates.STARTING:
         return NOT_DONE_YET
-    desk: Desk = process.config.options.around.desk
+    desk: ProgramControl = process.config.options.around.desk
     raise RPCError(Faults.ABNORMAL_TERMINATION, desk.standing(process.program).why or process.program.name)
 
 

@@ -14,12 +14,12 @@ from supervisor.options import make_namespec
 from supervisor.states import RUNNING_STATES, SupervisorStates, getProcessStateDescription
 
 from drum_supervisor.supervise.engine.event_loop import EngineLoop, EngineOptions
-from drum_supervisor.supervise.engine.extra_process import FurtherProcess
-from drum_supervisor.supervise.engine.managed_process import ManagedProcess, Surroundings
-from drum_supervisor.supervise.engine.run import Desk, Dispatcher, Other, Owner, Run
+from drum_supervisor.supervise.engine.extra_process import ExtraProcess
+from drum_supervisor.supervise.engine.managed_process import EngineContext, ManagedProcess
+from drum_supervisor.supervise.engine.run import Dispatcher, EngineCallbacks, ExtraProgram, ProgramControl, Run
 from drum_supervisor.supervise.engine.wakeup import SIGNALS, Wakeup
 from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.output.streams import Outlets
+from drum_supervisor.supervise.output.streams import OutputStreams
 from drum_supervisor.supervise.programs.programs import Program
 
 
@@ -40,17 +40,17 @@ class Engine:
         self,
         configuration: str,
         known: Mapping[str, Program],
-        owner: Owner,
+        owner: EngineCallbacks,
         log: Log,
-        outlets: Outlets,
+        outlets: OutputStreams,
         guard_pid: int = 0,
-        desk: Desk | None = None,
+        desk: ProgramControl | None = None,
     ) -> None:
         self.pid = os.getpid()
         self.wakeup = Wakeup()
         self._shown = {name: name for name in known}
         self._watched: dict[int, Dispatcher] = {d.fd: d for d in (self.wakeup, outlets.out, outlets.err)}
-        self._options = EngineOptions(Surroundings(owner, log, outlets, known, self.pid, desk, guard_pid))
+        self._options = EngineOptions(EngineContext(owner, log, outlets, known, self.pid, desk, guard_pid))
         self._options.configfile = StringIO(configuration)
         self._options.realize(args=["--nodaemon"], progname="drum-supervise")
         self._options.logfile = self._options.around.main_log.path
@@ -160,10 +160,10 @@ class Engine:
         """Return the processes that were left to us, with the name of the program that left them or ""."""
         return self._options.orphans.look(self._options.pidhistory)
 
-    def others(self) -> list[Other]:
+    def others(self) -> list[ExtraProgram]:
         """Return the programs of the user's configuration."""
         return [
-            Other(
+            ExtraProgram(
                 name=make_namespec(process.group.config.name, process.config.name),
                 group=process.group.config.name,
                 pid=process.pid,
@@ -197,10 +197,10 @@ class Engine:
         assert isinstance(process, ManagedProcess)
         return process
 
-    def _others(self, priority: int | None = None) -> list[FurtherProcess]:
+    def _others(self, priority: int | None = None) -> list[ExtraProcess]:
         return [
             process
             for group in self._supervisord.process_groups.values()
             for process in group.processes.values()
-            if isinstance(process, FurtherProcess) and priority in (None, group.config.priority)
+            if isinstance(process, ExtraProcess) and priority in (None, group.config.priority)
         ]

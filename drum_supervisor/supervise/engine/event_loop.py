@@ -20,8 +20,8 @@ from supervisor.supervisord import Supervisor
 from drum_supervisor.contract.exits import UsageError, signal_name
 from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine.child import close_fd
-from drum_supervisor.supervise.engine.extra_process import FurtherConfig, FurtherListenerConfig
-from drum_supervisor.supervise.engine.managed_process import ManagedConfig, Surroundings
+from drum_supervisor.supervise.engine.extra_process import ExtraConfig, ExtraListenerConfig
+from drum_supervisor.supervise.engine.managed_process import EngineContext, ManagedConfig
 from drum_supervisor.supervise.engine.run import Dispatcher
 from drum_supervisor.supervise.engine.wakeup import Wakeup
 
@@ -128,7 +128,7 @@ class _Poller(PollPoller):  # type: ignore[misc]
 class EngineOptions(ServerOptions):  # type: ignore[misc]
     """supervisord's options and its calls into the operating system."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: EngineContext) -> None:
         self.around = around
         self.orphans = Orphans(around.guard_pid)
         self.seconds_left: Callable[[], float] = lambda: inf
@@ -155,7 +155,7 @@ class EngineOptions(ServerOptions):  # type: ignore[misc]
         name = section.partition(":")[2]
         if name in self.around.known:
             return super().processes_from_section(parser, section, group_name, ManagedConfig)
-        further = FurtherListenerConfig if klass is EventListenerConfig else FurtherConfig
+        further = ExtraListenerConfig if klass is EventListenerConfig else ExtraConfig
         configs = super().processes_from_section(parser, section, group_name, further)
         for config in configs:
             config.section = name

@@ -12,14 +12,14 @@ from supervisor.states import ProcessStates
 from drum_supervisor.contract.log_records import ERR, OUT, Source
 from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.child import Child, close_above
-from drum_supervisor.supervise.engine.managed_process import Surroundings
-from drum_supervisor.supervise.engine.run import Desk, Dispatcher, Ended
+from drum_supervisor.supervise.engine.managed_process import EngineContext
+from drum_supervisor.supervise.engine.run import Dispatcher, ExtraProgramExit, ProgramControl
 
 _OF_US = {"/dev/stdout": OUT, "/dev/stderr": ERR}
 _EVENTS = {OUT: events.ProcessCommunicationStdoutEvent, ERR: events.ProcessCommunicationStderrEvent}
 
 
-class FurtherConfig(ProcessConfig):  # type: ignore[misc]
+class ExtraConfig(ProcessConfig):  # type: ignore[misc]
     """The configuration of a further program.
 
     Attributes:
@@ -35,27 +35,27 @@ class FurtherConfig(ProcessConfig):  # type: ignore[misc]
             stream: _OF_US[file] for stream in (OUT, ERR) if (file := getattr(self, f"{stream}_logfile")) in _OF_US
         }
 
-    def make_process(self, group: Any = None) -> "FurtherProcess":
-        process = FurtherProcess(self)
+    def make_process(self, group: Any = None) -> "ExtraProcess":
+        process = ExtraProcess(self)
         process.group = group
         return process
 
-    def make_dispatchers(self, process: "FurtherProcess") -> tuple[dict[int, Dispatcher], dict[str, int | None]]:
+    def make_dispatchers(self, process: "ExtraProcess") -> tuple[dict[int, Dispatcher], dict[str, int | None]]:
         pipes = self.options.make_pipes(not self.redirect_stderr)
         dispatchers = {
             fd: self.output(process, fd, stream) for stream in (OUT, ERR) if (fd := pipes[stream]) is not None
         }
         return {**dispatchers, pipes["stdin"]: PInputDispatcher(process, "stdin", pipes["stdin"])}, pipes
 
-    def output(self, process: "FurtherProcess", fd: int, stream: str) -> Any:
+    def output(self, process: "ExtraProcess", fd: int, stream: str) -> Any:
         """Return what takes the output of a stream: supervisord, or we."""
         return (_Output if stream in self.ours else POutputDispatcher)(process, _EVENTS[stream], fd)
 
 
-class FurtherListenerConfig(FurtherConfig, EventListenerConfig):  # type: ignore[misc]
+class ExtraListenerConfig(ExtraConfig, EventListenerConfig):  # type: ignore[misc]
     """The configuration of an event listener: its stdout is supervisord's protocol."""
 
-    def output(self, process: "FurtherProcess", fd: int, stream: str) -> Any:
+    def output(self, process: "ExtraProcess", fd: int, stream: str) -> Any:
         if stream == OUT:
             return PEventListenerDispatcher(process, stream, fd)
         return super().output(process, fd, stream)
@@ -96,7 +96,7 @@ class _Output(POutputDispatcher):  # type: ignore[misc]
             self._forwarder.pass_on(stripEscapes(data) if self.process.config.options.strip_ansi else data)
 
 
-class FurtherProcess(Child):
+class ExtraProcess(Child):
     """One process of a further program."""
 
     status: int | None = None
@@ -149,9 +149,9 @@ class FurtherProcess(Child):
         wanted = self.config.autorestart
         return bool(wanted) and (wanted is RestartUnconditionally or self.exitstatus not in self.config.exitcodes)
 
-    def _ended(self, pid: int = 0, stop_asked: bool = False) -> Ended:
+    def _ended(self, pid: int = 0, stop_asked: bool = False) -> ExtraProgramExit:
         why = str(self.spawnerr or "")
-        return Ended(self.shown_name, self.config.section, pid, self.status, why, stop_asked)
+        return ExtraProgramExit(self.shown_name, self.config.section, pid, self.status, why, stop_asked)
 
     def _spawn_as_parent(self, pid: int) -> int:
         if self._desk:
@@ -159,12 +159,12 @@ class FurtherProcess(Child):
         return super()._spawn_as_parent(pid)
 
     @property
-    def _desk(self) -> Desk | None:
+    def _desk(self) -> ProgramControl | None:
         return self._around.desk
 
     @property
-    def _around(self) -> Surroundings:
-        around: Surroundings = self.config.options.around
+    def _around(self) -> EngineContext:
+        around: EngineContext = self.config.options.around
         return around
 
     def _prepare_child_fds(self) -> None:

@@ -18,15 +18,15 @@ from drum_supervisor.contract.report_pipe import MAX_LINE
 from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.child import Child, close_above, close_fd, park
-from drum_supervisor.supervise.engine.run import Desk, Dispatcher, Owner, Run
+from drum_supervisor.supervise.engine.run import Dispatcher, EngineCallbacks, ProgramControl, Run
 from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.output.memory_file import LogFile
-from drum_supervisor.supervise.output.streams import Forwarder, Outlets, Tail
+from drum_supervisor.supervise.output.memory_file import MemoryFile
+from drum_supervisor.supervise.output.streams import Forwarder, OutputStreams, Tail
 from drum_supervisor.supervise.programs.programs import Program
 
 
 @dataclass
-class Surroundings:
+class EngineContext:
     """What the parts of the engine share.
 
     Attributes:
@@ -41,23 +41,23 @@ class Surroundings:
         peak_memory_bytes, cpu_seconds: of the process that was reaped last.
     """
 
-    owner: Owner
+    owner: EngineCallbacks
     log: Log
-    outlets: Outlets
+    outlets: OutputStreams
     known: Mapping[str, Program]
     pid: int
-    desk: Desk | None = None
+    desk: ProgramControl | None = None
     guard_pid: int = 0
     stopping: bool = False
-    log_files: dict[Source, LogFile] = field(default_factory=dict)
-    main_log: LogFile = field(default_factory=LogFile)
+    log_files: dict[Source, MemoryFile] = field(default_factory=dict)
+    main_log: MemoryFile = field(default_factory=MemoryFile)
     peak_memory_bytes: int | None = None
     cpu_seconds: float = 0.0
 
-    def log_file(self, source: Source) -> LogFile:
+    def log_file(self, source: Source) -> MemoryFile:
         """Return what supervisord finds as the log of a stream; made late, when it has cleaned up descriptors."""
         if source not in self.log_files:
-            self.log_files[source] = LogFile()
+            self.log_files[source] = MemoryFile()
         return self.log_files[source]
 
 
@@ -85,7 +85,7 @@ class ManagedConfig(ProcessConfig):  # type: ignore[misc]
         return dispatchers, pipes
 
     def _forwarder(self, fd: int, source: Source, tail: Tail) -> Forwarder:
-        around: Surroundings = self.options.around
+        around: EngineContext = self.options.around
         file = around.log_file(source)
         setattr(self, f"{source.stream}_logfile", file.path)
         return around.outlets.forwarder(fd, source, tail.add, file.add)
@@ -168,17 +168,17 @@ class ManagedProcess(Child):
 
     def spawn(self) -> None:
         """Ask the desk for a start: this is how supervisord's own interface begins one."""
-        desk: Desk | None = self.config.options.around.desk
+        desk: ProgramControl | None = self.config.options.around.desk
         self.spawnerr = desk.start(self.program) if desk else "nobody decides on that"
 
     def stop(self) -> str | None:
         """Ask the desk for a stop; return why there is none."""
-        desk: Desk | None = self.config.options.around.desk
+        desk: ProgramControl | None = self.config.options.around.desk
         return (desk.stop(self.program) if desk else "nobody decides on that") or None
 
     def get_state(self) -> int:
         """Return how the program stands for the desk: RUNNING is who is ready."""
-        desk: Desk | None = self.config.options.around.desk
+        desk: ProgramControl | None = self.config.options.around.desk
         return int(getattr(ProcessStates, desk.standing(self.program).state.name)) if desk else int(self.state)
 
     def removelogs(self) -> None:
@@ -216,7 +216,7 @@ class ManagedProcess(Child):
         supervisord's own exit status is -1 for every signal; the wait status says which.
         """
         super().finish(pid, status)
-        around: Surroundings = self.config.options.around
+        around: EngineContext = self.config.options.around
         self.run.status = status
         self.run.peak_memory_bytes, self.run.cpu_seconds = around.peak_memory_bytes, around.cpu_seconds
         around.owner.on_exit(self.run)

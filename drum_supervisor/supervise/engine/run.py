@@ -44,7 +44,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Other:
+class ExtraProgram:
     """A program of the user's configuration, which supervisord manages by itself.
 
     Attributes:
@@ -60,7 +60,7 @@ class Other:
 
 
 @dataclass(frozen=True)
-class Ended:
+class ExtraProgramExit:
     """The end of a program of the user's configuration.
 
     Attributes:
@@ -115,7 +115,7 @@ class Dispatcher(Protocol):
     def handle_error(self) -> None: ...
 
 
-class Owner(Protocol):
+class EngineCallbacks(Protocol):
     """Who decides; every call comes from the loop's thread, and each may call the engine back."""
 
     def on_begin(self) -> object:
@@ -137,7 +137,7 @@ class Owner(Protocol):
         """Return in how many seconds the next turn is wanted."""
 
 
-class Desk(Protocol):
+class ProgramControl(Protocol):
     """Where requests arrive that operators make over supervisord's own interface, and news of their programs."""
 
     def start(self, program: Program) -> str:
@@ -158,8 +158,8 @@ class Desk(Protocol):
     def other_started(self, name: str, pid: int) -> None:
         """A program of the user's configuration was started."""
 
-    def other_exited(self, ended: Ended) -> None:
+    def other_exited(self, ended: ExtraProgramExit) -> None:
         """A program of the user's configuration was reaped; it may be started again."""
 
-    def other_gave_up(self, ended: Ended) -> None:
+    def other_gave_up(self, ended: ExtraProgramExit) -> None:
         """A program of the user's configuration has ended for good."""

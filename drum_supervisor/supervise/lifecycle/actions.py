@@ -5,17 +5,17 @@ from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.alarms import Alarms
-from drum_supervisor.supervise.lifecycle.waiters import Changes
+from drum_supervisor.supervise.lifecycle.waiters import Waiters
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy import actions
 from drum_supervisor.supervise.policy.state import Limits, State, is_refused
-from drum_supervisor.supervise.processes.launcher import Fleet
+from drum_supervisor.supervise.processes.launcher import Launcher
 from drum_supervisor.supervise.programs.programs import ERROR_SERVER, STAND_IN, Programs
 
 LAST_CHANCE = 0.2  # for those who wait for output when it comes to its end
 
 
-class Executor:
+class ActionRunner:
     """Carries out the actions of one policy."""
 
     def __init__(
@@ -23,9 +23,9 @@ class Executor:
         programs: Programs,
         limits: Limits,
         engine: Engine,
-        fleet: Fleet,
+        fleet: Launcher,
         alarms: Alarms,
-        changes: Changes,
+        changes: Waiters,
         timers: Timers,
         run_dir: RunDir,
         log: Log,
@@ -55,7 +55,7 @@ class Executor:
                 self._fleet.start(self._programs.stand_in)
             case actions.StopStandIn():
                 self._fleet.stop(STAND_IN)
-            case actions.KeepReport(report):
+            case actions.SaveReport(report):
                 self._keep(report, state)
             case actions.Plan(alarm, after, worker):
                 self._alarms.plan(alarm, after, worker)

@@ -69,11 +69,11 @@ class Alarms:
         if alarm is Alarm.RETRY:
             return events.RetryDue(now)
         if alarm is Alarm.WORKER:
-            return events.WorkerDue(now, worker)
+            return events.WorkerRestartDue(now, worker)
         if alarm is Alarm.ERROR_SERVER:
-            return events.ErrorServerDue(now)
+            return events.ErrorServerRestartDue(now)
         if alarm is Alarm.STAND_IN:
-            return events.StandInDue(now)
+            return events.StandInRestartDue(now)
         if alarm is Alarm.END:
-            return events.TtlOver(now)
-        return events.DeadlinePassed(now, self._too_slow())
+            return events.ErrorServerTtlExpired(now)
+        return events.StartupTimedOut(now, self._too_slow())

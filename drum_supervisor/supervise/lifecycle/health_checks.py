@@ -8,14 +8,14 @@ from collections.abc import Callable, Set
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.failures import report as failures
 from drum_supervisor.supervise.health.readiness import Watcher
-from drum_supervisor.supervise.lifecycle.process_events import Witness
+from drum_supervisor.supervise.lifecycle.process_events import ProcessEvents
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy import events
 from drum_supervisor.supervise.policy.events import Event
 from drum_supervisor.supervise.programs.programs import Programs, Readiness
 
 
-class Lookout:
+class HealthChecks:
     """Looks out for readiness while workers start, and asks whether they still answer while they serve.
 
     Args:
@@ -30,7 +30,7 @@ class Lookout:
     def __init__(
         self,
         programs: Programs,
-        witness: Witness,
+        witness: ProcessEvents,
         watch: Callable[[Callable[[], None], Callable[[str], None], Callable[[str], None]], Watcher | None],
         check: Callable[[Callable[[str], None]], Watcher | None],
         ready: Callable[[], Set[int]],
@@ -91,4 +91,4 @@ class Lookout:
         seen = next(seen for seen in self._witness.workers() if seen.run.program.worker in ready)
         self._log.warning(f"{sentence}: that counts as a crash", pid=seen.run.pid)
         report = failures.unresponsive(self._witness.evidence(seen), sentence)
-        self._post(events.Unresponsive(self._timers.clock(), report))
+        self._post(events.LivenessFailed(self._timers.clock(), report))

@@ -11,18 +11,18 @@ from drum_supervisor.contract.report_pipe import BadReportError, decode
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.lifecycle.actions import Executor
+from drum_supervisor.supervise.lifecycle.actions import ActionRunner
 from drum_supervisor.supervise.lifecycle.alarms import Alarms
-from drum_supervisor.supervise.lifecycle.health_checks import Lookout
-from drum_supervisor.supervise.lifecycle.process_events import Witness
-from drum_supervisor.supervise.lifecycle.status_file import Board, situation
-from drum_supervisor.supervise.lifecycle.waiters import Changes
+from drum_supervisor.supervise.lifecycle.health_checks import HealthChecks
+from drum_supervisor.supervise.lifecycle.process_events import ProcessEvents
+from drum_supervisor.supervise.lifecycle.status_file import StatusFile, situation
+from drum_supervisor.supervise.lifecycle.waiters import Waiters
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy import counters, events, table
 from drum_supervisor.supervise.policy.actions import Alarm
 from drum_supervisor.supervise.policy.events import Event, Phase, RestartCause
 from drum_supervisor.supervise.policy.state import Limits, State, sides_of
-from drum_supervisor.supervise.processes.launcher import Fleet, Seen
+from drum_supervisor.supervise.processes.launcher import Launcher, Seen
 from drum_supervisor.supervise.programs.programs import Programs, shown_name
 
 if TYPE_CHECKING:
@@ -42,19 +42,19 @@ class Loop:
     """
 
     engine: Engine
-    fleet: Fleet
-    changes: Changes
+    fleet: Launcher
+    changes: Waiters
     alarms: Alarms
-    witness: Witness
+    witness: ProcessEvents
 
-    def __init__(self, programs: Programs, limits: Limits, timers: Timers, board: Board, log: Log) -> None:
+    def __init__(self, programs: Programs, limits: Limits, timers: Timers, board: StatusFile, log: Log) -> None:
         self.programs = programs
         self.limits = limits
         self.timers = timers
         self._board = board
         self._log = log
         self.state = State()
-        self.tally = counters.Tally()
+        self.tally = counters.Counters()
         self.since = time.time()
         self._entered_at = timers.clock()
         self._events: deque[tuple[Event, Seen | None]] = deque()
@@ -63,12 +63,12 @@ class Loop:
     def attach(
         self,
         engine: Engine,
-        fleet: Fleet,
-        changes: Changes,
+        fleet: Launcher,
+        changes: Waiters,
         alarms: Alarms,
-        witness: Witness,
-        lookout: Lookout,
-        executor: Executor,
+        witness: ProcessEvents,
+        lookout: HealthChecks,
+        executor: ActionRunner,
         sampler: "Callable[[], Sampler]",
     ) -> None:
         """Say what it works with, which could not be made before its owner; call this before the engine runs."""
@@ -89,7 +89,7 @@ class Loop:
     # --- what the engine tells
 
     def on_begin(self) -> None:
-        self.post(events.Begun(self.timers.clock()))
+        self.post(events.SupervisorStarted(self.timers.clock()))
 
     def on_signal(self, number: int) -> None:
         now = self.timers.clock()
@@ -172,7 +172,7 @@ class Loop:
         before = self.state
         self.state, actions = table.decide(before, event, self.limits)
         self.tally = counters.decided(self.tally, before.phase, self.state.phase, actions)
-        if isinstance(event, events.Ready) and about is not None:
+        if isinstance(event, events.WorkerReady) and about is not None:
             self.tally = counters.started(self.tally, about.run.program.place, event.at - about.run.started)
         if self.state is not before:
             self._moved_on(before)

@@ -13,10 +13,10 @@ from drum_supervisor.supervise.failures import report as failures
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy import events
 from drum_supervisor.supervise.policy.events import Event
-from drum_supervisor.supervise.processes.launcher import Fleet, Seen
+from drum_supervisor.supervise.processes.launcher import Launcher, Seen
 from drum_supervisor.supervise.programs.programs import ERROR_SERVER, STAND_IN, Programs
-from drum_supervisor.supervise.watch.oom_watch import MemoryKills, Victim
-from drum_supervisor.supervise.watch.startup_watch import Newcomers
+from drum_supervisor.supervise.watch.oom_watch import OomWatch, Victim
+from drum_supervisor.supervise.watch.startup_watch import StartupWatch
 from drum_supervisor.supervise.watch.worker_deaths import Death
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Post(Protocol):
     def __call__(self, event: Event, about: Seen | None = None) -> None: ...
 
 
-class Witness:
+class ProcessEvents:
     """Sees what each run does, and tells the policy how its start came out and that it has ended, each at most once.
 
     Args:
@@ -46,7 +46,7 @@ class Witness:
     def __init__(
         self,
         programs: Programs,
-        fleet: Fleet,
+        fleet: Launcher,
         sampler: "Callable[[], Sampler]",
         timers: Timers,
         log: Log,
@@ -62,8 +62,8 @@ class Witness:
         self._post = post
         self._changed = changed
         self._on_spent = on_spent
-        self._newcomers = Newcomers(timers, self._worker_died)
-        self._memory_kills = MemoryKills(timers, self._killed_below)
+        self._newcomers = StartupWatch(timers, self._worker_died)
+        self._memory_kills = OomWatch(timers, self._killed_below)
         self.stage = ""
 
     # --- a run begins, speaks, ends
@@ -102,7 +102,7 @@ class Witness:
         run = seen.run
         if run.stop_asked:
             self._log.information(f"{run.who} stopped as asked: {failures.ending(run.status)}", pid=run.pid)
-            self._post(events.Gone(self._timers.clock(), run.program.worker))
+            self._post(events.WorkerStopped(self._timers.clock(), run.program.worker))
         elif seen.settled:
             self._log.information(f"{run.who} {failures.ending(run.status)}", pid=run.pid)
         else:
@@ -118,7 +118,7 @@ class Witness:
                 self._worker_died(seen, death)
                 return
             seen.settled = True
-            self._post(events.Exited(now, failures.gone(self.evidence(seen)), program.worker), seen)
+            self._post(events.WorkerExited(now, failures.gone(self.evidence(seen)), program.worker), seen)
         elif program.name == ERROR_SERVER:
             taken = seen.run.pid == 0  # the address: somebody else has it, which may pass
             plain = program is self._programs.plain_error_server
@@ -141,7 +141,7 @@ class Witness:
         ready = f"{run.who} is ready after {now - run.started:.2f} s{hint}"
         self._log.information(ready, program=run.program.name, pid=run.pid)
         if run.program.worker:
-            self._post(events.Ready(now, run.program.worker), seen)
+            self._post(events.WorkerReady(now, run.program.worker), seen)
         elif run.program.name == ERROR_SERVER:
             self._post(events.ErrorServerReady(now), seen)
 
@@ -151,7 +151,7 @@ class Witness:
             seen.settled = True
             if len(self._programs.workers) > 1:  # the policy may go on without it and keep no report
                 self._log.warning(f"{seen.run.who} cannot be initialized: {report.error}", pid=seen.run.pid)
-            self._post(events.InitFailed(self._timers.clock(), report, seen.run.program.worker), seen)
+            self._post(events.WorkerInitFailed(self._timers.clock(), report, seen.run.program.worker), seen)
 
     def note_stage(self, seen: Seen, stage: str) -> None:
         """A program has come to a stage of its initialization."""
@@ -173,7 +173,7 @@ class Witness:
             self.note_failed(seen, report)
         elif not seen.settled:
             seen.settled = True
-            self._post(events.ReadyTooSoon(self._timers.clock(), report, seen.run.program.worker), seen)
+            self._post(events.FailedProbation(self._timers.clock(), report, seen.run.program.worker), seen)
 
     def _killed_below(self, seen: Seen, victim: Victim) -> None:
         """The kernel has killed below a run that goes on: what serves counts as a crash, a helper of the model not."""
@@ -181,7 +181,7 @@ class Witness:
         self._log.warning(f"{victim.of(seen.run.who)} is gone, {report.error}", pid=victim.pid)
         self._changed()
         if victim.serves and seen.ready and self._programs.have_own_workers:
-            self._post(events.WorkerKilled(self._timers.clock(), report, seen.run.program.worker), seen)
+            self._post(events.OwnWorkerOomKilled(self._timers.clock(), report, seen.run.program.worker), seen)
 
     # --- what is known of it
 

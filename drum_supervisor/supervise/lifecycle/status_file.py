@@ -29,7 +29,7 @@ def situation(state: State, limits: Limits, stage: str, since: float, next_at: f
     )
 
 
-class Board:
+class StatusFile:
     """Where the situation is written down: a file, so that nobody waits for those who read it."""
 
     def __init__(self, run_dir: RunDir, log: Log) -> None:

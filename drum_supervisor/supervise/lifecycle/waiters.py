@@ -7,7 +7,7 @@ from drum_supervisor.supervise.engine.timers import Timers
 TELL_AFTER = 0.01  # supervisord looks again at who waits for a change on the control socket (`wait`) after 5 ms
 
 
-class Changes:
+class Waiters:
     """What has changed since the last turn of the loop.
 
     Args:

@@ -30,7 +30,7 @@ def as_json(source: Source, line: bytes, now: Callable[[], float] = time.time) -
     return json.dumps(record).encode() + b"\n"
 
 
-class Wrapper:
+class LineFormatter:
     """Wraps what one program writes to one stream, line by line; what is no whole line yet has to wait."""
 
     def __init__(self, source: Source, form: Form) -> None:

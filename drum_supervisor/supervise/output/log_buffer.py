@@ -12,7 +12,7 @@ LIMIT = 1024 * 1024
 _OVERHEAD = 200  # of a piece, in bytes: a hundred thousand small ones must not take more than a few large ones
 
 
-class Transcript:
+class LogBuffer:
     """The last pieces, up to `limit` bytes of them.
 
     Attributes:

@@ -12,7 +12,7 @@ def _new_file() -> int:
 
 
 @dataclass
-class LogFile:
+class MemoryFile:
     """The last bytes, from `kept` up to `limit` of them, in a file that has a path and fills no disk.
 
     When the limit is reached all but the last are dropped; `tail -f` says then that the file was truncated.

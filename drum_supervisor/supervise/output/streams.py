@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from drum_supervisor.contract.log_records import ERR, OUT, SUPERVISOR, Source
-from drum_supervisor.supervise.output.line_format import Form, Wrapper
-from drum_supervisor.supervise.output.log_buffer import Transcript
+from drum_supervisor.supervise.output.line_format import Form, LineFormatter
+from drum_supervisor.supervise.output.log_buffer import LogBuffer
 
 READ_SIZE = 64 * 1024
 SINK_LIMIT = 1024 * 1024
@@ -144,7 +144,7 @@ class Forwarder:
     """
 
     def __init__(
-        self, fd: int, sink: Sink, *keepers: Callable[[bytes], object], wrapper: Wrapper | None = None
+        self, fd: int, sink: Sink, *keepers: Callable[[bytes], object], wrapper: LineFormatter | None = None
     ) -> None:
         self.fd = fd
         self.closed = False
@@ -202,7 +202,7 @@ class Forwarder:
 
 
 @dataclass(frozen=True)
-class Outlets:
+class OutputStreams:
     """All of it, for whoever writes.
 
     Attributes:
@@ -214,7 +214,7 @@ class Outlets:
 
     out: Sink
     err: Sink
-    transcript: Transcript = field(default_factory=Transcript)
+    transcript: LogBuffer = field(default_factory=LogBuffer)
     form: Form | None = None
     keepers: list[Callable[[bytes], object]] = field(default_factory=list)
 
@@ -228,5 +228,5 @@ class Outlets:
     def forwarder(self, fd: int, source: Source, *keepers: Callable[[bytes], object]) -> Forwarder:
         """Return what passes on a stream of a program, and gives it to `keepers` as well."""
         sink = self.out if source.stream == OUT else self.err
-        wrapper = Wrapper(source, self.form) if self.form else None
+        wrapper = LineFormatter(source, self.form) if self.form else None
         return Forwarder(fd, sink, *keepers, partial(self.transcript.add, source), wrapper=wrapper)

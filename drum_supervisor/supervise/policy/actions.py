@@ -55,7 +55,7 @@ class StopStandIn:
 
 
 @dataclass(frozen=True)
-class KeepReport:
+class SaveReport:
     """Write the failure report down, where error server and operators find it."""
 
     report: FailureReport
@@ -101,7 +101,7 @@ Action: TypeAlias = (
     | StopErrorServer
     | StartStandIn
     | StopStandIn
-    | KeepReport
+    | SaveReport
     | Plan
     | Cancel
     | StopAll

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from drum_supervisor.contract.failure_report import Cause
-from drum_supervisor.supervise.policy.actions import Action, KeepReport, StartErrorServer
+from drum_supervisor.supervise.policy.actions import Action, SaveReport, StartErrorServer
 from drum_supervisor.supervise.policy.events import Phase
 
 
 @dataclass(frozen=True)
-class Tally:
+class Counters:
     """The counts of one supervisor.
 
     Attributes:
@@ -26,9 +26,9 @@ class Tally:
     startup_seconds: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def decided(tally: Tally, before: Phase, after: Phase, actions: Sequence[Action]) -> Tally:
+def decided(tally: Counters, before: Phase, after: Phase, actions: Sequence[Action]) -> Counters:
     """Count what the policy has decided: the phase before and after, and what is to be done."""
-    failed = Counter(action.report.cause for action in actions if isinstance(action, KeepReport))
+    failed = Counter(action.report.cause for action in actions if isinstance(action, SaveReport))
     covers = before not in _COVERED and any(isinstance(action, StartErrorServer) for action in actions)
     return replace(
         tally,
@@ -38,7 +38,7 @@ def decided(tally: Tally, before: Phase, after: Phase, actions: Sequence[Action]
     )
 
 
-def started(tally: Tally, place: int, seconds: float) -> Tally:
+def started(tally: Counters, place: int, seconds: float) -> Counters:
     """Note how long it took until a worker was ready."""
     return replace(tally, startup_seconds=MappingProxyType({**tally.startup_seconds, place: seconds}))
 

@@ -6,16 +6,22 @@ from typing import TypeAlias
 from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.supervise.policy import rolling_restart, transitions
 from drum_supervisor.supervise.policy.actions import Action, Alarm, Plan, StopWorker
-from drum_supervisor.supervise.policy.events import Exited, InitFailed, ReadyTooSoon, Unresponsive, WorkerKilled
+from drum_supervisor.supervise.policy.events import (
+    FailedProbation,
+    LivenessFailed,
+    OwnWorkerOomKilled,
+    WorkerExited,
+    WorkerInitFailed,
+)
 from drum_supervisor.supervise.policy.state import Limits, State
 from drum_supervisor.supervise.policy.transitions import Decision
 
 LONGEST_RESTART_DELAY = 30.0
 
-_Loss: TypeAlias = InitFailed | ReadyTooSoon | Exited | Unresponsive | WorkerKilled
+_Loss: TypeAlias = WorkerInitFailed | FailedProbation | WorkerExited | LivenessFailed | OwnWorkerOomKilled
 
 
-def crashed(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
+def crashed(state: State, event: WorkerInitFailed | FailedProbation | WorkerExited, limits: Limits) -> Decision:
     """A worker died while the service was up; one that cannot replace another leaves that in its place."""
     if (kept := rolling_restart.successor_failed(state, event.worker, event.report)) is not None:
         return kept[0], [*kept[1], *transitions.no_deadline(kept[0])]
@@ -26,7 +32,7 @@ def crashed(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Lim
     )
 
 
-def ready_too_soon(state: State, event: ReadyTooSoon, limits: Limits) -> Decision:
+def ready_too_soon(state: State, event: FailedProbation, limits: Limits) -> Decision:
     """Alone it has failed, and to start it again would only repeat it; among others it is like one that crashed."""
     others = replace(state, ready=state.ready - {event.worker}, coming=state.coming - {event.worker})
     if others.ready or others.coming:
@@ -34,14 +40,14 @@ def ready_too_soon(state: State, event: ReadyTooSoon, limits: Limits) -> Decisio
     return transitions.fail(others, event.report, limits)
 
 
-def unresponsive(state: State, event: Unresponsive, limits: Limits) -> Decision:
+def unresponsive(state: State, event: LivenessFailed, limits: Limits) -> Decision:
     """Whoever is ready does not answer: one crash, of all of them; a successor of one of them is dropped."""
     alone, dropped = rolling_restart.dropped(state, event.report)
     lost, actions = _lost(alone, alone.ready, event, limits)
     return lost, [*dropped, *actions]
 
 
-def killed_below(state: State, event: WorkerKilled, limits: Limits) -> Decision:
+def killed_below(state: State, event: OwnWorkerOomKilled, limits: Limits) -> Decision:
     """A server's own worker was killed, and replaced by the server: it counts as a crash that needs no answer yet."""
     counted = replace(state, crashes=recent(state, event.at, limits))
     if event.worker not in state.ready or len(counted.crashes) <= limits.max_restarts:
@@ -52,7 +58,7 @@ def killed_below(state: State, event: WorkerKilled, limits: Limits) -> Decision:
     return given_up, [*dropped, *actions]
 
 
-def _crash_counted(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> State:
+def _crash_counted(state: State, event: WorkerInitFailed | FailedProbation | WorkerExited, limits: Limits) -> State:
     return replace(state, crashes=recent(state, event.at, limits), crash_restarts=state.crash_restarts + 1)
 
 

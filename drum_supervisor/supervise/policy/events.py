@@ -32,19 +32,19 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Begun(Event):
+class SupervisorStarted(Event):
     """The supervisor is up and the listener is bound."""
 
 
 @dataclass(frozen=True)
-class Ready(Event):
+class WorkerReady(Event):
     """A worker answers requests."""
 
     worker: int = 1
 
 
 @dataclass(frozen=True)
-class InitFailed(Event):
+class WorkerInitFailed(Event):
     """A worker said that its initialization failed; its process may still be there."""
 
     report: FailureReport
@@ -52,7 +52,7 @@ class InitFailed(Event):
 
 
 @dataclass(frozen=True)
-class ReadyTooSoon(Event):
+class FailedProbation(Event):
     """A worker that counted as ready is not: of the processes that serve in it not all can be initialized."""
 
     report: FailureReport
@@ -60,7 +60,7 @@ class ReadyTooSoon(Event):
 
 
 @dataclass(frozen=True)
-class Exited(Event):
+class WorkerExited(Event):
     """A worker is gone, and nobody had asked it to go."""
 
     report: FailureReport
@@ -68,14 +68,14 @@ class Exited(Event):
 
 
 @dataclass(frozen=True)
-class Unresponsive(Event):
+class LivenessFailed(Event):
     """The address answers no more, though workers were ready: nobody can tell which of them hangs."""
 
     report: FailureReport
 
 
 @dataclass(frozen=True)
-class WorkerKilled(Event):
+class OwnWorkerOomKilled(Event):
     """A worker goes on that has workers of its own, and one of these was killed for want of memory.
 
     It starts another one by itself, for ever.
@@ -86,7 +86,7 @@ class WorkerKilled(Event):
 
 
 @dataclass(frozen=True)
-class DeadlinePassed(Event):
+class StartupTimedOut(Event):
     """The start-up deadline is over."""
 
     report: FailureReport
@@ -98,7 +98,7 @@ class RetryDue(Event):
 
 
 @dataclass(frozen=True)
-class WorkerDue(Event):
+class WorkerRestartDue(Event):
     """The time to start a crashed worker again has come."""
 
     worker: int = 1
@@ -114,21 +114,21 @@ class RestartRequested(Event):
 
 
 @dataclass(frozen=True)
-class Gone(Event):
+class WorkerStopped(Event):
     """A worker that was asked to stop is gone."""
 
     worker: int = 1
 
 
 @dataclass(frozen=True)
-class HoldRequested(Event):
+class StopWorkerRequested(Event):
     """An operator wants a worker to be stopped, and not started again until they say so."""
 
     worker: int = 1
 
 
 @dataclass(frozen=True)
-class StartRequested(Event):
+class StartWorkerRequested(Event):
     """An operator wants a worker to be started that is held, or was given up."""
 
     worker: int = 1
@@ -151,7 +151,7 @@ class ErrorServerExited(Event):
 
 
 @dataclass(frozen=True)
-class ErrorServerDue(Event):
+class ErrorServerRestartDue(Event):
     """The time to start the error server again has come."""
 
 
@@ -163,17 +163,17 @@ class StandInExited(Event):
 
 
 @dataclass(frozen=True)
-class StandInDue(Event):
+class StandInRestartDue(Event):
     """The time to start the stand-in again has come."""
 
 
 @dataclass(frozen=True)
-class TtlOver(Event):
+class ErrorServerTtlExpired(Event):
     """The error was served for as long as it should be."""
 
 
 @dataclass(frozen=True)
-class EssentialEnded(Event):
+class EssentialProgramExited(Event):
     """A further program has ended for good that the supervisor does not outlive; `words` say it, `code` is its own."""
 
     code: int

@@ -5,11 +5,11 @@ from dataclasses import replace
 from drum_supervisor.supervise.policy import transitions
 from drum_supervisor.supervise.policy.actions import Alarm, Plan, StartErrorServer, StopStandIn
 from drum_supervisor.supervise.policy.events import (
-    ErrorServerDue,
     ErrorServerExited,
     ErrorServerReady,
-    StandInDue,
+    ErrorServerRestartDue,
     StandInExited,
+    StandInRestartDue,
 )
 from drum_supervisor.supervise.policy.state import Limits, State
 from drum_supervisor.supervise.policy.transitions import Decision
@@ -31,7 +31,7 @@ def error_server_exited(state: State, event: ErrorServerExited, limits: Limits) 
     return unexplained, [*actions, StartErrorServer(plain=True)]
 
 
-def error_server_due(state: State, event: ErrorServerDue, limits: Limits) -> Decision:
+def error_server_due(state: State, event: ErrorServerRestartDue, limits: Limits) -> Decision:
     return state, [StartErrorServer()]
 
 
@@ -40,5 +40,5 @@ def stand_in_exited(state: State, event: StandInExited, limits: Limits) -> Decis
     return state, [Plan(Alarm.STAND_IN, STAND_IN_DELAY)] if event.was_ready and not state.explained else []
 
 
-def stand_in_due(state: State, event: StandInDue, limits: Limits) -> Decision:
+def stand_in_due(state: State, event: StandInRestartDue, limits: Limits) -> Decision:
     return state, [] if state.explained else transitions.stand_in(limits)

@@ -4,13 +4,19 @@ from dataclasses import replace
 
 from drum_supervisor.supervise.policy import rolling_restart, startup, transitions
 from drum_supervisor.supervise.policy.actions import StartWorker, StopWorker
-from drum_supervisor.supervise.policy.events import Gone, HoldRequested, Phase, RestartRequested, StartRequested
+from drum_supervisor.supervise.policy.events import (
+    Phase,
+    RestartRequested,
+    StartWorkerRequested,
+    StopWorkerRequested,
+    WorkerStopped,
+)
 from drum_supervisor.supervise.policy.rolling_restart import Step
 from drum_supervisor.supervise.policy.state import Limits, State, place_of, side_of
 from drum_supervisor.supervise.policy.transitions import Decision
 
 
-def retry_requested(state: State, event: RestartRequested | StartRequested, limits: Limits) -> Decision:
+def retry_requested(state: State, event: RestartRequested | StartWorkerRequested, limits: Limits) -> Decision:
     held = state.held - _places(event, limits)
     return startup.retry(replace(state, held=held, retries=0, requested_restarts=state.requested_restarts + 1), limits)
 
@@ -41,13 +47,13 @@ def replace_serving(state: State, event: RestartRequested, limits: Limits) -> De
     return transitions.still_up(*rolling_restart.begin(state, event, limits), limits)
 
 
-def worker_gone(state: State, event: Gone, limits: Limits) -> Decision:
+def worker_gone(state: State, event: WorkerStopped, limits: Limits) -> Decision:
     """Where its successor serves, it is the next one's turn."""
     going_on, actions = rolling_restart.gone(state, event.worker, limits)
     return transitions.still_up(going_on, actions, limits) if actions else (going_on, [])
 
 
-def hold(state: State, event: HoldRequested, limits: Limits) -> Decision:
+def hold(state: State, event: StopWorkerRequested, limits: Limits) -> Decision:
     """Stop a worker as for a restart; a service that has no other then waits for an operator."""
     held, actions = _hold_place(state, place_of(event.worker, limits), limits)
     actions = [*actions, *transitions.no_deadline(held)]
@@ -63,12 +69,12 @@ def hold(state: State, event: HoldRequested, limits: Limits) -> Decision:
     return replace(held, phase=Phase.FAILED, roll=None), actions
 
 
-def start_requested(state: State, event: StartRequested, limits: Limits) -> Decision:
+def start_requested(state: State, event: StartWorkerRequested, limits: Limits) -> Decision:
     begun, actions = _start_place(state, place_of(event.worker, limits), limits)
     return begun, [*actions, transitions.deadline(limits)] if actions else []
 
 
-def _places(event: RestartRequested | StartRequested, limits: Limits) -> frozenset[int]:
+def _places(event: RestartRequested | StartWorkerRequested, limits: Limits) -> frozenset[int]:
     return frozenset({place_of(event.worker, limits)}) if event.worker else limits.all_workers
 
 

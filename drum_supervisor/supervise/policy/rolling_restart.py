@@ -10,7 +10,7 @@ from typing import TypeAlias
 from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.supervise.policy.actions import Action, StartWorker, StopWorker
 from drum_supervisor.supervise.policy.events import RestartCause, RestartRequested
-from drum_supervisor.supervise.policy.state import Limits, Roll, State, place_of, side_of, workers_of
+from drum_supervisor.supervise.policy.state import Limits, RollingRestart, State, place_of, side_of, workers_of
 
 Step: TypeAlias = tuple[State, list[Action]]
 
@@ -18,7 +18,7 @@ Step: TypeAlias = tuple[State, list[Action]]
 def begin(state: State, event: RestartRequested, limits: Limits) -> Step:
     """Replace all workers, or one; what is being replaced already comes first."""
     places = limits.all_workers if event.worker is None else {place_of(event.worker, limits)}
-    roll = state.roll or Roll()
+    roll = state.roll or RollingRestart()
     due = dict.fromkeys((*roll.due, *sorted(places)))
     rolling = replace(state, restart_failure=None, roll=replace(roll, due=tuple(due), overlap=event.overlap))
     return go_on(_counted(rolling, event.cause), limits)

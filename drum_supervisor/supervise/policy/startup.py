@@ -15,15 +15,15 @@ from drum_supervisor.supervise.policy.actions import (
 )
 from drum_supervisor.supervise.policy.crashes import recent, restart_delay
 from drum_supervisor.supervise.policy.events import (
-    DeadlinePassed,
     Event,
-    Exited,
-    InitFailed,
+    FailedProbation,
     Phase,
-    Ready,
-    ReadyTooSoon,
     RetryDue,
-    WorkerDue,
+    StartupTimedOut,
+    WorkerExited,
+    WorkerInitFailed,
+    WorkerReady,
+    WorkerRestartDue,
 )
 from drum_supervisor.supervise.policy.state import Limits, State, workers_of
 from drum_supervisor.supervise.policy.transitions import Decision
@@ -52,11 +52,11 @@ def retry(state: State, limits: Limits) -> Decision:
     return retrying, [Cancel(Alarm.RETRY), *transitions.start_workers(retrying.coming), transitions.deadline(limits)]
 
 
-def restart_worker(state: State, event: WorkerDue, limits: Limits) -> Decision:
+def restart_worker(state: State, event: WorkerRestartDue, limits: Limits) -> Decision:
     return state, [StartWorker(event.worker)] if event.worker in state.coming else []
 
 
-def ready_first(state: State, event: Ready, limits: Limits) -> Decision:
+def ready_first(state: State, event: WorkerReady, limits: Limits) -> Decision:
     """The service is up: whatever answered in its place has to go."""
     if event.worker not in state.coming:  # it has failed meanwhile
         return state, []
@@ -86,7 +86,7 @@ def _bring_back(state: State, at: float, limits: Limits) -> Decision:
     return state, actions
 
 
-def ready_more(state: State, event: Ready, limits: Limits) -> Decision:
+def ready_more(state: State, event: WorkerReady, limits: Limits) -> Decision:
     if event.worker not in state.coming:
         return state, []
     serving, replacing = _go_on(_there(state, event.worker), event.worker, limits)
@@ -105,7 +105,7 @@ def _go_on(state: State, worker: int, limits: Limits) -> Decision:
     return transitions.told(serving, limits), actions
 
 
-def init_lost(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: Limits) -> Decision:
+def init_lost(state: State, event: WorkerInitFailed | FailedProbation | WorkerExited, limits: Limits) -> Decision:
     """A worker will not become ready; the others may."""
     state = rolling_restart.not_replaced(state, event.worker, event.report)
     others = replace(state, coming=state.coming - {event.worker}, ready=state.ready - {event.worker})
@@ -114,13 +114,13 @@ def init_lost(state: State, event: InitFailed | ReadyTooSoon | Exited, limits: L
     return transitions.fail(others, event.report, limits)
 
 
-def too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
+def too_late(state: State, event: StartupTimedOut, limits: Limits) -> Decision:
     if not state.coming:
         return state, []
     return transitions.fail(state, event.report, limits)
 
 
-def some_too_late(state: State, event: DeadlinePassed, limits: Limits) -> Decision:
+def some_too_late(state: State, event: StartupTimedOut, limits: Limits) -> Decision:
     """The service is up, but not with all its workers: what is not ready yet is given up."""
     kept, dropped = rolling_restart.dropped(state, event.report)
     late = kept.coming

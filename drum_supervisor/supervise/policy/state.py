@@ -28,7 +28,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Roll:
+class RollingRestart:
     """Workers that are replaced while the service is up, one after the other.
 
     Attributes:
@@ -88,7 +88,7 @@ class State:
     memory_restarts: int = 0
     spent_restarts: int = 0
     moved: frozenset[int] = frozenset()
-    roll: Roll | None = None
+    roll: RollingRestart | None = None
     restart_failure: FailureReport | None = None
     explained: bool = False
     report: FailureReport | None = None

@@ -11,16 +11,23 @@ from drum_supervisor.supervise.policy.actions import (
     Alarm,
     Cancel,
     Exit,
-    KeepReport,
     KillAll,
     Plan,
+    SaveReport,
     StartErrorServer,
     StartStandIn,
     StartWorker,
     StopAll,
     StopWorker,
 )
-from drum_supervisor.supervise.policy.events import AllStopped, EssentialEnded, Event, Phase, StopRequested, TtlOver
+from drum_supervisor.supervise.policy.events import (
+    AllStopped,
+    ErrorServerTtlExpired,
+    EssentialProgramExited,
+    Event,
+    Phase,
+    StopRequested,
+)
 from drum_supervisor.supervise.policy.state import Limits, State, attempts_left, workers_of
 
 LONGEST_RETRY_INTERVAL = 300.0
@@ -33,7 +40,7 @@ def fail(state: State, report: FailureReport, limits: Limits) -> Decision:
     stopped = stop_workers(rolling_restart.involved(state, limits))
     without = replace(state, ready=frozenset(), coming=frozenset(), roll=None)
     failed = replace(without, phase=Phase.FAILED, report=report, restart_failure=None)  # no old one has gone on
-    actions = [Cancel(Alarm.DEADLINE), Cancel(Alarm.WORKER), *stopped, KeepReport(report)]
+    actions = [Cancel(Alarm.DEADLINE), Cancel(Alarm.WORKER), *stopped, SaveReport(report)]
     if not limits.error_server:
         return stop(failed, report.exit_code, actions)
     if state.phase is Phase.SERVING:
@@ -101,11 +108,11 @@ def stop_requested(state: State, event: StopRequested, limits: Limits) -> Decisi
     return stop(state, ExitCode.STOPPED)
 
 
-def ttl_over(state: State, event: TtlOver, limits: Limits) -> Decision:
+def ttl_over(state: State, event: ErrorServerTtlExpired, limits: Limits) -> Decision:
     return stop(state, state.report.exit_code if state.report else ExitCode.INIT_FAILED)
 
 
-def essential_ended(state: State, event: EssentialEnded, limits: Limits) -> Decision:
+def essential_ended(state: State, event: EssentialProgramExited, limits: Limits) -> Decision:
     return stop(replace(state, ended_by=event.words), event.code)
 
 

@@ -55,7 +55,7 @@ class _Waiting:
     until: float
 
 
-class Fleet:
+class Launcher:
     """Starts and stops the programs, each only when what is left of its predecessor is gone.
 
     With a shared listener all programs inherit it. Otherwise the model server binds the address itself, and the

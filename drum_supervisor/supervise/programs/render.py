@@ -5,14 +5,14 @@ from collections.abc import Mapping
 
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.programs.programs import Program, Programs
-from drum_supervisor.supervise.programs.supervisord_ini import Further
+from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms
 
 _DEFAULTS = {"minfds": "64", "minprocs": "1"}
 
-NOTHING = Further()
+NOTHING = ExtraPrograms()
 
 
-def render(found: Programs, run_dir: RunDir, further: Further = NOTHING) -> str:
+def render(found: Programs, run_dir: RunDir, further: ExtraPrograms = NOTHING) -> str:
     """Return the configuration of our programs, and of all further ones.
 
     What supervisord would do with ours by itself is turned off (autostart, autorestart, startsecs), because the policy

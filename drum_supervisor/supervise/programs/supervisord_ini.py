@@ -26,7 +26,7 @@ _OURS = (MODEL_SERVER, ERROR_SERVER, STAND_IN, EXPORTER)
 
 
 @dataclass(frozen=True)
-class Further:
+class ExtraPrograms:
     """What the file adds to the rendered configuration.
 
     Attributes:
@@ -49,21 +49,21 @@ class Further:
         return any("directory" in values for values in self.ours.values())
 
 
-def further(path: str, environ: Mapping[str, str]) -> Further:
+def further(path: str, environ: Mapping[str, str]) -> ExtraPrograms:
     """Return what the file at `path` says to supervisord; without a path nothing.
 
     Raises:
         UsageError: it says what cannot be honoured.
     """
     if not path:
-        return Further()
+        return ExtraPrograms()
     sections, warnings = _with_included(path, environ)
     kept = [section for section in sections if _is_kept(section)]
     common = next((section.values for section in kept if section.name == "supervisord"), {})
     inherited = {key: value for key, value in common.items() if key in keys.INHERITED}
     ours = {_name(section): section.values for section in kept if _is_ours(section)}
     others = [section for section in kept if section.name != "supervisord" and not _is_ours(section)]
-    return Further(
+    return ExtraPrograms(
         supervisord={
             key: value for key, value in common.items() if key in keys.ALLOWED["supervisord"] - keys.INHERITED
         },

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.resources.process_reader import ProcessReader
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.stats.scan import Question, Survey, Top, survey
-from drum_supervisor.supervise.stats.usage_log import Records, Sample
-from drum_supervisor.supervise.stats.usage_ring import CurveRing
+from drum_supervisor.supervise.stats.scan import Question, Scan, Top, survey
+from drum_supervisor.supervise.stats.usage_log import Sample, UsageLog
+from drum_supervisor.supervise.stats.usage_ring import UsageRing
 
 TURN_SECONDS = 0.003  # of a turn of the loop; signals wait no longer
 STEPS_AT_ONCE = 200  # some hundred processes: some milliseconds, once in a failure
@@ -41,7 +41,7 @@ class _Round:
 
     begun: float
     question: Question
-    steps: Generator[None, None, Survey]
+    steps: Generator[None, None, Scan]
     cost: float = 0.0
 
 
@@ -75,7 +75,7 @@ class Sampler:
         self._pid = pid
         self._cpu_clock = cpu_clock
         self._reader = ProcessReader(timers.clock, most_shared=MOST_SHARED)
-        self._records = Records(workers, pid)
+        self._records = UsageLog(workers, pid)
         self._sample: Sample | None = None
         self._round: _Round | None = None
         self._begun, self._cost = -math.inf, 0.0  # of the last round
@@ -122,7 +122,7 @@ class Sampler:
         return self._records.cpu_seconds(name)
 
     @property
-    def history(self) -> CurveRing:
+    def history(self) -> UsageRing:
         """The last ten minutes of the model server, all workers together."""
         return self._records.history
 
@@ -180,7 +180,7 @@ class Sampler:
         now = self._timers.clock()
         return _Round(now, question, survey(self._reader, tops, self._pid, now, question))
 
-    def _advance(self, round_: _Round) -> Survey | None:
+    def _advance(self, round_: _Round) -> Scan | None:
         """Take steps for a turn; return what was found once all is."""
         began, ends = self._cpu_clock(), self._timers.clock() + TURN_SECONDS
         try:
@@ -188,13 +188,13 @@ class Sampler:
             while self._timers.clock() < ends:
                 next(round_.steps)
         except StopIteration as end:
-            found: Survey = end.value
+            found: Scan = end.value
             return found
         finally:
             round_.cost += self._cpu_clock() - began
         return None
 
-    def _keep(self, found: Survey) -> None:
+    def _keep(self, found: Scan) -> None:
         """Keep what was found of the programs that still run: a tree that fell meanwhile is not all there."""
         here = set(self._tops())
         trees = {top: processes for top, processes in found.trees.items() if processes and top in here}

@@ -53,7 +53,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Survey:
+class Scan:
     """What was found: the processes of each program, the one at the top first; none of one that is gone."""
 
     begun: float
@@ -64,7 +64,7 @@ class Survey:
 
 def survey(
     reader: ProcessReader, tops: Sequence[Top], own_pid: int, begun: float, question: Question
-) -> Generator[None, None, Survey]:
+) -> Generator[None, None, Scan]:
     """Read all processes of the programs; each `next` reads a few files at most."""
     trees: dict[Top, tuple[ProcessResources, ...]] = {}
     for top in tops:
@@ -75,7 +75,7 @@ def survey(
             yield
         is_there = found and found[0].pid == top.pid and found[0].state != ZOMBIE
         trees[top] = tuple(found) if is_there else ()
-    return Survey(begun, question, trees, reader.read(own_pid, question.details))
+    return Scan(begun, question, trees, reader.read(own_pid, question.details))
 
 
 class CpuMeter:

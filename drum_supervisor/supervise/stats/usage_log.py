@@ -8,8 +8,8 @@ from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.resources.cgroup import Cgroup, read_groups, read_working_set
 from drum_supervisor.resources.cgroup_paths import Groups, find_groups
 from drum_supervisor.resources.snapshot import ProcessResources
-from drum_supervisor.supervise.stats.scan import CpuMeter, Question, Survey, Top
-from drum_supervisor.supervise.stats.usage_ring import CAPACITY, MOST_POINTS, CurveRing
+from drum_supervisor.supervise.stats.scan import CpuMeter, Question, Scan, Top
+from drum_supervisor.supervise.stats.usage_ring import CAPACITY, MOST_POINTS, UsageRing
 
 Trees: TypeAlias = Mapping[Top, Sequence[ProcessResources]]
 
@@ -40,13 +40,13 @@ class _Record:
     """What is kept of the last run of a program."""
 
     top: Top
-    ring: CurveRing
+    ring: UsageRing
     cpu: CpuMeter
     groups: Groups
     working_set_bytes: int | None = None
 
 
-class Records:
+class UsageLog:
     """The records of all programs, and the history of the model server as a whole.
 
     Args:
@@ -55,7 +55,7 @@ class Records:
     """
 
     def __init__(self, workers: int, pid: int) -> None:
-        self.history = CurveRing()
+        self.history = UsageRing()
         self._pid = pid
         self._capacity = max(CAPACITY // workers, MOST_POINTS)
         self._records: dict[str, _Record] = {}
@@ -94,7 +94,7 @@ class Records:
         record = self._records.get(top.name)
         if record is None or record.top != top:
             self._of_earlier_runs[top.name] = self.cpu_seconds(top.name)
-            record = _Record(top, CurveRing(self._capacity), CpuMeter(top.started), find_groups(top.pid))
+            record = _Record(top, UsageRing(self._capacity), CpuMeter(top.started), find_groups(top.pid))
             self._records[top.name] = record
         record.cpu.look(at, processes)
         if top.worker:
@@ -102,7 +102,7 @@ class Records:
             record.ring.add(at, _rss(processes), record.working_set_bytes, record.cpu.percent)
         return record
 
-    def sample(self, found: Survey, trees: Trees) -> Sample:
+    def sample(self, found: Scan, trees: Trees) -> Sample:
         """Return everything about what was found and is kept already."""
         described = {}
         for top, processes in trees.items():

@@ -15,7 +15,7 @@ MOST_POINTS = 60
 """Of a curve in a failure report."""
 
 
-class CurveRing:
+class UsageRing:
     """Takes points, and forgets those that are ten minutes older than the newest.
 
     The newest is always there: one that comes soon after the point before takes the place of it. When `capacity` is

@@ -37,7 +37,7 @@ class Process:
         return self.is_like_parent and self.sightings >= SIGHTINGS
 
 
-class Kin:
+class ProcessTable:
     """How processes are looked at; tests have their own."""
 
     def children(self, pid: int) -> list[int]:
@@ -73,7 +73,7 @@ class Descendants:
 
     root: int
     clock: Callable[[], float]
-    kin: Kin = field(default_factory=Kin)
+    kin: ProcessTable = field(default_factory=ProcessTable)
     here: dict[int, Process] = field(default_factory=dict)
 
     def look(self) -> tuple[list[Process], list[Process]]:

@@ -14,7 +14,7 @@ LOOKS = 3
 
 
 @dataclass(frozen=True)
-class Grown:
+class OverMemoryLimit:
     """A worker that was too large, several times in a row."""
 
     place: int
@@ -28,7 +28,7 @@ class Grown:
         return f"{who} uses {size(self.used)}, more than {size(self.most)} (--max-worker-memory), and is replaced"
 
 
-class Renewal:
+class MemoryLimitWatch:
     """Looks after the memory of the workers that serve.
 
     Args:
@@ -45,7 +45,7 @@ class Renewal:
         most: Share,
         serving: Callable[[], Mapping[int, int]],
         copies: int,
-        on_grown: Callable[[Grown], None],
+        on_grown: Callable[[OverMemoryLimit], None],
     ) -> None:
         self._timers = timers
         self._most = most
@@ -72,4 +72,4 @@ class Renewal:
             return
         self._too_large[pid] += 1
         if self._too_large[pid] == LOOKS:
-            self._on_grown(Grown(place, pid, used, most * self._copies))
+            self._on_grown(OverMemoryLimit(place, pid, used, most * self._copies))

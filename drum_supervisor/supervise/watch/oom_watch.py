@@ -44,7 +44,7 @@ class Victim:
         return f"worker {self.pid} of {program}" if self.serves else f"process {self.pid} below {program}"
 
 
-class MemoryKills:
+class OomWatch:
     """Watches over runs as long as they are there, and over the counters of their control groups for good.
 
     Args:
@@ -61,15 +61,15 @@ class MemoryKills:
         self._timers = timers
         self._on_kill = on_kill
         self._look_below = look_below
-        self._families: dict[KillCounter, _Family] = {}
+        self._families: dict[KillCounter, _CgroupWatch] = {}
 
     def add(self, seen: Seen) -> None:
         """Watch over a run that was just started; in vain where the kernel tells nothing."""
         if seen.memory is None or not seen.memory.counter.is_told:
             return
         counter = seen.memory.counter
-        family = self._families.setdefault(counter, _Family(counter))
-        family.households.append(_Household(seen, self._look_below(seen.run.pid, self._timers.clock)))
+        family = self._families.setdefault(counter, _CgroupWatch(counter))
+        family.households.append(_RunWatch(seen, self._look_below(seen.run.pid, self._timers.clock)))
         if self._timers.at(self) is None:  # else there would be no look where runs are started every second
             self._timers.set(self, LOOK_EVERY, self._look)
 
@@ -82,7 +82,7 @@ class MemoryKills:
 
 
 @dataclass
-class _Family:
+class _CgroupWatch:
     """The runs in one control group.
 
     Attributes:
@@ -92,7 +92,7 @@ class _Family:
 
     counter: KillCounter
     explained: int = 0
-    households: list["_Household"] = field(default_factory=list)
+    households: list["_RunWatch"] = field(default_factory=list)
     puzzled_since: float | None = None
 
     def part_with_the_ended(self) -> None:
@@ -130,7 +130,7 @@ class _Family:
 
 
 @dataclass
-class _Household:
+class _RunWatch:
     """A run, and what it started."""
 
     seen: Seen

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.processes.launcher import Seen
 from drum_supervisor.supervise.watch.descendants import Descendants
-from drum_supervisor.supervise.watch.worker_deaths import Death, Offspring, told_deaths
+from drum_supervisor.supervise.watch.worker_deaths import Death, WorkerDeaths, told_deaths
 
 LOOK_AGAIN_AFTER = 0.1
 SHORTEST_TRIAL, LONGEST_TRIAL = 0.5, 10.0  # seconds
@@ -16,15 +16,15 @@ DEATHS_ON_PROBATION = 2
 
 
 @dataclass
-class _Newcomer:
+class _WatchedRun:
     """A run, what it started, and after how many seconds it answered first."""
 
     seen: Seen
-    offspring: Offspring
+    offspring: WorkerDeaths
     took: float | None = None
 
 
-class Newcomers:
+class StartupWatch:
     """Watches over runs from their start until some time after they are ready.
 
     Before a run is ready, one death of a worker of its own is enough. Afterwards workers may die of other things: then
@@ -38,11 +38,11 @@ class Newcomers:
     def __init__(self, timers: Timers, on_death: Callable[[Seen, Death], None]) -> None:
         self._timers = timers
         self._on_death = on_death
-        self._runs: list[_Newcomer] = []
+        self._runs: list[_WatchedRun] = []
 
     def add(self, seen: Seen) -> None:
         """Watch over a run that was just started."""
-        self._runs.append(_Newcomer(seen, Offspring(Descendants(seen.run.pid, self._timers.clock))))
+        self._runs.append(_WatchedRun(seen, WorkerDeaths(Descendants(seen.run.pid, self._timers.clock))))
         self._timers.set(self, LOOK_AGAIN_AFTER, self._look)
 
     def on_trial(self) -> bool:
@@ -65,7 +65,7 @@ class Newcomers:
         deaths = [death for death in told_deaths(seen.run.tail.text()) if death.status == status]
         return deaths[-1] if deaths else None
 
-    def _is_on_trial(self, newcomer: _Newcomer) -> bool:
+    def _is_on_trial(self, newcomer: _WatchedRun) -> bool:
         age = self._timers.clock() - newcomer.seen.run.started
         if newcomer.took is None:
             newcomer.took = age
@@ -82,7 +82,7 @@ class Newcomers:
         if self._runs:
             self._timers.set(self, LOOK_AGAIN_AFTER, self._look)
 
-    def _is_watched(self, newcomer: _Newcomer) -> bool:
+    def _is_watched(self, newcomer: _WatchedRun) -> bool:
         seen = newcomer.seen
         if not seen.ready:
             return seen.is_coming
@@ -90,7 +90,7 @@ class Newcomers:
         probation = max(3 * took, SHORTEST_PROBATION)
         return seen.is_there and self._timers.clock() - seen.run.started < took + probation
 
-    def _look_at(self, newcomer: _Newcomer) -> None:
+    def _look_at(self, newcomer: _WatchedRun) -> None:
         deaths = newcomer.offspring.look(newcomer.seen.run.tail.text())
         if newcomer.seen.ready:
             boot = 1.5 * (newcomer.took or 0.0) + 1.0

@@ -37,7 +37,7 @@ class Death:
 
 
 @dataclass
-class Offspring:
+class WorkerDeaths:
     """The processes below one run of a server.
 
     Attributes:

@@ -302,7 +302,7 @@ class TestRealProviders:
                 events.append("metrics")
                 super().shutdown(*arguments, **options)
 
-        class Records(LogRecordProcessor):
+        class UsageLog(LogRecordProcessor):
             def on_emit(self, log_record):
                 events.append("log record")
 
@@ -318,7 +318,7 @@ class TestRealProviders:
         traces.add_span_processor(Spans())
         runtime.metric_provider = MeterProvider([Reader()], shutdown_on_exit=False)
         runtime.log_provider = logs = LoggerProvider(shutdown_on_exit=False)
-        logs.add_log_record_processor(Records())
+        logs.add_log_record_processor(UsageLog())
         if fails:
             with pytest.raises(ValueError, match="bad"), runtime:
                 raise ValueError("bad")

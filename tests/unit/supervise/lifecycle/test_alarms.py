@@ -42,10 +42,10 @@ def world():
 @pytest.mark.parametrize(
     ("alarm", "worker", "event"),
     [
-        (Alarm.DEADLINE, 0, events.DeadlinePassed(1005.0, LATE)),
-        (Alarm.WORKER, 2, events.WorkerDue(1005.0, 2)),
-        (Alarm.ERROR_SERVER, 0, events.ErrorServerDue(1005.0)),
-        (Alarm.END, 0, events.TtlOver(1005.0)),
+        (Alarm.DEADLINE, 0, events.StartupTimedOut(1005.0, LATE)),
+        (Alarm.WORKER, 2, events.WorkerRestartDue(1005.0, 2)),
+        (Alarm.ERROR_SERVER, 0, events.ErrorServerRestartDue(1005.0)),
+        (Alarm.END, 0, events.ErrorServerTtlExpired(1005.0)),
     ],
 )
 def test_each_becomes_its_event_when_its_time_has_come(world, alarm, worker, event):
@@ -71,7 +71,7 @@ def test_one_that_is_cancelled_is_so_for_every_worker(world):
         world.alarms.plan(Alarm.WORKER, 1.0, worker)
     world.alarms.plan(Alarm.END, 1.0)
     world.alarms.cancel(Alarm.WORKER)
-    assert world.wait(1.0) == [events.TtlOver(1001.0)]
+    assert world.wait(1.0) == [events.ErrorServerTtlExpired(1001.0)]
     assert world.alarms.at(Alarm.END) is None
 
 
@@ -89,15 +89,15 @@ class TestDeadline:
         world.predecessor_goes_at = 0.0
         world.alarms.plan(Alarm.DEADLINE, 5.0)
         assert world.wait(4.0) == []
-        assert world.wait(1.0) == [events.DeadlinePassed(1025.0, LATE)]
+        assert world.wait(1.0) == [events.StartupTimedOut(1025.0, LATE)]
 
     def test_passes_all_the_same_when_a_predecessor_cannot_even_be_killed(self, world):
         world.predecessor_goes_at = 1050.0
         world.alarms.plan(Alarm.DEADLINE, 5.0)
         world.wait(5.0)
-        assert world.wait(45.0) == [events.DeadlinePassed(1050.0, LATE)]
+        assert world.wait(45.0) == [events.StartupTimedOut(1050.0, LATE)]
 
     def test_is_the_only_one_that_is_put_off(self, world):
         world.predecessor_goes_at = 1050.0
         world.alarms.plan(Alarm.WORKER, 5.0, 1)
-        assert world.wait(5.0) == [events.WorkerDue(1005.0, 1)]
+        assert world.wait(5.0) == [events.WorkerRestartDue(1005.0, 1)]

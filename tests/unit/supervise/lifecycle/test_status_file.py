@@ -8,7 +8,7 @@ import pytest
 from drum_supervisor.contract.client_status import Situation, SituationFile
 from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.lifecycle.status_file import Board, situation
+from drum_supervisor.supervise.lifecycle.status_file import StatusFile, situation
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy.events import Phase
 from drum_supervisor.supervise.policy.state import Limits, State
@@ -56,7 +56,7 @@ def test_nothing_is_refused_where_nothing_was_wanted_or_everything_is():
 class TestBoard:
     def test_shows_the_last_situation_to_the_owner_alone(self, tmp_path: Path) -> None:
         run_dir = RunDir(tmp_path)
-        board, read = Board(run_dir, Log(lambda line: None)), SituationFile(str(run_dir.situation))
+        board, read = StatusFile(run_dir, Log(lambda line: None)), SituationFile(str(run_dir.situation))
         for stage in ("init", "load_model"):
             board.show(Situation(stage=stage))
             assert read().stage == stage
@@ -64,7 +64,7 @@ class TestBoard:
         assert [path.name for path in tmp_path.iterdir()] == ["situation.json"]
 
     def test_writes_only_what_is_new(self, tmp_path: Path) -> None:
-        board = Board(RunDir(tmp_path), Log(lambda line: None))
+        board = StatusFile(RunDir(tmp_path), Log(lambda line: None))
         board.show(Situation())
         (tmp_path / "situation.json").unlink()
         board.show(Situation())
@@ -72,7 +72,7 @@ class TestBoard:
 
     def test_that_cannot_be_written_is_told_once_and_stops_nobody(self, tmp_path: Path) -> None:
         lines: list[bytes] = []
-        board = Board(RunDir(tmp_path / "gone"), Log(lines.append))
+        board = StatusFile(RunDir(tmp_path / "gone"), Log(lines.append))
         board.show(Situation())
         board.show(Situation())
         assert len(lines) == 1

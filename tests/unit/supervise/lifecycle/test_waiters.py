@@ -3,7 +3,7 @@
 import pytest
 
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.lifecycle.waiters import TELL_AFTER, Changes
+from drum_supervisor.supervise.lifecycle.waiters import TELL_AFTER, Waiters
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def wakes():
 
 @pytest.fixture
 def changes(timers, wakes):
-    return Changes(timers, lambda: wakes.append("wake"))
+    return Waiters(timers, lambda: wakes.append("wake"))
 
 
 def test_turn_without_a_change_tells_nobody(changes, timers):

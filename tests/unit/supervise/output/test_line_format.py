@@ -5,7 +5,7 @@ import json
 import pytest
 
 from drum_supervisor.contract.log_records import OUT, Source
-from drum_supervisor.supervise.output.line_format import LONGEST, Wrapper, as_json, prefixed
+from drum_supervisor.supervise.output.line_format import LONGEST, LineFormatter, as_json, prefixed
 
 SOURCE = Source("model-server", OUT)
 
@@ -15,21 +15,21 @@ SOURCE = Source("model-server", OUT)
     [[b"one\ntwo\n"], [b"o", b"ne\nt", b"wo\n"], [b"one", b"\n", b"two", b"\n"], [b"one\r\ntwo\r\n"]],
 )
 def test_each_line_gets_the_name_in_front(pieces):
-    wrapper = Wrapper(SOURCE, prefixed)
+    wrapper = LineFormatter(SOURCE, prefixed)
     wrapped = b"".join(map(wrapper.wrap, pieces))
     assert wrapped == b"model-server | one\nmodel-server | two\n"
     assert wrapper.rest() == b""
 
 
 def test_a_line_without_an_end_is_not_lost():
-    wrapper = Wrapper(SOURCE, prefixed)
+    wrapper = LineFormatter(SOURCE, prefixed)
     assert wrapper.wrap(b"last words") == b""
     assert wrapper.rest() == b"model-server | last words\n"
     assert wrapper.rest() == b""
 
 
 def test_a_line_without_an_end_does_not_grow_for_ever():
-    wrapper = Wrapper(SOURCE, lambda source, line: line + b"\n")
+    wrapper = LineFormatter(SOURCE, lambda source, line: line + b"\n")
     assert wrapper.wrap(b"x" * (2 * LONGEST + 1)) == (b"x" * LONGEST + b"\n") * 2
     assert wrapper.rest() == b"x\n"
 

@@ -9,8 +9,8 @@ from drum_supervisor.supervise.policy.actions import (
     Action,
     Alarm,
     Exit,
-    KeepReport,
     Plan,
+    SaveReport,
     StartErrorServer,
     StartStandIn,
     StartWorker,
@@ -20,14 +20,14 @@ from drum_supervisor.supervise.policy.actions import (
 from drum_supervisor.supervise.policy.crashes import LONGEST_RESTART_DELAY, restart_delay
 from drum_supervisor.supervise.policy.events import (
     AllStopped,
-    Exited,
-    InitFailed,
-    Ready,
-    ReadyTooSoon,
+    FailedProbation,
+    LivenessFailed,
+    OwnWorkerOomKilled,
     RestartRequested,
-    Unresponsive,
-    WorkerDue,
-    WorkerKilled,
+    WorkerExited,
+    WorkerInitFailed,
+    WorkerReady,
+    WorkerRestartDue,
 )
 from drum_supervisor.supervise.policy.state import Limits
 from drum_supervisor.supervise.policy.table import decide
@@ -57,12 +57,12 @@ from tests.unit.policy_stories import (
 class TestCrashes:
     def crash(self, story: Story) -> list[Action]:
         """Let the worker die, and be ready again if it may."""
-        actions = story(Exited, SEGFAULT)
+        actions = story(WorkerExited, SEGFAULT)
         for action in actions:
             if isinstance(action, Plan) and action.alarm is Alarm.WORKER:
                 story.wait(action.after)
-                assert story(WorkerDue, action.worker) == [StartWorker(1)]
-        story(Ready)
+                assert story(WorkerRestartDue, action.worker) == [StartWorker(1)]
+        story(WorkerReady)
         return actions
 
     def test_first_restart_is_at_once_and_each_later_one_after_twice_as_long(self):
@@ -98,7 +98,7 @@ class TestCrashes:
     @pytest.mark.parametrize(("later", "phase"), [(59.9, FAILED), (60.0, STARTING)])
     def test_window_ends_to_the_moment(self, later, phase):
         state = replace(serving(max_restarts=1).state, crashes=(100.0,))
-        state, _ = decide(state, Exited(100.0 + later, SEGFAULT), Limits(max_restarts=1, restart_window=60.0))
+        state, _ = decide(state, WorkerExited(100.0 + later, SEGFAULT), Limits(max_restarts=1, restart_window=60.0))
         assert state.phase is phase
 
     def test_without_a_window_there_is_never_more_than_one(self):
@@ -109,13 +109,13 @@ class TestCrashes:
 
     def test_none_is_allowed_when_the_limit_is_zero(self):
         story = serving(max_restarts=0)
-        story(Exited, BAD)
+        story(WorkerExited, BAD)
         assert story.state.report == replace(BAD, cause=Cause.DIED)
 
     def test_failure_to_initialize_again_is_a_failure_whatever_the_limit(self):
         story = serving(max_restarts=5)
-        story(Exited, SEGFAULT)
-        story(InitFailed, BAD)
+        story(WorkerExited, SEGFAULT)
+        story(WorkerInitFailed, BAD)
         assert (story.phase, story.state.report) == (FAILED, BAD)
 
     def test_restarts_are_counted(self):
@@ -125,9 +125,9 @@ class TestCrashes:
         assert (story.state.crash_restarts, story.state.requested_restarts, story.state.retry_restarts) == (4, 0, 0)
 
     def test_reminder_for_a_worker_that_is_not_waited_for_is_nothing(self):
-        assert serving()(WorkerDue, 1) == []
-        assert failed()(WorkerDue, 1) == []
-        assert retrying()(WorkerDue, 1) == []
+        assert serving()(WorkerRestartDue, 1) == []
+        assert failed()(WorkerRestartDue, 1) == []
+        assert retrying()(WorkerRestartDue, 1) == []
 
     @pytest.mark.parametrize("crashes", range(200))
     def test_delay_never_shrinks_and_has_an_end(self, crashes):
@@ -137,17 +137,17 @@ class TestCrashes:
 class TestReadyTooSoon:
     def test_is_a_failure_that_no_restart_repeats(self):
         story = serving()
-        actions = story(ReadyTooSoon, BAD)
-        assert actions == [NO_DEADLINE, NO_RESTART, StopWorker(1), KeepReport(BAD), StartErrorServer()]
+        actions = story(FailedProbation, BAD)
+        assert actions == [NO_DEADLINE, NO_RESTART, StopWorker(1), SaveReport(BAD), StartErrorServer()]
         assert story.phase is FAILED
         assert story.state.crashes == ()
 
     def test_may_be_tried_again_later(self):
-        assert serving(max_retries=1)(ReadyTooSoon, BAD)[-1] == RETRY_10_S
+        assert serving(max_retries=1)(FailedProbation, BAD)[-1] == RETRY_10_S
 
     def test_without_an_error_server_is_the_end(self):
         story = serving(error_server=False)
-        assert story(ReadyTooSoon, BAD)[-1] == StopAll()
+        assert story(FailedProbation, BAD)[-1] == StopAll()
         assert story.state.exit_code == 3
 
 
@@ -156,64 +156,64 @@ class TestUnresponsive:
 
     def test_is_replaced(self):
         story = serving()
-        assert story(Unresponsive, HANGS) == [StopWorker(1), StartWorker(1), DEADLINE]
+        assert story(LivenessFailed, HANGS) == [StopWorker(1), StartWorker(1), DEADLINE]
         assert (story.phase, story.state.report, story.state.crash_restarts) == (STARTING, None, 1)
-        assert story(Ready) == [NO_DEADLINE]
+        assert story(WorkerReady) == [NO_DEADLINE]
 
     def test_is_told_by_the_stand_in_until_it_is_ready_again(self):
-        assert serving(stand_in=True)(Unresponsive, HANGS)[0] == StartStandIn()
+        assert serving(stand_in=True)(LivenessFailed, HANGS)[0] == StartStandIn()
 
     def test_counts_like_a_crash_and_with_crashes(self):
         story = serving(max_restarts=2)
-        story(Exited, SEGFAULT)
-        story(Ready)
-        assert Plan(Alarm.WORKER, 1.0, 1) in story(Unresponsive, HANGS)
-        story(Ready)
-        assert story(Unresponsive, HANGS)[-2:] == [KeepReport(story.state.report), StartErrorServer()]
+        story(WorkerExited, SEGFAULT)
+        story(WorkerReady)
+        assert Plan(Alarm.WORKER, 1.0, 1) in story(LivenessFailed, HANGS)
+        story(WorkerReady)
+        assert story(LivenessFailed, HANGS)[-2:] == [SaveReport(story.state.report), StartErrorServer()]
         assert (story.phase, story.state.report) == (FAILED, replace(HANGS, cause=Cause.KEPT_DYING))
         assert story.state.report.exit_code == 5
 
     def test_where_no_restart_is_allowed_is_a_failure(self):
         story = serving(max_restarts=0, error_server=False)
-        assert story(Unresponsive, HANGS)[-1] == StopAll()
+        assert story(LivenessFailed, HANGS)[-1] == StopAll()
         assert story.state.report == replace(HANGS, cause=Cause.DIED)
         assert story(AllStopped) == [Exit(5)]
 
     def test_those_before_the_window_do_not_count(self):
         story = serving(max_restarts=1, restart_window=60.0)
         for _ in range(20):
-            assert StartWorker(1) in story(Unresponsive, HANGS)
-            story(Ready)
+            assert StartWorker(1) in story(LivenessFailed, HANGS)
+            story(WorkerReady)
             story.wait(60.0)
 
     def test_may_be_tried_again_later(self):
-        assert serving(max_restarts=0, max_retries=1)(Unresponsive, HANGS)[-1] == RETRY_10_S
+        assert serving(max_restarts=0, max_retries=1)(LivenessFailed, HANGS)[-1] == RETRY_10_S
 
     def test_are_all_workers_that_are_ready_together_and_one_crash(self):
         story = serving(workers=3)
-        assert story(Unresponsive, HANGS) == [*stopped(1, 2, 3), *started(1, 2, 3), DEADLINE]
+        assert story(LivenessFailed, HANGS) == [*stopped(1, 2, 3), *started(1, 2, 3), DEADLINE]
         assert (story.phase, story.state.coming, len(story.state.crashes)) == (STARTING, {1, 2, 3}, 1)
         assert story.state.crash_restarts == 1
 
     def test_are_all_workers_that_are_ready_each_with_its_reminder(self):
         story = serving(workers=2)
-        story(Unresponsive, HANGS)
+        story(LivenessFailed, HANGS)
         for worker in (1, 2):
-            story(Ready, worker)
+            story(WorkerReady, worker)
         planned = [Plan(Alarm.WORKER, 1.0, 1), Plan(Alarm.WORKER, 1.0, 2)]
-        assert story(Unresponsive, HANGS) == [*stopped(1, 2), *planned, Plan(Alarm.DEADLINE, 601.0)]
+        assert story(LivenessFailed, HANGS) == [*stopped(1, 2), *planned, Plan(Alarm.DEADLINE, 601.0)]
 
     def test_is_not_a_worker_that_is_on_its_way(self):
         story = serving(workers=2)
-        story(Exited, SEGFAULT, 2)
-        actions = story(Unresponsive, HANGS)
+        story(WorkerExited, SEGFAULT, 2)
+        actions = story(LivenessFailed, HANGS)
         assert StopWorker(2) not in actions
         assert (story.phase, story.state.coming) == (STARTING, {1, 2})
 
     def test_too_often_leaves_a_worker_that_is_on_its_way(self):
         story = serving(workers=2, max_restarts=1)
-        story(Exited, SEGFAULT, 2)
-        assert story(Unresponsive, HANGS) == [StopWorker(1), DEADLINE]
+        story(WorkerExited, SEGFAULT, 2)
+        assert story(LivenessFailed, HANGS) == [StopWorker(1), DEADLINE]
         assert (story.phase, story.state.coming, story.state.report) == (STARTING, {2}, HANGS)
 
     @pytest.mark.parametrize("begin", [starting, failed, retrying, stopping])
@@ -221,7 +221,7 @@ class TestUnresponsive:
         """The worker died, or was to be restarted, in the same turn."""
         story = begin()
         before = story.state
-        assert (story(Unresponsive, HANGS), story.state) == ([], before)
+        assert (story(LivenessFailed, HANGS), story.state) == ([], before)
 
 
 class TestWorkersOfItsOwnThatAreKilled:
@@ -229,43 +229,43 @@ class TestWorkersOfItsOwnThatAreKilled:
 
     def test_count_and_need_no_answer_up_to_the_limit(self):
         story = serving(max_restarts=2)
-        assert [story(WorkerKilled, TOO_LARGE) for _ in range(2)] == [[], []]
+        assert [story(OwnWorkerOomKilled, TOO_LARGE) for _ in range(2)] == [[], []]
         assert (story.phase, story.state.ready, story.state.report) == (SERVING, {1}, None)
         assert (len(story.state.crashes), story.state.crash_restarts) == (2, 0)
 
     def test_once_too_often_are_a_failure_with_the_true_reason(self):
         story = serving(max_restarts=1, max_retries=1)
-        story(WorkerKilled, TOO_LARGE)
+        story(OwnWorkerOomKilled, TOO_LARGE)
         dying = replace(TOO_LARGE, cause=Cause.KEPT_DYING)
-        failing = [NO_DEADLINE, NO_RESTART, StopWorker(1), KeepReport(dying), StartErrorServer()]
-        assert story(WorkerKilled, TOO_LARGE) == [*failing, RETRY_10_S]
+        failing = [NO_DEADLINE, NO_RESTART, StopWorker(1), SaveReport(dying), StartErrorServer()]
+        assert story(OwnWorkerOomKilled, TOO_LARGE) == [*failing, RETRY_10_S]
         assert (story.phase, story.state.report) == (FAILED, dying)
 
     def test_count_with_the_crashes_of_the_server_itself(self):
         story = serving(max_restarts=1)
-        story(WorkerKilled, TOO_LARGE)
-        story(Exited, SEGFAULT)
+        story(OwnWorkerOomKilled, TOO_LARGE)
+        story(WorkerExited, SEGFAULT)
         assert story.phase is FAILED
 
     def test_before_the_window_do_not_count(self):
         story = serving(max_restarts=1)
         for _ in range(20):
-            story(WorkerKilled, TOO_LARGE)
+            story(OwnWorkerOomKilled, TOO_LARGE)
             story.wait(60.0)
         assert story.phase is SERVING
 
     def test_are_told_as_the_signal_where_no_restart_is_allowed(self):
         story = serving(max_restarts=0, error_server=False)
-        assert story(WorkerKilled, TOO_LARGE)[-1] == StopAll()
+        assert story(OwnWorkerOomKilled, TOO_LARGE)[-1] == StopAll()
         assert (story.state.report.cause, story.state.exit_code) == (Cause.DIED, 137)
 
     def test_of_one_server_leave_another_one_serving(self):
         story = serving(workers=2, max_restarts=0)
-        assert story(WorkerKilled, TOO_LARGE, 2) == [StopWorker(2)]
+        assert story(OwnWorkerOomKilled, TOO_LARGE, 2) == [StopWorker(2)]
         assert (story.phase, story.state.ready, story.state.report) == (SERVING, {1}, TOO_LARGE)
 
     def test_are_no_news_of_a_server_that_is_not_ready(self):
         story = serving(workers=2, max_restarts=0)
         story(RestartRequested, 2)
-        assert story(WorkerKilled, TOO_LARGE, 2) == []
+        assert story(OwnWorkerOomKilled, TOO_LARGE, 2) == []
         assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {1}, {2})

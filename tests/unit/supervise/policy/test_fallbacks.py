@@ -11,19 +11,19 @@ from drum_supervisor.supervise.policy.actions import (
     StopStandIn,
 )
 from drum_supervisor.supervise.policy.events import (
-    Begun,
-    ErrorServerDue,
     ErrorServerExited,
     ErrorServerReady,
-    Exited,
-    InitFailed,
-    Ready,
-    ReadyTooSoon,
+    ErrorServerRestartDue,
+    FailedProbation,
+    LivenessFailed,
     RestartRequested,
     RetryDue,
-    StandInDue,
     StandInExited,
-    Unresponsive,
+    StandInRestartDue,
+    SupervisorStarted,
+    WorkerExited,
+    WorkerInitFailed,
+    WorkerReady,
 )
 from drum_supervisor.supervise.policy.fallbacks import ERROR_SERVER_DELAY, STAND_IN_DELAY
 from drum_supervisor.supervise.policy.state import Limits
@@ -46,8 +46,8 @@ from tests.unit.policy_stories import (
 class TestStandIn:
     def test_is_there_from_the_beginning_until_the_model_server_is_ready(self):
         story = Story(Limits(stand_in=True))
-        assert story(Begun) == [StartStandIn(), StartWorker(1), DEADLINE]
-        assert story(Ready) == [StopStandIn(), NO_DEADLINE]
+        assert story(SupervisorStarted) == [StartStandIn(), StartWorker(1), DEADLINE]
+        assert story(WorkerReady) == [StopStandIn(), NO_DEADLINE]
 
     @pytest.mark.parametrize("begin", [failed, retrying])
     def test_answers_with_the_failure_until_the_error_server_does(self, begin):
@@ -57,9 +57,11 @@ class TestStandIn:
         assert story.state.explained
 
     def test_stays_when_the_model_server_has_failed(self):
-        assert StopStandIn() not in starting(stand_in=True)(InitFailed, BAD)
+        assert StopStandIn() not in starting(stand_in=True)(WorkerInitFailed, BAD)
 
-    @pytest.mark.parametrize(("event", "report"), [(Exited, SEGFAULT), (ReadyTooSoon, BAD), (Unresponsive, HANGS)])
+    @pytest.mark.parametrize(
+        ("event", "report"), [(WorkerExited, SEGFAULT), (FailedProbation, BAD), (LivenessFailed, HANGS)]
+    )
     def test_comes_back_before_the_error_server_when_a_service_has_failed_that_was_up(self, event, report):
         actions = serving(stand_in=True, max_restarts=0)(event, report)
         assert actions[-2:] == [StartStandIn(), StartErrorServer()]
@@ -74,13 +76,13 @@ class TestStandIn:
         assert story(ErrorServerReady) == [StopStandIn()]
 
     def test_makes_room_for_the_model_server_that_was_faster_than_the_error_server(self):
-        assert StopStandIn() in retrying(stand_in=True)(Ready)
+        assert StopStandIn() in retrying(stand_in=True)(WorkerReady)
 
     @pytest.mark.parametrize("begin", [starting, failed, retrying])
     def test_is_started_again_a_moment_after_it_crashed(self, begin):
         story = begin(stand_in=True)
         assert story(StandInExited) == [Plan(Alarm.STAND_IN, STAND_IN_DELAY)]
-        assert story(StandInDue) == [StartStandIn()]
+        assert story(StandInRestartDue) == [StartStandIn()]
 
     @pytest.mark.parametrize("begin", [starting, failed, retrying])
     def test_is_done_without_if_it_cannot_start(self, begin):
@@ -90,28 +92,28 @@ class TestStandIn:
     def test_is_not_started_again_when_nobody_needs_it(self, begin):
         story = begin(stand_in=True)
         assert story(StandInExited) == []
-        assert story(StandInDue) == []
+        assert story(StandInRestartDue) == []
 
     def test_comes_back_when_no_worker_is_ready_any_more(self):
         story = serving(stand_in=True)
-        assert story(Exited, SEGFAULT)[0] == StartStandIn()
-        assert story(Ready) == [StopStandIn(), NO_DEADLINE]
+        assert story(WorkerExited, SEGFAULT)[0] == StartStandIn()
+        assert story(WorkerReady) == [StopStandIn(), NO_DEADLINE]
 
     def test_comes_back_for_a_requested_restart(self):
         assert serving(stand_in=True)(RestartRequested)[0] == StartStandIn()
 
     def test_is_not_needed_while_another_worker_is_ready(self):
-        assert StartStandIn() not in serving(stand_in=True, workers=2)(Exited, SEGFAULT, 1)
+        assert StartStandIn() not in serving(stand_in=True, workers=2)(WorkerExited, SEGFAULT, 1)
 
     def test_is_not_needed_behind_the_error_server(self):
         story = failed(stand_in=True, max_retries=1)
         story(ErrorServerReady)
         assert StartStandIn() not in story(RetryDue)
         assert story(StandInExited) == []
-        assert story(StandInDue) == []
-        assert StartStandIn() not in story(InitFailed, WORSE)
+        assert story(StandInRestartDue) == []
+        assert StartStandIn() not in story(WorkerInitFailed, WORSE)
         story(RestartRequested)
-        assert StopStandIn() not in story(Ready)
+        assert StopStandIn() not in story(WorkerReady)
         assert not story.state.explained
 
 
@@ -122,12 +124,12 @@ class TestErrorServer:
         assert story(ErrorServerExited, was_ready=False, plain=True) == [Plan(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
 
     @pytest.mark.parametrize("begin", [starting, serving, stopping])
-    @pytest.mark.parametrize("event", [ErrorServerExited, ErrorServerDue])
+    @pytest.mark.parametrize("event", [ErrorServerExited, ErrorServerRestartDue])
     def test_that_is_not_wanted_any_more_is_not_started_again(self, begin, event):
         assert begin()(event) == []
 
     def test_is_started_again_although_a_retry_is_under_way(self):
         story = retrying()
         story(ErrorServerExited)
-        story(InitFailed, BAD)
-        assert story(ErrorServerDue) == [StartErrorServer()]
+        story(WorkerInitFailed, BAD)
+        assert story(ErrorServerRestartDue) == [StartErrorServer()]

@@ -8,8 +8,8 @@ from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.supervise.policy.actions import (
     Alarm,
     Cancel,
-    KeepReport,
     Plan,
+    SaveReport,
     StartErrorServer,
     StartStandIn,
     StartWorker,
@@ -17,17 +17,17 @@ from drum_supervisor.supervise.policy.actions import (
     StopWorker,
 )
 from drum_supervisor.supervise.policy.events import (
-    Begun,
-    DeadlinePassed,
     Event,
-    Exited,
-    InitFailed,
-    Ready,
-    ReadyTooSoon,
+    FailedProbation,
     RestartRequested,
     RetryDue,
+    StartupTimedOut,
     StopRequested,
-    WorkerDue,
+    SupervisorStarted,
+    WorkerExited,
+    WorkerInitFailed,
+    WorkerReady,
+    WorkerRestartDue,
 )
 from drum_supervisor.supervise.policy.state import Limits, attempts_left
 from drum_supervisor.supervise.policy.transitions import LONGEST_RETRY_INTERVAL, retry_delay
@@ -57,142 +57,148 @@ from tests.unit.policy_stories import (
 
 class TestSeveralWorkers:
     def test_all_are_started(self):
-        assert Story(Limits(workers=3))(Begun) == [*started(1, 2, 3), DEADLINE]
+        assert Story(Limits(workers=3))(SupervisorStarted) == [*started(1, 2, 3), DEADLINE]
 
     def test_first_one_that_is_ready_makes_the_service_ready(self):
         story = starting(workers=2)
-        assert story(Ready, 2) == []
+        assert story(WorkerReady, 2) == []
         assert story.phase is SERVING
         assert (story.state.ready, story.state.coming) == ({2}, {1})
 
     def test_last_one_that_is_ready_ends_the_deadline(self):
         story = starting(workers=2)
-        story(Ready, 2)
-        assert story(Ready, 1) == [NO_DEADLINE]
+        story(WorkerReady, 2)
+        assert story(WorkerReady, 1) == [NO_DEADLINE]
         assert (story.state.ready, story.state.coming) == ({1, 2}, set())
 
     def test_one_that_fails_alone_is_waited_for_no_more(self):
         story = starting(workers=2)
-        assert story(InitFailed, BAD, 1) == [StopWorker(1)]
+        assert story(WorkerInitFailed, BAD, 1) == [StopWorker(1)]
         assert story.phase is STARTING
         assert story.state.coming == {2}
 
     def test_others_may_still_be_ready(self):
         story = starting(workers=3)
-        story(InitFailed, BAD, 1)
-        story(Exited, SEGFAULT, 3)
-        story(Ready, 2)
+        story(WorkerInitFailed, BAD, 1)
+        story(WorkerExited, SEGFAULT, 3)
+        story(WorkerReady, 2)
         assert story.phase is SERVING
 
     @pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
     def test_all_that_fail_are_a_failure_with_the_report_of_the_last(self, order):
         story = starting(workers=3)
         for worker in order[:2]:
-            story(InitFailed, BAD, worker)
-        actions = story(InitFailed, WORSE, order[2])
-        assert actions == [NO_DEADLINE, NO_RESTART, *stopped(1, 2, 3), KeepReport(WORSE), StartErrorServer()]
+            story(WorkerInitFailed, BAD, worker)
+        actions = story(WorkerInitFailed, WORSE, order[2])
+        assert actions == [NO_DEADLINE, NO_RESTART, *stopped(1, 2, 3), SaveReport(WORSE), StartErrorServer()]
         assert story.phase is FAILED
 
     def test_last_one_that_fails_while_others_are_ready_is_started_again(self):
         story = starting(workers=2)
-        story(Ready, 1)
-        assert story(InitFailed, BAD, 2) == [StopWorker(2), StartWorker(2), DEADLINE]
+        story(WorkerReady, 1)
+        assert story(WorkerInitFailed, BAD, 2) == [StopWorker(2), StartWorker(2), DEADLINE]
         assert story.phase is SERVING
 
     def test_one_that_was_ready_too_soon_is_like_one_that_crashed_while_others_serve(self):
         story = serving(workers=2)
-        assert story(ReadyTooSoon, BAD, 1) == [StopWorker(1), StartWorker(1), DEADLINE]
+        assert story(FailedProbation, BAD, 1) == [StopWorker(1), StartWorker(1), DEADLINE]
         assert story.phase is SERVING
 
     def test_deadline_gives_up_those_that_are_not_ready(self):
         story = starting(workers=3)
-        story(Ready, 2)
-        assert story(DeadlinePassed, LATE) == [NO_RESTART, *stopped(1, 3)]
+        story(WorkerReady, 2)
+        assert story(StartupTimedOut, LATE) == [NO_RESTART, *stopped(1, 3)]
         assert story.phase is SERVING
         assert (story.state.ready, story.state.coming) == ({2}, set())
 
     def test_deadline_with_none_ready_is_a_failure(self):
         story = starting(workers=2)
-        story(InitFailed, BAD, 1)
-        story(DeadlinePassed, LATE)
+        story(WorkerInitFailed, BAD, 1)
+        story(StartupTimedOut, LATE)
         assert story.phase is FAILED
 
     def test_one_that_crashes_is_started_again_while_the_others_serve(self):
         story = serving(workers=2)
-        assert story(Exited, SEGFAULT, 1) == [StopWorker(1), StartWorker(1), DEADLINE]
+        assert story(WorkerExited, SEGFAULT, 1) == [StopWorker(1), StartWorker(1), DEADLINE]
         assert story.phase is SERVING
-        assert story(Ready, 1) == [NO_DEADLINE]
+        assert story(WorkerReady, 1) == [NO_DEADLINE]
 
     def test_all_that_crash_leave_the_service_starting(self):
         story = serving(workers=2)
-        story(Exited, SEGFAULT, 1)
-        assert story(Exited, SEGFAULT, 2) == [StopWorker(2), Plan(Alarm.WORKER, 1.0, 2), Plan(Alarm.DEADLINE, 601.0)]
+        story(WorkerExited, SEGFAULT, 1)
+        assert story(WorkerExited, SEGFAULT, 2) == [
+            StopWorker(2),
+            Plan(Alarm.WORKER, 1.0, 2),
+            Plan(Alarm.DEADLINE, 601.0),
+        ]
         assert story.phase is STARTING
         assert story.state.coming == {1, 2}
 
     def test_one_that_crashes_too_often_is_given_up_while_the_others_serve(self):
         story = serving(workers=2, max_restarts=1)
-        story(Exited, SEGFAULT, 1)
-        story(Ready, 1)
-        assert story(Exited, SEGFAULT, 1) == [StopWorker(1)]
+        story(WorkerExited, SEGFAULT, 1)
+        story(WorkerReady, 1)
+        assert story(WorkerExited, SEGFAULT, 1) == [StopWorker(1)]
         assert story.phase is SERVING
         assert (story.state.ready, story.state.coming) == ({2}, set())
 
     def test_last_one_that_crashes_too_often_is_a_failure(self):
         story = serving(workers=2, max_restarts=1)
         for worker in (1, 1, 2):
-            story(Exited, SEGFAULT, worker)
+            story(WorkerExited, SEGFAULT, worker)
         assert story.phase is FAILED
         assert story.state.report.cause is Cause.KEPT_DYING
 
     def test_one_given_up_leaves_the_service_starting_while_another_is_on_its_way(self):
         story = serving(workers=2, max_restarts=1, stand_in=True)
-        story(Exited, SEGFAULT, 1)
-        assert story(Exited, SEGFAULT, 2) == [StartStandIn(), StopWorker(2), DEADLINE]
+        story(WorkerExited, SEGFAULT, 1)
+        assert story(WorkerExited, SEGFAULT, 2) == [StartStandIn(), StopWorker(2), DEADLINE]
         assert (story.phase, story.state.coming) == (STARTING, {1})
 
     def test_retry_starts_all_and_one_that_is_ready_is_enough(self):
         story = failed(workers=2, max_retries=1)
         assert story(RetryDue) == [Cancel(Alarm.RETRY), *started(1, 2), DEADLINE]
-        assert story(InitFailed, BAD, 1) == [StopWorker(1)]
-        assert story(Ready, 2) == [Cancel(Alarm.END), StopErrorServer(), Plan(Alarm.WORKER, 1.0, 1)]
+        assert story(WorkerInitFailed, BAD, 1) == [StopWorker(1)]
+        assert story(WorkerReady, 2) == [Cancel(Alarm.END), StopErrorServer(), Plan(Alarm.WORKER, 1.0, 1)]
         assert story.phase is SERVING
 
     def test_one_that_fails_alone_is_started_again_and_told_of_until_it_is_ready(self):
         story = starting(workers=2)
-        story(InitFailed, BAD, 1)
-        assert story(Ready, 2) == [Plan(Alarm.WORKER, 1.0, 1)]
+        story(WorkerInitFailed, BAD, 1)
+        assert story(WorkerReady, 2) == [Plan(Alarm.WORKER, 1.0, 1)]
         assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {2}, {1})
-        assert story(WorkerDue, 1) == [StartWorker(1)]
-        assert story(Ready, 1) == [NO_DEADLINE]
+        assert story(WorkerRestartDue, 1) == [StartWorker(1)]
+        assert story(WorkerReady, 1) == [NO_DEADLINE]
         assert story.state.report is None
 
     def test_one_that_fails_alone_too_often_is_left_and_its_failure_is_told(self):
         story = starting(workers=2, max_restarts=0)
-        story(InitFailed, BAD, 1)
-        assert story(Ready, 2) == [NO_DEADLINE]
+        story(WorkerInitFailed, BAD, 1)
+        assert story(WorkerReady, 2) == [NO_DEADLINE]
         assert (story.state.ready, story.state.coming, story.state.report) == ({2}, set(), BAD)
 
     def test_retry_fails_when_all_have_failed(self):
         story = failed(workers=2, max_retries=1)
         story(RetryDue)
-        story(InitFailed, BAD, 1)
+        story(WorkerInitFailed, BAD, 1)
         assert story.phase is RETRYING
-        story(InitFailed, WORSE, 2)
+        story(WorkerInitFailed, WORSE, 2)
         assert (story.phase, story.state.report) == (FAILED, WORSE)
 
     def test_one_that_is_ready_after_it_has_failed_is_not(self):
         """Both may be in the same turn of the loop."""
         story = starting(workers=2)
-        story(InitFailed, BAD, 1)
-        assert story(Ready, 1) == []
+        story(WorkerInitFailed, BAD, 1)
+        assert story(WorkerReady, 1) == []
         assert (story.phase, story.state.ready) == (STARTING, set())
         story(StopRequested)
-        assert story(Ready, 1) == []
+        assert story(WorkerReady, 1) == []
 
 
 class TestRetries:
-    def retry(self, story: Story, event: Callable[..., Event] = InitFailed, report: FailureReport = BAD) -> list[float]:
+    def retry(
+        self, story: Story, event: Callable[..., Event] = WorkerInitFailed, report: FailureReport = BAD
+    ) -> list[float]:
         """Let a retry come and fail; return when the next ones are planned."""
         story(RetryDue)
         return [
@@ -214,7 +220,7 @@ class TestRetries:
         assert story.phase is FAILED
 
     def test_are_not_planned_where_there_are_none(self):
-        assert not any(isinstance(action, Plan) for action in starting(max_retries=0)(InitFailed, BAD))
+        assert not any(isinstance(action, Plan) for action in starting(max_retries=0)(WorkerInitFailed, BAD))
 
     def test_are_not_more_frequent_than_was_asked_for(self):
         limits = Limits(retry_interval=1000.0)
@@ -230,9 +236,9 @@ class TestRetries:
 
     @pytest.mark.parametrize("report", [BAD, SEGFAULT, LATE])
     def test_come_after_every_kind_of_failure(self, report):
-        assert starting(max_retries=1)(Exited, report)[-1] == RETRY_10_S
+        assert starting(max_retries=1)(WorkerExited, report)[-1] == RETRY_10_S
 
-    @pytest.mark.parametrize("event", [InitFailed, Exited])
+    @pytest.mark.parametrize("event", [WorkerInitFailed, WorkerExited])
     def test_do_not_come_after_a_failure_that_would_only_come_again(self, event):
         story = starting(max_retries=3)
         assert not any(isinstance(action, Plan) for action in story(event, PERMANENT))
@@ -240,21 +246,21 @@ class TestRetries:
 
     def test_end_with_such_a_failure(self):
         story = retrying()
-        assert not any(isinstance(action, Plan) for action in story(InitFailed, PERMANENT))
+        assert not any(isinstance(action, Plan) for action in story(WorkerInitFailed, PERMANENT))
 
     def test_come_all_the_same_if_that_is_wanted(self):
         story = starting(max_retries=3, retry_permanent=True)
-        assert story(InitFailed, PERMANENT)[-1] == RETRY_10_S
+        assert story(WorkerInitFailed, PERMANENT)[-1] == RETRY_10_S
         assert attempts_left(story.state, story.limits) == 3
 
     def test_come_again_after_somebody_has_asked_for_one(self):
         story = failed(PERMANENT, max_retries=3)
         assert StartWorker(1) in story(RestartRequested)
         assert attempts_left(story.state, story.limits) == 3
-        assert story(InitFailed, BAD)[-1] == RETRY_10_S
+        assert story(WorkerInitFailed, BAD)[-1] == RETRY_10_S
 
     def test_come_after_a_service_that_kept_dying(self):
-        assert serving(max_retries=1, max_restarts=0)(Exited, SEGFAULT)[-1] == RETRY_10_S
+        assert serving(max_retries=1, max_restarts=0)(WorkerExited, SEGFAULT)[-1] == RETRY_10_S
 
     def test_attempts_are_counted_until_it_is_ready(self):
         story = failed(max_retries=3)
@@ -263,14 +269,14 @@ class TestRetries:
         assert story.state.attempt == 2
         story(RetryDue)
         assert (story.state.attempt, story.state.retry_restarts) == (3, 2)
-        story(Ready)
+        story(WorkerReady)
         assert (story.state.attempt, story.state.retries, story.state.report) == (1, 0, None)
 
     def test_error_server_goes_on_and_is_given_the_new_report(self):
         story = failed(max_retries=3)
         assert StopErrorServer() not in story(RetryDue)
-        actions = story(InitFailed, WORSE)
-        assert actions.index(KeepReport(WORSE)) < actions.index(StartErrorServer())
+        actions = story(WorkerInitFailed, WORSE)
+        assert actions.index(SaveReport(WORSE)) < actions.index(StartErrorServer())
 
     def test_old_report_stays_until_there_is_news(self):
         story = failed(max_retries=3)

@@ -11,9 +11,9 @@ from drum_supervisor.supervise.policy.actions import (
     Alarm,
     Cancel,
     Exit,
-    KeepReport,
     KillAll,
     Plan,
+    SaveReport,
     StartErrorServer,
     StartWorker,
     StopAll,
@@ -22,18 +22,18 @@ from drum_supervisor.supervise.policy.actions import (
 )
 from drum_supervisor.supervise.policy.events import (
     AllStopped,
-    Begun,
-    DeadlinePassed,
-    ErrorServerDue,
     ErrorServerExited,
-    EssentialEnded,
-    Exited,
-    InitFailed,
-    Ready,
+    ErrorServerRestartDue,
+    ErrorServerTtlExpired,
+    EssentialProgramExited,
     RestartRequested,
     RetryDue,
+    StartupTimedOut,
     StopRequested,
-    TtlOver,
+    SupervisorStarted,
+    WorkerExited,
+    WorkerInitFailed,
+    WorkerReady,
 )
 from drum_supervisor.supervise.policy.fallbacks import ERROR_SERVER_DELAY
 from drum_supervisor.supervise.policy.table import decide
@@ -66,35 +66,43 @@ class TestTable:
 
     def test_begun(self):
         story = Story()
-        assert story(Begun) == [StartWorker(1), DEADLINE]
+        assert story(SupervisorStarted) == [StartWorker(1), DEADLINE]
         assert story.phase is STARTING
 
     def test_starting_and_ready_is_serving(self):
         story = starting()
-        assert story(Ready) == [NO_DEADLINE]
+        assert story(WorkerReady) == [NO_DEADLINE]
         assert story.phase is SERVING
 
-    @pytest.mark.parametrize(("event", "report"), [(InitFailed, BAD), (Exited, SEGFAULT), (DeadlinePassed, LATE)])
+    @pytest.mark.parametrize(
+        ("event", "report"), [(WorkerInitFailed, BAD), (WorkerExited, SEGFAULT), (StartupTimedOut, LATE)]
+    )
     def test_starting_and_it_will_not_be_ready_is_failed(self, event, report):
         story = starting()
-        assert story(event, report) == [NO_DEADLINE, NO_RESTART, StopWorker(1), KeepReport(report), StartErrorServer()]
+        assert story(event, report) == [NO_DEADLINE, NO_RESTART, StopWorker(1), SaveReport(report), StartErrorServer()]
         assert story.phase is FAILED
         assert story.state.report == report
 
     def test_failed_plans_the_end_and_the_retry(self):
         story = starting(ttl=3600.0, max_retries=2)
-        assert story(InitFailed, BAD)[-3:] == [StartErrorServer(), Plan(Alarm.END, 3600.0), RETRY_10_S]
+        assert story(WorkerInitFailed, BAD)[-3:] == [StartErrorServer(), Plan(Alarm.END, 3600.0), RETRY_10_S]
 
     def test_serving_and_exited_under_the_limit_is_starting(self):
         story = serving()
-        assert story(Exited, SEGFAULT) == [StopWorker(1), StartWorker(1), DEADLINE]
+        assert story(WorkerExited, SEGFAULT) == [StopWorker(1), StartWorker(1), DEADLINE]
         assert story.phase is STARTING
         assert story.state.report is None
 
     def test_serving_and_exited_too_often_is_failed(self):
         story = serving(max_restarts=0)
         died = replace(SEGFAULT, cause=Cause.DIED)
-        assert story(Exited, SEGFAULT) == [NO_DEADLINE, NO_RESTART, StopWorker(1), KeepReport(died), StartErrorServer()]
+        assert story(WorkerExited, SEGFAULT) == [
+            NO_DEADLINE,
+            NO_RESTART,
+            StopWorker(1),
+            SaveReport(died),
+            StartErrorServer(),
+        ]
         assert story.phase is FAILED
 
     def test_failed_and_retry_due_is_retrying(self):
@@ -109,17 +117,19 @@ class TestTable:
 
     def test_retrying_and_ready_is_serving(self):
         story = retrying()
-        assert story(Ready) == [Cancel(Alarm.END), StopErrorServer(), NO_DEADLINE]
+        assert story(WorkerReady) == [Cancel(Alarm.END), StopErrorServer(), NO_DEADLINE]
         assert story.phase is SERVING
 
-    @pytest.mark.parametrize(("event", "report"), [(InitFailed, WORSE), (Exited, SEGFAULT), (DeadlinePassed, LATE)])
+    @pytest.mark.parametrize(
+        ("event", "report"), [(WorkerInitFailed, WORSE), (WorkerExited, SEGFAULT), (StartupTimedOut, LATE)]
+    )
     def test_retrying_and_it_will_not_be_ready_is_failed_with_the_new_report(self, event, report):
         story = retrying()
         assert story(event, report) == [
             NO_DEADLINE,
             NO_RESTART,
             StopWorker(1),
-            KeepReport(report),
+            SaveReport(report),
             StartErrorServer(),
             Plan(Alarm.RETRY, 20.0),
         ]
@@ -131,7 +141,7 @@ class TestTable:
         story = begin()
         phase = story.phase
         assert story(ErrorServerExited) == [Plan(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
-        assert story(ErrorServerDue) == [StartErrorServer()]
+        assert story(ErrorServerRestartDue) == [StartErrorServer()]
         assert story.phase is phase
 
     @pytest.mark.parametrize("begin", [failed, retrying])
@@ -144,7 +154,7 @@ class TestTable:
     @pytest.mark.parametrize("begin", [failed, retrying])
     def test_failed_and_ttl_over_is_stopping_with_the_code_of_the_cause(self, begin):
         story = begin(ttl=10.0)
-        assert story(TtlOver) == [StopAll()]
+        assert story(ErrorServerTtlExpired) == [StopAll()]
         assert story.phase is STOPPING
         assert story(AllStopped) == [Exit(3)]
 
@@ -179,7 +189,11 @@ class TestRandomWalk:
     def test_invariants_hold_whatever_happens(self, limits):
         """Also events that cannot happen by now: a late alarm, a word from a worker that was stopped."""
         chance = random.Random(repr(limits))
-        kinds = [kind for kind in EVENTS if kind not in (Begun, EssentialEnded, StopRequested, AllStopped, TtlOver)]
+        kinds = [
+            kind
+            for kind in EVENTS
+            if kind not in (SupervisorStarted, EssentialProgramExited, StopRequested, AllStopped, ErrorServerTtlExpired)
+        ]
         for _ in range(40):
             story = starting(**vars(limits))
             for _ in range(150):
@@ -208,7 +222,7 @@ class TestNothingIsForgotten:
     def test_in_a_long_life(self, limits):
         for number in range(30):
             world = World(limits, f"{number} {limits}")
-            world.step(Begun(0.0))
+            world.step(SupervisorStarted(0.0))
             world.check()
             for _ in range(200):
                 world.story.wait(world.chance.choice([0.0, 0.1, 5.0]))

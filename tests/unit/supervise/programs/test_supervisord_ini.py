@@ -11,7 +11,7 @@ from supervisor.options import ServerOptions
 from drum_supervisor.config.settings import Settings, choose, resolve
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.supervise.programs import supervisord_keys
-from drum_supervisor.supervise.programs.supervisord_ini import Further, absolute, further
+from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms, absolute, further
 
 Write = Callable[..., str]
 
@@ -29,16 +29,16 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.fixture
-def read(write: Write) -> Callable[..., Further]:
+def read(write: Write) -> Callable[..., ExtraPrograms]:
     return lambda text, **environ: further(write(text), environ)
 
 
-def section(found: Further, name: str) -> dict[str, str]:
+def section(found: ExtraPrograms, name: str) -> dict[str, str]:
     return next(dict(section.values) for section in found.sections if section.name == name)
 
 
 def test_without_a_file_there_is_nothing():
-    assert further("", {}) == Further()
+    assert further("", {}) == ExtraPrograms()
 
 
 def test_only_settings_of_ours_are_nothing_to_supervisord(read):

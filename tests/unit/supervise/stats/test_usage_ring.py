@@ -7,11 +7,11 @@ import sys
 import pytest
 
 from drum_supervisor.contract.usage_series import Curve
-from drum_supervisor.supervise.stats.usage_ring import CAPACITY, MOST_POINTS, SECONDS, CurveRing, highest
+from drum_supervisor.supervise.stats.usage_ring import CAPACITY, MOST_POINTS, SECONDS, UsageRing, highest
 
 
 def filled(points, capacity=CAPACITY):
-    ring = CurveRing(capacity)
+    ring = UsageRing(capacity)
     for at, rss in points:
         ring.add(at, rss, None, 0.0)
     return ring
@@ -71,10 +71,10 @@ def test_a_peak_is_not_lost_when_points_are_dropped():
 
 class TestReport:
     def test_of_nothing_is_none(self):
-        assert CurveRing().until(5.0) is None
+        assert UsageRing().until(5.0) is None
 
     def test_counts_back_from_the_end(self):
-        ring = CurveRing()
+        ring = UsageRing()
         ring.add(100.0, 1 << 40, 5, 12.5)
         ring.add(101.0, 2, None, 0.0)
         assert ring.until(101.2567) == Curve((1.26, 0.26), (1 << 40, 2), (5, None), (12.5, 0.0))
@@ -91,7 +91,7 @@ class TestReport:
         assert list(curve.seconds_before) == sorted(curve.seconds_before, reverse=True)
 
     def test_is_small(self):
-        ring = CurveRing()
+        ring = UsageRing()
         for at in range(600):
             ring.add(at + 0.123, 10**11 + at, 10**11, 6400.5)
         assert len(json.dumps(vars(ring.until(600)))) < 4096

@@ -12,7 +12,7 @@ from drum_supervisor.contract.report_pipe import Spent
 from drum_supervisor.servers.init_report import Quota
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.watch.headroom import Room, room_for_another
-from drum_supervisor.supervise.watch.memory_limit import LOOKS, Grown, Renewal
+from drum_supervisor.supervise.watch.memory_limit import LOOKS, MemoryLimitWatch, OverMemoryLimit
 
 MIB = 1024 * 1024
 
@@ -69,9 +69,9 @@ class Looked:
     def __init__(self, most: Share, pids: dict[int, int], copies: int = 1) -> None:
         self.now = 0.0
         self.pids = pids
-        self.grown: list[Grown] = []
+        self.grown: list[OverMemoryLimit] = []
         self.timers = Timers(lambda: self.now)
-        Renewal(self.timers, most, lambda: self.pids, copies, self.grown.append)
+        MemoryLimitWatch(self.timers, most, lambda: self.pids, copies, self.grown.append)
 
     def look(self, times: int) -> int:
         """Return how many were found after so many looks."""

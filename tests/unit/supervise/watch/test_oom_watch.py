@@ -12,7 +12,7 @@ from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.processes.launcher import Seen
 from drum_supervisor.supervise.programs.programs import Program
 from drum_supervisor.supervise.watch.descendants import Descendants
-from drum_supervisor.supervise.watch.oom_watch import LOOK_EVERY, PATIENCE, WALKING, MemoryKills, Victim
+from drum_supervisor.supervise.watch.oom_watch import LOOK_EVERY, PATIENCE, WALKING, OomWatch, Victim
 from tests.unit.process_table import MASTER, Village, exited
 
 KILLED = int(signal.SIGKILL)
@@ -33,7 +33,7 @@ class Watched:
         self.write()
         self.counter = KillCounter(Groups(memory=Group(self.directory, self.directory, 2)), self.clock)
         self.timers = Timers(self.clock)
-        self.watched = MemoryKills(self.timers, self.on_kill, self.below)
+        self.watched = OomWatch(self.timers, self.on_kill, self.below)
 
     def clock(self) -> float:
         return self.now

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from drum_supervisor.supervise.watch.descendants import HIGHEST_PIDFD, Descendants, Kin
-from drum_supervisor.supervise.watch.worker_deaths import Death, Offspring, is_bad, told_deaths
+from drum_supervisor.supervise.watch.descendants import HIGHEST_PIDFD, Descendants, ProcessTable
+from drum_supervisor.supervise.watch.worker_deaths import Death, WorkerDeaths, is_bad, told_deaths
 from tests.unit.process_table import MASTER, Village, exited
 
 
@@ -17,11 +17,11 @@ def village() -> Village:
 
 
 @pytest.fixture
-def offspring(village: Village) -> Offspring:
-    return Offspring(Descendants(MASTER, lambda: village.now, village))
+def offspring(village: Village) -> WorkerDeaths:
+    return WorkerDeaths(Descendants(MASTER, lambda: village.now, village))
 
 
-def looks(offspring: Offspring, times: int = 3, stderr: str = "") -> list[Death]:
+def looks(offspring: WorkerDeaths, times: int = 3, stderr: str = "") -> list[Death]:
     found: list[Death] = []
     for _ in range(times):
         offspring.below.kin.now += 0.1
@@ -176,7 +176,7 @@ def test_descriptors_are_left_for_other_things():
         while (fd := os.dup(file.fileno())) < HIGHEST_PIDFD:
             stack.callback(os.close, fd)
         stack.callback(os.close, fd)
-        assert Kin().open(os.getpid()) == -1
+        assert ProcessTable().open(os.getpid()) == -1
         assert os.dup(file.fileno()) == fd + 1
         stack.callback(os.close, fd + 1)
 
@@ -191,7 +191,7 @@ def test_real_processes_are_looked_at(tmp_path):
     import socket
 
     with socket.socket():
-        kin = Kin()
+        kin = ProcessTable()
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
