@@ -147,7 +147,7 @@ def _rendered(settings: Settings, command: Sequence[str]) -> str:
     from drum_supervisor.supervise.lifecycle.exporter import with_exporter
     from drum_supervisor.supervise.programs.auto_workers import decided
     from drum_supervisor.supervise.programs.command import command_of
-    from drum_supervisor.supervise.programs.programs import programs
+    from drum_supervisor.supervise.programs.plan import programs
     from drum_supervisor.supervise.programs.render import render
     from drum_supervisor.supervise.programs.supervisord_ini import absolute, further
 

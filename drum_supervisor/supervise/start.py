@@ -25,7 +25,7 @@ from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.streams import OutputStreams, Sink
 from drum_supervisor.supervise.programs import auto_workers
 from drum_supervisor.supervise.programs.command import command_of
-from drum_supervisor.supervise.programs.programs import is_shared, programs, python
+from drum_supervisor.supervise.programs.plan import is_shared, programs, python
 from drum_supervisor.supervise.programs.render import render
 from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms, absolute, further
 from drum_supervisor.supervise.termination_message import STOPPED_ON_REQUEST, TerminationLog, last_words

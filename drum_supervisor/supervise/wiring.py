@@ -30,7 +30,7 @@ from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.streams import OutputStreams
 from drum_supervisor.supervise.policy.state import Limits
 from drum_supervisor.supervise.processes.launcher import Launcher
-from drum_supervisor.supervise.programs.programs import Programs
+from drum_supervisor.supervise.programs.program import Programs
 from drum_supervisor.supervise.watch.memory_limit import MemoryLimitWatch
 
 if TYPE_CHECKING:

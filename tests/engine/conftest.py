@@ -14,7 +14,7 @@ from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.streams import OutputStreams, Sink
-from drum_supervisor.supervise.programs.programs import Program, Programs, Readiness
+from drum_supervisor.supervise.programs.program import Program, Programs, Readiness
 from drum_supervisor.supervise.programs.render import render
 
 

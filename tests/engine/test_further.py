@@ -9,7 +9,7 @@ import pytest
 from drum_supervisor.supervise.engine.extra_process import ExtraProcess
 from drum_supervisor.supervise.engine.run import ExtraProgramExit, ProgramStanding, ProgramState
 from drum_supervisor.supervise.output.line_format import prefixed
-from drum_supervisor.supervise.programs.programs import Program
+from drum_supervisor.supervise.programs.program import Program
 from tests.engine.conftest import Bench, python
 
 Make = Callable[..., Bench]

@@ -7,7 +7,7 @@ import pytest
 
 from drum_supervisor.supervise.api.stats import tops
 from drum_supervisor.supervise.engine.run import ExtraProgram
-from drum_supervisor.supervise.programs.programs import Program, Programs, Readiness
+from drum_supervisor.supervise.programs.program import Program, Programs, Readiness
 from drum_supervisor.supervise.stats.scan import Top
 from tests.engine.conftest import Bench, python
 

@@ -15,7 +15,7 @@ from drum_supervisor.supervise.policy.events import (
     StopWorkerRequested,
 )
 from drum_supervisor.supervise.policy.state import sides_of
-from drum_supervisor.supervise.programs.programs import Program
+from drum_supervisor.supervise.programs.program import Program
 
 COULD_NOT_BE_STARTED = 127  # as shells have it, and as supervisord's child exits when there is nothing to run
 

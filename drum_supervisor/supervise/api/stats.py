@@ -11,7 +11,7 @@ from drum_supervisor.resources.snapshot import ZOMBIE, ProcessResources, Resourc
 from drum_supervisor.supervise.api.status import each_other, each_program, service
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.lifecycle.loop import Loop
-from drum_supervisor.supervise.programs.programs import Programs
+from drum_supervisor.supervise.programs.program import Programs
 from drum_supervisor.supervise.stats.scan import Top
 from drum_supervisor.supervise.stats.usage_log import Sample, Tree
 

@@ -17,7 +17,7 @@ from drum_supervisor.supervise.lifecycle.sd_notify import Standing
 from drum_supervisor.supervise.policy.actions import Alarm
 from drum_supervisor.supervise.policy.events import Phase
 from drum_supervisor.supervise.policy.state import attempts_left, sides_of
-from drum_supervisor.supervise.programs.programs import ERROR_SERVER, MODEL_SERVER, shown_name
+from drum_supervisor.supervise.programs.program import ERROR_SERVER, MODEL_SERVER, shown_name
 
 
 def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from supervisor.xmlrpc import Faults, RPCError
 
 from drum_supervisor.supervise.engine.managed_process import ManagedProcess
 from drum_supervisor.supervise.engine.run import ProgramControl
-from drum_supervisor.supervise.programs.programs import MODEL_SERVER
+from drum_supervisor.supervise.programs.program import MODEL_SERVER
 
 ASK_AGAIN_AFTER = (
     0.005  # seconds; supervisord asks on turns of its loop only, and the loop turns when something changes

@@ -20,7 +20,7 @@ from drum_supervisor.supervise.engine.run import Dispatcher, EngineCallbacks, Ex
 from drum_supervisor.supervise.engine.wakeup import SIGNALS, Wakeup
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.streams import OutputStreams
-from drum_supervisor.supervise.programs.programs import Program
+from drum_supervisor.supervise.programs.program import Program
 
 
 class Engine:

@@ -21,8 +21,9 @@ from drum_supervisor.supervise.engine.child import Child, close_above, close_fd,
 from drum_supervisor.supervise.engine.run import Dispatcher, EngineCallbacks, ProgramControl, Run
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.memory_file import MemoryFile
-from drum_supervisor.supervise.output.streams import Forwarder, OutputStreams, Tail
-from drum_supervisor.supervise.programs.programs import Program
+from drum_supervisor.supervise.output.streams import Forwarder, OutputStreams
+from drum_supervisor.supervise.output.tail import Tail
+from drum_supervisor.supervise.programs.program import Program
 
 
 @dataclass

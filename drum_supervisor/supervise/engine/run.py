@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from drum_supervisor.supervise.output.streams import Tail
-from drum_supervisor.supervise.programs.programs import Program
+from drum_supervisor.supervise.output.tail import Tail
+from drum_supervisor.supervise.programs.program import Program
 
 
 @dataclass(eq=False)

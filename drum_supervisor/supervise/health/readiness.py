@@ -17,7 +17,7 @@ from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.health.probe import Outcome, Polled, Probe, has_head, is_ours, status_of
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.programs.programs import Readiness
+from drum_supervisor.supervise.programs.program import Readiness
 
 AGAIN_AFTER = 0.1
 LONGEST_MESSAGE = 4000

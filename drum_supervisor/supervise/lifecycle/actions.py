@@ -10,7 +10,7 @@ from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy import actions
 from drum_supervisor.supervise.policy.state import Limits, State, is_refused
 from drum_supervisor.supervise.processes.launcher import Launcher
-from drum_supervisor.supervise.programs.programs import ERROR_SERVER, STAND_IN, Programs
+from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN, Programs
 
 LAST_CHANCE = 0.2  # for those who wait for output when it comes to its end
 

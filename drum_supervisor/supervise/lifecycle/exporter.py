@@ -22,7 +22,8 @@ from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.loop import Loop
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy.events import Phase
-from drum_supervisor.supervise.programs.programs import EXPORTER, Program, Programs, python
+from drum_supervisor.supervise.programs.plan import python
+from drum_supervisor.supervise.programs.program import EXPORTER, Program, Programs
 
 BACKLOG = 128
 FIRST_AFTER = 0.1  # seconds: the model server goes first

@@ -12,7 +12,7 @@ from drum_supervisor.supervise.lifecycle.process_events import ProcessEvents
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy import events
 from drum_supervisor.supervise.policy.events import Event
-from drum_supervisor.supervise.programs.programs import Programs, Readiness
+from drum_supervisor.supervise.programs.program import Programs, Readiness
 
 
 class HealthChecks:

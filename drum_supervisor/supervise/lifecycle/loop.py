@@ -23,7 +23,7 @@ from drum_supervisor.supervise.policy.actions import Alarm
 from drum_supervisor.supervise.policy.events import Event, Phase, RestartCause
 from drum_supervisor.supervise.policy.state import Limits, State, sides_of
 from drum_supervisor.supervise.processes.launcher import Launcher, Seen
-from drum_supervisor.supervise.programs.programs import Programs, shown_name
+from drum_supervisor.supervise.programs.program import Programs, shown_name
 
 if TYPE_CHECKING:
     from drum_supervisor.supervise.stats.sampler import Sampler

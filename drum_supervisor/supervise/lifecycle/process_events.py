@@ -14,7 +14,7 @@ from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy import events
 from drum_supervisor.supervise.policy.events import Event
 from drum_supervisor.supervise.processes.launcher import Launcher, Seen
-from drum_supervisor.supervise.programs.programs import ERROR_SERVER, STAND_IN, Programs
+from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN, Programs
 from drum_supervisor.supervise.watch.oom_watch import OomWatch, Victim
 from drum_supervisor.supervise.watch.startup_watch import StartupWatch
 from drum_supervisor.supervise.watch.worker_deaths import Death

@@ -22,7 +22,6 @@ from drum_supervisor.supervise.output.log_buffer import LogBuffer
 READ_SIZE = 64 * 1024
 SINK_LIMIT = 1024 * 1024
 SINK_HARD_LIMIT = 8 * SINK_LIMIT
-TAIL_LIMIT = 64 * 1024
 
 
 class Sink:
@@ -119,20 +118,6 @@ def _write_what_fits(fd: int, data: bytes) -> int:
     if not poller.poll(0):
         return 0
     return os.write(fd, data[: select.PIPE_BUF])
-
-
-class Tail:
-    """The last bytes of a stream."""
-
-    def __init__(self, limit: int = TAIL_LIMIT) -> None:
-        self._limit = limit
-        self._bytes = b""
-
-    def add(self, data: bytes) -> None:
-        self._bytes = (self._bytes + data)[-self._limit :]
-
-    def text(self) -> str:
-        return self._bytes.decode("utf-8", "replace")
 
 
 class Forwarder:

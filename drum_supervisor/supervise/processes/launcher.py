@@ -15,7 +15,7 @@ from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.failures.report import Evidence
 from drum_supervisor.supervise.processes.shutdown import Shutdown
 from drum_supervisor.supervise.processes.sweeper import EVERYTHING, Sweeper
-from drum_supervisor.supervise.programs.programs import ERROR_SERVER, STAND_IN, Program, Programs
+from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN, Program, Programs
 
 RECENT = 30.0  # seconds: a kill from before that has nothing to do with the end of what was ready
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.programs.programs import Programs
+from drum_supervisor.supervise.programs.program import Programs
 
 
 class Shutdown:

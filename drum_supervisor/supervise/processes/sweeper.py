@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.programs.programs import MODEL_SERVER
+from drum_supervisor.supervise.programs.program import MODEL_SERVER
 
 EVERYTHING = "*"
 SOON = 0.02

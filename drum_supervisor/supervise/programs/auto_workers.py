@@ -11,7 +11,7 @@ from pathlib import Path
 from drum_supervisor.config.settings import AUTO, MOST_WORKERS, Settings
 from drum_supervisor.resources.cgroup import read_cgroup
 from drum_supervisor.supervise.programs.command import command_of
-from drum_supervisor.supervise.programs.programs import is_shared
+from drum_supervisor.supervise.programs.plan import is_shared
 
 _MIB = 1024 * 1024
 

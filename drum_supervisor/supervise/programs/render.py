@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.programs.programs import Program, Programs
+from drum_supervisor.supervise.programs.program import Program, Programs
 from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms
 
 _DEFAULTS = {"minfds": "64", "minprocs": "1"}

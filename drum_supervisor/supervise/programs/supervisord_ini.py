@@ -17,7 +17,7 @@ from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.log_records import SUPERVISOR
 from drum_supervisor.supervise.programs import supervisord_keys as keys
-from drum_supervisor.supervise.programs.programs import ERROR_SERVER, EXPORTER, MODEL_SERVER, STAND_IN
+from drum_supervisor.supervise.programs.program import ERROR_SERVER, EXPORTER, MODEL_SERVER, STAND_IN
 
 COMMENTS = (";", "#")  # as supervisord reads them
 ESSENTIAL = "essential"

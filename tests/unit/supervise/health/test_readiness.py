@@ -18,7 +18,7 @@ from drum_supervisor.supervise.health.readiness import (
     watcher,
 )
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.programs.programs import Readiness
+from drum_supervisor.supervise.programs.program import Readiness
 from tests.unit.polling import RESET, PollLoop, Server
 
 PING = Question("/ping", below=500)

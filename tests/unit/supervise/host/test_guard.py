@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from drum_supervisor.supervise.host.guard import VARIABLE, Charges, Guard
-from drum_supervisor.supervise.programs.programs import python
+from drum_supervisor.supervise.programs.plan import python
 from tests.support import until
 from tests.unit.processes import Family, died_of
 

@@ -11,7 +11,8 @@ from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.exporter import pause, with_exporter
 from drum_supervisor.supervise.programs.command import Command
-from drum_supervisor.supervise.programs.programs import Programs, programs
+from drum_supervisor.supervise.programs.plan import programs
+from drum_supervisor.supervise.programs.program import Programs
 from drum_supervisor.supervise.programs.render import render
 
 RUN_DIR = RunDir(Path("/run/drum"))

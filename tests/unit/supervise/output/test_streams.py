@@ -12,7 +12,8 @@ from contextlib import suppress
 
 import pytest
 
-from drum_supervisor.supervise.output.streams import SINK_HARD_LIMIT, TAIL_LIMIT, Forwarder, Sink, Tail
+from drum_supervisor.supervise.output.streams import SINK_HARD_LIMIT, Forwarder, Sink
+from drum_supervisor.supervise.output.tail import LIMIT, Tail
 
 PIPE_CAPACITY = 64 * 1024
 BLOCK = b"".join(b"%07d\n" % number for number in range(8 * 1024))  # 64 KiB in which every line is another one
@@ -404,4 +405,4 @@ class TestTail:
     def test_is_large_enough_for_a_long_traceback(self):
         tail = Tail()
         tail.add(BLOCK * 3)
-        assert len(tail.text()) == TAIL_LIMIT
+        assert len(tail.text()) == LIMIT

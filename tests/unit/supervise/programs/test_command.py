@@ -11,7 +11,8 @@ from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.programs.command import Command, command_of, told
-from drum_supervisor.supervise.programs.programs import Programs, programs
+from drum_supervisor.supervise.programs.plan import programs
+from drum_supervisor.supervise.programs.program import Programs
 
 SERVER_TYPE = "MLOPS_RUNTIME_PARAM_DRUM_SERVER_TYPE"
 LINE = ["drum", "server", "--code-dir", "/model"]

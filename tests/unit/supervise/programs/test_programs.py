@@ -14,17 +14,8 @@ from drum_supervisor.config.settings import Settings, choose, from_arguments, re
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.programs.programs import (
-    ERROR_SERVER,
-    MODEL_SERVER,
-    STAND_IN,
-    Command,
-    Programs,
-    Readiness,
-    copies,
-    is_shared,
-    programs,
-)
+from drum_supervisor.supervise.programs.plan import Command, copies, is_shared, programs
+from drum_supervisor.supervise.programs.program import ERROR_SERVER, MODEL_SERVER, STAND_IN, Programs, Readiness
 from drum_supervisor.supervise.programs.render import render
 
 ADDRESS = Address("127.0.0.1", 8080)
