@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from drum_supervisor.cli.target import client_of, json_option, run_dir_option
-from drum_supervisor.contract.log_records import ERR, OUT, SUPERVISOR, Piece, Source
-from drum_supervisor.supervise.output.line_format import LineFormatter
+from drum_supervisor.contract.log_records import ERR, OUT, SUPERVISOR, LineFormatter, Piece, Source
 
 if TYPE_CHECKING:
     from drum_supervisor.contract.control_client import Client

@@ -184,3 +184,11 @@ def _first_unprivileged_port() -> int:
             return int(file.read())
     except (OSError, ValueError):
         return 1024
+
+
+def close(listener: socket.socket, address: Address) -> None:
+    """Close a listener that was bound to `address`; a unix socket's path goes with it."""
+    listener.close()
+    if address.path:
+        with suppress(OSError):
+            os.unlink(address.path)

@@ -1,5 +1,8 @@
-"""A piece of output as it is kept, asked for over the control socket and printed."""
+"""Output as it is kept, sent over the control socket, and formatted line by line."""
 
+import json
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 SUPERVISOR = "drum-supervise"
@@ -19,3 +22,54 @@ class Piece(NamedTuple):
     at: int
     source: Source
     data: bytes
+
+
+LONGEST = 64 * 1024  # of a line; the rest of a longer one is a line of its own
+
+LineFormat = Callable[[Source, bytes], bytes]
+"""Returns a whole line for one of a program, given without its line end."""
+
+
+def prefixed(source: Source, line: bytes) -> bytes:
+    """Return `model-server | the line`."""
+    return b"%s | %s\n" % (source.program.encode(), line)
+
+
+def as_json(source: Source, line: bytes, now: Callable[[], float] = time.time) -> bytes:
+    """Return a record like those of the supervisor's own lines, with the name of the program as the logger."""
+    record = {
+        "time": stamp(now()),
+        "level": "info",
+        "logger": source.program,
+        "stream": source.stream,
+        "message": line.decode("utf-8", "replace"),
+    }
+    return json.dumps(record).encode() + b"\n"
+
+
+class LineFormatter:
+    """Wraps what one program writes to one stream, line by line; what is no whole line yet has to wait."""
+
+    def __init__(self, source: Source, line_format: LineFormat) -> None:
+        self._source = source
+        self._format = line_format
+        self._unfinished = b""
+
+    def wrap(self, data: bytes) -> bytes:
+        """Return the lines that are whole now, wrapped."""
+        *lines, rest = (self._unfinished + data).split(b"\n")
+        while len(rest) > LONGEST:
+            lines.append(rest[:LONGEST])
+            rest = rest[LONGEST:]
+        self._unfinished = rest
+        return b"".join(self._format(self._source, line.removesuffix(b"\r")) for line in lines)
+
+    def rest(self) -> bytes:
+        """Return the last line, which no line end will follow any more, wrapped; nothing if there is none."""
+        last, self._unfinished = self._unfinished, b""
+        return self._format(self._source, last) if last else b""
+
+
+def stamp(now: float) -> str:
+    """Return seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"

@@ -4,32 +4,29 @@ import os
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import DrumSupervisorError, UsageError
-from drum_supervisor.contract.listener import Address, address_of, bind
+from drum_supervisor.contract.listener import Address, address_of, bind, close
+from drum_supervisor.contract.log_records import as_json, prefixed
 from drum_supervisor.resources import proctree
-from drum_supervisor.supervise.api.handlers import ControlHandlers
-from drum_supervisor.supervise.api.status import standing
 from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.wakeup import EarlySignals
 from drum_supervisor.supervise.host import run_dir
 from drum_supervisor.supervise.host.guard import Charges, Guard
 from drum_supervisor.supervise.lifecycle.exporter import bind_metrics, with_exporter
-from drum_supervisor.supervise.lifecycle.sd_notify import service_manager
-from drum_supervisor.supervise.output import line_format
-from drum_supervisor.supervise.output.line_format import Form
 from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.output.log_buffer import LogBuffer
 from drum_supervisor.supervise.output.streams import OutputStreams, Sink
 from drum_supervisor.supervise.programs import auto_workers
 from drum_supervisor.supervise.programs.command import command_of
 from drum_supervisor.supervise.programs.plan import is_shared, programs, python
 from drum_supervisor.supervise.programs.render import render
 from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms, absolute, further
-from drum_supervisor.supervise.termination_message import STOPPED_ON_REQUEST, TerminationLog, last_words
-from drum_supervisor.supervise.wiring import Parts, assemble
+from drum_supervisor.supervise.termination_message import STOPPED_ON_REQUEST, TerminationLog, termination_reason
+from drum_supervisor.supervise.wiring import Output, Parts, Supervisor, assemble
 
 FLUSH_SECONDS = 2.0
 
@@ -41,7 +38,7 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
         argv: the user's command; empty: the built-in model server.
 
     Raises:
-        DrumSupervisorError: it could not begin: bad usage, the address is taken.
+        DrumSupervisorError: it could not start: bad usage, or the address is taken.
     """
     _fill_standard_descriptors()
     with ExitStack() as stack:
@@ -52,72 +49,66 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
             stack.callback(sink.flush, FLUSH_SECONDS)
         termination_log = TerminationLog(Path(settings.termination_log))
         try:
-            outlets = OutputStreams(out, err, form=_form(settings))
-            log = Log(outlets.write, settings.log_level, settings.log_format)
-            code, words = _supervise(settings, argv, environ, log, outlets, early, stack)
+            output = _output(settings, out, err)
+            supervisor, guard = _prepared(settings, argv, environ, output, stack)
+            supervisor.engine.run(supervisor.loop, supervisor.program_control, early.numbers)
+            if guard:
+                guard.dismiss()
         except DrumSupervisorError as error:
             termination_log.write(str(error))
             raise
-        log.last_line(code, words)
-        if words != STOPPED_ON_REQUEST:
-            termination_log.write(words)
-    return code
+        state = supervisor.context.service.state
+        reason = termination_reason(state)
+        output.log.last_line(int(state.exit_code), reason)
+        if reason != STOPPED_ON_REQUEST:
+            termination_log.write(reason)
+    return int(state.exit_code)
 
 
-def _form(settings: Settings) -> Form | None:
-    if not settings.log_prefix:
-        return None
-    return line_format.as_json if settings.log_format == "json" else line_format.prefixed
+def _output(settings: Settings, out: Sink, err: Sink) -> Output:
+    line_format = None
+    if settings.log_prefix:
+        line_format = as_json if settings.log_format == "json" else prefixed
+    log_buffer = LogBuffer()
+    streams = OutputStreams(out, err, line_format, [log_buffer.add])
+    return Output(Log(streams.write, settings.log_level, settings.log_format), streams, log_buffer)
 
 
-def _supervise(
-    settings: Settings,
-    argv: Sequence[str],
-    environ: Mapping[str, str],
-    log: Log,
-    outlets: OutputStreams,
-    early: EarlySignals,
-    stack: ExitStack,
-) -> tuple[int, str]:
-    settings, asked = _settled(settings, argv, environ, log)
+def _prepared(
+    settings: Settings, argv: Sequence[str], environ: Mapping[str, str], output: Output, stack: ExitStack
+) -> tuple[Supervisor, Guard | None]:
+    """Bind, lock and render all that a supervisor needs; return it, with its guard."""
+    log = output.log
+    settings, extra = _decided(settings, argv, environ, log)
     command = command_of(settings, argv, environ)
     listener, address = _bind(settings, is_shared(settings, command), stack)
     directory = _run_dir(settings, environ, stack)
     found = with_exporter(programs(settings, command, address, directory), settings, environ, directory)
     metrics_listener = bind_metrics(settings, directory, log, stack)
-    configuration = render(found, directory, asked)
+    configuration = render(found, directory, extra)
     directory.write(directory.configuration, configuration)
     directory.write(directory.address, f"{address}\n")
     _adopt_orphans(log)
     guard = _guard(settings, listener)
-    controls = _assembled(
-        Parts(
-            settings=settings,
-            programs=found,
-            configuration=configuration,
-            run_dir=directory,
-            address=address,
-            listener=listener,
-            metrics_listener=metrics_listener,
-            log=log,
-            outlets=outlets,
-            guard_pid=guard.pid if guard else 0,
-            essential=asked.essential,
-        ),
-        guard,
+    parts = Parts(
+        settings=settings,
+        environ=environ,
+        programs=found,
+        configuration=configuration,
+        run_dir=directory,
+        address=address,
+        listener=listener,
+        metrics_listener=metrics_listener,
+        guard_pid=guard.pid if guard else 0,
+        essential=extra.essential,
+        output=output,
     )
-    if (manager := service_manager(environ, controls.loop.timers)) is not None:
-        stack.callback(manager.close)
-        controls.loop.on_change = lambda: manager.tell(standing(controls.loop))
+    supervisor = _assembled(parts, guard, stack)
     log.information(f"listening on {address.url()}, run directory {directory.path}", address=str(address))
-    controls.engine.run(early.numbers)
-    if guard:
-        guard.dismiss()
-    state = controls.loop.state
-    return int(state.exit_code), last_words(state)
+    return supervisor, guard
 
 
-def _settled(
+def _decided(
     settings: Settings, argv: Sequence[str], environ: Mapping[str, str], log: Log
 ) -> tuple[Settings, ExtraPrograms]:
     """Return the settings with everything decided that was left to us, and the programs of the user's configuration."""
@@ -125,13 +116,13 @@ def _settled(
         from drum_supervisor.config import gunicorn  # noqa: PLC0415 - no other server should wait for it
 
         gunicorn.read(environ, ignored=gunicorn.SETTINGS)  # refused here, not by the child
-    settings, counted = auto_workers.decided(settings, argv, environ)
-    if counted:
-        log.information(counted)
-    asked = further(settings.config, environ)
-    for warning in asked.warnings:
+    settings, sentence = auto_workers.decided(settings, argv, environ)
+    if sentence:
+        log.information(sentence)
+    extra = further(settings.config, environ)
+    for warning in extra.warnings:
         log.warning(warning)
-    return (absolute(settings) if asked.has_directory else settings), asked
+    return (absolute(settings) if extra.has_directory else settings), extra
 
 
 def _run_dir(settings: Settings, environ: Mapping[str, str], stack: ExitStack) -> run_dir.RunDir:
@@ -146,15 +137,15 @@ def _run_dir(settings: Settings, environ: Mapping[str, str], stack: ExitStack) -
 
 def _adopt_orphans(log: Log) -> None:
     if not prctl.become_subreaper():
-        log.warning("this kernel does not hand orphans to us: what daemons a model server starts may survive it")
+        log.warning("child subreaper not supported: daemons started by the model server may outlive it")
     if not proctree.is_own_proc():
-        log.warning("/proc is missing or of another PID namespace: what daemons a model server starts are not seen")
+        log.warning("/proc is missing or of another PID namespace: daemons started by the model server are not found")
 
 
-def _assembled(parts: Parts, guard: Guard | None) -> ControlHandlers:
-    """What supervisord refuses in a configuration leaves nothing to guard, and no guard behind."""
+def _assembled(parts: Parts, guard: Guard | None, stack: ExitStack) -> Supervisor:
+    """Dismiss the guard if supervisord refuses the configuration: then there is nothing to guard."""
     try:
-        return assemble(parts)
+        return assemble(parts, stack)
     except DrumSupervisorError:
         if guard:
             guard.dismiss()
@@ -177,17 +168,10 @@ def _bind(settings: Settings, shared: bool, stack: ExitStack) -> tuple[socket.so
     listener = bind(address, settings.backlog)
     bound = address_of(listener)
     if shared:
-        stack.callback(_close_listener, listener, address)
+        stack.callback(close, listener, address)
         return listener, bound
-    _close_listener(listener, address)
+    close(listener, address)
     return None, bound
-
-
-def _close_listener(listener: socket.socket, address: Address) -> None:
-    listener.close()
-    if address.path:
-        with suppress(OSError):
-            os.unlink(address.path)
 
 
 def _fill_standard_descriptors() -> None:

@@ -12,7 +12,7 @@ STOPPED_ON_REQUEST = "stopped on request"
 LONGEST_TERMINATION_MESSAGE = 4096  # the kubelet keeps no more
 
 
-def last_words(state: State) -> str:
+def termination_reason(state: State) -> str:
     """Return in one line why the supervisor ends: the last line on stderr and the termination message."""
     if state.ended_by:
         return state.ended_by

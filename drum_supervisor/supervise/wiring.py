@@ -1,40 +1,51 @@
-"""Puts one supervisor together: engine, loop, fleet and what they need of each other."""
+"""Puts one supervisor together."""
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from functools import partial
 
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract import masking
-from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.contract.listener import Address
+from drum_supervisor.resources.oom import KillCounters
 from drum_supervisor.supervise.api.handlers import ControlHandlers
 from drum_supervisor.supervise.api.program_control import OperatorControl
+from drum_supervisor.supervise.api.stats import Usage, targets
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.health import readiness
-from drum_supervisor.supervise.health.liveness import Check, Liveness
+from drum_supervisor.supervise.health.liveness import LivenessProbe
+from drum_supervisor.supervise.health.readiness import ReadinessProbe
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.lifecycle.actions import ActionRunner
-from drum_supervisor.supervise.lifecycle.alarms import Alarms
+from drum_supervisor.supervise.lifecycle.actions import ActionRunner, Alarms
 from drum_supervisor.supervise.lifecycle.exporter import Exporter
-from drum_supervisor.supervise.lifecycle.health_checks import HealthChecks
-from drum_supervisor.supervise.lifecycle.loop import Loop
+from drum_supervisor.supervise.lifecycle.health_checks import HealthChecks, Probes
+from drum_supervisor.supervise.lifecycle.loop import Follower, Loop, ProgramHandler
 from drum_supervisor.supervise.lifecycle.process_events import ProcessEvents
+from drum_supervisor.supervise.lifecycle.sd_notify import sd_notify
 from drum_supervisor.supervise.lifecycle.status_file import StatusFile
-from drum_supervisor.supervise.lifecycle.waiters import Waiters
 from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.output.log_buffer import LogBuffer
 from drum_supervisor.supervise.output.streams import OutputStreams
 from drum_supervisor.supervise.policy.state import Limits
-from drum_supervisor.supervise.processes.launcher import Launcher
+from drum_supervisor.supervise.processes.launcher import Launcher, ServiceAddress
 from drum_supervisor.supervise.programs.program import Programs
+from drum_supervisor.supervise.service.context import Context, Service
+from drum_supervisor.supervise.service.event_queue import EventQueue
+from drum_supervisor.supervise.service.waiters import Waiters
+from drum_supervisor.supervise.stats.sampler import Sampler
 from drum_supervisor.supervise.watch.memory_limit import MemoryLimitWatch
 
-if TYPE_CHECKING:
-    from drum_supervisor.supervise.stats.sampler import Sampler
+
+@dataclass(frozen=True)
+class Output:
+    """Where the supervisor and its programs write."""
+
+    log: Log
+    streams: OutputStreams
+    log_buffer: LogBuffer
 
 
 @dataclass(frozen=True)
@@ -46,112 +57,74 @@ class Parts:
         listener: of the model server; None where it binds its own.
         metrics_listener: of the exporter; None where it has none.
         guard_pid: 0 without a guard.
-        essential: the names of the further programs that the supervisor does not outlive.
+        essential: the extra programs whose end ends the supervisor.
     """
 
     settings: Settings
+    environ: Mapping[str, str]
     programs: Programs
     configuration: str
     run_dir: RunDir
     address: Address
     listener: socket.socket | None
     metrics_listener: socket.socket | None
-    log: Log
-    outlets: OutputStreams
     guard_pid: int
     essential: frozenset[str]
+    output: Output
 
 
-def assemble(parts: Parts) -> ControlHandlers:
-    """Return a supervisor that only needs to be run.
+@dataclass(frozen=True)
+class Supervisor:
+    """One supervisor, ready to run."""
 
-    The loop is first, as the engine's owner, and gets what works with the engine afterwards.
-    """
-    settings, found, log, timers = parts.settings, parts.programs, parts.log, Timers(time.monotonic)
-    loop = Loop(found, limits(settings, found), timers, StatusFile(parts.run_dir, log), log)
-    owner = Exporter(loop, found.exporter, parts.metrics_listener, log)
-    desk = OperatorControl(loop, log, parts.essential)
-    known = {program.name: program for program in found.all}
-    engine = Engine(parts.configuration, known, owner, log, parts.outlets, parts.guard_pid, desk)
-    changes = Waiters(timers, engine.wakeup.wake)
-    patience = (settings.stop_timeout, settings.backlog)
-    fleet = Launcher(engine, found, parts.address, parts.listener, timers, *patience, loop.started)
-    sampler = cache(lambda: _sampler(loop, engine))
-    controls = ControlHandlers(engine, loop, parts.address, parts.run_dir, parts.outlets.transcript, log)
-    witness = ProcessEvents(found, fleet, sampler, timers, log, loop.post, changes.note, controls.renew_spent)
-    lookout = _lookout(parts, loop, engine, witness)
-    alarms = _alarms(loop, fleet, witness, log)
-    executor = ActionRunner(found, loop.limits, engine, fleet, alarms, changes, timers, parts.run_dir, log)
-    loop.attach(engine, fleet, changes, alarms, witness, lookout, executor, sampler)
-    _renew_grown(settings, found, controls)
-    engine.publish(controls)
-    return controls
+    context: Context
+    engine: Engine
+    loop: Loop
+    program_control: OperatorControl
 
 
-def _lookout(parts: Parts, loop: Loop, engine: Engine, witness: ProcessEvents) -> HealthChecks:
-    settings, found, timers, log = parts.settings, parts.programs, loop.timers, parts.log
-
-    def watch(
-        on_ready: Callable[[], None], on_stage: Callable[[str], None], on_failed: Callable[[str], None]
-    ) -> readiness.Watcher | None:
-        asked, told = _question(settings), (on_ready, on_stage, on_failed)
-        return readiness.watcher(found.readiness, engine, timers, parts.address, asked, parts.run_dir, *told)
-
-    def check(on_unresponsive: Callable[[str], None]) -> readiness.Watcher | None:
-        asked = _alive_check(settings)
-        return Liveness(engine, timers, parts.address, asked, log, on_unresponsive) if asked else None
-
-    return HealthChecks(found, witness, watch, check, lambda: loop.state.ready, timers, log, loop.post)
-
-
-def _alarms(loop: Loop, fleet: Launcher, witness: ProcessEvents, log: Log) -> Alarms:
-    def too_slow() -> FailureReport:
-        first = min(loop.state.coming, default=1)
-        return witness.too_slow(first, loop.limits.startup_timeout)
-
-    return Alarms(loop.timers, log, len(loop.programs.sides), fleet.seconds_to_wait, too_slow, loop.post)
-
-
-def _renew_grown(settings: Settings, found: Programs, controls: ControlHandlers) -> None:
-    """Have workers replaced that have grown too large."""
-    if settings.max_worker_memory:
-        copies = settings.workers if found.server_type == "gunicorn" else 1
-        MemoryLimitWatch(
-            controls.loop.timers, settings.max_worker_memory, controls.serving, copies, controls.renew_grown
-        )
-
-
-def _sampler(loop: Loop, engine: Engine) -> "Sampler":
-    from drum_supervisor.supervise.api.stats import tops  # noqa: PLC0415 - the same
-    from drum_supervisor.supervise.stats.sampler import Sampler  # noqa: PLC0415 - after the first start: this takes 10 ms
-
-    masking.prepare()
-    return Sampler(
-        timers=loop.timers,
-        tops=lambda: tops(engine, loop.programs, loop.timers.clock(), time.time()),
-        is_starting=lambda: bool(loop.state.coming),
-        tell=loop.changes.tell_soon,
-        workers=loop.limits.workers,
-        pid=engine.pid,
+def assemble(parts: Parts, stack: ExitStack) -> Supervisor:
+    """Return a supervisor that only needs to be run; what it opens is closed with `stack`."""
+    settings, programs, output = parts.settings, parts.programs, parts.output
+    engine = Engine(
+        parts.configuration,
+        {program.name: program for program in programs.all},
+        output.log,
+        output.streams,
+        parts.guard_pid,
     )
+    context = _context(parts, engine)
+    served_at = ServiceAddress(parts.address, parts.listener, settings.backlog)
+    launcher = Launcher(context, engine, served_at, settings.stop_timeout)
+    sampler = Sampler(context, engine.pid, partial(targets, engine, programs))
+    process_events = ProcessEvents(context, sampler)
+    alarms = Alarms(context, launcher, process_events.startup_timed_out)
+    runner = ActionRunner(context, engine, launcher, alarms, parts.run_dir)
+    handlers: dict[str, ProgramHandler] = {program.name: process_events for program in programs.on_the_address}
+    if programs.exporter is not None:
+        handlers[programs.exporter.name] = Exporter(
+            context, launcher, sampler, programs.exporter, parts.metrics_listener
+        )
+    followers: list[Follower] = [
+        StatusFile(context, parts.run_dir),
+        HealthChecks(context, process_events, _probes(parts), engine),
+    ]
+    if (notifier := sd_notify(parts.environ, context)) is not None:
+        stack.callback(notifier.close)
+        followers.append(notifier)
+    if settings.max_worker_memory:
+        MemoryLimitWatch(context, settings.max_worker_memory, _copies(settings, programs))
+    usage = Usage(context, engine, sampler)
+    engine.publish(ControlHandlers(usage, parts.address, parts.run_dir, output.log_buffer))
+    masking.prepare()
+    loop = Loop(context, launcher, runner, handlers, followers)
+    return Supervisor(context, engine, loop, OperatorControl(context, engine, launcher, parts.essential))
 
 
-def _question(settings: Settings) -> readiness.Question:
-    path = settings.url_prefix + (settings.ready_path or "/ping")
-    return readiness.Question(path, below=400 if settings.ready_path else 500, failed=settings.ready_failed)
-
-
-def _alive_check(settings: Settings) -> Check | None:
-    if not settings.alive_path:
-        return None
-    path = settings.url_prefix + settings.alive_path
-    return Check(path, settings.alive_interval, settings.alive_timeout, settings.alive_failures)
-
-
-def limits(settings: Settings, found: Programs) -> Limits:
-    """Return the part of the settings that the policy knows; without a shared listener a stand-in has none."""
+def limits(settings: Settings, programs: Programs) -> Limits:
+    """Return the part of the settings that the policy knows; without a shared listener there is no stand-in."""
     return Limits(
-        workers=len(found.workers),
+        workers=len(programs.workers),
         startup_timeout=settings.startup_timeout,
         error_server=settings.with_error_server,
         ttl=settings.error_server_ttl,
@@ -160,5 +133,34 @@ def limits(settings: Settings, found: Programs) -> Limits:
         retry_permanent=settings.retry_permanent,
         max_restarts=settings.max_restarts,
         restart_window=settings.restart_window,
-        stand_in=settings.while_starting == "respond" and found.shared,
+        stand_in=programs.shared and settings.while_starting == "respond",
     )
+
+
+def _context(parts: Parts, engine: Engine) -> Context:
+    timers = Timers(time.monotonic)
+    return Context(
+        programs=parts.programs,
+        service=Service(limits(parts.settings, parts.programs)),
+        timers=timers,
+        queue=EventQueue(engine.wakeup.wake),
+        waiters=Waiters(timers, engine.wakeup.wake),
+        kill_counters=KillCounters(timers.clock),
+        log=parts.output.log,
+    )
+
+
+def _probes(parts: Parts) -> Probes:
+    settings, prefix = parts.settings, parts.settings.url_prefix
+    below = 400 if settings.ready_path else 500  # /ping was not promised, so that a 404 means ready
+    readiness = ReadinessProbe(prefix + (settings.ready_path or "/ping"), below, settings.ready_failed)
+    liveness = None
+    if settings.alive_path:
+        timing = settings.alive_interval, settings.alive_timeout, settings.alive_failures
+        liveness = LivenessProbe(prefix + settings.alive_path, *timing)
+    return Probes(parts.address, readiness, liveness, parts.run_dir.notify_socket)
+
+
+def _copies(settings: Settings, programs: Programs) -> int:
+    """Return how many model server processes one worker stands for."""
+    return settings.workers if programs.server_type == "gunicorn" else 1

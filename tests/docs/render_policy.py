@@ -7,8 +7,8 @@ from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.supervise.policy import actions, events
 from drum_supervisor.supervise.policy.actions import Action, Alarm
-from drum_supervisor.supervise.policy.events import Event, Phase
-from drum_supervisor.supervise.policy.state import Limits, RollingRestart, State, place_of
+from drum_supervisor.supervise.policy.events import Event
+from drum_supervisor.supervise.policy.state import Limits, Phase, RollingRestart, State, slot_of
 from drum_supervisor.supervise.policy.table import decide
 from tests.docs.render import table
 
@@ -29,8 +29,8 @@ class Situation:
     limits: Limits = LIMITS
 
 
-def _state(phase: Phase, ready: Iterable[int] = (), coming: Iterable[int] = (), **more: object) -> State:
-    return State(phase, frozenset(ready), frozenset(coming), **more)  # type: ignore[arg-type]
+def _state(phase: Phase, ready: Iterable[int] = (), starting: Iterable[int] = (), **more: object) -> State:
+    return State(phase, frozenset(ready), frozenset(starting), **more)  # type: ignore[arg-type]
 
 
 NO_ERROR_SERVER = "`--no-error-server`"
@@ -39,8 +39,8 @@ CRASHED = tuple(NOW - seconds for seconds in range(5, 0, -1))
 
 ALONE: dict[Phase, list[Situation]] = {
     Phase.STARTING: [
-        Situation("", _state(Phase.STARTING, coming=[1])),
-        Situation(NO_ERROR_SERVER, _state(Phase.STARTING, coming=[1]), replace(LIMITS, error_server=False)),
+        Situation("", _state(Phase.STARTING, starting=[1])),
+        Situation(NO_ERROR_SERVER, _state(Phase.STARTING, starting=[1]), replace(LIMITS, error_server=False)),
     ],
     Phase.SERVING: [
         Situation("the first time within the window", _state(Phase.SERVING, [1])),
@@ -53,13 +53,17 @@ ALONE: dict[Phase, list[Situation]] = {
         ),
     ],
     Phase.FAILED: [
-        Situation("the error server answers", _state(Phase.FAILED, explained=True, report=REPORT)),
+        Situation("the error server answers", _state(Phase.FAILED, error_server_ready=True, report=REPORT)),
         Situation(UNEXPLAINED, _state(Phase.FAILED, report=REPORT)),
     ],
     Phase.RETRYING: [
-        Situation("retries are left", _state(Phase.RETRYING, coming=[1], retries=1, explained=True, report=REPORT)),
-        Situation("no retry is left", _state(Phase.RETRYING, coming=[1], retries=3, explained=True, report=REPORT)),
-        Situation(UNEXPLAINED, _state(Phase.RETRYING, coming=[1], retries=1, report=REPORT)),
+        Situation(
+            "retries are left", _state(Phase.RETRYING, starting=[1], retries=1, error_server_ready=True, report=REPORT)
+        ),
+        Situation(
+            "no retry is left", _state(Phase.RETRYING, starting=[1], retries=3, error_server_ready=True, report=REPORT)
+        ),
+        Situation(UNEXPLAINED, _state(Phase.RETRYING, starting=[1], retries=1, report=REPORT)),
     ],
     Phase.STOPPING: [
         Situation("on request", _state(Phase.STOPPING)),
@@ -117,13 +121,13 @@ LOST = (events.OwnWorkerOomKilled(NOW, REPORT, 1),)
 ONE_LOST = "a worker of worker 1's own was killed"
 ONE_FAILS = "initialization of worker 1 failed, worker 1 exited"
 OFTEN = "once too often, "
-BOTH_COMING = _state(Phase.STARTING, coming=[1, 2])
-BOTH_RETRYING = _state(Phase.RETRYING, coming=[1, 2], retries=3, report=REPORT)
+BOTH_COMING = _state(Phase.STARTING, starting=[1, 2])
+BOTH_RETRYING = _state(Phase.RETRYING, starting=[1, 2], retries=3, report=REPORT)
 
 TOGETHER: tuple[Case, ...] = (
     Case("worker 1 is ready", "2 is starting", BOTH_COMING, (events.WorkerReady(NOW, 1),)),
     Case(ONE_FAILS, "2 is starting", BOTH_COMING, FAILS),
-    Case(ONE_FAILS, "2 has failed", _state(Phase.STARTING, coming=[1]), FAILS),
+    Case(ONE_FAILS, "2 has failed", _state(Phase.STARTING, starting=[1]), FAILS),
     Case("deadline passed", "2 has failed, or is starting", BOTH_COMING, (events.StartupTimedOut(NOW, LATE),)),
     Case("restart of worker 1 requested", "", BOTH_COMING, (events.RestartRequested(NOW, 1),)),
     Case("worker 1 is ready", "2 is ready", _state(Phase.SERVING, [2], [1]), (events.WorkerReady(NOW, 1),)),
@@ -148,9 +152,24 @@ TOGETHER: tuple[Case, ...] = (
     ),
     Case("restart requested", "", _state(Phase.SERVING, [1, 2]), (events.RestartRequested(NOW),)),
     Case("stop of worker 1 requested", "2 is ready", _state(Phase.SERVING, [1, 2]), HOLD),
-    Case("stop of worker 1 requested", "2 is stopped", _state(Phase.SERVING, [1], held=frozenset({2})), HOLD),
-    Case("start of worker 1 requested", "2 is ready", _state(Phase.SERVING, [2], held=frozenset({1})), START),
-    Case("start of worker 1 requested", "2 is stopped", _state(Phase.STARTING, held=frozenset({1, 2})), START),
+    Case(
+        "stop of worker 1 requested",
+        "2 is stopped",
+        _state(Phase.SERVING, [1], stopped_by_operator=frozenset({2})),
+        HOLD,
+    ),
+    Case(
+        "start of worker 1 requested",
+        "2 is ready",
+        _state(Phase.SERVING, [2], stopped_by_operator=frozenset({1})),
+        START,
+    ),
+    Case(
+        "start of worker 1 requested",
+        "2 is stopped",
+        _state(Phase.STARTING, stopped_by_operator=frozenset({1, 2})),
+        START,
+    ),
     Case(
         "restart of worker 1 requested, restart requested",
         "",
@@ -159,14 +178,14 @@ TOGETHER: tuple[Case, ...] = (
     ),
     Case("worker 1 is ready", "2 is starting", BOTH_RETRYING, (events.WorkerReady(NOW, 1),)),
     Case(ONE_FAILS, "2 is starting", BOTH_RETRYING, FAILS),
-    Case(ONE_FAILS, "2 has failed, no retry is left", replace(BOTH_RETRYING, coming=frozenset({1})), FAILS),
+    Case(ONE_FAILS, "2 has failed, no retry is left", replace(BOTH_RETRYING, starting=frozenset({1})), FAILS),
 )
 
 BOTH_READY = _state(Phase.SERVING, [1, 2])
 _OVERLAP = RollingRestart(due=(2,), overlap=True, new=3, old=1)
-SUCCESSOR_STARTS = _state(Phase.SERVING, [1, 2], [3], roll=_OVERLAP)
-SUCCESSOR_SERVES = _state(Phase.SERVING, [2, 3], roll=replace(_OVERLAP, new=0), moved=frozenset({1}))
-FIRST_STARTS = _state(Phase.SERVING, [2], [1], roll=RollingRestart(due=(2,), new=1))
+SUCCESSOR_STARTS = _state(Phase.SERVING, [1, 2], [3], rolling_restart=_OVERLAP)
+SUCCESSOR_SERVES = _state(Phase.SERVING, [2, 3], rolling_restart=replace(_OVERLAP, new=0), swapped=frozenset({1}))
+FIRST_STARTS = _state(Phase.SERVING, [2], [1], rolling_restart=RollingRestart(due=(2,), new=1))
 SUCCESSOR_FAILS = (events.WorkerInitFailed(NOW, REPORT, 3), events.WorkerExited(NOW, REPORT, 3))
 
 REPLACED: tuple[Case, ...] = (
@@ -246,7 +265,7 @@ ALARMS = {
 
 
 def _worker(number: int, limits: Limits) -> str:
-    place = place_of(number, limits)
+    place = slot_of(number, limits)
     name = f"worker {place}" if limits.workers > 1 else "the worker"
     return name if number == place else f"the successor of {name}"
 
@@ -269,17 +288,17 @@ def _words(action: Action, limits: Limits) -> str:
             return "stop the stand-in"
         case actions.SaveReport():
             return "keep the report"
-        case actions.Plan(Alarm.WORKER, after):
+        case actions.SetAlarm(Alarm.WORKER, after):
             return f"start {worker} in {after:g} s"
-        case actions.Plan(Alarm.RETRY, after):
+        case actions.SetAlarm(Alarm.RETRY, after):
             return f"retry in {after:g} s"
-        case actions.Plan(Alarm.ERROR_SERVER, after):
+        case actions.SetAlarm(Alarm.ERROR_SERVER, after):
             return f"start the error server in {after:g} s"
-        case actions.Plan(Alarm.STAND_IN, after):
+        case actions.SetAlarm(Alarm.STAND_IN, after):
             return f"start the stand-in in {after:g} s"
-        case actions.Plan(alarm):
+        case actions.SetAlarm(alarm):
             return f"set {ALARMS[alarm]}"
-        case actions.Cancel(alarm):
+        case actions.CancelAlarm(alarm):
             return f"drop {ALARMS[alarm]}"
         case actions.StopAll():
             return "stop everything"

@@ -3,7 +3,8 @@
 import pytest
 
 from drum_supervisor.supervise.policy import events
-from drum_supervisor.supervise.policy.events import Event, Phase
+from drum_supervisor.supervise.policy.events import Event
+from drum_supervisor.supervise.policy.state import Phase
 from tests.docs import render, render_policy
 
 TABLES = {

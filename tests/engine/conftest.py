@@ -10,7 +10,7 @@ import pytest
 from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.prctl import become_subreaper
-from drum_supervisor.supervise.engine.run import Run
+from drum_supervisor.supervise.engine.run import ProgramControl, Run
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.streams import OutputStreams, Sink
@@ -66,11 +66,12 @@ class Bench:
         self.log_lines: list[bytes] = []
         self._files = [open(self.out_path, "ab"), open(self.err_path, "ab")]
         self.owner = Scripted()
+        self.program_control: ProgramControl | None = None
         known = {program.name: program for program in found.all}
         sinks = [Sink(file.fileno()) for file in self._files]
         log = Log(self.log_lines.append, "debug")
         text = render(found, directory) + further
-        self.engine = self.owner.engine = Engine(text, known, self.owner, log, OutputStreams(*sinks))
+        self.engine = self.owner.engine = Engine(text, known, log, OutputStreams(*sinks))
 
     def start(self, name: str, listener_fd: int | None = None) -> Run:
         return self.engine.start(self.programs[name], listener_fd)
@@ -78,7 +79,10 @@ class Bench:
     def until(self, met: Callable[[], bool]) -> None:
         """Run the engine until `met` at the end of a turn."""
         self.owner.step = lambda: self.engine.end() if met() else None
-        self.engine.run()
+        self.run()
+
+    def run(self) -> None:
+        self.engine.run(self.owner, self.program_control)
 
     def output(self) -> str:
         return self.out_path.read_text()

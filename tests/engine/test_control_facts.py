@@ -73,6 +73,6 @@ def test_the_end_of_what_may_not_be_signalled_is_told_like_any_other(bench: Make
 
     made.owner.begin = lambda: made.start("x") and None
     made.owner.step = step
-    made.engine.run()
+    made.run()
     assert made.owner.exits[0].status == signal.SIGKILL
     assert any(b"is not permitted: it runs as another user" in line for line in made.log_lines)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from drum_supervisor.contract.log_records import prefixed
 from drum_supervisor.supervise.engine.extra_process import ExtraProcess
-from drum_supervisor.supervise.engine.run import ExtraProgramExit, ProgramStanding, ProgramState
-from drum_supervisor.supervise.output.line_format import prefixed
+from drum_supervisor.supervise.engine.run import ControlState, ExtraProgramExit, ProgramState
 from drum_supervisor.supervise.programs.program import Program
 from tests.engine.conftest import Bench, python
 
@@ -33,19 +33,19 @@ class ProgramControl:
     def is_worker(self, program: Program) -> bool:
         return True
 
-    def standing(self, program: Program) -> ProgramStanding:
-        return ProgramStanding(ProgramState.STOPPED)
+    def control_state(self, program: Program) -> ControlState:
+        return ControlState(ProgramState.STOPPED)
 
-    def other_changed(self) -> None:
+    def on_extra_changed(self) -> None:
         self.changes += 1
 
-    def other_started(self, name: str, pid: int) -> None:
+    def on_extra_started(self, name: str, pid: int) -> None:
         self.started.append(name)
 
-    def other_exited(self, ended: ExtraProgramExit) -> None:
+    def on_extra_exited(self, ended: ExtraProgramExit) -> None:
         self.exited.append(ended)
 
-    def other_gave_up(self, ended: ExtraProgramExit) -> None:
+    def on_extra_gave_up(self, ended: ExtraProgramExit) -> None:
         self.gave_up.append(ended)
 
 
@@ -57,7 +57,7 @@ def program(command: str, more: str = "", name: str = "x") -> str:
 def further(bench: Make) -> Callable[[str], tuple[Bench, ProgramControl]]:
     def make(text: str) -> tuple[Bench, ProgramControl]:
         made, desk = bench({}, text), ProgramControl()
-        made.engine._options.around.desk = desk
+        made.program_control = desk
         return made, desk
 
     return make
@@ -81,7 +81,7 @@ def test_output_goes_to_our_outlets_and_no_file_is_opened(further) -> None:
     assert (made.output(), made.err_path.read_text()) == ("out\n", "err\n")
     config = processes(made)[0].config
     assert (config.stdout_logfile, config.stderr_logfile) == tuple(
-        made.engine._options.around.log_files[key].path for key in made.engine._options.around.log_files
+        made.engine._options.context.log_files[key].path for key in made.engine._options.context.log_files
     )
 
 
@@ -123,7 +123,7 @@ def test_a_log_file_that_was_moved_away_is_opened_anew(further, tmp_path) -> Non
 
 def test_last_words_arrive_also_when_our_outlet_is_full(further) -> None:
     made, desk = further(program("sh -c 'head -c 60000 /dev/zero'", "startsecs=0\n"))
-    sink = made.engine._options.around.outlets.out
+    sink = made.engine._options.context.streams.out
     sink._limit = 0  # full from the beginning
     made.until(lambda: bool(desk.exited))
     assert len(made.output()) == 60000
@@ -134,7 +134,7 @@ def test_each_start_and_end_is_told(further) -> None:
     made.until(lambda: bool(desk.gave_up))
     (ended,) = desk.exited
     assert desk.started == ["x"]
-    assert (ended.name, ended.program, os.WEXITSTATUS(ended.status), ended.stop_asked) == ("x", "x", 3, False)
+    assert (ended.name, ended.program, os.WEXITSTATUS(ended.status), ended.stop_requested) == ("x", "x", 3, False)
     assert os.WEXITSTATUS(desk.gave_up[0].status) == 3
     assert desk.changes
 
@@ -195,7 +195,7 @@ def test_a_stop_that_was_asked_for_is_told_apart(further) -> None:
         return bool(desk.exited)
 
     made.until(step)
-    assert [(ended.stop_asked, ended.status) for ended in desk.exited] == [(True, signal.SIGTERM)]
+    assert [(ended.stop_requested, ended.status) for ended in desk.exited] == [(True, signal.SIGTERM)]
     assert desk.gave_up == []
 
 
@@ -264,6 +264,6 @@ def test_output_can_still_be_captured_for_events(further, tmp_path) -> None:
 
 def test_lines_are_wrapped_with_the_name_that_supervisorctl_shows(further) -> None:
     made, desk = further(program("printf one", "startsecs=0\n") + "[group:all]\nprograms=x\n")
-    object.__setattr__(made.engine._options.around.outlets, "form", prefixed)
+    object.__setattr__(made.engine._options.context.streams, "line_format", prefixed)
     made.until(lambda: bool(desk.exited))
     assert made.output() == "all:x | one\n"

@@ -154,14 +154,14 @@ def test_fact_6_all_programs_are_told_to_stop_in_the_same_turn(bench: Make) -> N
             for name in made.programs:
                 made.engine.stop(name, 5)
             stopped_in.append(made.owner.turns)
-            assert {made.engine.state_of(name) for name in made.programs} == {"STOPPING"}
+            assert {made.engine._process(name).state for name in made.programs} == {ProcessStates.STOPPING}
         if len(made.owner.exits) == 3:
             made.engine.end()
 
     made.owner.step = step
-    made.engine.run()
+    made.run()
     assert stopped_in == [2]
-    assert all(run.stop_asked for run in made.owner.exits)
+    assert all(run.stop_requested for run in made.owner.exits)
 
 
 CHILD_LOOKS = """
@@ -232,7 +232,7 @@ def test_fact_9_trap_a_descendant_in_its_own_session_survives_the_kill_of_the_gr
             made.engine.end()
 
     made.owner.step = step
-    made.engine.run()
+    made.run()
     survivor = int(made.output())
     try:  # it may still be in the midst of its exec, when nobody can read its environment
         until(lambda: Orphans().look([]) == {survivor: "x"})

@@ -4,17 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from drum_supervisor.contract.failure_report import Cause, FailureReport
-from drum_supervisor.supervise.policy.actions import Action, Alarm, Cancel, Plan, StartWorker, StopWorker
+from drum_supervisor.supervise.policy.actions import Action, Alarm, CancelAlarm, SetAlarm, StartWorker, StopWorker
 from drum_supervisor.supervise.policy.events import (
     Event,
-    Phase,
     RetryDue,
     StopRequested,
     SupervisorStarted,
     WorkerInitFailed,
     WorkerReady,
 )
-from drum_supervisor.supervise.policy.state import Limits, State
+from drum_supervisor.supervise.policy.state import Limits, Phase, State
 from drum_supervisor.supervise.policy.table import decide
 
 STARTING, SERVING, FAILED, RETRYING, STOPPING = Phase
@@ -27,10 +26,10 @@ HANGS = FailureReport(Cause.INIT_FAILED, "did not answer GET /x within 5 s, 3 ti
 TOO_LARGE = FailureReport(Cause.INIT_FAILED, "out of memory: killed by the kernel", signal=9, out_of_memory=True)
 LATE = FailureReport(Cause.STARTUP_TIMEOUT, "not ready within 600 s")
 
-DEADLINE = Plan(Alarm.DEADLINE, 600.0)
-NO_DEADLINE = Cancel(Alarm.DEADLINE)
-NO_RESTART = Cancel(Alarm.WORKER)
-RETRY_10_S = Plan(Alarm.RETRY, 10.0)
+DEADLINE = SetAlarm(Alarm.DEADLINE, 600.0)
+NO_DEADLINE = CancelAlarm(Alarm.DEADLINE)
+NO_RESTART = CancelAlarm(Alarm.WORKER)
+RETRY_10_S = SetAlarm(Alarm.RETRY, 10.0)
 
 
 @dataclass
@@ -63,7 +62,7 @@ def starting(**limits: object) -> Story:
 
 def serving(**limits: object) -> Story:
     story = starting(**limits)
-    for worker in sorted(story.limits.all_workers):
+    for worker in sorted(story.limits.slots):
         story(WorkerReady, worker)
     assert story.phase is SERVING
     return story
@@ -71,7 +70,7 @@ def serving(**limits: object) -> Story:
 
 def failed(report: FailureReport = BAD, **limits: object) -> Story:
     story = starting(**limits)
-    for worker in sorted(story.limits.all_workers):
+    for worker in sorted(story.limits.slots):
         story(WorkerInitFailed, report, worker)
     assert story.phase is FAILED
     return story

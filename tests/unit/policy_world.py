@@ -7,11 +7,11 @@ from drum_supervisor.supervise.policy import events
 from drum_supervisor.supervise.policy.actions import (
     Action,
     Alarm,
-    Cancel,
+    CancelAlarm,
     Exit,
     KillAll,
-    Plan,
     SaveReport,
+    SetAlarm,
     StartErrorServer,
     StartStandIn,
     StartWorker,
@@ -44,7 +44,7 @@ from drum_supervisor.supervise.policy.events import (
     WorkerRestartDue,
     WorkerStopped,
 )
-from drum_supervisor.supervise.policy.state import Limits, RollingRestart, State, attempts_left, place_of, workers_of
+from drum_supervisor.supervise.policy.state import Limits, RollingRestart, State, attempts_left, slot_of, wanted_workers
 from drum_supervisor.supervise.policy.table import decide
 from tests.unit.policy_stories import (
     BAD,
@@ -104,23 +104,23 @@ def check(state: State, actions: Iterable[Action], event: Event, before: State, 
     """Assert what holds after every decision."""
     actions = list(actions)
     kinds = [type(action) for action in actions]
-    assert not state.ready & state.coming
-    roll = state.roll or RollingRestart()
-    assert state.ready | state.coming <= workers_of(state, limits) | {roll.new, roll.old}
-    assert not roll.new or roll.new in state.coming
+    assert not state.ready & state.starting
+    roll = state.rolling_restart or RollingRestart()
+    assert state.ready | state.starting <= wanted_workers(state, limits) | {roll.new, roll.old}
+    assert not roll.new or roll.new in state.starting
     assert not (roll.new and roll.old) or roll.old in state.ready
-    assert not {place_of(worker, limits) for worker in state.ready | state.coming} & state.held
-    assert state.held <= limits.all_workers
+    assert not {slot_of(worker, limits) for worker in state.ready | state.starting} & state.stopped_by_operator
+    assert state.stopped_by_operator <= limits.slots
     assert bool(state.ready) == (state.phase is SERVING)
-    assert bool(state.coming) or state.phase is not RETRYING
-    assert bool(state.coming or state.held) or state.phase is not STARTING
-    assert not state.coming or state.phase not in (FAILED, STOPPING)
+    assert bool(state.starting) or state.phase is not RETRYING
+    assert bool(state.starting or state.stopped_by_operator) or state.phase is not STARTING
+    assert not state.starting or state.phase not in (FAILED, STOPPING)
     assert (state.report is not None) or state.phase not in (FAILED, RETRYING)
     assert state.restart_failure is None or state.phase not in (FAILED, RETRYING)  # nobody went on
     assert (
         state.report is None
         or state.phase in (FAILED, RETRYING, STOPPING)
-        or not state.ready >= workers_of(state, limits)
+        or not state.ready >= wanted_workers(state, limits)
     )
     assert state.attempt >= 1
     assert list(state.crashes) == sorted(state.crashes)
@@ -128,11 +128,11 @@ def check(state: State, actions: Iterable[Action], event: Event, before: State, 
     if StartErrorServer in kinds:
         assert state.phase in (FAILED, RETRYING)
         assert limits.error_server
-    assert not state.explained or state.phase in (FAILED, RETRYING, STOPPING)
+    assert not state.error_server_ready or state.phase in (FAILED, RETRYING, STOPPING)
     if StartStandIn in kinds:
         assert state.phase in (STARTING, FAILED, RETRYING)
         assert limits.stand_in
-        assert not state.explained
+        assert not state.error_server_ready
     if Exit in kinds:
         assert isinstance(event, AllStopped)
         assert actions == [Exit(before.exit_code)]
@@ -146,12 +146,12 @@ def check(state: State, actions: Iterable[Action], event: Event, before: State, 
         assert kinds.index(SaveReport) < kinds.index(StartErrorServer)
     for action in actions:
         if isinstance(action, StartWorker):
-            assert action.worker in state.coming
+            assert action.worker in state.starting
         if isinstance(action, StopWorker):
             assert action.worker not in state.ready
-        if isinstance(action, Plan):
+        if isinstance(action, SetAlarm):
             assert 0.0 <= action.after <= 10**10
-    assert len({(p.alarm, p.worker) for p in actions if isinstance(p, Plan)}) == kinds.count(Plan)
+    assert len({(p.alarm, p.worker) for p in actions if isinstance(p, SetAlarm)}) == kinds.count(SetAlarm)
 
 
 class World:
@@ -174,18 +174,18 @@ class World:
         found: list[Event] = []
         for worker in sorted(self.running):
             found += [WorkerExited(now, report, worker), WorkerInitFailed(now, report, worker)]
-            found += [WorkerReady(now, worker)] * 3 if worker in state.coming else []
+            found += [WorkerReady(now, worker)] * 3 if worker in state.starting else []
             found.append(OwnWorkerOomKilled(now, TOO_LARGE, worker))
         if state.ready:
             found.append(LivenessFailed(now, HANGS))
         if self.error_server:
             plain = self.error_server == "plain"
             found += [ErrorServerExited(now, True, plain), ErrorServerExited(now, False, plain)]
-            found += [] if state.explained else [ErrorServerReady(now)]
+            found += [] if state.error_server_ready else [ErrorServerReady(now)]
         if self.stand_in:
             found.append(StandInExited(now))
         found += [WorkerStopped(now, worker) for worker in sorted(self.leaving)] * 2
-        one = self.chance.choice(sorted(self.story.limits.all_workers))
+        one = self.chance.choice(sorted(self.story.limits.slots))
         overlap = self.chance.random() < 0.5
         cause = self.chance.choice(list(RestartCause))
         found += [RestartRequested(now, None, overlap), RestartRequested(now, one, overlap, cause)]
@@ -244,9 +244,9 @@ class World:
                 self.stand_in = True
             case StopStandIn():
                 self.stand_in = False
-            case Plan(alarm, after, worker):
+            case SetAlarm(alarm, after, worker):
                 self.alarms[alarm, worker] = self.story.now + after
-            case Cancel(alarm):
+            case CancelAlarm(alarm):
                 self.alarms = {key: at for key, at in self.alarms.items() if key[0] is not alarm}
             case StopAll():
                 self.running, self.error_server, self.stand_in = set(), "", False
@@ -261,14 +261,14 @@ class World:
         state, limits = self.story.state, self.story.limits
         phase = state.phase
         assert 0 <= state.retries <= limits.max_retries
-        waiting = {worker for worker in state.coming if self.planned(Alarm.WORKER, worker)}
-        assert state.ready <= self.running <= state.ready | state.coming
-        assert state.coming <= self.running | waiting
-        assert self.planned(Alarm.DEADLINE) or not state.coming
-        assert state.roll is None or state.coming or state.roll.old in self.leaving
+        waiting = {worker for worker in state.starting if self.planned(Alarm.WORKER, worker)}
+        assert state.ready <= self.running <= state.ready | state.starting
+        assert state.starting <= self.running | waiting
+        assert self.planned(Alarm.DEADLINE) or not state.starting
+        assert state.rolling_restart is None or state.starting or state.rolling_restart.old in self.leaving
         assert self.planned(Alarm.RETRY) == (phase is FAILED and attempts_left(state, limits) > 0)
         assert self.planned(Alarm.END) == (phase in (FAILED, RETRYING) and limits.ttl > 0)
-        answered = phase is SERVING or state.explained
+        answered = phase is SERVING or state.error_server_ready
         assert not self.stand_in or not answered
         if limits.stand_in and not answered:
             assert self.stand_in or self.planned(Alarm.STAND_IN)

@@ -4,18 +4,14 @@ import os
 from collections.abc import Set
 
 from drum_supervisor.contract.exits import of_signal
-from drum_supervisor.supervise.engine.run import ExtraProgramExit, ProgramStanding, ProgramState
-from drum_supervisor.supervise.failures import report
-from drum_supervisor.supervise.lifecycle.loop import Loop
-from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.policy.events import (
-    EssentialProgramExited,
-    Phase,
-    StartWorkerRequested,
-    StopWorkerRequested,
-)
-from drum_supervisor.supervise.policy.state import sides_of
+from drum_supervisor.supervise.engine.engine import Engine
+from drum_supervisor.supervise.engine.run import ControlState, ExtraProgramExit, ProgramState
+from drum_supervisor.supervise.failures.evidence import describe_exit
+from drum_supervisor.supervise.policy.events import EssentialProgramExited, StartWorkerRequested, StopWorkerRequested
+from drum_supervisor.supervise.policy.state import Phase, current_workers
+from drum_supervisor.supervise.processes.launcher import Launcher
 from drum_supervisor.supervise.programs.program import Program
+from drum_supervisor.supervise.service.context import Context
 
 COULD_NOT_BE_STARTED = 127  # as shells have it, and as supervisord's child exits when there is nothing to run
 
@@ -23,9 +19,10 @@ COULD_NOT_BE_STARTED = 127  # as shells have it, and as supervisord's child exit
 class OperatorControl:
     """Turns requests into events for the policy, and its state into supervisord's words. Refusals are sentences."""
 
-    def __init__(self, loop: Loop, log: Log, essential: Set[str] = frozenset()) -> None:
-        self._loop = loop
-        self._log = log
+    def __init__(self, context: Context, engine: Engine, launcher: Launcher, essential: Set[str] = frozenset()) -> None:
+        self._context = context
+        self._engine = engine
+        self._launcher = launcher
         self._essential = essential
 
     def start(self, program: Program) -> str:
@@ -36,77 +33,79 @@ class OperatorControl:
         """Have a worker stopped, and not started again until an operator asks for it; return why not, or ""."""
         return self._request(program, "stop", StopWorkerRequested)
 
-    def standing(self, program: Program) -> ProgramStanding:
+    def control_state(self, program: Program) -> ControlState:
         """Return how a program stands."""
         if not self.is_worker(program):
-            return ProgramStanding(self._running(program))
-        if self._loop.is_posted(StartWorkerRequested, program.worker):
-            return ProgramStanding(ProgramState.STARTING)
+            return ControlState(self._running(program))
+        if self._context.queue.contains(StartWorkerRequested, program.worker):
+            return ControlState(ProgramState.STARTING)
         return self._worker(program)
 
     def is_worker(self, program: Program) -> bool:
         """Return whether it serves, or should: all others come and go by themselves."""
-        return program.worker in sides_of(self._loop.state, self._loop.limits)
+        return program.worker in current_workers(self._context.service.state, self._context.service.limits)
 
-    def other_changed(self) -> None:
+    def on_extra_changed(self) -> None:
         """A further program stands differently now."""
-        self._loop.changes.note()
+        self._context.waiters.note_change()
 
-    def other_started(self, name: str, pid: int) -> None:
+    def on_extra_started(self, name: str, pid: int) -> None:
         """A further program was started."""
-        self._log.information(f"{name} (pid {pid}) started", program=name, pid=pid)
+        self._context.log.information(f"{name} (pid {pid}) started", program=name, pid=pid)
 
-    def other_exited(self, ended: ExtraProgramExit) -> None:
+    def on_extra_exited(self, ended: ExtraProgramExit) -> None:
         """A further program was reaped; supervisord may start it again."""
-        level, asked = ("info", "stopped as asked: ") if ended.stop_asked else ("warning", "")
-        how = report.ending(ended.status)
-        self._log.line(level, f"{ended.name} (pid {ended.pid}) {asked}{how}", program=ended.name, pid=ended.pid)
+        level, asked = ("info", "stopped as asked: ") if ended.stop_requested else ("warning", "")
+        how = describe_exit(ended.status)
+        self._context.log.line(level, f"{ended.name} (pid {ended.pid}) {asked}{how}", program=ended.name, pid=ended.pid)
 
-    def other_gave_up(self, ended: ExtraProgramExit) -> None:
+    def on_extra_gave_up(self, ended: ExtraProgramExit) -> None:
         """A further program has ended for good: the supervisor does not outlive one that is essential."""
-        how = f"could not be started: {ended.why}" if ended.status is None else report.ending(ended.status)
-        self._log.warning(f"{ended.name} {how}, and is not started again", program=ended.name)
+        how = f"could not be started: {ended.why}" if ended.status is None else describe_exit(ended.status)
+        self._context.log.warning(f"{ended.name} {how}, and is not started again", program=ended.name)
         if ended.program in self._essential:
             words = f"{ended.name}, an essential program, {how}"
-            self._loop.post(EssentialProgramExited(self._loop.timers.clock(), _exit_code(ended.status), words))
+            self._context.queue.put(EssentialProgramExited(self._context.now(), _exit_code(ended.status), words))
 
     def _request(self, program: Program, verb: str, event: type[StartWorkerRequested | StopWorkerRequested]) -> str:
         refusal = self._refusal(program)
         if refusal:
-            self._log.warning(f"a request to {verb} {program.name} was refused: {refusal}", program=program.name)
+            self._context.log.warning(
+                f"a request to {verb} {program.name} was refused: {refusal}", program=program.name
+            )
         else:
-            self._log.information(f"a request to {verb} {program.name} arrived", program=program.name)
-            self._loop.post(event(self._loop.timers.clock(), program.worker))
+            self._context.log.information(f"a request to {verb} {program.name} arrived", program=program.name)
+            self._context.queue.put(event(self._context.now(), program.worker))
         return refusal
 
     def _refusal(self, program: Program) -> str:
-        if self._loop.state.phase is Phase.STOPPING:
+        if self._context.service.state.phase is Phase.STOPPING:
             return "the supervisor is stopping"
         if not self.is_worker(program):
             return f"{program.name} comes and goes by itself: start or stop the model server"
         return ""
 
     def _running(self, program: Program) -> ProgramState:
-        run, seen = self._loop.engine.run_of(program.name), self._loop.fleet.seen.get(program.name)
-        if run is None or run.is_untouchable:
+        run, seen = self._engine.run_of(program.name), self._context.service.seen.get(program.name)
+        if run is None or run.kill_denied:
             return ProgramState.STOPPED
-        if run.stop_asked:
+        if run.stop_requested:
             return ProgramState.STOPPING
         return ProgramState.RUNNING if seen and seen.ready else ProgramState.STARTING
 
-    def _worker(self, program: Program) -> ProgramStanding:
-        state, fleet = self._loop.state, self._loop.fleet
-        run = self._loop.engine.run_of(program.name)
+    def _worker(self, program: Program) -> ControlState:
+        state, launcher = self._context.service.state, self._launcher
+        run = self._engine.run_of(program.name)
         if program.worker in state.ready:
-            return ProgramStanding(ProgramState.RUNNING)
-        if program.worker in state.coming:
-            waits = run is None and not fleet.is_waiting(program.name)
-            return ProgramStanding(ProgramState.BACKOFF if waits else ProgramState.STARTING, "will be started again")
-        if (run is not None and not run.is_untouchable) or fleet.is_sweeping(program.name):
-            return ProgramStanding(ProgramState.STOPPING)
-        if program.place in state.held or state.phase is Phase.STOPPING or state.report is None:
-            return ProgramStanding(ProgramState.STOPPED)
-        return ProgramStanding(ProgramState.FATAL, state.report.error)
+            return ControlState(ProgramState.RUNNING)
+        if program.worker in state.starting:
+            waits = run is None and not launcher.is_pending(program.name)
+            return ControlState(ProgramState.BACKOFF if waits else ProgramState.STARTING, "will be started again")
+        if (run is not None and not run.kill_denied) or launcher.is_sweeping(program.name):
+            return ControlState(ProgramState.STOPPING)
+        if program.slot in state.stopped_by_operator or state.phase is Phase.STOPPING or state.report is None:
+            return ControlState(ProgramState.STOPPED)
+        return ControlState(ProgramState.FATAL, state.report.error)
 
 
 def _exit_code(status: int | None) -> int:

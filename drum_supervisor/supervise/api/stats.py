@@ -3,69 +3,86 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from drum_supervisor.resources.snapshot import ZOMBIE, ProcessResources, ResourceSnapshot
 from drum_supervisor.supervise.api.status import each_other, each_program, service
 from drum_supervisor.supervise.engine.engine import Engine
-from drum_supervisor.supervise.lifecycle.loop import Loop
 from drum_supervisor.supervise.programs.program import Programs
+from drum_supervisor.supervise.service.context import Context
+from drum_supervisor.supervise.stats.sampler import Sampler
 from drum_supervisor.supervise.stats.scan import Top
 from drum_supervisor.supervise.stats.usage_log import Sample, Tree
 
-Told: TypeAlias = Callable[[ProcessResources], dict[str, Any]]
+Describe: TypeAlias = Callable[[ProcessResources], dict[str, Any]]
 
 
-def tops(engine: Engine, found: Programs, now: float, wall: float) -> list[Top]:
-    """Return the programs that run, ours and the user's.
-
-    Args:
-        now: seconds of the monotonic clock, at `wall` seconds since the epoch.
-    """
-    runs = ((program, engine.run_of(program.name)) for program in found.all)
+def targets(engine: Engine, programs: Programs) -> list[Top]:
+    """Return the programs that run, ours and the user's."""
+    now, wall = time.monotonic(), time.time()
+    runs = ((program, engine.run_of(program.name)) for program in programs.all)
     ours = [Top(program.name, run.pid, run.started, program.worker) for program, run in runs if run]
-    return ours + [
-        Top(other.name, other.pid, now - (wall - other.started_at)) for other in engine.others() if other.pid
-    ]
+    extra = [each for each in engine.others() if each.pid]
+    return ours + [Top(each.name, each.pid, now - (wall - each.started_at)) for each in extra]
 
 
-def stats(
-    loop: Loop,
-    engine: Engine,
-    sample: Sample,
-    shared_memory: bool,
-    history: bool,
-    told: Told | None = None,
-) -> dict[str, Any]:
-    """Return a sample, and the state of everything now, as JSON-able values.
+@dataclass(frozen=True)
+class Usage:
+    """Answers `stats` and `metrics` from samples."""
 
-    Args:
-        shared_memory: with USS and PSS; without them `memory_bytes` is always RSS, whatever others have asked.
-        history: with the last ten minutes.
-        told: what to tell of each process; everything, if nothing else is said.
-    """
-    programs = (*each_program(loop, engine), *each_other(engine))
-    epoch = time.time() - loop.timers.clock()
-    told = told or (_everything if shared_memory else _without_shared_memory)
-    return {
-        "taken_at": round(epoch + sample.begun, 3),
-        "phase": loop.state.phase.value,
-        "supervisor": _supervisor(sample.supervisor),
-        "programs": [
-            {**facts, **_used(sample.trees.get(name), facts["pid"], shared_memory, told)} for name, facts in programs
-        ],
-        "totals": _totals(loop, engine),
-        "cgroup": json_safe(asdict(sample.cgroup)),
-        "history": loop.sampler.history.to_json(epoch) if history else None,
-    }
+    context: Context
+    engine: Engine
+    sampler: Sampler
 
+    def stats(
+        self,
+        sample: Sample,
+        shared_memory: bool = False,
+        history: bool = False,
+        describe: Describe | None = None,
+    ) -> dict[str, Any]:
+        """Return a sample, and the state of everything now, as JSON-able values.
 
-def metrics(loop: Loop, engine: Engine, sample: Sample) -> dict[str, Any]:
-    """Return what metrics are made of: how the service stands, and the figures of a sample, of each process a few."""
-    found = stats(loop, engine, sample, shared_memory=False, history=False, told=_in_short)
-    return {"service": service(loop), "stats": found}
+        Args:
+            shared_memory: with USS and PSS; without them `memory_bytes` is always RSS, whatever else was requested.
+            history: with the last ten minutes.
+            describe: what to return of each process; everything by default.
+        """
+        describe = describe or (_everything if shared_memory else _without_shared_memory)
+        epoch = time.time() - self.context.now()
+        return {
+            "taken_at": round(epoch + sample.begun, 3),
+            "phase": self.context.service.state.phase.value,
+            "supervisor": _supervisor(sample.supervisor),
+            "programs": self._programs(sample, shared_memory, describe),
+            "totals": self._totals(),
+            "cgroup": json_safe(asdict(sample.cgroup)),
+            "history": self.sampler.history.to_json(epoch) if history else None,
+        }
+
+    def metrics(self, sample: Sample) -> dict[str, Any]:
+        """Return what metrics are made of: the state of the service, and a sample with a little of each process."""
+        return {"service": service(self.context), "stats": self.stats(sample, describe=_in_short)}
+
+    def _programs(self, sample: Sample, shared_memory: bool, describe: Describe) -> list[dict[str, Any]]:
+        programs = (*each_program(self.context, self.engine), *each_other(self.engine))
+        return [
+            {**facts, **_used(sample.trees.get(name), facts["pid"], shared_memory, describe)}
+            for name, facts in programs
+        ]
+
+    def _totals(self) -> list[dict[str, Any]]:
+        """Return what all runs have used since the supervisor started: by slot of the workers, by other program."""
+        ours = [(each.name, each.group, each.slot or None) for each in self.context.programs.all]
+        extra = [(each.name, each.name, None) for each in self.engine.others()]
+        seconds: dict[tuple[str, int | None], float] = {}
+        for name, program, worker in (*ours, *extra):
+            seconds[program, worker] = seconds.get((program, worker), 0.0) + self.sampler.cpu_seconds(name)
+        return [
+            {"program": each, "worker": worker, "cpu_seconds": round(s, 2)} for (each, worker), s in seconds.items()
+        ]
 
 
 def _everything(process: ProcessResources) -> dict[str, Any]:
@@ -78,16 +95,6 @@ def _without_shared_memory(process: ProcessResources) -> dict[str, Any]:
 
 def _in_short(process: ProcessResources) -> dict[str, Any]:
     return {"pid": process.pid, "virtual_bytes": process.virtual_bytes, "started_at": process.started_at}
-
-
-def _totals(loop: Loop, engine: Engine) -> list[dict[str, Any]]:
-    """Return what all runs have used since the supervisor began: of each worker both sides, of each other program."""
-    ours = [(each.name, each.group, each.place or None) for each in loop.programs.all]
-    others = [(each.name, each.name, None) for each in engine.others()]
-    seconds: dict[tuple[str, int | None], float] = {}
-    for name, program, worker in (*ours, *others):
-        seconds[program, worker] = seconds.get((program, worker), 0.0) + loop.sampler.cpu_seconds(name)
-    return [{"program": each, "worker": worker, "cpu_seconds": round(s, 2)} for (each, worker), s in seconds.items()]
 
 
 def json_safe(value: Any) -> Any:
@@ -106,14 +113,14 @@ def _supervisor(process: ProcessResources | None) -> dict[str, Any]:
     return {name: getattr(process, name, None) for name in _OF_THE_SUPERVISOR}
 
 
-def _used(tree: Tree | None, pid: object, shared_memory: bool, told: Told) -> dict[str, Any]:
+def _used(tree: Tree | None, pid: object, shared_memory: bool, describe: Describe) -> dict[str, Any]:
     """Return the figures of a program; null when it does not run, or /proc does not show it."""
     if tree is None or tree.pid != pid:
         return {"processes": [], **dict.fromkeys(_SUMS)}
     processes, sums = tree.processes, ResourceSnapshot(0.0, tree.processes)
     descriptors = [process.descriptors for process in processes if process.state != ZOMBIE]
     return {
-        "processes": [told(process) for process in processes],
+        "processes": [describe(process) for process in processes],
         "memory_bytes": sums.memory_bytes if shared_memory else sums.rss_bytes,
         "counts_shared_once": shared_memory and sums.counts_shared_once,
         "rss_bytes": sums.rss_bytes,

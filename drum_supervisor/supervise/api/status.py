@@ -12,83 +12,61 @@ from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.lifecycle.loop import Loop
-from drum_supervisor.supervise.lifecycle.sd_notify import Standing
 from drum_supervisor.supervise.policy.actions import Alarm
-from drum_supervisor.supervise.policy.events import Phase
-from drum_supervisor.supervise.policy.state import attempts_left, sides_of
+from drum_supervisor.supervise.policy.state import Phase, attempts_left, current_workers
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, MODEL_SERVER, shown_name
+from drum_supervisor.supervise.service.context import Context
 
 
-def status(loop: Loop, engine: Engine, address: Address, run_dir: RunDir) -> dict[str, Any]:
+def status(context: Context, engine: Engine, address: Address, run_dir: RunDir) -> dict[str, Any]:
     """Return the state of everything as JSON-able values."""
-    state = loop.state
+    state = context.service.state
     return {
-        **service(loop),
+        **service(context),
         "address": str(address),
         "url": address.url(),
-        "stage": loop.witness.stage if state.coming and state.phase in (Phase.STARTING, Phase.RETRYING) else "",
-        "replacing": state.roll.left if state.roll else 0,
+        "stage": context.service.stage if state.starting and state.phase in (Phase.STARTING, Phase.RETRYING) else "",
+        "replacing": state.rolling_restart.left if state.rolling_restart else 0,
         "restart_failure": state.restart_failure.to_json() if state.restart_failure else None,
-        "programs": [_program(facts) for _, facts in (*each_program(loop, engine), *each_other(engine))],
+        "programs": [_program(facts) for _, facts in (*each_program(context, engine), *each_other(engine))],
         "failure": state.report.to_json() if state.report else None,
         "run_dir": str(run_dir.path),
         "pid": engine.pid,
         "version": __version__,
-        "serial": loop.changes.serial,
+        "serial": context.waiters.serial,
     }
 
 
-def service(loop: Loop) -> dict[str, Any]:
-    """Return how the service stands, and what has happened to it so far, counted: what metrics are made of."""
-    state, phase, tally = loop.state, loop.state.phase, loop.tally
+def service(context: Context) -> dict[str, Any]:
+    """Return the state of the service and its counters: what metrics are made of."""
+    found, counters = context.service, context.service.counters
+    state, phase = found.state, found.state.phase
     return {
         "phase": phase.value,
         "ready": bool(state.ready),
-        "degraded": phase is Phase.SERVING and len(state.ready) < loop.limits.workers,
-        "error_server_active": _is_explained(loop),
-        "server_type": loop.programs.server_type,
-        "since": iso(loop.since),
+        "degraded": phase is Phase.SERVING and len(state.ready) < found.limits.workers,
+        "error_server_active": found.is_error_server_ready,
+        "server_type": context.programs.server_type,
+        "since": iso(found.since),
         "attempt": state.attempt,
-        "attempts_left": attempts_left(state, loop.limits),
-        "next_retry_at": _next_retry(loop),
-        "workers": loop.limits.workers,
+        "attempts_left": attempts_left(state, found.limits),
+        "next_retry_at": _next_retry(context),
+        "workers": found.limits.workers,
         "workers_ready": len(state.ready),
-        "workers_coming": len(state.coming),
-        "workers_held": len(state.held),
-        "startup_seconds": {str(place): round(seconds, 3) for place, seconds in tally.startup_seconds.items()},
+        "workers_coming": len(state.starting),
+        "workers_held": len(state.stopped_by_operator),
+        "startup_seconds": {str(slot): round(seconds, 3) for slot, seconds in counters.startup_seconds.items()},
         "restarts": {
             "crash": state.crash_restarts,
             "request": state.requested_restarts,
             "retry": state.retry_restarts,
-            "memory": state.memory_restarts,
-            "requests": state.spent_restarts,
+            "memory": state.memory_limit_restarts,
+            "requests": state.request_limit_restarts,
         },
-        "failures": {cause.value: count for cause, count in tally.failures.items()},
-        "swaps": {ERROR_SERVER: tally.to_error_server, MODEL_SERVER: tally.to_model_server},
-        "out_of_memory": _out_of_memory(loop),
+        "failures": {cause.value: count for cause, count in counters.failures.items()},
+        "swaps": {ERROR_SERVER: counters.to_error_server, MODEL_SERVER: counters.to_model_server},
+        "out_of_memory": _out_of_memory(context),
     }
-
-
-def _is_explained(loop: Loop) -> bool:
-    """Whether the error server answers."""
-    error_server = loop.fleet.seen.get(ERROR_SERVER)
-    return error_server is not None and error_server.is_there and error_server.ready
-
-
-def standing(loop: Loop) -> Standing:
-    """Return what the service manager is told."""
-    state = loop.state
-    return Standing(state.phase, bool(state.ready) or _is_explained(loop), _words(loop))
-
-
-def _words(loop: Loop) -> str:
-    state, stage = loop.state, loop.witness.stage
-    if state.phase is Phase.SERVING:
-        return f"serving: {len(state.ready)} of {loop.limits.workers} workers ready"
-    if state.phase in (Phase.FAILED, Phase.RETRYING) and state.report:
-        return f"{state.phase.value}: {state.report.error}"
-    return f"{state.phase.value}, stage {stage}" if stage else state.phase.value
 
 
 def iso(seconds: float) -> str:
@@ -96,14 +74,14 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
 
 
-def each_program(loop: Loop, engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
+def each_program(context: Context, engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the name that the engine knows each program of ours by, and what there is to say of it.
 
     One that never ran, and is no worker, is left out, and so is the other side of a worker while it does not run.
     """
-    serving = sides_of(loop.state, loop.limits)
-    for program in loop.programs.all:
-        seen, run = loop.fleet.seen.get(program.name), engine.run_of(program.name)
+    serving = current_workers(context.service.state, context.service.limits)
+    for program in context.programs.all:
+        seen, run = context.service.seen.get(program.name), engine.run_of(program.name)
         serves = program.worker in serving
         if not (serves or run or (seen and not program.worker)):
             continue
@@ -113,11 +91,11 @@ def each_program(loop: Loop, engine: Engine) -> Iterator[tuple[str, dict[str, An
             {
                 "name": shown_name(program, serves) if program.worker else program.name,
                 "group": program.group,
-                "worker": program.place or None,
+                "worker": program.slot or None,
                 "pid": run.pid if run else None,
                 "state": state,
                 "ready": state == "ready",
-                "uptime_s": round(loop.timers.clock() - run.started, 3) if run else None,
+                "uptime_s": round(context.now() - run.started, 3) if run else None,
             },
         )
 
@@ -146,24 +124,24 @@ def _state(run: Run | None, ready: bool) -> str:
     """Return what people mean: running and ready are kept apart."""
     if run is None:
         return "stopped"
-    if run.stop_asked:
+    if run.stop_requested:
         return "stopping"
     return "ready" if ready else "starting"
 
 
-def _out_of_memory(loop: Loop) -> dict[str, Any] | None:
+def _out_of_memory(context: Context) -> dict[str, Any] | None:
     """Describe the kernel's kills for want of memory, also those that the service has survived."""
-    kills, latest = loop.fleet.memory.look(), loop.fleet.memory.latest
+    kills, latest = context.kill_counters.look(), context.kill_counters.latest
     if latest is None or latest.last is None:
         return None
-    return {"kills": kills, "last_at": _wall(loop, latest.last_at), **asdict(latest.last)}
+    return {"kills": kills, "last_at": _wall(context, latest.last_at), **asdict(latest.last)}
 
 
-def _next_retry(loop: Loop) -> str | None:
-    at = loop.alarms.at(Alarm.RETRY)
-    return None if at is None else _wall(loop, at)
+def _next_retry(context: Context) -> str | None:
+    at = context.timers.at((Alarm.RETRY, 0))
+    return None if at is None else _wall(context, at)
 
 
-def _wall(loop: Loop, at: float) -> str:
+def _wall(context: Context, at: float) -> str:
     """Return a time of the loop's clock as a date."""
-    return iso(time.time() + at - loop.timers.clock())
+    return iso(time.time() + at - context.now())

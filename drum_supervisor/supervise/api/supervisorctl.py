@@ -119,7 +119,7 @@ class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc
         info = super().getProcessInfo(name)
         _, process = self._getGroupAndProcess(name)
         if isinstance(process, ManagedProcess) and info["state"] in (ProcessStates.FATAL, ProcessStates.BACKOFF):
-            info["spawnerr"] = info["description"] = self._desk().standing(process.program).why
+            info["spawnerr"] = info["description"] = self._control().control_state(process.program).why
         return info
 
     def getAllProcessInfo(self) -> Any:
@@ -168,12 +168,12 @@ class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc
 
         @return boolean result  Always true
         """
-        self.supervisord.options.around.main_log.clear()
+        self.supervisord.options.context.main_log.clear()
         return True
 
-    def _desk(self) -> ProgramControl:
-        desk: ProgramControl = self.supervisord.options.around.desk
-        return desk
+    def _control(self) -> ProgramControl:
+        control: ProgramControl = self.supervisord.options.context.program_control
+        return control
 
     def _getAllProcesses(self, lexical: bool = False) -> Any:
         """Return all that `start all` and the like are about."""
@@ -189,7 +189,7 @@ class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc
         return super()._getGroupAndProcess(process_name)
 
     def _can_be_asked_for(self, process: Any) -> bool:
-        return not isinstance(process, ManagedProcess) or self._desk().is_worker(process.program)
+        return not isinstance(process, ManagedProcess) or self._control().is_worker(process.program)
 
     def _workers(self, group: str) -> list[Any] | None:
         """Return the workers, with the group of each, if `group` means all of several."""
@@ -208,8 +208,8 @@ def _is_ready(process: ManagedProcess) -> Any:
         return True
     if state == ProcessStates.STARTING:
         return NOT_DONE_YET
-    desk: ProgramControl = process.config.options.around.desk
-    raise RPCError(Faults.ABNORMAL_TERMINATION, desk.standing(process.program).why or process.program.name)
+    control: ProgramControl = process.config.options.context.program_control
+    raise RPCError(Faults.ABNORMAL_TERMINATION, control.control_state(process.program).why or process.program.name)
 
 
 def _prompt(answer: Any) -> Any:

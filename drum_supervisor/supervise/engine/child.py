@@ -20,7 +20,13 @@ _OURS_ALONE = "LISTEN_FDS LISTEN_PID LISTEN_FDNAMES NOTIFY_SOCKET WATCHDOG_USEC 
 
 
 class Child(Subprocess):  # type: ignore[misc]
-    """A process of supervisord's that loses no signal and does not outlive us."""
+    """A process of supervisord's that loses no signal and does not outlive us.
+
+    Attributes:
+        usage: what it has used, once it was reaped: wait4(2).
+    """
+
+    usage: resource.struct_rusage
 
     def spawn_now(self) -> int | None:
         """Fork and exec, with no signal lost in our own handlers meanwhile."""
@@ -30,7 +36,7 @@ class Child(Subprocess):  # type: ignore[misc]
 
     def seconds_left(self, now: float) -> float:
         """Return in how many seconds supervisord has something to do about it; `now` since the epoch."""
-        stopping = self.config.options.around.stopping
+        stopping = self.config.options.context.stopping
         if self.state == ProcessStates.STARTING:
             return float(self.laststart + self.config.startsecs - now)
         if self.state == ProcessStates.BACKOFF and not stopping:
@@ -54,7 +60,7 @@ class Child(Subprocess):  # type: ignore[misc]
     def set_uid(self) -> Any:
         """The last of our own steps in the child: a change of user makes the kernel forget what it was asked for."""
         problem = super().set_uid()
-        prctl.die_with_parent(self.config.options.around.pid)
+        prctl.die_with_parent(self.config.options.context.pid)
         return problem
 
     def _spawn_as_parent(self, pid: int) -> int:

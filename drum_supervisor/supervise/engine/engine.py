@@ -1,21 +1,25 @@
 """supervisord, run in-process as a library: spawning, reaping, signals, the poll loop and the control socket.
 
-This module is all that the rest of the supervisor sees of it. Only `engine`, `engine_loop` and `engine_process` import
-supervisor (and `control`, for its XML-RPC).
+The rest of the supervisor sees this module alone.
 """
 
 import os
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from io import StringIO
+from math import inf
+from typing import Any, NoReturn
 
 from supervisor.medusa.asyncore_25 import ExitNow
-from supervisor.options import make_namespec
+from supervisor.options import EventListenerConfig, ProcessConfig, ServerOptions, make_namespec
 from supervisor.states import RUNNING_STATES, SupervisorStates, getProcessStateDescription
 
-from drum_supervisor.supervise.engine.event_loop import EngineLoop, EngineOptions
-from drum_supervisor.supervise.engine.extra_process import ExtraProcess
-from drum_supervisor.supervise.engine.managed_process import EngineContext, ManagedProcess
+from drum_supervisor.contract.exits import UsageError, signal_name
+from drum_supervisor.supervise.engine.child import close_fd
+from drum_supervisor.supervise.engine.context import EngineContext
+from drum_supervisor.supervise.engine.event_loop import EngineLoop, Orphans, Poller
+from drum_supervisor.supervise.engine.extra_process import ExtraConfig, ExtraListenerConfig, ExtraProcess
+from drum_supervisor.supervise.engine.managed_process import ManagedConfig, ManagedProcess
 from drum_supervisor.supervise.engine.run import Dispatcher, EngineCallbacks, ExtraProgram, ProgramControl, Run
 from drum_supervisor.supervise.engine.wakeup import SIGNALS, Wakeup
 from drum_supervisor.supervise.output.log import Log
@@ -27,34 +31,29 @@ class Engine:
     """Runs programs. `run` blocks until `end` is called.
 
     Args:
-        configuration: as rendered by `rendering.render`.
-        known: the programs, by the names that the configuration has.
-        owner: who decides.
-        log: takes supervisord's lines.
-        outlets: where the programs' output goes, and our lines.
-        guard_pid: the child of ours that is neither a program nor an orphan.
-        desk: takes what operators ask over supervisord's own interface.
+        configuration: for supervisord, as `render` returns it.
+        programs: ours, by the names that the configuration has.
+        guard_pid: a child of ours that is neither a program nor an orphan; 0: there is none.
     """
 
     def __init__(
         self,
         configuration: str,
-        known: Mapping[str, Program],
-        owner: EngineCallbacks,
+        programs: Mapping[str, Program],
         log: Log,
-        outlets: OutputStreams,
+        streams: OutputStreams,
         guard_pid: int = 0,
-        desk: ProgramControl | None = None,
     ) -> None:
         self.pid = os.getpid()
         self.wakeup = Wakeup()
-        self._shown = {name: name for name in known}
-        self._watched: dict[int, Dispatcher] = {d.fd: d for d in (self.wakeup, outlets.out, outlets.err)}
-        self._options = EngineOptions(EngineContext(owner, log, outlets, known, self.pid, desk, guard_pid))
+        self._shown = {name: name for name in programs}
+        self._watched: dict[int, Dispatcher] = {d.fd: d for d in (self.wakeup, streams.out, streams.err)}
+        self._context = EngineContext(log, streams, programs, self.pid, guard_pid)
+        self._options = EngineOptions(self._context)
         self._options.configfile = StringIO(configuration)
         self._options.realize(args=["--nodaemon"], progname="drum-supervise")
-        self._options.logfile = self._options.around.main_log.path
-        outlets.keepers.append(self._options.around.main_log.add)
+        self._options.logfile = self._context.main_log.path
+        streams.subscribers.append(self._context.keep_own_line)
         self._options.first = True
         self._options.test = False
         self._supervisord = EngineLoop(self._options, self.wakeup, self._watched)
@@ -65,12 +64,15 @@ class Engine:
 
     # --- the loop
 
-    def run(self, early: Iterable[int] = ()) -> None:
-        """Run until `end` was called.
+    def run(
+        self, callbacks: EngineCallbacks, program_control: ProgramControl | None = None, early: Iterable[int] = ()
+    ) -> None:
+        """Run until `end` is called.
 
         Args:
-            early: signals that came before.
+            early: signals that arrived before.
         """
+        self._context.callbacks, self._context.program_control = callbacks, program_control
         self._supervisord.early = early
         previous = {number: signal.getsignal(number) for number in SIGNALS}
         try:
@@ -82,9 +84,8 @@ class Engine:
             for number, handler in previous.items():
                 signal.signal(number, handler)
             self._options.close_httpservers()
-            around = self._options.around
-            around.outlets.keepers.remove(around.main_log.add)
-            for file in (*around.log_files.values(), around.main_log):
+            self._context.streams.subscribers.remove(self._context.keep_own_line)
+            for file in (*self._context.log_files.values(), self._context.main_log):
                 file.close()
 
     def end(self) -> None:
@@ -127,7 +128,7 @@ class Engine:
 
     def begin_stopping(self) -> list[int]:
         """Start no further program any more; return the priorities of all programs, the highest first."""
-        self._options.around.stopping = True
+        self._context.stopping = True
         return sorted({group.config.priority for group in self._supervisord.process_groups.values()}, reverse=True)
 
     def priority_of(self, name: str) -> int:
@@ -173,10 +174,6 @@ class Engine:
             for process in self._others()
         ]
 
-    def state_of(self, name: str) -> str:
-        """Return supervisord's state of a program: RUNNING means that it was started, no more."""
-        return str(getProcessStateDescription(self._process(name).state))
-
     def rename(self, shown: Mapping[str, str]) -> None:
         """Let supervisorctl find programs of ours under other names; here they keep their own.
 
@@ -204,3 +201,61 @@ class Engine:
             for process in group.processes.values()
             if isinstance(process, ExtraProcess) and priority in (None, group.config.priority)
         ]
+
+
+class EngineOptions(ServerOptions):  # type: ignore[misc]
+    """supervisord's options and its calls into the operating system."""
+
+    def __init__(self, context: EngineContext) -> None:
+        self.context = context
+        self.orphans = Orphans(context.guard_pid)
+        self.seconds_left: Callable[[], float] = lambda: inf
+        super().__init__()
+        self.poller = Poller(self)
+
+    def usage(self, message: object) -> NoReturn:
+        """Raise instead of exiting from within a library."""
+        about = f" (file: {self.configfile!r})"  # a text in memory, of which nobody knows
+        raise UsageError(f"--config: supervisord: {str(message).replace(about, '')}")
+
+    def make_logger(self) -> None:
+        self.logger = self.context.log
+        for message in self.parse_warnings:
+            self.context.log.line("warning", f"--config: supervisord: {message}")
+
+    def set_uid_or_exit(self) -> None:
+        """We run as whoever started us; supervisord would warn about root."""
+
+    def processes_from_section(
+        self, parser: Any, section: str, group_name: str, klass: type[ProcessConfig] | None = None
+    ) -> Any:
+        """Return the configuration of our programs, and of further ones, in our own classes."""
+        name = section.partition(":")[2]
+        if name in self.context.programs:
+            return super().processes_from_section(parser, section, group_name, ManagedConfig)
+        further = ExtraListenerConfig if klass is EventListenerConfig else ExtraConfig
+        configs = super().processes_from_section(parser, section, group_name, further)
+        for config in configs:
+            config.section = name
+            if config.name in self.context.programs:
+                raise ValueError(f"a process of [{section}] is called {config.name}, which is a name of ours")
+        return configs
+
+    def kill(self, pid: int, number: int) -> None:
+        """Signal a process or a group; where that is not permitted, say so, and wait for its end all the same.
+
+        supervisord gives up such a process (UNKNOWN), and itself when that process ends.
+        """
+        try:
+            os.kill(pid, number)
+        except PermissionError:
+            what = f"{signal_name(number)} to pid {abs(pid)}"
+            self.context.log.line("warning", f"{what} is not permitted: it runs as another user", pid=abs(pid))
+
+    def close_parent_pipes(self, pipes: dict[str, int | None]) -> None:
+        super().close_parent_pipes(pipes)
+        close_fd(pipes.get("report"))
+
+    def close_child_pipes(self, pipes: dict[str, int | None]) -> None:
+        super().close_child_pipes(pipes)
+        close_fd(pipes.get("child_report"))

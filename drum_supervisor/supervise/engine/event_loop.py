@@ -8,20 +8,16 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Container, Iterable
 from math import inf
-from typing import Any, NoReturn
+from typing import Any
 
-from supervisor.options import EventListenerConfig, ProcessConfig, ServerOptions
 from supervisor.poller import PollPoller
 from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
-from drum_supervisor.contract.exits import UsageError, signal_name
 from drum_supervisor.resources import proctree
-from drum_supervisor.supervise.engine.child import close_fd
-from drum_supervisor.supervise.engine.extra_process import ExtraConfig, ExtraListenerConfig
-from drum_supervisor.supervise.engine.managed_process import EngineContext, ManagedConfig
+from drum_supervisor.supervise.engine.context import EngineContext
 from drum_supervisor.supervise.engine.run import Dispatcher
 from drum_supervisor.supervise.engine.wakeup import Wakeup
 
@@ -35,11 +31,11 @@ class EngineLoop(Supervisor):  # type: ignore[misc]
     ending = False
     early: Iterable[int] = ()
 
-    def __init__(self, options: "EngineOptions", wakeup: Wakeup, watched: dict[int, Dispatcher]) -> None:
+    def __init__(self, options: Any, wakeup: Wakeup, watched: dict[int, Dispatcher]) -> None:
         super().__init__(options)
         self.wakeup = wakeup
         self.watched = watched
-        self.owner = options.around.owner
+        self.context: EngineContext = options.context
         self.controlled: Any = None
         options.seconds_left = self._seconds_left
 
@@ -48,7 +44,7 @@ class EngineLoop(Supervisor):  # type: ignore[misc]
         for number in self.early:
             self.options.signal_receiver.receive(number, None)
         self.wakeup.wake()  # the first poll would sleep a second before anything is spawned
-        self.owner.on_begin()
+        self.context.callbacks.on_begin()
         super().runforever()
 
     def get_process_map(self) -> dict[int, Dispatcher]:
@@ -61,11 +57,15 @@ class EngineLoop(Supervisor):  # type: ignore[misc]
         When thousands die at once, the rest has to wait for the next turn, which comes at once.
         """
         for _ in range(REAPED_AT_ONCE):
-            pid, status = self.options.waitpid()
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
             if not pid:
                 return
             process = self.options.pidhistory.pop(pid, None)
             if process is not None:
+                process.usage = usage
                 process.finish(pid, status)
             else:
                 self.options.orphans.forget(pid)
@@ -77,7 +77,7 @@ class EngineLoop(Supervisor):  # type: ignore[misc]
             if number == signal.SIGUSR2:
                 self._reopen_logs()
             if number != signal.SIGCHLD:
-                self.owner.on_signal(number)
+                self.context.callbacks.on_signal(number)
 
     def _reopen_logs(self) -> None:
         """Open the log files of further programs anew: somebody may have moved them away."""
@@ -89,7 +89,7 @@ class EngineLoop(Supervisor):  # type: ignore[misc]
         super().tick(now)
         if self.options.mood < SupervisorStates.RUNNING and not self.ending:
             self._asked_over_rpc()
-        self.owner.on_turn()
+        self.context.callbacks.on_turn()
 
     def _seconds_left(self) -> float:
         """Return in how many seconds supervisord has something to do: to start a program again, or to kill one."""
@@ -102,10 +102,10 @@ class EngineLoop(Supervisor):  # type: ignore[misc]
         """`supervisorctl shutdown` and `reload` set the mood; the policy decides what becomes of it."""
         number = signal.SIGTERM if self.options.mood == SupervisorStates.SHUTDOWN else signal.SIGHUP
         self.options.mood = SupervisorStates.RUNNING
-        self.owner.on_signal(number)
+        self.context.callbacks.on_signal(number)
 
 
-class _Poller(PollPoller):  # type: ignore[misc]
+class Poller(PollPoller):  # type: ignore[misc]
     """Polls until the next alarm instead of for a second, and sees a pipe whose reader is gone."""
 
     def poll(self, timeout: float) -> tuple[list[int], list[int]]:
@@ -113,7 +113,7 @@ class _Poller(PollPoller):  # type: ignore[misc]
 
         supervisord overlooks POLLERR: with nobody at the other end of a full pipe it would spin.
         """
-        wanted = min(self.options.around.owner.next_wakeup(), self.options.seconds_left())
+        wanted = min(self.options.context.callbacks.next_wakeup(), self.options.seconds_left())
         readable, writable = [], []
         for fd, mask in self._poll_fds(max(0.0, min(timeout, wanted))):
             if self._ignore_invalid(fd, mask):
@@ -123,74 +123,6 @@ class _Poller(PollPoller):  # type: ignore[misc]
             if mask & (self.WRITE | select.POLLERR | select.POLLHUP) and fd in self.writables:
                 writable.append(fd)
         return readable, writable
-
-
-class EngineOptions(ServerOptions):  # type: ignore[misc]
-    """supervisord's options and its calls into the operating system."""
-
-    def __init__(self, around: EngineContext) -> None:
-        self.around = around
-        self.orphans = Orphans(around.guard_pid)
-        self.seconds_left: Callable[[], float] = lambda: inf
-        super().__init__()
-        self.poller = _Poller(self)
-
-    def usage(self, message: object) -> NoReturn:
-        """Raise instead of exiting from within a library."""
-        about = f" (file: {self.configfile!r})"  # a text in memory, of which nobody knows
-        raise UsageError(f"--config: supervisord: {str(message).replace(about, '')}")
-
-    def make_logger(self) -> None:
-        self.logger = self.around.log
-        for message in self.parse_warnings:
-            self.around.log.line("warning", f"--config: supervisord: {message}")
-
-    def set_uid_or_exit(self) -> None:
-        """We run as whoever started us; supervisord would warn about root."""
-
-    def processes_from_section(
-        self, parser: Any, section: str, group_name: str, klass: type[ProcessConfig] | None = None
-    ) -> Any:
-        """Return the configuration of our programs, and of further ones, in our own classes."""
-        name = section.partition(":")[2]
-        if name in self.around.known:
-            return super().processes_from_section(parser, section, group_name, ManagedConfig)
-        further = ExtraListenerConfig if klass is EventListenerConfig else ExtraConfig
-        configs = super().processes_from_section(parser, section, group_name, further)
-        for config in configs:
-            config.section = name
-            if config.name in self.around.known:
-                raise ValueError(f"a process of [{section}] is called {config.name}, which is a name of ours")
-        return configs
-
-    def kill(self, pid: int, number: int) -> None:
-        """Signal a process or a group; where that is not permitted, say so, and wait for its end all the same.
-
-        supervisord gives up such a process (UNKNOWN), and itself when that process ends.
-        """
-        try:
-            os.kill(pid, number)
-        except PermissionError:
-            what = f"{signal_name(number)} to pid {abs(pid)}"
-            self.around.log.line("warning", f"{what} is not permitted: it runs as another user", pid=abs(pid))
-
-    def waitpid(self) -> tuple[int | None, int | None]:
-        """Reap one child and note its peak memory and its CPU, which nothing else tells of the dead."""
-        try:
-            pid, status, usage = os.wait4(-1, os.WNOHANG)
-        except ChildProcessError:
-            return None, None
-        self.around.peak_memory_bytes = usage.ru_maxrss * 1024
-        self.around.cpu_seconds = usage.ru_utime + usage.ru_stime
-        return pid, status
-
-    def close_parent_pipes(self, pipes: dict[str, int | None]) -> None:
-        super().close_parent_pipes(pipes)
-        close_fd(pipes.get("report"))
-
-    def close_child_pipes(self, pipes: dict[str, int | None]) -> None:
-        super().close_child_pipes(pipes)
-        close_fd(pipes.get("child_report"))
 
 
 class Orphans:

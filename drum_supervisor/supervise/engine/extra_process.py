@@ -12,7 +12,7 @@ from supervisor.states import ProcessStates
 from drum_supervisor.contract.log_records import ERR, OUT, Source
 from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.child import Child, close_above
-from drum_supervisor.supervise.engine.managed_process import EngineContext
+from drum_supervisor.supervise.engine.context import EngineContext
 from drum_supervisor.supervise.engine.run import Dispatcher, ExtraProgramExit, ProgramControl
 
 _OF_US = {"/dev/stdout": OUT, "/dev/stderr": ERR}
@@ -70,11 +70,11 @@ class _Output(POutputDispatcher):  # type: ignore[misc]
     output_buffer: bytes
 
     def _init_normallog(self) -> None:
-        config, around = self.process.config, self.process.config.options.around
+        config, context = self.process.config, self.process.config.options.context
         source = Source(self.process.shown_name, config.ours[self.channel])
-        file = around.log_file(Source(self.process.shown_name, self.channel))
+        file = context.log_file(Source(self.process.shown_name, self.channel))
         setattr(config, f"{self.channel}_logfile", file.path)
-        self._forwarder = around.outlets.forwarder(self.fd, source, file.add)
+        self._forwarder = context.streams.forwarder(self.fd, source, file.add)
         if getattr(config, f"{self.channel}_syslog"):
             self.normallog = config.options.getLogger()
             loggers.handle_syslog(self.normallog, fmt=f"{config.name} %(message)s")
@@ -108,7 +108,7 @@ class ExtraProcess(Child):
 
     def spawn(self) -> None:
         """Start it, unless everything is being stopped: supervisord would start it again by itself."""
-        if not self._around.stopping:
+        if not self._context.stopping:
             self.status = None
             self.spawn_now()
 
@@ -124,24 +124,24 @@ class ExtraProcess(Child):
         super().finish(pid, status)
         for log in logs:
             log.close()
-        if self._desk:
-            self._desk.other_exited(self._ended(pid, asked))
-        if self._desk and self.state == ProcessStates.EXITED and not self._will_restart():
-            self._desk.other_gave_up(self._ended(pid))
+        if self._control:
+            self._control.on_extra_exited(self._ended(pid, asked))
+        if self._control and self.state == ProcessStates.EXITED and not self._will_restart():
+            self._control.on_extra_gave_up(self._ended(pid))
 
     def give_up(self) -> None:
         super().give_up()
-        if self._desk:
-            self._desk.other_gave_up(self._ended())
+        if self._control:
+            self._control.on_extra_gave_up(self._ended())
 
     def change_state(self, new_state: int, expected: bool = True) -> Any:
         changed = super().change_state(new_state, expected)
-        if self._desk:
-            self._desk.other_changed()
+        if self._control:
+            self._control.on_extra_changed()
         return changed
 
     def seconds_left(self, now: float) -> float:
-        if self.state == ProcessStates.EXITED and self._will_restart() and not self._around.stopping:
+        if self.state == ProcessStates.EXITED and self._will_restart() and not self._context.stopping:
             return 0.0
         return super().seconds_left(now)
 
@@ -149,23 +149,23 @@ class ExtraProcess(Child):
         wanted = self.config.autorestart
         return bool(wanted) and (wanted is RestartUnconditionally or self.exitstatus not in self.config.exitcodes)
 
-    def _ended(self, pid: int = 0, stop_asked: bool = False) -> ExtraProgramExit:
+    def _ended(self, pid: int = 0, stop_requested: bool = False) -> ExtraProgramExit:
         why = str(self.spawnerr or "")
-        return ExtraProgramExit(self.shown_name, self.config.section, pid, self.status, why, stop_asked)
+        return ExtraProgramExit(self.shown_name, self.config.section, pid, self.status, why, stop_requested)
 
     def _spawn_as_parent(self, pid: int) -> int:
-        if self._desk:
-            self._desk.other_started(self.shown_name, pid)
+        if self._control:
+            self._control.on_extra_started(self.shown_name, pid)
         return super()._spawn_as_parent(pid)
 
     @property
-    def _desk(self) -> ProgramControl | None:
-        return self._around.desk
+    def _control(self) -> ProgramControl | None:
+        return self._context.program_control
 
     @property
-    def _around(self) -> EngineContext:
-        around: EngineContext = self.config.options.around
-        return around
+    def _context(self) -> EngineContext:
+        context: EngineContext = self.config.options.context
+        return context
 
     def _prepare_child_fds(self) -> None:
         super()._prepare_child_fds()

@@ -4,9 +4,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from supervisor.options import NotFound, ProcessConfig
@@ -18,48 +16,11 @@ from drum_supervisor.contract.report_pipe import MAX_LINE
 from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.child import Child, close_above, close_fd, park
-from drum_supervisor.supervise.engine.run import Dispatcher, EngineCallbacks, ProgramControl, Run
-from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.output.memory_file import MemoryFile
-from drum_supervisor.supervise.output.streams import Forwarder, OutputStreams
+from drum_supervisor.supervise.engine.context import EngineContext
+from drum_supervisor.supervise.engine.run import Dispatcher, ProgramControl, Run
+from drum_supervisor.supervise.output.streams import Forwarder
 from drum_supervisor.supervise.output.tail import Tail
 from drum_supervisor.supervise.programs.program import Program
-
-
-@dataclass
-class EngineContext:
-    """What the parts of the engine share.
-
-    Attributes:
-        known: our programs, by name.
-        outlets: where their output goes.
-        desk: takes what operators ask over supervisord's own interface; None: nobody does.
-        pid: of the supervisor.
-        guard_pid: of its guard; 0 without one.
-        stopping: whether everything is being stopped: nothing is to be started any more.
-        log_files: what supervisord finds as their logs.
-        main_log: what it finds as its own: our lines.
-        peak_memory_bytes, cpu_seconds: of the process that was reaped last.
-    """
-
-    owner: EngineCallbacks
-    log: Log
-    outlets: OutputStreams
-    known: Mapping[str, Program]
-    pid: int
-    desk: ProgramControl | None = None
-    guard_pid: int = 0
-    stopping: bool = False
-    log_files: dict[Source, MemoryFile] = field(default_factory=dict)
-    main_log: MemoryFile = field(default_factory=MemoryFile)
-    peak_memory_bytes: int | None = None
-    cpu_seconds: float = 0.0
-
-    def log_file(self, source: Source) -> MemoryFile:
-        """Return what supervisord finds as the log of a stream; made late, when it has cleaned up descriptors."""
-        if source not in self.log_files:
-            self.log_files[source] = MemoryFile()
-        return self.log_files[source]
 
 
 class ManagedConfig(ProcessConfig):  # type: ignore[misc]
@@ -79,17 +40,17 @@ class ManagedConfig(ProcessConfig):  # type: ignore[misc]
             pipes[name], pipes[f"child_{name}"] = ours, theirs
         stdout, stderr, report = (pipes[name] or 0 for name in ("stdout", "stderr", "report"))
         dispatchers: dict[int, Dispatcher] = {
-            stdout: self._forwarder(stdout, Source(self.name, OUT), process.run.output),
-            stderr: self._forwarder(stderr, Source(self.name, ERR), process.run.tail),
+            stdout: self._forwarder(stdout, Source(self.name, OUT), process.run.stdout_tail),
+            stderr: self._forwarder(stderr, Source(self.name, ERR), process.run.stderr_tail),
             report: _ReportPipe(report, process),
         }
         return dispatchers, pipes
 
     def _forwarder(self, fd: int, source: Source, tail: Tail) -> Forwarder:
-        around: EngineContext = self.options.around
-        file = around.log_file(source)
+        context: EngineContext = self.options.context
+        file = context.log_file(source)
         setattr(self, f"{source.stream}_logfile", file.path)
-        return around.outlets.forwarder(fd, source, tail.add, file.add)
+        return context.streams.forwarder(fd, source, tail.add, file.add)
 
 
 class _ReportPipe:
@@ -134,14 +95,14 @@ class _ReportPipe:
 
 
 class ManagedProcess(Child):
-    """One of our programs. Whoever starts, stops or asks for it over supervisord's own interface comes to the desk."""
+    """One of our programs. Starts and stops over supervisord's own interface become requests to program control."""
 
     run: Run
     listener_fd: int | None = None
 
     def __init__(self, config: ManagedConfig) -> None:
         super().__init__(config)
-        self.program: Program = config.options.around.known[config.name]
+        self.program: Program = config.options.context.programs[config.name]
 
     def start(self, program: Program, listener_fd: int | None) -> Run:
         """Spawn `program`; what kept it from starting is in the run's `spawn_error`."""
@@ -155,36 +116,38 @@ class ManagedProcess(Child):
 
     def ask_to_stop(self, timeout: float) -> None:
         """Send TERM to the process group, and KILL after `timeout` seconds."""
-        self.run.stop_asked = True
+        self.run.stop_requested = True
         self.config.stopwaitsecs = timeout
         if self.state in RUNNING_STATES:
             super().stop()
 
     def kill_tree(self) -> None:
         """Kill the process, its group and all its descendants."""
-        self.run.stop_asked = True
+        self.run.stop_requested = True
         left = list(proctree.descendants(self.pid))
         self.kill(signal.SIGKILL)
-        self.run.is_untouchable = self.pid in proctree.signal_each([self.pid, *left], signal.SIGKILL)
+        self.run.kill_denied = self.pid in proctree.signal_each([self.pid, *left], signal.SIGKILL)
 
     def spawn(self) -> None:
-        """Ask the desk for a start: this is how supervisord's own interface begins one."""
-        desk: ProgramControl | None = self.config.options.around.desk
-        self.spawnerr = desk.start(self.program) if desk else "nobody decides on that"
+        """Request a start from program control: supervisord's own interface calls this."""
+        control: ProgramControl | None = self.config.options.context.program_control
+        self.spawnerr = control.start(self.program) if control else "the engine does not run"
 
     def stop(self) -> str | None:
-        """Ask the desk for a stop; return why there is none."""
-        desk: ProgramControl | None = self.config.options.around.desk
-        return (desk.stop(self.program) if desk else "nobody decides on that") or None
+        """Request a stop from program control; return why it is refused."""
+        control: ProgramControl | None = self.config.options.context.program_control
+        return (control.stop(self.program) if control else "the engine does not run") or None
 
     def get_state(self) -> int:
-        """Return how the program stands for the desk: RUNNING is who is ready."""
-        desk: ProgramControl | None = self.config.options.around.desk
-        return int(getattr(ProcessStates, desk.standing(self.program).state.name)) if desk else int(self.state)
+        """Return the state that operators see: RUNNING means ready."""
+        control: ProgramControl | None = self.config.options.context.program_control
+        if control is None:
+            return int(self.state)
+        return int(getattr(ProcessStates, control.control_state(self.program).state.name))
 
     def removelogs(self) -> None:
         """Empty what supervisord finds as the logs."""
-        for file in self.config.options.around.log_files.values():
+        for file in self.config.options.context.log_files.values():
             if file.path in (self.config.stdout_logfile, self.config.stderr_logfile):
                 file.clear()
 
@@ -204,7 +167,7 @@ class ManagedProcess(Child):
 
     def tell(self, line: bytes) -> None:
         """Pass on a line of the report pipe."""
-        self.config.options.around.owner.on_line(self.run, line)
+        self.config.options.context.callbacks.on_line(self.run, line)
 
     def drain(self) -> None:
         """Take all that the dead left in their pipes; supervisord reads once, and not at all under back-pressure."""
@@ -217,10 +180,10 @@ class ManagedProcess(Child):
         supervisord's own exit status is -1 for every signal; the wait status says which.
         """
         super().finish(pid, status)
-        around: EngineContext = self.config.options.around
         self.run.status = status
-        self.run.peak_memory_bytes, self.run.cpu_seconds = around.peak_memory_bytes, around.cpu_seconds
-        around.owner.on_exit(self.run)
+        self.run.peak_memory_bytes = self.usage.ru_maxrss * 1024
+        self.run.cpu_seconds = self.usage.ru_utime + self.usage.ru_stime
+        self.config.options.context.callbacks.on_exit(self.run)
 
     def _prepare_child_fds(self) -> None:
         """Give the child 0, 1, 2, the listener as 3, the report pipe as 4, and nothing else.

@@ -16,8 +16,8 @@ class Run:
         pid: 0 when it could not be started; `spawn_error` says why.
         started_at: seconds since the epoch.
         started: seconds of the monotonic clock.
-        tail, output: the end of its stderr, and of its stdout.
-        stop_asked: whether we asked it to stop.
+        stderr_tail, stdout_tail: the end of each stream.
+        stop_requested: whether we asked it to stop.
         is_untouchable: whether even KILL is not permitted for it.
         status: its wait status as from wait(2), None while it is alive.
         peak_memory_bytes: known when it is dead.
@@ -28,17 +28,17 @@ class Run:
     started_at: float
     started: float
     pid: int = 0
-    tail: Tail = field(default_factory=Tail)
-    output: Tail = field(default_factory=Tail)
-    stop_asked: bool = False
-    is_untouchable: bool = False
+    stderr_tail: Tail = field(default_factory=Tail)
+    stdout_tail: Tail = field(default_factory=Tail)
+    stop_requested: bool = False
+    kill_denied: bool = False
     status: int | None = None
     peak_memory_bytes: int | None = None
     cpu_seconds: float = 0.0
     spawn_error: str = ""
 
     @property
-    def who(self) -> str:
+    def label(self) -> str:
         """What log lines call it: `model-server (pid 4240)`."""
         return f"{self.program.name} (pid {self.pid})"
 
@@ -68,7 +68,7 @@ class ExtraProgramExit:
         pid: 0 when it could not even be started.
         status: its wait status as from wait(2); None when it could not be started.
         why: what supervisord says about that.
-        stop_asked: whether somebody asked it to stop.
+        stop_requested: whether it was asked to stop.
     """
 
     name: str
@@ -76,7 +76,7 @@ class ExtraProgramExit:
     pid: int
     status: int | None
     why: str = ""
-    stop_asked: bool = False
+    stop_requested: bool = False
 
 
 class ProgramState(Enum):
@@ -91,7 +91,7 @@ class ProgramState(Enum):
 
 
 @dataclass(frozen=True)
-class ProgramStanding:
+class ControlState:
     """How a program stands, and why it does not run, if that is to be told."""
 
     state: ProgramState
@@ -149,17 +149,17 @@ class ProgramControl(Protocol):
     def is_worker(self, program: Program) -> bool:
         """Return whether it can be started and stopped: all others come and go by themselves."""
 
-    def standing(self, program: Program) -> ProgramStanding:
+    def control_state(self, program: Program) -> ControlState:
         """Return how it stands."""
 
-    def other_changed(self) -> None:
+    def on_extra_changed(self) -> None:
         """A program of the user's configuration stands differently now."""
 
-    def other_started(self, name: str, pid: int) -> None:
+    def on_extra_started(self, name: str, pid: int) -> None:
         """A program of the user's configuration was started."""
 
-    def other_exited(self, ended: ExtraProgramExit) -> None:
+    def on_extra_exited(self, ended: ExtraProgramExit) -> None:
         """A program of the user's configuration was reaped; it may be started again."""
 
-    def other_gave_up(self, ended: ExtraProgramExit) -> None:
+    def on_extra_gave_up(self, ended: ExtraProgramExit) -> None:
         """A program of the user's configuration has ended for good."""

@@ -1,1 +1,1 @@
-"""From what was seen of a program to a failure report: exit statuses, tracebacks, sentences. Pure."""
+"""From what was observed of a program to a failure report: exit statuses, tracebacks, sentences. Pure."""

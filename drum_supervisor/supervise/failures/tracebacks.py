@@ -1,8 +1,19 @@
-"""Errors that are no traceback: as JavaScript, Java and Go print them, and Python what it cannot read. Pure."""
+"""Errors in what a program printed: Python's tracebacks, and those of JavaScript, Java and Go. Pure."""
 
 import re
-from dataclasses import dataclass
+from itertools import takewhile
 
+from drum_supervisor.contract.report_pipe import InitFailed
+
+# Log formats and exception groups prefix each line: the prefix stands before the first frame.
+_TRACEBACK = re.compile(r"Traceback \(most recent call last\):\r?\n(?P<prefix>.*?)  File ")
+_LAST_LINE = re.compile(r"^(?P<type>[^\W\d][\w.<>]*)(?:: (?P<message>.*))?$")
+# What a server prints after a traceback: a log line, as most formats begin one, or the next exception of a chain.
+_LOG_LINE = re.compile(r"\[|\d{4}-\d\d-\d\d|[A-Z]{4,8}[ :]|Traceback |During handling |The above exception ")
+# Two workers that print at the same time may leave a traceback without its head.
+_FRAME = re.compile(r'[ \t]+File "[^"]*", line \d+, in ')
+_CHAINS = ("another exception occurred:", "the direct cause of the following exception:")
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 LONGEST_STACK = 8000
 _AT = re.compile(
     # an error and its message, of some lines perhaps, right before the frames: `    at load (server.js:1:24)`
@@ -19,20 +30,71 @@ _UNREADABLE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Stack:
-    """An error and where it came from: `text` is as it was printed."""
+def last_error(stderr: str, stdout: str) -> InitFailed | None:
+    """Return the last error on stderr, else the one on stdout, where some servers log."""
+    for text in (stderr, stdout):
+        if error := last_traceback(text) or last_stack(text):
+            return error
+    return None
 
-    type: str
-    message: str
-    text: str
+
+def last_traceback(printed: str) -> InitFailed | None:
+    """Return the exception of the last Python traceback; None when there is none, or it is cut off."""
+    plain = _COLOR.sub("", printed)
+    found = list(_TRACEBACK.finditer(plain))
+    if not found:
+        return None
+    lines = [line.removeprefix(found[-1]["prefix"]) for line in plain[found[-1].start() :].splitlines()]
+    for number, line in enumerate(lines[1:], 1):
+        if line and not line.startswith((" ", "\t", "+", "|")):
+            match = _LAST_LINE.match(line)
+            if match is None:
+                return None
+            rest = list(takewhile(lambda line: not _FRAME.match(line), lines[number + 1 :]))
+            more = _lines_of_empty_message(rest) if match["message"] == "" else _indented_lines(rest)
+            message = "\n".join([match["message"] or "", *more]).strip()
+            return InitFailed("", match["type"].rpartition(".")[2], message, "\n".join(lines[: number + 1]) + "\n")
+    return None
 
 
-def last_stack(printed: str) -> Stack | None:
-    """Return the last error with its stack in what was printed; of Java's causes the one that they caused."""
+def earlier_traceback(printed: str) -> InitFailed | None:
+    """Return the last exception before that of the last traceback which is another one and not part of its chain."""
+    text = _COLOR.sub("", printed)
+    last = earlier = last_traceback(text)
+    while last is not None and earlier is not None:
+        text = text[: [*_TRACEBACK.finditer(text)][-1].start()]
+        earlier = last_traceback(text)
+        if (
+            earlier
+            and not _is_continued(text, earlier)
+            and (earlier.type, earlier.message) != (last.type, last.message)
+        ):
+            return earlier
+    return None
+
+
+def last_stack(printed: str) -> InitFailed | None:
+    """Return the last error with a stack that is not a Python traceback; of Java's causes the outermost exception."""
     matches = [match for pattern in (_AT, _PANIC, _UNREADABLE) for match in pattern.finditer(printed)]
     if not matches:
         return None
     last = max(matches, key=lambda match: match.start())
-    text = printed[last.start() :][:LONGEST_STACK]
-    return Stack(last["type"].rpartition(".")[2], (last["message"] or "").strip(), text)
+    stack = printed[last.start() :][:LONGEST_STACK]
+    return InitFailed("", last["type"].rpartition(".")[2], (last["message"] or "").strip(), stack)
+
+
+def _is_continued(text: str, exception: InitFailed) -> bool:
+    """Whether a traceback that follows `text` belongs to the last exception in it: to its chain, or its message."""
+    in_message = bool(exception.message) and text.endswith(exception.message)
+    return in_message or text.rstrip().endswith(_CHAINS)
+
+
+def _indented_lines(lines: list[str]) -> list[str]:
+    """Return the rest of a message: only indented lines can be told from what was printed after it."""
+    return list(takewhile(lambda line: line.startswith((" ", "\t")) and not line.lstrip().startswith("+-"), lines[:20]))
+
+
+def _lines_of_empty_message(lines: list[str]) -> list[str]:
+    """Return the message that begins with a line break: the lines that follow, up to the next log line."""
+    before = takewhile(lambda line: not _LOG_LINE.match(line), lines[:20])
+    return [line.strip() for line in before if line.strip()]

@@ -19,7 +19,7 @@ MOMENT = 0.5  # until a process that closes its connections because it dies can 
 
 
 @dataclass(frozen=True)
-class Check:
+class LivenessProbe:
     """What is asked, how often, and when it has failed; durations in seconds."""
 
     path: str
@@ -47,14 +47,14 @@ class Liveness:
         polled: Polled,
         timers: Timers,
         address: Address,
-        check: Check,
+        liveness_probe: LivenessProbe,
         log: Log,
         on_unresponsive: Callable[[str], None],
     ) -> None:
         self._polled = polled
         self._timers = timers
         self._address = address
-        self._check = check
+        self._settings = liveness_probe
         self._log = log
         self._on_unresponsive = on_unresponsive
         self._failures: list[str] = []
@@ -67,12 +67,12 @@ class Liveness:
         self._drop_probe()
 
     def _ask_later(self) -> None:
-        self._timers.set(self, self._check.interval, self._ask)
+        self._timers.set(self, self._settings.interval, self._ask)
 
     def _ask(self) -> None:
-        self._probe = Probe(self._address, self._check.path, has_head, self._on_end)
+        self._probe = Probe(self._address, self._settings.path, has_head, self._on_end)
         self._polled.watch(self._probe)
-        self._wait(self._check.timeout)
+        self._wait(self._settings.timeout)
 
     def _wait(self, left: float) -> None:
         """Give the server `left` seconds more, a slice at a time.
@@ -89,26 +89,26 @@ class Liveness:
             if rest > 0:
                 self._wait(rest)
             else:
-                self._has_failed(f"did not answer {self._check.question} within {self._check.timeout:g} s")
+                self._has_failed(f"did not answer {self._settings.question} within {self._settings.timeout:g} s")
 
         self._timers.set(self, spent, over)
 
     def _on_end(self, outcome: Outcome) -> None:
         self.close()
-        wrong = complaint(outcome, self._check.question)
+        wrong = complaint(outcome, self._settings.question)
         if wrong:  # it may be dying, and that is the better reason: then we are closed before the moment is over
             self._timers.set(self, MOMENT, lambda: self._has_failed(wrong))
             return
         if self._failures and not is_ours(outcome.received):
-            self._log.information(f"the model server answers {self._check.question} again")
+            self._log.information(f"the model server answers {self._settings.question} again")
             self._failures = []
         self._ask_later()
 
     def _has_failed(self, wrong: str) -> None:
         self._drop_probe()
         self._failures.append(wrong)
-        self._log.warning(f"the model server {wrong} ({len(self._failures)} of {self._check.failures})")
-        if len(self._failures) < self._check.failures:
+        self._log.warning(f"the model server {wrong} ({len(self._failures)} of {self._settings.failures})")
+        if len(self._failures) < self._settings.failures:
             self._ask_later()
         else:
             self._on_unresponsive(sentence(self._failures))

@@ -8,16 +8,14 @@ import json
 import os
 import re
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.health.probe import Outcome, Polled, Probe, has_head, is_ours, status_of
-from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.programs.program import Readiness
 
 AGAIN_AFTER = 0.1
 LONGEST_MESSAGE = 4000
@@ -26,18 +24,27 @@ _MESSAGE_NAMES = ("message", "error", "detail")
 
 
 @dataclass(frozen=True)
-class Question:
-    """What an HTTP probe asks: a path; the first status that does not mean ready; the one that means failed."""
+class ReadinessProbe:
+    """An HTTP readiness probe.
+
+    Attributes:
+        below: the first status that does not mean ready.
+        failed: the status that means that initialization failed.
+    """
 
     path: str
     below: int
     failed: int = 513
 
 
-class Watcher(Protocol):
-    """Looks out for readiness until it is closed."""
+class ReadinessListener(Protocol):
+    """Takes what a watcher of readiness observes."""
 
-    def close(self) -> None: ...
+    def on_ready(self) -> None: ...
+
+    def on_failed(self, message: str) -> None: ...
+
+    def on_stage(self, stage: str) -> None: ...
 
 
 class AddressWatcher:
@@ -52,17 +59,15 @@ class AddressWatcher:
         polled: Polled,
         timers: Timers,
         address: Address,
-        question: Question | None,
-        on_ready: Callable[[], None],
-        on_failed: Callable[[str], None],
-    ):
+        probe: ReadinessProbe | None,
+        listener: ReadinessListener,
+    ) -> None:
         self._polled = polled
         self._timers = timers
         self._address = address
-        self._question = question
-        self._on_ready = on_ready
-        self._on_failed = on_failed
-        self._probe: Probe | None = None
+        self._probe = probe
+        self._listener = listener
+        self._connection: Probe | None = None
         self._closed = False
         self._ask()
 
@@ -70,33 +75,33 @@ class AddressWatcher:
         """Ask no more."""
         self._closed = True
         self._timers.cancel(self)
-        self._drop_probe()
+        self._close_connection()
 
     def _ask(self) -> None:
-        path = self._question.path if self._question else None
-        self._probe = Probe(self._address, path, self._is_enough, self._on_end)
-        self._polled.watch(self._probe)
+        path = self._probe.path if self._probe else None
+        self._connection = Probe(self._address, path, self._is_enough, self._on_end)
+        self._polled.watch(self._connection)
 
     def _is_enough(self, answer: bytes) -> bool:
-        return self._question is None or is_complete(answer, self._question)
+        return self._probe is None or is_complete(answer, self._probe)
 
     def _on_end(self, outcome: Outcome) -> None:
-        self._drop_probe()
-        question, answer = self._question, outcome.received
-        failure = failure_told(answer, question.failed) if question else None
-        ready = is_ready_answer(answer, question.below) if question else not outcome.error
+        self._close_connection()
+        probe, answer = self._probe, outcome.received
+        failure = failure_in(answer, probe.failed) if probe else None
+        ready = is_ready_answer(answer, probe.below) if probe else not outcome.error
         if failure is not None:
-            self._on_failed(failure)
+            self._listener.on_failed(failure)
         elif ready:
-            self._on_ready()
+            self._listener.on_ready()
         if not self._closed:
             self._timers.set(self, AGAIN_AFTER, self._ask)
 
-    def _drop_probe(self) -> None:
-        if self._probe is not None:
-            self._polled.unwatch(self._probe)
-            self._probe.close()
-            self._probe = None
+    def _close_connection(self) -> None:
+        if self._connection is not None:
+            self._polled.unwatch(self._connection)
+            self._connection.close()
+            self._connection = None
 
 
 def is_ready_answer(head: bytes, below: int) -> bool:
@@ -109,16 +114,16 @@ def is_ready_answer(head: bytes, below: int) -> bool:
     return status is not None and 200 <= status < below and not is_ours(head)
 
 
-def is_complete(answer: bytes, question: Question) -> bool:
+def is_complete(answer: bytes, probe: ReadinessProbe) -> bool:
     """Return whether enough of an answer has come: its head, and the body only where that says why."""
-    if not has_head(answer) or status_of(answer) != question.failed:
+    if not has_head(answer) or status_of(answer) != probe.failed:
         return has_head(answer)
     head, _, body = answer.partition(b"\r\n\r\n")
     length = _LENGTH.search(head)
     return length is not None and len(body) >= int(length[1])
 
 
-def failure_told(answer: bytes, failed: int) -> str | None:
+def failure_in(answer: bytes, failed: int) -> str | None:
     """Return why a server says that it cannot be initialized, None when it does not say so.
 
     Args:
@@ -149,19 +154,16 @@ class NotifySocket:
 
     closed = False
 
-    def __init__(
-        self, polled: Polled, run_dir: RunDir, on_ready: Callable[[], None], on_stage: Callable[[str], None]
-    ) -> None:
+    def __init__(self, polled: Polled, path: Path, listener: ReadinessListener) -> None:
         self._polled = polled
-        self._path = run_dir.notify_socket
+        self._path = path
         with suppress(FileNotFoundError):
             self._path.unlink()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.bind(str(self._path))
         os.chmod(self._path, 0o600)
         self.fd = self._socket.fileno()
-        self._on_ready = on_ready
-        self._on_stage = on_stage
+        self._listener = listener
         polled.watch(self)
 
     def close(self) -> None:
@@ -182,32 +184,12 @@ class NotifySocket:
             return
         for line in message.splitlines():
             if line.startswith("STATUS="):
-                self._on_stage(line.removeprefix("STATUS="))
+                self._listener.on_stage(line.removeprefix("STATUS="))
             elif line == "READY=1":
-                self._on_ready()
+                self._listener.on_ready()
 
     def handle_write_event(self) -> None:
         """Nothing is sent."""
 
     def handle_error(self) -> None:
         """A datagram that cannot be read is no message."""
-
-
-def watcher(
-    readiness: Readiness,
-    polled: Polled,
-    timers: Timers,
-    address: Address,
-    question: Question,
-    run_dir: RunDir,
-    on_ready: Callable[[], None],
-    on_stage: Callable[[str], None],
-    on_failed: Callable[[str], None],
-) -> Watcher | None:
-    """Return the watcher for this kind of readiness, None for the report pipe."""
-    if readiness is Readiness.REPORT:
-        return None
-    if readiness is Readiness.NOTIFY:
-        return NotifySocket(polled, run_dir, on_ready, on_stage)
-    asked = question if readiness is Readiness.HTTP else None
-    return AddressWatcher(polled, timers, address, asked, on_ready, on_failed)

@@ -1,87 +1,131 @@
-"""What the policy wants is carried out here: programs start and stop, reports are kept, alarms set. Decides nothing."""
+"""Carries out what the policy decides: programs start and stop, reports are saved, alarms are set. Decides nothing."""
+
+import random
+from collections.abc import Callable
+from functools import partial
 
 from drum_supervisor.contract.failure_report import FailureReport, write_failure
 from drum_supervisor.supervise.engine.engine import Engine
-from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.lifecycle.alarms import Alarms
-from drum_supervisor.supervise.lifecycle.waiters import Waiters
-from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.policy import actions
-from drum_supervisor.supervise.policy.state import Limits, State, is_refused
+from drum_supervisor.supervise.policy import actions, events
+from drum_supervisor.supervise.policy.actions import Alarm
+from drum_supervisor.supervise.policy.state import is_refused
 from drum_supervisor.supervise.processes.launcher import Launcher
-from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN, Programs
+from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN
+from drum_supervisor.supervise.service.context import Context
 
-LAST_CHANCE = 0.2  # for those who wait for output when it comes to its end
+JITTER = 0.1
+LAST_OUTPUT_SECONDS = 0.2  # how long clients that follow the output get to fetch its end
 
 
 class ActionRunner:
-    """Carries out the actions of one policy."""
+    """Carries out the actions of the policy."""
 
-    def __init__(
-        self,
-        programs: Programs,
-        limits: Limits,
-        engine: Engine,
-        fleet: Launcher,
-        alarms: Alarms,
-        changes: Waiters,
-        timers: Timers,
-        run_dir: RunDir,
-        log: Log,
-    ) -> None:
-        self._programs = programs
-        self._limits = limits
+    def __init__(self, context: Context, engine: Engine, launcher: Launcher, alarms: "Alarms", run_dir: RunDir) -> None:
+        self._context = context
         self._engine = engine
-        self._fleet = fleet
+        self._launcher = launcher
         self._alarms = alarms
-        self._changes = changes
-        self._timers = timers
         self._run_dir = run_dir
-        self._log = log
 
-    def carry_out(self, action: actions.Action, state: State) -> None:
-        """Do what was decided; `state` is that after the decision."""
+    def carry_out(self, action: actions.Action) -> None:
+        """Do what was decided; the state of the service is that after the decision."""
+        programs, launcher = self._context.programs, self._launcher
         match action:
             case actions.StartWorker(worker):
-                self._fleet.start(self._programs.sides[worker - 1], state.attempt)
+                launcher.start(programs.all_workers[worker - 1], self._context.service.state.attempt)
             case actions.StopWorker(worker):
-                self._fleet.stop(self._programs.sides[worker - 1].name)
+                launcher.stop(programs.all_workers[worker - 1].name)
             case actions.StartErrorServer(plain):
-                self._fleet.start(self._programs.plain_error_server if plain else self._programs.error_server)
+                launcher.start(programs.plain_error_server if plain else programs.error_server)
             case actions.StopErrorServer():
-                self._fleet.stop(ERROR_SERVER)
+                launcher.stop(ERROR_SERVER)
             case actions.StartStandIn():
-                self._fleet.start(self._programs.stand_in)
+                launcher.start(programs.stand_in)
             case actions.StopStandIn():
-                self._fleet.stop(STAND_IN)
+                launcher.stop(STAND_IN)
             case actions.SaveReport(report):
-                self._keep(report, state)
-            case actions.Plan(alarm, after, worker):
-                self._alarms.plan(alarm, after, worker)
-            case actions.Cancel(alarm):
+                self._save(report)
+            case actions.SetAlarm(alarm, after, worker):
+                self._alarms.set(alarm, after, worker)
+            case actions.CancelAlarm(alarm):
                 self._alarms.cancel(alarm)
             case actions.StopAll():
-                self._fleet.stop_all()
+                launcher.stop_all()
             case actions.KillAll():
-                self._fleet.kill_all()
+                launcher.kill_all()
             case actions.Exit():
                 self._end()
 
-    def _keep(self, report: FailureReport, state: State) -> None:
+    def set_startup_deadline(self) -> None:
+        """Start the time anew that workers have to become ready: one was started."""
+        self._alarms.set(Alarm.DEADLINE, self._context.service.limits.startup_timeout)
+
+    def _save(self, report: FailureReport) -> None:
+        service, log = self._context.service, self._context.log
         where = f" in {report.stage}" if report.stage else ""
-        self._log.line("error", f"the model server failed{where}: {report.error}", cause=report.cause.value)
-        if is_refused(state, self._limits) and self._limits.max_retries:
-            self._log.warning("not retried: it would only fail again; repair it, then try: drum-supervise restart")
+        log.line("error", f"the model server failed{where}: {report.error}", cause=report.cause.value)
+        if is_refused(service.state, service.limits) and service.limits.max_retries:
+            log.warning("not retried: it would only fail again; repair it, then try: drum-supervise restart")
         try:
             write_failure(report, self._run_dir.failure)
         except OSError as error:
-            self._log.line("error", f"the failure report could not be written: {error}")
+            log.line("error", f"the failure report could not be written: {error}")
 
     def _end(self) -> None:
-        """End, but let who follows the output have its end first; the next turn asks again."""
-        awaited = self._changes.output_awaited_at
-        if awaited is None or self._timers.clock() - awaited > LAST_CHANCE:
+        """Leave the loop, once clients that follow the output had time to fetch its end."""
+        awaited = self._context.waiters.output_awaited_at
+        if awaited is None or self._context.now() - awaited > LAST_OUTPUT_SECONDS:
             self._engine.end()
         else:
-            self._changes.tell_soon()
+            self._context.waiters.answer_soon()
+
+
+class Alarms:
+    """The alarms of the policy: each becomes a timer, and then an event.
+
+    The start-up deadline is postponed while no worker runs yet, because a predecessor takes its time to stop.
+
+    Args:
+        startup_timed_out: makes the report for the start-up deadline.
+    """
+
+    def __init__(self, context: Context, launcher: Launcher, startup_timed_out: Callable[[], FailureReport]) -> None:
+        self._context = context
+        self._launcher = launcher
+        self._startup_timed_out = startup_timed_out
+
+    def set(self, alarm: Alarm, after: float, worker: int = 0) -> None:
+        """Set an alarm; retries vary by a tenth, so that many containers do not retry at the same moment."""
+        if alarm is Alarm.RETRY:
+            after *= random.uniform(1 - JITTER, 1 + JITTER)
+            self._context.log.information(f"next attempt in {after:.1f} s")
+        self._context.timers.set((alarm, worker), after, partial(self._ring, alarm, worker))
+
+    def cancel(self, alarm: Alarm) -> None:
+        """Cancel an alarm, for all workers."""
+        for worker in range(len(self._context.programs.all_workers) + 1):
+            self._context.timers.cancel((alarm, worker))
+
+    def _ring(self, alarm: Alarm, worker: int) -> None:
+        postponed = self._launcher.seconds_to_wait() if alarm is Alarm.DEADLINE else 0.0
+        if postponed:
+            self.set(alarm, postponed, worker)
+        else:
+            self._context.queue.put(self._event(alarm, worker))
+
+    def _event(self, alarm: Alarm, worker: int) -> events.Event:
+        now = self._context.now()
+        match alarm:
+            case Alarm.RETRY:
+                return events.RetryDue(now)
+            case Alarm.WORKER:
+                return events.WorkerRestartDue(now, worker)
+            case Alarm.ERROR_SERVER:
+                return events.ErrorServerRestartDue(now)
+            case Alarm.STAND_IN:
+                return events.StandInRestartDue(now)
+            case Alarm.END:
+                return events.ErrorServerTtlExpired(now)
+            case Alarm.DEADLINE:
+                return events.StartupTimedOut(now, self._startup_timed_out())

@@ -1,94 +1,116 @@
-"""What the address is heard to answer, for those who do not speak for themselves: ready, failed, or nothing any more.
+"""Readiness and liveness of servers that do not report for themselves: what the address answers becomes events.
 
-Nobody can tell which of several workers has answered.
+With several workers it is not known which one answered.
 """
 
-from collections.abc import Callable, Set
+from dataclasses import dataclass
+from pathlib import Path
 
-from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.failures import report as failures
-from drum_supervisor.supervise.health.readiness import Watcher
+from drum_supervisor.contract.listener import Address
+from drum_supervisor.supervise.failures.report import report_error_answer, report_failed_liveness
+from drum_supervisor.supervise.health.liveness import Liveness, LivenessProbe
+from drum_supervisor.supervise.health.probe import Polled
+from drum_supervisor.supervise.health.readiness import AddressWatcher, NotifySocket, ReadinessProbe
 from drum_supervisor.supervise.lifecycle.process_events import ProcessEvents
-from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.policy import events
-from drum_supervisor.supervise.policy.events import Event
-from drum_supervisor.supervise.programs.program import Programs, Readiness
+from drum_supervisor.supervise.policy.events import LivenessFailed
+from drum_supervisor.supervise.policy.state import Phase
+from drum_supervisor.supervise.programs.program import Readiness
+from drum_supervisor.supervise.service.context import Context
+
+
+@dataclass(frozen=True)
+class Probes:
+    """What is probed, and where.
+
+    Attributes:
+        liveness: None: liveness is not checked.
+        notify_socket: where sd_notify messages arrive, for servers that send them.
+    """
+
+    address: Address
+    readiness: ReadinessProbe
+    liveness: LivenessProbe | None
+    notify_socket: Path
 
 
 class HealthChecks:
-    """Looks out for readiness while workers start, and asks whether they still answer while they serve.
+    """Watches readiness while workers start, and liveness while they serve.
 
     Args:
-        witness: takes what holds for single workers.
-        watch: starts to look out for readiness, given what to do when it is there, about a stage, and about a
-            failure; returns None where programs report it.
-        check: starts to ask whether who is ready still answers, given what to do when nobody does; returns None where
-            nobody wants to know.
-        ready: returns the workers that the policy takes for ready.
+        polled: polls the probes' sockets: the engine.
     """
 
-    def __init__(
-        self,
-        programs: Programs,
-        witness: ProcessEvents,
-        watch: Callable[[Callable[[], None], Callable[[str], None], Callable[[str], None]], Watcher | None],
-        check: Callable[[Callable[[str], None]], Watcher | None],
-        ready: Callable[[], Set[int]],
-        timers: Timers,
-        log: Log,
-        post: Callable[[Event], None],
-    ) -> None:
-        self._programs = programs
-        self._witness = witness
-        self._watch = watch
-        self._watcher: Watcher | None = None
-        self._check = check
-        self._checker: Watcher | None = None
-        self._ready = ready
-        self._timers = timers
-        self._log = log
-        self._post = post
+    def __init__(self, context: Context, process_events: ProcessEvents, probes: Probes, polled: Polled) -> None:
+        self._context = context
+        self._process_events = process_events
+        self._probes = probes
+        self._polled = polled
+        self._readiness: AddressWatcher | NotifySocket | None = None
+        self._liveness: Liveness | None = None
+        self._phase_entered_at = context.service.entered_at
 
-    def look_out(self) -> None:
-        """Look out for readiness, until somebody is ready or nobody is coming."""
-        self._watcher = self._watcher or self._watch(self._answered, self._stage_told, self._failure_told)
+    def follow(self) -> None:
+        """Watch what the state of the service asks for."""
+        if not any(seen.is_starting for seen in self._context.worker_runs()):
+            self._stop_readiness()
+        elif self._readiness is None:
+            self._start_readiness()
+        if self._phase_entered_at != self._context.service.entered_at:
+            self._phase_entered_at = self._context.service.entered_at
+            self._restart_liveness()
 
-    def look_no_more(self) -> None:
-        """Look out for readiness no more."""
-        if self._watcher is not None:
-            self._watcher.close()
-            self._watcher = None
+    def _start_readiness(self) -> None:
+        probes, context = self._probes, self._context
+        if context.programs.readiness is Readiness.NOTIFY:
+            self._readiness = NotifySocket(self._polled, probes.notify_socket, self)
+        elif context.programs.readiness is not Readiness.REPORT:
+            probe = probes.readiness if context.programs.readiness is Readiness.HTTP else None
+            self._readiness = AddressWatcher(self._polled, context.timers, probes.address, probe, self)
 
-    def check_liveness(self, is_serving: bool) -> None:
-        """Ask from the beginning, and only while somebody is ready."""
-        if self._checker is not None:
-            self._checker.close()
-        self._checker = self._check(self._unresponsive) if is_serving else None
+    def _stop_readiness(self) -> None:
+        if self._readiness is not None:
+            self._readiness.close()
+            self._readiness = None
 
-    def _answered(self) -> None:
-        """The address answers as a server does that is ready: a first good answer may be put to the proof."""
-        if self._programs.readiness is Readiness.HTTP and self._witness.is_any_on_trial():
+    def _restart_liveness(self) -> None:
+        if self._liveness is not None:
+            self._liveness.close()
+            self._liveness = None
+        probes, context = self._probes, self._context
+        if probes.liveness is not None and context.service.state.phase is Phase.SERVING:
+            self._liveness = Liveness(
+                self._polled, context.timers, probes.address, probes.liveness, context.log, self._on_liveness_failed
+            )
+
+    # --- what the readiness watcher observes
+
+    def on_ready(self) -> None:
+        """The address gave a good answer; with servers on probation, one is not enough."""
+        if self._context.programs.readiness is Readiness.HTTP and self._process_events.is_any_on_probation():
             return
-        self.look_no_more()
-        for seen in self._witness.workers():
+        self._stop_readiness()
+        for seen in self._context.worker_runs():
             if seen.run.status is None:
-                self._witness.note_ready(seen)
+                self._process_events.note_ready(seen)
 
-    def _stage_told(self, stage: str) -> None:
-        for seen in self._witness.workers():
-            if seen.run.program is self._programs.workers[0]:
-                self._witness.note_stage(seen, stage)
+    def on_stage(self, stage: str) -> None:
+        """The server named a stage of its initialization: STATUS= of sd_notify."""
+        for seen in self._context.worker_runs():
+            if seen.run.program is self._context.programs.workers[0]:
+                self._process_events.note_stage(seen, stage)
 
-    def _failure_told(self, message: str) -> None:
-        """The address answers that initialization failed."""
-        self.look_no_more()
-        for seen in [seen for seen in self._witness.workers() if seen.is_coming]:
-            self._witness.note_failed(seen, failures.answered(self._witness.evidence(seen), message))
+    def on_failed(self, message: str) -> None:
+        """The address answered that initialization failed."""
+        self._stop_readiness()
+        for seen in [seen for seen in self._context.worker_runs() if seen.is_starting]:
+            self._process_events.note_failed(seen, report_error_answer(self._process_events.evidence(seen), message))
 
-    def _unresponsive(self, sentence: str) -> None:
-        """Nobody answers; the report is about the first that should."""
-        ready = self._ready()
-        seen = next(seen for seen in self._witness.workers() if seen.run.program.worker in ready)
-        self._log.warning(f"{sentence}: that counts as a crash", pid=seen.run.pid)
-        report = failures.unresponsive(self._witness.evidence(seen), sentence)
-        self._post(events.LivenessFailed(self._timers.clock(), report))
+    # --- liveness
+
+    def _on_liveness_failed(self, sentence: str) -> None:
+        """The server no longer answers; the report is about the first worker that should."""
+        ready = self._context.service.state.ready
+        seen = next(seen for seen in self._context.worker_runs() if seen.run.program.worker in ready)
+        self._context.log.warning(f"{sentence}: that counts as a crash", pid=seen.run.pid)
+        report = report_failed_liveness(self._process_events.evidence(seen), sentence)
+        self._context.queue.put(LivenessFailed(self._context.now(), report))

@@ -9,71 +9,56 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
-from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.policy.events import Phase
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What is worth telling.
-
-    Attributes:
-        answers: whether the model server, or the error server, is ready.
-        words: one line for people.
-    """
-
-    phase: Phase
-    answers: bool
-    words: str
+from drum_supervisor.supervise.policy.state import Phase
+from drum_supervisor.supervise.service.context import Context, Service
 
 
-class ServiceManager:
-    """Whoever listens at `$NOTIFY_SOCKET`.
+class SdNotify:
+    """Notifies the service manager that started the supervisor, at `$NOTIFY_SOCKET`.
 
     Args:
-        address: of its socket: a path, or a name after an @.
-        watchdog: seconds within which it wants a sign of life; 0: never.
+        address: of its socket: a path, or an abstract name after an @.
+        watchdog: seconds within which it expects WATCHDOG=1; 0: it does not.
     """
 
-    def __init__(self, address: str, watchdog: float, timers: Timers) -> None:
+    def __init__(self, context: Context, address: str, watchdog: float) -> None:
+        self._context = context
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._period = watchdog / 2
-        self._timers = timers
-        self._told: set[str] = set()
-        self._words = ""
+        self._sent: set[str] = set()
+        self._status = ""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         if self._period:
-            self._live()
+            self._keep_alive()
 
-    def tell(self, standing: Standing) -> None:
+    def follow(self) -> None:
         """Send what is new."""
-        news = []
-        if standing.answers:
+        service, news = self._context.service, []
+        if service.state.ready or service.is_error_server_ready:
             news += self._once("READY=1")
-        if standing.phase is Phase.STOPPING:
+        if service.state.phase is Phase.STOPPING:
             news += self._once("STOPPING=1")
-        if standing.words != self._words:
-            self._words = standing.words
-            news.append(f"STATUS={standing.words}")
+        if (status := summary(service)) != self._status:
+            self._status = status
+            news.append(f"STATUS={status}")
         if news:
             self._send(news)
 
     def close(self) -> None:
         """Say no more."""
-        self._timers.cancel(self)
+        self._context.timers.cancel(self)
         self._socket.close()
 
     def _once(self, word: str) -> list[str]:
-        if word in self._told:
+        if word in self._sent:
             return []
-        self._told.add(word)
+        self._sent.add(word)
         return [word]
 
-    def _live(self) -> None:
+    def _keep_alive(self) -> None:
         self._send(["WATCHDOG=1"])
-        self._timers.set(self, self._period, self._live)
+        self._context.timers.set(self, self._period, self._keep_alive)
 
     def _send(self, words: list[str]) -> None:
         """A manager that has gone, or does not read, changes nothing here."""
@@ -81,12 +66,22 @@ class ServiceManager:
             self._socket.sendto("\n".join(words).encode("utf-8", "replace"), self._address)
 
 
-def service_manager(environ: Mapping[str, str], timers: Timers) -> ServiceManager | None:
-    """Return the service manager that the environment names, None if there is none."""
+def summary(service: Service) -> str:
+    """Return one line for people: `serving: 2 of 2 workers ready`."""
+    state, stage = service.state, service.stage
+    if state.phase is Phase.SERVING:
+        return f"serving: {len(state.ready)} of {service.limits.workers} workers ready"
+    if state.phase in (Phase.FAILED, Phase.RETRYING) and state.report:
+        return f"{state.phase.value}: {state.report.error}"
+    return f"{state.phase.value}, stage {stage}" if stage else state.phase.value
+
+
+def sd_notify(environ: Mapping[str, str], context: Context) -> SdNotify | None:
+    """Return what notifies the service manager that the environment names; None if there is none."""
     address = environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return None
-    return ServiceManager(address, _watchdog(environ), timers)
+    return SdNotify(context, address, _watchdog(environ))
 
 
 def _watchdog(environ: Mapping[str, str]) -> float:

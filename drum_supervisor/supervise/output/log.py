@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from drum_supervisor.contract.log_records import stamp
+
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _NO_AUTHENTICATION = "running without any HTTP authentication checking"  # a socket of mode 0600 needs none
 
@@ -83,11 +85,6 @@ class Log:
 
 def _formatted(message: str, kw: dict[str, object]) -> str:
     return message % kw if kw else message
-
-
-def stamp(now: float) -> str:
-    """Return seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
 
 
 def _text_line(now: float, level: str, message: str, about: dict[str, object]) -> str:

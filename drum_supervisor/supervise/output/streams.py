@@ -15,9 +15,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from drum_supervisor.contract.log_records import ERR, OUT, SUPERVISOR, Source
-from drum_supervisor.supervise.output.line_format import Form, LineFormatter
-from drum_supervisor.supervise.output.log_buffer import LogBuffer
+from drum_supervisor.contract.log_records import ERR, OUT, SUPERVISOR, LineFormat, LineFormatter, Source
 
 READ_SIZE = 64 * 1024
 SINK_LIMIT = 1024 * 1024
@@ -124,18 +122,18 @@ class Forwarder:
     """Passes what a child writes to one pipe on to a sink, a dispatcher of the engine's loop.
 
     Args:
-        keepers: each is given what was read, as it is.
-        wrapper: changes what goes to the sink; None: it is passed on untouched.
+        subscribers: each is given what was read, as it is.
+        formatter: formats what goes to the sink; None: it is passed on untouched.
     """
 
     def __init__(
-        self, fd: int, sink: Sink, *keepers: Callable[[bytes], object], wrapper: LineFormatter | None = None
+        self, fd: int, sink: Sink, *subscribers: Callable[[bytes], object], formatter: LineFormatter | None = None
     ) -> None:
         self.fd = fd
         self.closed = False
         self._sink = sink
-        self._keepers = keepers
-        self._wrapper = wrapper
+        self._subscribers = subscribers
+        self._formatter = formatter
 
     def readable(self) -> bool:
         return not self.closed and not self._sink.full
@@ -165,7 +163,7 @@ class Forwarder:
 
     def end(self) -> None:
         """Pass on what no line end will follow any more."""
-        if self._wrapper is not None and (rest := self._wrapper.rest()):
+        if self._formatter is not None and (rest := self._formatter.rest()):
             self._sink.write(rest)
 
     def _forward(self) -> int:
@@ -181,37 +179,36 @@ class Forwarder:
 
     def pass_on(self, data: bytes) -> None:
         """Pass on what was read from the pipe."""
-        self._sink.write(data if self._wrapper is None else self._wrapper.wrap(data))
-        for keep in self._keepers:
-            keep(data)
+        self._sink.write(data if self._formatter is None else self._formatter.wrap(data))
+        for subscriber in self._subscribers:
+            subscriber(data)
 
 
 @dataclass(frozen=True)
 class OutputStreams:
-    """All of it, for whoever writes.
+    """The supervisor's own stdout and stderr, where all output goes.
 
     Attributes:
-        out, err: the supervisor's own.
-        transcript: keeps the end of what everybody has written.
-        keepers: each is given our own lines as well.
-        form: how each line of a program is written; None: its output is passed on untouched.
+        line_format: how each line of a program is written; None: its output is passed on untouched.
+        subscribers: each gets all output, the supervisor's own lines included, with its source.
     """
 
     out: Sink
     err: Sink
-    transcript: LogBuffer = field(default_factory=LogBuffer)
-    form: Form | None = None
-    keepers: list[Callable[[bytes], object]] = field(default_factory=list)
+    line_format: LineFormat | None = None
+    subscribers: list[Callable[[Source, bytes], object]] = field(default_factory=list)
 
     def write(self, line: bytes) -> None:
         """Write a line of the supervisor's own."""
         self.err.write(line)
-        self.transcript.add(Source(SUPERVISOR, ERR), line)
-        for keep in self.keepers:
-            keep(line)
+        self._publish(Source(SUPERVISOR, ERR), line)
 
-    def forwarder(self, fd: int, source: Source, *keepers: Callable[[bytes], object]) -> Forwarder:
-        """Return what passes on a stream of a program, and gives it to `keepers` as well."""
+    def forwarder(self, fd: int, source: Source, *subscribers: Callable[[bytes], object]) -> Forwarder:
+        """Return what passes on one stream of a program; `subscribers` get its output as well."""
         sink = self.out if source.stream == OUT else self.err
-        wrapper = LineFormatter(source, self.form) if self.form else None
-        return Forwarder(fd, sink, *keepers, partial(self.transcript.add, source), wrapper=wrapper)
+        formatter = LineFormatter(source, self.line_format) if self.line_format else None
+        return Forwarder(fd, sink, *subscribers, partial(self._publish, source), formatter=formatter)
+
+    def _publish(self, source: Source, data: bytes) -> None:
+        for subscriber in self.subscribers:
+            subscriber(source, data)

@@ -62,7 +62,7 @@ class SaveReport:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SetAlarm:
     """Remind the policy in `after` seconds."""
 
     alarm: Alarm
@@ -71,7 +71,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Cancel:
+class CancelAlarm:
     """Forget a reminder, if there is one."""
 
     alarm: Alarm
@@ -102,8 +102,8 @@ Action: TypeAlias = (
     | StartStandIn
     | StopStandIn
     | SaveReport
-    | Plan
-    | Cancel
+    | SetAlarm
+    | CancelAlarm
     | StopAll
     | KillAll
     | Exit

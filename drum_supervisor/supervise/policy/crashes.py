@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.supervise.policy import rolling_restart, transitions
-from drum_supervisor.supervise.policy.actions import Action, Alarm, Plan, StopWorker
+from drum_supervisor.supervise.policy.actions import Action, Alarm, SetAlarm, StopWorker
 from drum_supervisor.supervise.policy.events import (
     FailedProbation,
     LivenessFailed,
@@ -15,8 +15,6 @@ from drum_supervisor.supervise.policy.events import (
 )
 from drum_supervisor.supervise.policy.state import Limits, State
 from drum_supervisor.supervise.policy.transitions import Decision
-
-LONGEST_RESTART_DELAY = 30.0
 
 _Loss: TypeAlias = WorkerInitFailed | FailedProbation | WorkerExited | LivenessFailed | OwnWorkerOomKilled
 
@@ -34,8 +32,8 @@ def crashed(state: State, event: WorkerInitFailed | FailedProbation | WorkerExit
 
 def ready_too_soon(state: State, event: FailedProbation, limits: Limits) -> Decision:
     """Alone it has failed, and to start it again would only repeat it; among others it is like one that crashed."""
-    others = replace(state, ready=state.ready - {event.worker}, coming=state.coming - {event.worker})
-    if others.ready or others.coming:
+    others = replace(state, ready=state.ready - {event.worker}, starting=state.starting - {event.worker})
+    if others.ready or others.starting:
         return crashed(state, event, limits)
     return transitions.fail(others, event.report, limits)
 
@@ -49,7 +47,7 @@ def unresponsive(state: State, event: LivenessFailed, limits: Limits) -> Decisio
 
 def killed_below(state: State, event: OwnWorkerOomKilled, limits: Limits) -> Decision:
     """A server's own worker was killed, and replaced by the server: it counts as a crash that needs no answer yet."""
-    counted = replace(state, crashes=recent(state, event.at, limits))
+    counted = replace(state, crashes=transitions.recent(state, event.at, limits))
     if event.worker not in state.ready or len(counted.crashes) <= limits.max_restarts:
         return counted, []
     lost = frozenset({event.worker})
@@ -59,34 +57,24 @@ def killed_below(state: State, event: OwnWorkerOomKilled, limits: Limits) -> Dec
 
 
 def _crash_counted(state: State, event: WorkerInitFailed | FailedProbation | WorkerExited, limits: Limits) -> State:
-    return replace(state, crashes=recent(state, event.at, limits), crash_restarts=state.crash_restarts + 1)
-
-
-def recent(state: State, at: float, limits: Limits) -> tuple[float, ...]:
-    """Return the crashes that count, with the one that was just now, `at`."""
-    return (*(crash for crash in state.crashes if crash > at - limits.restart_window), at)
+    return replace(state, crashes=transitions.recent(state, event.at, limits), crash_restarts=state.crash_restarts + 1)
 
 
 def _lost(state: State, workers: frozenset[int], event: _Loss, limits: Limits) -> Decision:
     """Start workers again, at once or later, unless that happened too often."""
-    crashes = recent(state, event.at, limits)
-    without = replace(state, crashes=crashes, ready=state.ready - workers, coming=state.coming - workers)
+    crashes = transitions.recent(state, event.at, limits)
+    without = replace(state, crashes=crashes, ready=state.ready - workers, starting=state.starting - workers)
     if len(crashes) > limits.max_restarts:
         return _gave_up(without, workers, event, limits)
-    again = replace(without, coming=without.coming | workers, crash_restarts=state.crash_restarts + 1)
-    delay = restart_delay(len(crashes))
-    planned: list[Action] = [Plan(Alarm.WORKER, delay, worker) for worker in sorted(workers)]
+    again = replace(without, starting=without.starting | workers, crash_restarts=state.crash_restarts + 1)
+    delay = transitions.restart_delay(len(crashes))
+    planned: list[Action] = [SetAlarm(Alarm.WORKER, delay, worker) for worker in sorted(workers)]
     restarts = planned if delay else transitions.start_workers(workers)
     return transitions.still_up(again, [*transitions.stop_workers(workers), *restarts], limits, delay)
 
 
-def restart_delay(crashes: int) -> float:
-    """Return the seconds before a restart: none after the first crash, then 1, 2, 4 ... up to half a minute."""
-    return 0.0 if crashes <= 1 else min(2.0 ** min(crashes - 2, 60), LONGEST_RESTART_DELAY)
-
-
 def _gave_up(state: State, workers: frozenset[int], event: _Loss, limits: Limits) -> Decision:
-    if state.ready or state.coming:
+    if state.ready or state.starting:
         alone, dropped = rolling_restart.dropped(replace(state, report=event.report))
         return transitions.still_up(alone, [*transitions.stop_workers(workers), *dropped], limits)
     cause = Cause.KEPT_DYING if limits.max_restarts else Cause.DIED

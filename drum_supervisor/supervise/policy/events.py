@@ -6,16 +6,6 @@ from enum import Enum
 from drum_supervisor.contract.failure_report import FailureReport
 
 
-class Phase(str, Enum):
-    """Where the service stands."""
-
-    STARTING = "starting"
-    SERVING = "serving"
-    FAILED = "failed"
-    RETRYING = "retrying"
-    STOPPING = "stopping"
-
-
 class RestartCause(str, Enum):
     """Why workers are replaced that could go on."""
 

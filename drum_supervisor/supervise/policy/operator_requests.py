@@ -2,35 +2,36 @@
 
 from dataclasses import replace
 
-from drum_supervisor.supervise.policy import rolling_restart, startup, transitions
+from drum_supervisor.supervise.policy import rolling_restart, transitions
 from drum_supervisor.supervise.policy.actions import StartWorker, StopWorker
 from drum_supervisor.supervise.policy.events import (
-    Phase,
     RestartRequested,
     StartWorkerRequested,
     StopWorkerRequested,
     WorkerStopped,
 )
 from drum_supervisor.supervise.policy.rolling_restart import Step
-from drum_supervisor.supervise.policy.state import Limits, State, place_of, side_of
+from drum_supervisor.supervise.policy.state import Limits, Phase, State, slot_of, worker_in
 from drum_supervisor.supervise.policy.transitions import Decision
 
 
 def retry_requested(state: State, event: RestartRequested | StartWorkerRequested, limits: Limits) -> Decision:
-    held = state.held - _places(event, limits)
-    return startup.retry(replace(state, held=held, retries=0, requested_restarts=state.requested_restarts + 1), limits)
+    held = state.stopped_by_operator - _places(event, limits)
+    return transitions.retry(
+        replace(state, stopped_by_operator=held, retries=0, requested_restarts=state.requested_restarts + 1), limits
+    )
 
 
 def replace_workers(state: State, event: RestartRequested, limits: Limits) -> Decision:
     """Nobody serves: stop all, start all; the engine starts a worker when its predecessor is gone."""
     places = _places(event, limits)
-    workers = frozenset(side_of(place, state, limits) for place in places)
+    workers = frozenset(worker_in(place, state, limits) for place in places)
     stopped, dropped = rolling_restart.dropped(state)
     changed = replace(
         stopped,
         ready=stopped.ready - workers,
-        coming=stopped.coming | workers,
-        held=stopped.held - places,
+        starting=stopped.starting | workers,
+        stopped_by_operator=stopped.stopped_by_operator - places,
         requested_restarts=state.requested_restarts + 1,
         restart_failure=None,
     )
@@ -55,45 +56,50 @@ def worker_gone(state: State, event: WorkerStopped, limits: Limits) -> Decision:
 
 def hold(state: State, event: StopWorkerRequested, limits: Limits) -> Decision:
     """Stop a worker as for a restart; a service that has no other then waits for an operator."""
-    held, actions = _hold_place(state, place_of(event.worker, limits), limits)
+    held, actions = _hold_place(state, slot_of(event.worker, limits), limits)
     actions = [*actions, *transitions.no_deadline(held)]
     if state.phase is Phase.SERVING:
         return transitions.still_up(transitions.told(held, limits), actions, limits)
     if state.phase is Phase.STARTING:
         return transitions.told(held, limits), actions
-    if held.coming:
+    if held.starting:
         return held, actions
-    if state.report and held.held != limits.all_workers:
+    if state.report and held.stopped_by_operator != limits.slots:
         failed, stopped = transitions.fail(held, state.report, limits)
         return failed, [*actions, *stopped]
-    return replace(held, phase=Phase.FAILED, roll=None), actions
+    return replace(held, phase=Phase.FAILED, rolling_restart=None), actions
 
 
 def start_requested(state: State, event: StartWorkerRequested, limits: Limits) -> Decision:
-    begun, actions = _start_place(state, place_of(event.worker, limits), limits)
+    begun, actions = _start_place(state, slot_of(event.worker, limits), limits)
     return begun, [*actions, transitions.deadline(limits)] if actions else []
 
 
 def _places(event: RestartRequested | StartWorkerRequested, limits: Limits) -> frozenset[int]:
-    return frozenset({place_of(event.worker, limits)}) if event.worker else limits.all_workers
+    return frozenset({slot_of(event.worker, limits)}) if event.worker else limits.slots
 
 
 def _hold_place(state: State, place: int, limits: Limits) -> Step:
     """Stop the worker in a place, its successor too, and do not start it again; others that are due go on."""
-    worker = side_of(place, state, limits)
+    worker = worker_in(place, state, limits)
     alone, stopped = rolling_restart.without(state, place, limits)
-    ready, coming = alone.ready - {worker}, alone.coming - {worker}
+    ready, coming = alone.ready - {worker}, alone.starting - {worker}
     held, replacing = rolling_restart.go_on(
-        replace(alone, ready=ready, coming=coming, held=state.held | {place}), limits
+        replace(alone, ready=ready, starting=coming, stopped_by_operator=state.stopped_by_operator | {place}), limits
     )
     return held, [*stopped, StopWorker(worker), *replacing]
 
 
 def _start_place(state: State, place: int, limits: Limits) -> Step:
     """Start the worker in a place that is held, or was given up; one that runs, or will, is left alone."""
-    worker = side_of(place, state, limits)
-    if worker in state.ready | state.coming:
+    worker = worker_in(place, state, limits)
+    if worker in state.ready | state.starting:
         return state, []
     requested = state.requested_restarts + 1
-    begun = replace(state, coming=state.coming | {worker}, held=state.held - {place}, requested_restarts=requested)
+    begun = replace(
+        state,
+        starting=state.starting | {worker},
+        stopped_by_operator=state.stopped_by_operator - {place},
+        requested_restarts=requested,
+    )
     return begun, [StartWorker(worker)]

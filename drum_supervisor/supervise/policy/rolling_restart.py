@@ -1,7 +1,7 @@
 """Replacing workers while the service is up, one after the other. Pure, like all of the policy.
 
 Each place for a worker has two sides, so that a successor can start while the one before still serves: `1` and
-`1 + N` of N workers. Which side serves is in `State.moved`.
+`1 + N` of N workers. Which side serves is in `State.swapped`.
 """
 
 from dataclasses import replace
@@ -10,92 +10,92 @@ from typing import TypeAlias
 from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.supervise.policy.actions import Action, StartWorker, StopWorker
 from drum_supervisor.supervise.policy.events import RestartCause, RestartRequested
-from drum_supervisor.supervise.policy.state import Limits, RollingRestart, State, place_of, side_of, workers_of
+from drum_supervisor.supervise.policy.state import Limits, RollingRestart, State, slot_of, worker_in
 
 Step: TypeAlias = tuple[State, list[Action]]
 
 
 def begin(state: State, event: RestartRequested, limits: Limits) -> Step:
     """Replace all workers, or one; what is being replaced already comes first."""
-    places = limits.all_workers if event.worker is None else {place_of(event.worker, limits)}
-    roll = state.roll or RollingRestart()
+    places = limits.slots if event.worker is None else {slot_of(event.worker, limits)}
+    roll = state.rolling_restart or RollingRestart()
     due = dict.fromkeys((*roll.due, *sorted(places)))
-    rolling = replace(state, restart_failure=None, roll=replace(roll, due=tuple(due), overlap=event.overlap))
+    rolling = replace(state, restart_failure=None, rolling_restart=replace(roll, due=tuple(due), overlap=event.overlap))
     return go_on(_counted(rolling, event.cause), limits)
 
 
 def _counted(state: State, cause: RestartCause) -> State:
     if cause is RestartCause.MEMORY:
-        return replace(state, memory_restarts=state.memory_restarts + 1)
+        return replace(state, memory_limit_restarts=state.memory_limit_restarts + 1)
     if cause is RestartCause.REQUESTS:
-        return replace(state, spent_restarts=state.spent_restarts + 1)
+        return replace(state, request_limit_restarts=state.request_limit_restarts + 1)
     return replace(state, requested_restarts=state.requested_restarts + 1)
 
 
 def arrived(state: State, worker: int, limits: Limits) -> Step:
     """A worker is ready: if it is a successor, the one before it may go, or it is the next one's turn."""
-    roll = state.roll
+    roll = state.rolling_restart
     if roll is None or roll.new != worker:
         return go_on(state, limits)
     if not roll.old:
-        return go_on(replace(state, roll=replace(roll, new=0)), limits)
-    swapped = replace(state, ready=state.ready - {roll.old}, roll=replace(roll, new=0))
+        return go_on(replace(state, rolling_restart=replace(roll, new=0)), limits)
+    swapped = replace(state, ready=state.ready - {roll.old}, rolling_restart=replace(roll, new=0))
     return _moved(swapped, worker, limits), [StopWorker(roll.old)]
 
 
 def gone(state: State, worker: int, limits: Limits) -> Step:
     """A worker that was asked to stop is gone: there is room for the next one's successor."""
-    roll = state.roll
+    roll = state.rolling_restart
     if roll is None or roll.new or roll.old != worker:
         return state, []
-    return go_on(replace(state, roll=replace(roll, old=0)), limits)
+    return go_on(replace(state, rolling_restart=replace(roll, old=0)), limits)
 
 
 def successor_failed(state: State, worker: int, report: FailureReport) -> Step | None:
     """A successor that cannot serve is dropped, and the one before stays; None: it is none that overlaps."""
-    roll = state.roll
+    roll = state.rolling_restart
     if roll is None or not roll.old or roll.new != worker:
         return None
-    kept = replace(state, coming=state.coming - {worker}, ready=state.ready - {worker}, roll=None)
+    kept = replace(state, starting=state.starting - {worker}, ready=state.ready - {worker}, rolling_restart=None)
     return replace(kept, restart_failure=report), [StopWorker(worker)]
 
 
 def not_replaced(state: State, worker: int, report: FailureReport) -> State:
     """Where a worker cannot be replaced, no others are."""
-    is_new = state.roll is not None and state.roll.new == worker
+    is_new = state.rolling_restart is not None and state.rolling_restart.new == worker
     return dropped(state, report)[0] if is_new else state
 
 
 def predecessor_lost(state: State, worker: int, limits: Limits) -> State | None:
     """One that dies while its successor starts needs no other successor; None: it is none of those."""
-    roll = state.roll
+    roll = state.rolling_restart
     if roll is None or not roll.new or roll.old != worker:
         return None
-    return _moved(replace(state, ready=state.ready - {worker}, roll=replace(roll, old=0)), roll.new, limits)
+    return _moved(replace(state, ready=state.ready - {worker}, rolling_restart=replace(roll, old=0)), roll.new, limits)
 
 
 def dropped(state: State, report: FailureReport | None = None) -> Step:
     """Replace no more workers; a successor that overlaps is stopped."""
-    roll = state.roll
+    roll = state.rolling_restart
     if roll is None:
         return state, []
     failure = report or state.restart_failure
     if not (roll.old and roll.new):
-        return replace(state, roll=None, restart_failure=failure), []
-    coming = state.coming - {roll.new}
-    return replace(state, roll=None, restart_failure=failure, coming=coming), [StopWorker(roll.new)]
+        return replace(state, rolling_restart=None, restart_failure=failure), []
+    coming = state.starting - {roll.new}
+    return replace(state, rolling_restart=None, restart_failure=failure, starting=coming), [StopWorker(roll.new)]
 
 
 def without(state: State, place: int, limits: Limits) -> Step:
     """Leave a place alone, for the worker there is to stop: its successor stops as well."""
-    roll = state.roll
+    roll = state.rolling_restart
     if roll is None:
         return state, []
     kept = replace(roll, due=tuple(due for due in roll.due if due != place))
-    if not roll.new or place_of(roll.new, limits) != place:
-        return replace(state, roll=kept), []
+    if not roll.new or slot_of(roll.new, limits) != place:
+        return replace(state, rolling_restart=kept), []
     stopped: list[Action] = [StopWorker(roll.new)] if roll.old else []
-    return replace(state, coming=state.coming - {roll.new}, roll=replace(kept, new=0, old=0)), stopped
+    return replace(state, starting=state.starting - {roll.new}, rolling_restart=replace(kept, new=0, old=0)), stopped
 
 
 def go_on(state: State, limits: Limits) -> Step:
@@ -103,20 +103,20 @@ def go_on(state: State, limits: Limits) -> Step:
 
     One that does not serve has no time to lose, and no use for an overlap.
     """
-    roll = state.roll
-    if roll is None or roll.is_busy or state.coming:
+    roll = state.rolling_restart
+    if roll is None or roll.is_busy or state.starting:
         return state, []
     if not roll.due:
-        return replace(state, roll=None), []
+        return replace(state, rolling_restart=None), []
     place, *due = roll.due
-    worker = side_of(place, state, limits)
+    worker = worker_in(place, state, limits)
     if roll.overlap and worker in state.ready:
         new = _other(worker, limits)
         overlapping = replace(roll, due=tuple(due), new=new, old=worker)
-        return replace(state, coming=state.coming | {new}, roll=overlapping), [StartWorker(new)]
+        return replace(state, starting=state.starting | {new}, rolling_restart=overlapping), [StartWorker(new)]
     replacing = replace(roll, due=tuple(due), new=worker, old=0)
-    ready, coming, held = state.ready - {worker}, state.coming | {worker}, state.held - {place}
-    return replace(state, ready=ready, coming=coming, held=held, roll=replacing), [
+    ready, coming, held = state.ready - {worker}, state.starting | {worker}, state.stopped_by_operator - {place}
+    return replace(state, ready=ready, starting=coming, stopped_by_operator=held, rolling_restart=replacing), [
         StopWorker(worker),
         StartWorker(worker),
     ]
@@ -124,15 +124,9 @@ def go_on(state: State, limits: Limits) -> Step:
 
 def _moved(state: State, worker: int, limits: Limits) -> State:
     """Let `worker` be the one that serves in its place."""
-    place = place_of(worker, limits)
-    return replace(state, moved=state.moved | {place} if worker > limits.workers else state.moved - {place})
+    place = slot_of(worker, limits)
+    return replace(state, swapped=state.swapped | {place} if worker > limits.workers else state.swapped - {place})
 
 
 def _other(worker: int, limits: Limits) -> int:
     return worker - limits.workers if worker > limits.workers else worker + limits.workers
-
-
-def involved(state: State, limits: Limits) -> frozenset[int]:
-    """Return the workers that may run: those that serve or should, and the other sides of a replacement."""
-    others = {state.roll.new, state.roll.old} - {0} if state.roll else frozenset[int]()
-    return workers_of(state, limits) | others

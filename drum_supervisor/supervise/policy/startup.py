@@ -6,18 +6,16 @@ from drum_supervisor.supervise.policy import rolling_restart, transitions
 from drum_supervisor.supervise.policy.actions import (
     Action,
     Alarm,
-    Cancel,
-    Plan,
+    CancelAlarm,
+    SetAlarm,
     StartWorker,
     StopErrorServer,
     StopStandIn,
     StopWorker,
 )
-from drum_supervisor.supervise.policy.crashes import recent, restart_delay
 from drum_supervisor.supervise.policy.events import (
     Event,
     FailedProbation,
-    Phase,
     RetryDue,
     StartupTimedOut,
     WorkerExited,
@@ -25,47 +23,40 @@ from drum_supervisor.supervise.policy.events import (
     WorkerReady,
     WorkerRestartDue,
 )
-from drum_supervisor.supervise.policy.state import Limits, State, workers_of
+from drum_supervisor.supervise.policy.state import Limits, Phase, State, wanted_workers
 from drum_supervisor.supervise.policy.transitions import Decision
 
 SHORTEST_RESTART_DELAY = 1.0  # of a worker that failed on its own
 
 
 def begin(state: State, event: Event, limits: Limits) -> Decision:
-    return replace(state, coming=limits.all_workers), [
+    return replace(state, starting=limits.slots), [
         *transitions.stand_in(limits),
-        *transitions.start_workers(limits.all_workers),
+        *transitions.start_workers(limits.slots),
         transitions.deadline(limits),
     ]
 
 
 def retry_due(state: State, event: RetryDue, limits: Limits) -> Decision:
-    if state.held == limits.all_workers:
+    if state.stopped_by_operator == limits.slots:
         return state, []
-    return retry(replace(state, retries=state.retries + 1, retry_restarts=state.retry_restarts + 1), limits)
-
-
-def retry(state: State, limits: Limits) -> Decision:
-    """Try once more to initialize, behind the error server."""
-    attempt = state.attempt + 1
-    retrying = replace(state, phase=Phase.RETRYING, coming=workers_of(state, limits), attempt=attempt, crashes=())
-    return retrying, [Cancel(Alarm.RETRY), *transitions.start_workers(retrying.coming), transitions.deadline(limits)]
+    return transitions.retry(replace(state, retries=state.retries + 1, retry_restarts=state.retry_restarts + 1), limits)
 
 
 def restart_worker(state: State, event: WorkerRestartDue, limits: Limits) -> Decision:
-    return state, [StartWorker(event.worker)] if event.worker in state.coming else []
+    return state, [StartWorker(event.worker)] if event.worker in state.starting else []
 
 
 def ready_first(state: State, event: WorkerReady, limits: Limits) -> Decision:
     """The service is up: whatever answered in its place has to go."""
-    if event.worker not in state.coming:  # it has failed meanwhile
+    if event.worker not in state.starting:  # it has failed meanwhile
         return state, []
     came_back = state.phase is Phase.RETRYING
-    up = replace(_there(state, event.worker), phase=Phase.SERVING, attempt=1, retries=0, explained=False)
+    up = replace(_there(state, event.worker), phase=Phase.SERVING, attempt=1, retries=0, error_server_ready=False)
     brought, restarts = _bring_back(up, event.at, limits)
     serving, replacing = _go_on(brought, event.worker, limits)
-    actions: list[Action] = [Cancel(Alarm.END), StopErrorServer()] if came_back else []
-    if limits.stand_in and not state.explained and serving.ready:  # else it is replaced at once
+    actions: list[Action] = [CancelAlarm(Alarm.END), StopErrorServer()] if came_back else []
+    if limits.stand_in and not state.error_server_ready and serving.ready:  # else it is replaced at once
         actions.append(StopStandIn())
     actions += [*restarts, *replacing]
     if serving.ready:
@@ -76,18 +67,20 @@ def ready_first(state: State, event: WorkerReady, limits: Limits) -> Decision:
 def _bring_back(state: State, at: float, limits: Limits) -> Decision:
     """Workers that failed while another one became ready are started again like those that crash."""
     actions: list[Action] = []
-    for worker in sorted(workers_of(state, limits) - state.ready - state.coming):
-        crashes = recent(state, at, limits)
+    for worker in sorted(wanted_workers(state, limits) - state.ready - state.starting):
+        crashes = transitions.recent(state, at, limits)
         if len(crashes) > limits.max_restarts:
             return state, actions
-        coming = state.coming | {worker}
-        state = replace(state, crashes=crashes, coming=coming, crash_restarts=state.crash_restarts + 1)
-        actions.append(Plan(Alarm.WORKER, max(restart_delay(len(crashes)), SHORTEST_RESTART_DELAY), worker))
+        coming = state.starting | {worker}
+        state = replace(state, crashes=crashes, starting=coming, crash_restarts=state.crash_restarts + 1)
+        actions.append(
+            SetAlarm(Alarm.WORKER, max(transitions.restart_delay(len(crashes)), SHORTEST_RESTART_DELAY), worker)
+        )
     return state, actions
 
 
 def ready_more(state: State, event: WorkerReady, limits: Limits) -> Decision:
-    if event.worker not in state.coming:
+    if event.worker not in state.starting:
         return state, []
     serving, replacing = _go_on(_there(state, event.worker), event.worker, limits)
     if replacing:
@@ -96,7 +89,7 @@ def ready_more(state: State, event: WorkerReady, limits: Limits) -> Decision:
 
 
 def _there(state: State, worker: int) -> State:
-    return replace(state, ready=state.ready | {worker}, coming=state.coming - {worker})
+    return replace(state, ready=state.ready | {worker}, starting=state.starting - {worker})
 
 
 def _go_on(state: State, worker: int, limits: Limits) -> Decision:
@@ -108,14 +101,14 @@ def _go_on(state: State, worker: int, limits: Limits) -> Decision:
 def init_lost(state: State, event: WorkerInitFailed | FailedProbation | WorkerExited, limits: Limits) -> Decision:
     """A worker will not become ready; the others may."""
     state = rolling_restart.not_replaced(state, event.worker, event.report)
-    others = replace(state, coming=state.coming - {event.worker}, ready=state.ready - {event.worker})
-    if others.coming:
+    others = replace(state, starting=state.starting - {event.worker}, ready=state.ready - {event.worker})
+    if others.starting:
         return replace(others, report=event.report), [StopWorker(event.worker)]
     return transitions.fail(others, event.report, limits)
 
 
 def too_late(state: State, event: StartupTimedOut, limits: Limits) -> Decision:
-    if not state.coming:
+    if not state.starting:
         return state, []
     return transitions.fail(state, event.report, limits)
 
@@ -123,6 +116,6 @@ def too_late(state: State, event: StartupTimedOut, limits: Limits) -> Decision:
 def some_too_late(state: State, event: StartupTimedOut, limits: Limits) -> Decision:
     """The service is up, but not with all its workers: what is not ready yet is given up."""
     kept, dropped = rolling_restart.dropped(state, event.report)
-    late = kept.coming
-    given_up = replace(kept, coming=frozenset(), report=event.report if late else kept.report)
-    return given_up, [Cancel(Alarm.WORKER), *dropped, *transitions.stop_workers(late)]
+    late = kept.starting
+    given_up = replace(kept, starting=frozenset(), report=event.report if late else kept.report)
+    return given_up, [CancelAlarm(Alarm.WORKER), *dropped, *transitions.stop_workers(late)]

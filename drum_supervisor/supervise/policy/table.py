@@ -20,7 +20,6 @@ from drum_supervisor.supervise.policy.events import (
     FailedProbation,
     LivenessFailed,
     OwnWorkerOomKilled,
-    Phase,
     RestartRequested,
     RetryDue,
     StandInExited,
@@ -36,7 +35,7 @@ from drum_supervisor.supervise.policy.events import (
     WorkerRestartDue,
     WorkerStopped,
 )
-from drum_supervisor.supervise.policy.state import Limits, State
+from drum_supervisor.supervise.policy.state import Limits, Phase, State
 from drum_supervisor.supervise.policy.transitions import Decision
 
 
@@ -45,7 +44,7 @@ def decide(state: State, event: Event, limits: Limits) -> Decision:
 
     What a worker does that was given up, is held, or has a successor, is no news.
     """
-    if isinstance(event, _ENDS) and event.worker not in state.ready | state.coming:
+    if isinstance(event, _ENDS) and event.worker not in state.ready | state.starting:
         return state, []
     return _TABLE[state.phase][type(event)](state, event, limits)
 

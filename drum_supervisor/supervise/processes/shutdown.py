@@ -35,13 +35,9 @@ class Shutdown:
         self._present: int | None = None
 
     @property
-    def has_told_ours(self) -> bool:
-        """Whether our programs are being stopped, or gone."""
+    def has_stopped_ours(self) -> bool:
+        """Whether our programs were asked to stop, or are gone."""
         return self._ours not in self._to_come
-
-    @property
-    def has_told_all(self) -> bool:
-        return not self._to_come
 
     def hurry(self) -> None:
         """Wait for nobody any more: everything is being killed."""

@@ -14,8 +14,8 @@ from drum_supervisor.supervise.programs.command import Command
 from drum_supervisor.supervise.programs.program import (
     ERROR_SERVER,
     MODEL_SERVER,
-    NEXT,
     STAND_IN,
+    STANDBY_SUFFIX,
     Program,
     Programs,
     Readiness,
@@ -52,7 +52,7 @@ def programs(settings: Settings, command: Command, address: Address, run_dir: Ru
     can_overlap = shared and readiness is Readiness.REPORT
     return Programs(
         workers=workers,
-        spares=tuple(_spare(worker, count) for worker in workers) if can_overlap else (),
+        standbys=tuple(_spare(worker, count) for worker in workers) if can_overlap else (),
         error_server=Program(ERROR_SERVER, ERROR_SERVER, error),
         plain_error_server=Program(ERROR_SERVER, ERROR_SERVER, (*error, "--plain", "true")),
         stand_in=Program(STAND_IN, STAND_IN, _stand_in_argv(settings, run_dir)),
@@ -107,7 +107,7 @@ def _worker_name(worker: int, count: int) -> str:
 
 
 def _spare(worker: Program, count: int) -> Program:
-    return replace(worker, name=f"{worker.name}{NEXT}", worker=worker.place + count)
+    return replace(worker, name=f"{worker.name}{STANDBY_SUFFIX}", worker=worker.slot + count)
 
 
 def _model_argv(settings: Settings, address: Address) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ MODEL_SERVER = "model-server"
 ERROR_SERVER = "error-server"
 STAND_IN = "stand-in"
 EXPORTER = "exporter"
-NEXT = "-next"  # what the name of a worker's other side ends in
+STANDBY_SUFFIX = "-next"  # what the name of a worker's other side ends in
 
 
 class Readiness(str, Enum):
@@ -29,7 +29,7 @@ class Program:
         argv: the command; a name without a slash is looked up in PATH.
         worker: which worker, from 1; 0 for everything that is no model server. Successors with overlap have numbers of
             their own, after those of all workers.
-        place: of the worker: which of `--workers` it is, whoever came before it there.
+        slot: of the worker: which of `--workers` it is, whoever came before it there.
         environment: variables that are set for it, on top of the supervisor's own.
         announced: whether an inherited listener is announced by LISTEN_FDS and LISTEN_PID. A command that has {fd}
             knows it already, and gunicorn takes a descriptor that it is told of twice for two, and fails.
@@ -39,7 +39,7 @@ class Program:
     group: str
     argv: tuple[str, ...]
     worker: int = 0
-    place: int = 0
+    slot: int = 0
     environment: tuple[tuple[str, str], ...] = ()
     announced: bool = True
 
@@ -49,7 +49,7 @@ class Programs:
     """All that one supervisor may run, and how it treats the model server.
 
     Attributes:
-        spares: the other side of each worker, for replacing it with overlap; none where that cannot be.
+        standbys: the other side of each worker, for replacing it with overlap; none where that cannot be.
         shared: the supervisor binds the address and its children inherit the listener; else the model server binds.
         server_type: what `status` calls the model server: a built-in one, `drum`, or `command`.
         built_in: whether the model server is ours; others do not tell us how their workers fare.
@@ -64,13 +64,13 @@ class Programs:
     readiness: Readiness
     server_type: str
     built_in: bool = False
-    spares: tuple[Program, ...] = ()
+    standbys: tuple[Program, ...] = ()
     exporter: Program | None = None
 
     @property
-    def sides(self) -> tuple[Program, ...]:
+    def all_workers(self) -> tuple[Program, ...]:
         """Both sides of all workers, by their numbers."""
-        return (*self.workers, *self.spares)
+        return (*self.workers, *self.standbys)
 
     @property
     def have_own_workers(self) -> bool:
@@ -80,7 +80,7 @@ class Programs:
     @property
     def on_the_address(self) -> tuple[Program, ...]:
         """Those that take turns in serving it."""
-        return (*self.sides, self.error_server, self.stand_in)
+        return (*self.all_workers, self.error_server, self.stand_in)
 
     @property
     def all(self) -> tuple[Program, ...]:
@@ -89,5 +89,5 @@ class Programs:
 
 def shown_name(program: Program, serves: bool) -> str:
     """Return the name of one side of a worker for people: the plain one for the side that serves."""
-    plain = program.name.removesuffix(NEXT)
-    return plain if serves else plain + NEXT
+    plain = program.name.removesuffix(STANDBY_SUFFIX)
+    return plain if serves else plain + STANDBY_SUFFIX

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.resources.process_reader import ProcessReader
-from drum_supervisor.supervise.engine.timers import Timers
+from drum_supervisor.supervise.service.context import Context
 from drum_supervisor.supervise.stats.scan import Question, Scan, Top, survey
 from drum_supervisor.supervise.stats.usage_log import Sample, UsageLog
 from drum_supervisor.supervise.stats.usage_ring import UsageRing
@@ -46,36 +46,28 @@ class _Round:
 
 
 class Sampler:
-    """Decides when to sample, and does it step by step.
+    """Decides when to sample, and takes samples step by step.
 
     Args:
-        timers: of the loop; their clock is that of all samples.
-        tops: returns the programs that run.
-        is_starting: returns whether a worker of the model server is on its way.
-        tell: called when a sample is there that was asked for.
-        workers: how many workers the model server has.
         pid: of the supervisor.
+        targets: returns the programs that run.
         cpu_clock: the processor time of this process.
     """
 
     def __init__(
         self,
-        timers: Timers,
-        tops: Callable[[], Sequence[Top]],
-        is_starting: Callable[[], bool],
-        tell: Callable[[], None],
-        workers: int,
+        context: Context,
         pid: int,
+        targets: Callable[[], Sequence[Top]],
         cpu_clock: Callable[[], float] = time.process_time,
     ) -> None:
-        self._timers = timers
-        self._tops = tops
-        self._is_starting = is_starting
-        self._tell = tell
+        self._context = context
+        self._timers = context.timers
         self._pid = pid
+        self._targets = targets
         self._cpu_clock = cpu_clock
-        self._reader = ProcessReader(timers.clock, most_shared=MOST_SHARED)
-        self._records = UsageLog(workers, pid)
+        self._reader = ProcessReader(context.timers.clock, most_shared=MOST_SHARED)
+        self._records = UsageLog(context.service.limits.workers, pid)
         self._sample: Sample | None = None
         self._round: _Round | None = None
         self._begun, self._cost = -math.inf, 0.0  # of the last round
@@ -108,7 +100,7 @@ class Sampler:
 
     def curve(self, name: str, pid: int) -> Curve | None:
         """Return what a run of a program used until now, or until it died; None when it was never seen."""
-        for top in self._tops():
+        for top in self._targets():
             if (top.name, top.pid) == (name, pid):
                 self._look_at_once(top)
         return self._records.curve(name, pid, self._timers.clock())
@@ -141,8 +133,8 @@ class Sampler:
     def _seconds_left(self) -> float:
         if self._has_new or self._wanted is not None:
             return 0.0
-        is_serving = any(top.worker for top in self._tops())
-        after = next_sample(is_serving, self._is_watched() or self._is_starting(), self._cost)
+        is_serving = any(top.worker for top in self._targets())
+        after = next_sample(is_serving, self._is_watched() or bool(self._context.service.state.starting), self._cost)
         return max(self._begun + after - self._timers.clock(), 0.0)
 
     def _is_watched(self) -> bool:
@@ -174,7 +166,7 @@ class Sampler:
     def _begin(self) -> _Round:
         question = self._wanted or Question(details=self._is_watched())
         self._wanted, self._has_new, self._begun = None, False, self._timers.clock()
-        return self._look(self._tops(), question)
+        return self._look(self._targets(), question)
 
     def _look(self, tops: Sequence[Top], question: Question) -> _Round:
         now = self._timers.clock()
@@ -196,13 +188,13 @@ class Sampler:
 
     def _keep(self, found: Scan) -> None:
         """Keep what was found of the programs that still run: a tree that fell meanwhile is not all there."""
-        here = set(self._tops())
+        here = set(self._targets())
         trees = {top: processes for top, processes in found.trees.items() if processes and top in here}
         self._records.add(trees, found.begun)
         self._reader.forget_others([self._pid, *(each.pid for processes in trees.values() for each in processes)])
         if found.question.details:
             self._sample = self._records.sample(found, trees)
-            self._tell()
+            self._context.waiters.answer_soon()
 
     def _look_at_once(self, top: Top) -> None:
         """Take a sample of one program that has failed and still runs, unless its tree is large."""

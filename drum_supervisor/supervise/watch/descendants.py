@@ -73,13 +73,13 @@ class Descendants:
 
     root: int
     clock: Callable[[], float]
-    kin: ProcessTable = field(default_factory=ProcessTable)
+    table: ProcessTable = field(default_factory=ProcessTable)
     here: dict[int, Process] = field(default_factory=dict)
 
     def look(self) -> tuple[list[Process], list[Process]]:
         """Look at all; return those that are known to be workers since this look, and those that are gone."""
         pids = dict(self.below())
-        gone = [self._buried(pid) for pid in list(self.here) if pid not in pids]
+        gone = [self._exited(pid) for pid in list(self.here) if pid not in pids]
         return [self.here[pid] for pid, parent in pids.items() if self._turns_out_a_worker(pid, parent)], gone
 
     def below(self) -> Iterator[tuple[int, int]]:
@@ -88,31 +88,31 @@ class Descendants:
 
     def close(self) -> None:
         for process in self.here.values():
-            self.kin.close(process.pidfd)
+            self.table.close(process.pidfd)
         self.here.clear()
 
     def _below(self, pid: int) -> Iterator[tuple[int, int]]:
-        for child in self.kin.children(pid):
+        for child in self.table.children(pid):
             yield child, pid
             yield from self._below(child)
 
     def _turns_out_a_worker(self, pid: int, parent: int) -> bool:
         """Look closely at a process unless enough is known of it; return whether it is now known to be a worker."""
         if pid not in self.here:
-            self.here[pid] = Process(pid, parent, self.kin.open(pid), self.clock())
+            self.here[pid] = Process(pid, parent, self.table.open(pid), self.clock())
         process = self.here[pid]
         if process.sightings >= SIGHTINGS or not process.is_like_parent:
             return False
-        answer = self.kin.looks_like_a_worker(pid, parent)
+        answer = self.table.looks_like_a_worker(pid, parent)
         if answer is None:
             return False
         process.sightings += 1
         process.is_like_parent = answer
         return process.is_worker
 
-    def _buried(self, pid: int) -> Process:
+    def _exited(self, pid: int) -> Process:
         process = self.here.pop(pid)
-        process.status = self.kin.ended(pid, process.pidfd)
+        process.status = self.table.ended(pid, process.pidfd)
         process.seconds = self.clock() - process.since
-        self.kin.close(process.pidfd)
+        self.table.close(process.pidfd)
         return process

@@ -1,75 +1,53 @@
-"""Replacing workers before they make trouble: those that have grown too large, and those that say they are spent."""
+"""--max-worker-memory: workers whose memory has grown too large are recycled."""
 
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from drum_supervisor.config.parsers import Share, size
 from drum_supervisor.resources import proctree
 from drum_supervisor.resources.cgroup import read_cgroup
-from drum_supervisor.supervise.engine.timers import Timers
+from drum_supervisor.supervise.policy.events import RestartCause
+from drum_supervisor.supervise.service.context import Context
 
-LOOK_EVERY = 2.0  # seconds; a third more or less, so that workers that began together are not found together
-LOOKS = 3
-
-
-@dataclass(frozen=True)
-class OverMemoryLimit:
-    """A worker that was too large, several times in a row."""
-
-    place: int
-    pid: int
-    used: int
-    most: int
-
-    @property
-    def sentence(self) -> str:
-        who = f"worker {self.place} (pid {self.pid})"
-        return f"{who} uses {size(self.used)}, more than {size(self.most)} (--max-worker-memory), and is replaced"
+CHECK_EVERY = 2.0  # seconds; a third more or less, so that workers that started together are not checked together
+CHECKS = 3  # in a row
 
 
 class MemoryLimitWatch:
-    """Looks after the memory of the workers that serve.
+    """Recycles ready workers whose resident memory stays above a limit.
 
     Args:
-        most: resident memory that each may have, with all that it has started, in bytes, or a part of the limit of its
-            control group; without such a limit a part means nothing.
-        serving: returns the pid of each worker that is ready, by its place.
+        limit: resident memory of a worker with its descendants, in bytes, or as a share of the limit of its control
+            group; without such a limit a share has no effect.
         copies: how many model server processes one worker stands for: gunicorn's master has several.
-        on_grown: what to do about one that was too large each of the last few times.
     """
 
-    def __init__(
-        self,
-        timers: Timers,
-        most: Share,
-        serving: Callable[[], Mapping[int, int]],
-        copies: int,
-        on_grown: Callable[[OverMemoryLimit], None],
-    ) -> None:
-        self._timers = timers
-        self._most = most
-        self._serving = serving
+    def __init__(self, context: Context, limit: Share, copies: int) -> None:
+        self._context = context
+        self._limit = limit
         self._copies = copies
-        self._on_grown = on_grown
-        self._too_large: dict[int, int] = {}
+        self._times_above: dict[int, int] = {}
         self._plan()
 
     def _plan(self) -> None:
-        self._timers.set(self, LOOK_EVERY * random.uniform(2 / 3, 4 / 3), self._look)
+        self._context.timers.set(self, CHECK_EVERY * random.uniform(2 / 3, 4 / 3), self._check_all)
 
-    def _look(self) -> None:
-        serving = self._serving()
-        self._too_large = {pid: self._too_large.get(pid, 0) for pid in serving.values()}
-        for place, pid in serving.items():
-            self._look_at(place, pid)
+    def _check_all(self) -> None:
+        ready = self._context.ready_pids()
+        self._times_above = {pid: self._times_above.get(pid, 0) for pid in ready.values()}
+        for slot, pid in ready.items():
+            self._check(slot, pid)
         self._plan()
 
-    def _look_at(self, place: int, pid: int) -> None:
-        used, most = proctree.memory_bytes(pid), self._most.of(read_cgroup(pid).memory.limit_bytes)
-        if used is None or most is None or used <= most * self._copies:
-            self._too_large[pid] = 0
+    def _check(self, slot: int, pid: int) -> None:
+        used, limit = proctree.memory_bytes(pid), self._limit.of(read_cgroup(pid).memory.limit_bytes)
+        if used is None or limit is None or used <= limit * self._copies:
+            self._times_above[pid] = 0
             return
-        self._too_large[pid] += 1
-        if self._too_large[pid] == LOOKS:
-            self._on_grown(OverMemoryLimit(place, pid, used, most * self._copies))
+        self._times_above[pid] += 1
+        if self._times_above[pid] == CHECKS:
+            self._context.log.warning(
+                f"worker {slot} (pid {pid}) uses {size(used)}, more than {size(limit * self._copies)} "
+                "(--max-worker-memory), and is replaced",
+                pid=pid,
+            )
+            self._context.recycle(slot, RestartCause.MEMORY)

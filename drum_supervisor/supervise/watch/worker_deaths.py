@@ -62,8 +62,8 @@ class WorkerDeaths:
         new, gone = self.below.look()
         parents = {process.parent for process in new}
         replaced = [Death(dead.pid, dead.status, dead.seconds) for dead in self._dead if dead.parent in parents]
-        self._bury(gone)
-        told = told_deaths(stderr) if stderr != self._stderr else []
+        self._note_exited(gone)
+        told = logged_deaths(stderr) if stderr != self._stderr else []
         self._stderr = stderr
         for death in (*replaced, *told):
             self._deaths.setdefault(death.pid, self._completed(death))
@@ -71,12 +71,12 @@ class WorkerDeaths:
 
     def count(self) -> int:
         """Return how many workers of its own the server has now."""
-        return sum(bool(self.below.kin.looks_like_a_worker(*pids)) for pids in self.below.below())
+        return sum(bool(self.below.table.looks_like_a_worker(*pids)) for pids in self.below.below())
 
     def close(self) -> None:
         self.below.close()
 
-    def _bury(self, gone: list[Process]) -> None:
+    def _note_exited(self, gone: list[Process]) -> None:
         """Note those that are gone, and which of them were workers that ended badly."""
         for process in gone:
             self._gone[process.pid] = process
@@ -98,13 +98,13 @@ def is_bad(status: int) -> bool:
     return os.WEXITSTATUS(status) != 0
 
 
-def told_deaths(stderr: str) -> list[Death]:
+def logged_deaths(stderr: str) -> list[Death]:
     """Return the bad deaths of workers that a master told of in its log."""
-    deaths = [_told(match) for match in _DIED.finditer(stderr)]
+    deaths = [_logged(match) for match in _DIED.finditer(stderr)]
     return [death for death in deaths if death.status is None or is_bad(death.status)]
 
 
-def _told(match: "re.Match[str]") -> Death:
+def _logged(match: "re.Match[str]") -> Death:
     pid = int(match["pid"] or match["old_pid"] or match["boot_pid"] or match["child"])
     if match["code"]:
         return Death(pid, int(match["code"]) << 8)

@@ -13,7 +13,7 @@ from drum_supervisor.metrics.catalogue import CONTAINER, METRICS, SERVICE, Kind
 from drum_supervisor.metrics.exposition import exposition
 from drum_supervisor.metrics.figures import descriptor_limit, figures
 from drum_supervisor.metrics.readings import PHASES
-from drum_supervisor.supervise.policy.events import Phase
+from drum_supervisor.supervise.policy.state import Phase
 from tests.scrapes import OPENMETRICS, Scrape
 from tests.unit.metric_figures import GPUS, PROCESS, PROGRAM, answer, everything, nothing
 from tests.unit.metric_figures import SERVICE as SERVICE_RECORD

@@ -56,13 +56,6 @@ def test_supervisor_samples_with_the_standard_library(module):
     assert not loaded_by(module) & {"psutil", "rich", "pynvml"}
 
 
-def test_no_program_waits_for_the_import_of_what_samples_it():
-    program = "import drum_supervisor.supervise.start, sys; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert {"drum_supervisor.supervise.lifecycle.loop"} <= set(loaded)
-    assert not {"drum_supervisor.supervise.stats.sampler", "drum_supervisor.resources.process_reader"} & set(loaded)
-
-
 @pytest.mark.parametrize(
     ("arguments", "never"),
     [

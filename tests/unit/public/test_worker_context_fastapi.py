@@ -297,12 +297,12 @@ def test_thread_that_needs_the_event_loop_to_end_can_be_joined(called):
         loop = asyncio.get_running_loop()
         stopping = threading.Event()
 
-        async def last_words():
+        async def termination_reason():
             called.append("last words")
 
         def work():
             assert stopping.wait(TIMEOUT)
-            asyncio.run_coroutine_threadsafe(last_words(), loop).result(TIMEOUT)
+            asyncio.run_coroutine_threadsafe(termination_reason(), loop).result(TIMEOUT)
 
         context.add_thread(threading.Thread(target=work))
         context.defer_stop(stopping.set)

@@ -13,23 +13,23 @@ from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.contract.report_pipe import InitFailed
 from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.resources.oom import OutOfMemory
-from drum_supervisor.supervise.failures.report import (
+from drum_supervisor.supervise.failures.evidence import (
     LONGEST_LAST_LINE,
-    TAIL_LINES,
-    Complaint,
     Evidence,
-    answered,
     death_sentence,
-    earlier_traceback,
-    ending,
-    full_ending,
-    gone,
-    killed_below,
-    last_traceback,
-    said,
-    too_slow,
-    worker_gone,
+    describe_end,
+    describe_exit,
 )
+from drum_supervisor.supervise.failures.report import (
+    TAIL_LINES,
+    report_error_answer,
+    report_exit,
+    report_init_failed,
+    report_oom_kill,
+    report_startup_timeout,
+    report_worker_death,
+)
+from drum_supervisor.supervise.failures.tracebacks import earlier_traceback, last_traceback
 from tests.unit.control_groups import MIB
 
 EVIDENCE = Evidence(
@@ -70,11 +70,11 @@ def of(program: str, *arguments: str) -> str:
 
 class TestLastTraceback:
     def test_has_type_message_and_text(self):
-        assert last_traceback(PLAIN) == Complaint("ValueError", "bad weights", PLAIN)
+        assert last_traceback(PLAIN) == InitFailed("", "ValueError", "bad weights", PLAIN)
 
     def test_is_found_between_other_lines(self):
         stderr = f"INFO: loading\n{PLAIN}INFO: bye\nERROR: Application startup failed. Exiting.\n"
-        assert last_traceback(stderr) == Complaint("ValueError", "bad weights", PLAIN)
+        assert last_traceback(stderr) == InitFailed("", "ValueError", "bad weights", PLAIN)
 
     @pytest.mark.parametrize("after", ["", "[1] [INFO] Worker exiting\n", "INFO: bye\n", "2026-11-22 10:00 bye\n"])
     def test_of_a_message_that_begins_with_a_line_break_is_read_up_to_the_next_log_line(self, after):
@@ -118,15 +118,15 @@ class TestLastTraceback:
 
     @pytest.mark.parametrize("newline", ["\r\n", "\n"])
     def test_may_have_any_line_ends(self, newline):
-        assert last_traceback(PLAIN.replace("\n", newline)) == Complaint("ValueError", "bad weights", PLAIN)
+        assert last_traceback(PLAIN.replace("\n", newline)) == InitFailed("", "ValueError", "bad weights", PLAIN)
 
     @pytest.mark.parametrize("prefix", ["model: ", "[worker 1] ", "2026-01-02 03:04:05,678 ERROR ", "| ", "    "])
     def test_may_have_a_prefix_on_each_line(self, prefix):
-        assert last_traceback(textwrap.indent(PLAIN, prefix)) == Complaint("ValueError", "bad weights", PLAIN)
+        assert last_traceback(textwrap.indent(PLAIN, prefix)) == InitFailed("", "ValueError", "bad weights", PLAIN)
 
     @pytest.mark.parametrize("prefix", ["ERROR:    ", "2026-01-02 03:04:05 [7] [ERROR] ", "Loading 50%\rLoading 99%\r"])
     def test_may_have_a_prefix_on_its_first_line_only(self, prefix):
-        assert last_traceback(prefix + PLAIN) == Complaint("ValueError", "bad weights", PLAIN)
+        assert last_traceback(prefix + PLAIN) == InitFailed("", "ValueError", "bad weights", PLAIN)
 
     def test_may_be_colored(self):
         colored = (
@@ -157,7 +157,7 @@ class TestLastTraceback:
 
     def test_is_not_hidden_by_text_that_only_mentions_one(self):
         stderr = f"{PLAIN}INFO: see 'Traceback (most recent call last):' above\n"
-        assert last_traceback(stderr) == Complaint("ValueError", "bad weights", PLAIN)
+        assert last_traceback(stderr) == InitFailed("", "ValueError", "bad weights", PLAIN)
 
     def test_inside_of_a_message_is_the_one_that_is_taken(self):
         stderr = PLAIN.replace("bad weights\n", f"a worker failed:\n{PLAIN.replace('ValueError', 'OSError')}")
@@ -180,7 +180,7 @@ class TestEarlierTraceback:
         ],
     )
     def test_is_the_one_before_the_last(self, stderr):
-        assert earlier_traceback(stderr) == Complaint("ValueError", "bad weights", PLAIN)
+        assert earlier_traceback(stderr) == InitFailed("", "ValueError", "bad weights", PLAIN)
 
     @pytest.mark.parametrize(
         "stderr",
@@ -268,20 +268,20 @@ class TestLastTracebackOfPython:
 class TestEnding:
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, signal.SIGABRT, signal.SIGBUS])
     def test_names_the_signal(self, number):
-        assert ending(number) == f"was killed by {number.name}"
+        assert describe_exit(number) == f"was killed by {number.name}"
 
     def test_names_the_signal_of_a_dump(self):
-        assert ending(signal.SIGSEGV | 0x80) == "was killed by SIGSEGV"
+        assert describe_exit(signal.SIGSEGV | 0x80) == "was killed by SIGSEGV"
 
     def test_numbers_a_signal_without_a_name(self):
-        assert ending(40) == "was killed by signal 40"
+        assert describe_exit(40) == "was killed by signal 40"
 
     @pytest.mark.parametrize("status", [0, 1, 3, 255])
     def test_gives_the_exit_status(self, status):
-        assert ending(exited(status)) == f"exited with status {status}"
+        assert describe_exit(exited(status)) == f"exited with status {status}"
 
     def test_admits_that_it_is_not_known(self):
-        assert ending(None) == "vanished"
+        assert describe_exit(None) == "vanished"
 
     def test_is_told_with_the_time_when_it_had_been_ready(self):
         evidence = replace(EVIDENCE, status=9)
@@ -291,92 +291,100 @@ class TestEnding:
 
 class TestReportOfAChildThatIsGone:
     def test_has_what_was_seen(self):
-        report = gone(replace(EVIDENCE, status=exited(3), stderr="no license\n"))
+        report = report_exit(replace(EVIDENCE, status=exited(3), stderr="no license\n"))
         assert replace(report, message="", stderr_tail="") == replace(
             report, worker=2, pid=4711, exit_status=3, signal=None, attempt=2, started_at=1000.0, failed_at=1003.5,
             seconds=3.457, peak_memory_bytes=123456, stage="load_model", type="", message="", stderr_tail="",
         )  # fmt: skip
 
     def test_has_signal_or_exit_status(self):
-        assert (gone(replace(EVIDENCE, status=11)).signal, gone(replace(EVIDENCE, status=11)).exit_status) == (11, None)
-        assert (gone(replace(EVIDENCE, status=exited(0))).signal, gone(replace(EVIDENCE, status=0)).exit_status) == (
+        assert (
+            report_exit(replace(EVIDENCE, status=11)).signal,
+            report_exit(replace(EVIDENCE, status=11)).exit_status,
+        ) == (11, None)
+        assert (
+            report_exit(replace(EVIDENCE, status=exited(0))).signal,
+            report_exit(replace(EVIDENCE, status=0)).exit_status,
+        ) == (
             None,
             0,
         )
 
     @pytest.mark.parametrize("status", [0, 1, 3])
     def test_is_its_traceback_whatever_the_exit_status(self, status):
-        report = gone(replace(EVIDENCE, status=exited(status), stderr=f"{PLAIN}bye\n"))
+        report = report_exit(replace(EVIDENCE, status=exited(status), stderr=f"{PLAIN}bye\n"))
         assert report.error == "ValueError: bad weights"
         assert report.traceback == PLAIN
         assert report.cause is Cause.INIT_FAILED
 
     def test_is_a_sentence_with_its_last_line_where_there_is_no_traceback(self):
-        report = gone(replace(EVIDENCE, status=exited(1), stderr="loading\n  usage: serve [-h]  \n\n"))
+        report = report_exit(replace(EVIDENCE, status=exited(1), stderr="loading\n  usage: serve [-h]  \n\n"))
         assert report.error == (
             "the model server exited with status 1 before it was ready; its last line on stderr: usage: serve [-h]"
         )
 
     def test_is_what_kept_it_from_being_started_and_not_that_it_was_not(self):
-        said = "supervisor: couldn't exec /serve: EACCES\nsupervisor: child process was not spawned\n"
-        report = gone(replace(EVIDENCE, status=exited(127), stderr=said))
+        report_init_failed = "supervisor: couldn't exec /serve: EACCES\nsupervisor: child process was not spawned\n"
+        report = report_exit(replace(EVIDENCE, status=exited(127), stderr=report_init_failed))
         assert report.error.endswith("its last line on stderr: supervisor: couldn't exec /serve: EACCES")
 
     def test_is_on_stdout_where_stderr_has_none(self):
-        report = gone(replace(EVIDENCE, status=exited(1), stderr="bye\n", stdout=f"{PLAIN}bye\n"))
+        report = report_exit(replace(EVIDENCE, status=exited(1), stderr="bye\n", stdout=f"{PLAIN}bye\n"))
         assert (report.error, report.traceback) == ("ValueError: bad weights", PLAIN)
 
     @pytest.mark.parametrize(("stderr", "stdout"), [(f"{PLAIN}bye\n{WRAPPER}", ""), (WRAPPER, f"{PLAIN}bye\n")])
     def test_names_another_error_that_was_printed_before_or_on_stdout(self, stderr, stdout):
-        report = gone(replace(EVIDENCE, status=exited(1), stderr=stderr, stdout=stdout))
+        report = report_exit(replace(EVIDENCE, status=exited(1), stderr=stderr, stdout=stdout))
         assert report.error == "HaltServer: a worker failed; also printed: ValueError: bad weights"
         assert report.traceback == f"{PLAIN}\n{WRAPPER}"
 
     @pytest.mark.parametrize(("stderr", "stdout"), [(PLAIN, PLAIN), ("", PLAIN)])
     def test_names_no_error_twice(self, stderr, stdout):
-        report = gone(replace(EVIDENCE, status=exited(1), stderr=stderr, stdout=stdout))
+        report = report_exit(replace(EVIDENCE, status=exited(1), stderr=stderr, stdout=stdout))
         assert report.error == "ValueError: bad weights"
 
     def test_is_an_error_of_another_language(self):
         printed = "TypeError: no weights\n    at load (server.js:1:24)\n\nNode.js v20.20.2\n"
-        report = gone(replace(EVIDENCE, status=exited(1), stderr=printed))
+        report = report_exit(replace(EVIDENCE, status=exited(1), stderr=printed))
         assert (report.error, report.traceback) == ("TypeError: no weights", printed)
 
     def test_is_the_last_line_of_stdout_where_stderr_is_empty(self):
-        report = gone(replace(EVIDENCE, status=exited(1), stderr="\n", stdout="loading\nno license\n"))
+        report = report_exit(replace(EVIDENCE, status=exited(1), stderr="\n", stdout="loading\nno license\n"))
         assert report.message.endswith("; its last line on stdout: no license")
 
     def test_is_a_sentence_when_it_said_nothing_at_all(self):
         assert (
-            gone(replace(EVIDENCE, status=exited(1))).error
+            report_exit(replace(EVIDENCE, status=exited(1))).error
             == "the model server exited with status 1 before it was ready"
         )
 
     def test_does_not_blame_an_earlier_traceback_for_a_death_by_signal(self):
-        report = gone(replace(EVIDENCE, status=9, stderr=PLAIN))
+        report = report_exit(replace(EVIDENCE, status=9, stderr=PLAIN))
         assert report.error == "the model server was killed by SIGKILL before it was ready"
         assert report.traceback == ""
         assert PLAIN.strip() in report.stderr_tail
 
     def test_says_why_it_could_not_be_started(self):
-        report = gone(replace(EVIDENCE, pid=0, spawn_error="can't find command 'uvicorn' in PATH"))
+        report = report_exit(replace(EVIDENCE, pid=0, spawn_error="can't find command 'uvicorn' in PATH"))
         assert report.error == "can't find command 'uvicorn' in PATH"
         assert (report.exit_status, report.signal) == (None, None)
 
     def test_names_no_stage_of_one_that_had_been_ready(self):
-        assert gone(replace(EVIDENCE, status=9, was_ready=True)).stage == ""
+        assert report_exit(replace(EVIDENCE, status=9, was_ready=True)).stage == ""
 
     def test_cuts_a_last_line_without_end(self):
-        assert len(gone(replace(EVIDENCE, status=exited(1), stderr="x" * 60_000)).message) < LONGEST_LAST_LINE + 200
+        assert (
+            len(report_exit(replace(EVIDENCE, status=exited(1), stderr="x" * 60_000)).message) < LONGEST_LAST_LINE + 200
+        )
 
     def test_keeps_the_last_lines(self):
         stderr = "".join(f"line {number}\n" for number in range(200))
-        tail = gone(replace(EVIDENCE, status=exited(1), stderr=stderr)).stderr_tail.splitlines()
+        tail = report_exit(replace(EVIDENCE, status=exited(1), stderr=stderr)).stderr_tail.splitlines()
         assert len(tail) == TAIL_LINES
         assert tail[-1] == "line 199"
 
     def test_shows_no_secret(self):
-        report = gone(
+        report = report_exit(
             replace(EVIDENCE, status=exited(1), stderr=f"password=hunter2\n{PLAIN.replace('bad', 'token=hunter2')}")
         )
         assert "hunter2" not in str(report)
@@ -386,7 +394,7 @@ class TestReportOfAChildThatSpoke:
     TOLD = InitFailed("init", "ValueError", "token=hunter2", "Traceback ...\n")
 
     def test_is_in_its_own_words_but_for_secrets(self):
-        report = said(EVIDENCE, self.TOLD)
+        report = report_init_failed(EVIDENCE, self.TOLD)
         assert (report.stage, report.error, report.traceback) == (
             "init",
             "ValueError: token=********",
@@ -395,7 +403,7 @@ class TestReportOfAChildThatSpoke:
         assert (report.cause, report.exit_status, report.signal) == (Cause.INIT_FAILED, None, None)
 
     def test_is_in_the_last_stage_that_was_reached_when_it_names_none(self):
-        assert said(EVIDENCE, replace(self.TOLD, stage="")).stage == "load_model"
+        assert report_init_failed(EVIDENCE, replace(self.TOLD, stage="")).stage == "load_model"
 
 
 class TestPermanent:
@@ -404,27 +412,29 @@ class TestPermanent:
     @pytest.mark.parametrize("name", ["SyntaxError", "IndentationError", "TabError", "ModuleNotFoundError"])
     def test_is_what_is_wrong_with_the_code_or_with_what_is_installed(self, name):
         printed = replace(EVIDENCE, status=exited(1), stderr=PLAIN.replace("ValueError", name))
-        assert gone(printed).permanent
-        assert worker_gone(printed, 5, exited(1)).permanent
-        assert said(EVIDENCE, InitFailed("importing", name, "bad")).permanent
+        assert report_exit(printed).permanent
+        assert report_worker_death(printed, 5, exited(1)).permanent
+        assert report_init_failed(EVIDENCE, InitFailed("importing", name, "bad")).permanent
 
     def test_is_what_says_so_itself(self):
-        assert said(EVIDENCE, InitFailed("load_model", "", "no code directory", permanent=True)).permanent
+        assert report_init_failed(EVIDENCE, InitFailed("load_model", "", "no code directory", permanent=True)).permanent
 
     @pytest.mark.parametrize("name", ["ValueError", "ImportError", "OSError", "MemoryError", "FileNotFoundError"])
     def test_is_nothing_else(self, name):
-        assert not gone(replace(EVIDENCE, status=exited(1), stderr=PLAIN.replace("ValueError", name))).permanent
+        assert not report_exit(replace(EVIDENCE, status=exited(1), stderr=PLAIN.replace("ValueError", name))).permanent
 
     @pytest.mark.parametrize("status", [9, 11, exited(1), None])
     def test_is_no_death_without_a_word(self, status):
-        assert not gone(replace(EVIDENCE, status=status)).permanent
+        assert not report_exit(replace(EVIDENCE, status=status)).permanent
 
     def test_is_nothing_after_it_was_ready(self):
         stderr = PLAIN.replace("ValueError", "SyntaxError")
-        assert not gone(replace(EVIDENCE, status=exited(1), stderr=stderr, was_ready=True)).permanent
+        assert not report_exit(replace(EVIDENCE, status=exited(1), stderr=stderr, was_ready=True)).permanent
 
     def test_is_no_deadline_whatever_was_printed(self):
-        assert not too_slow(replace(EVIDENCE, stderr=PLAIN.replace("ValueError", "SyntaxError")), 1.0).permanent
+        assert not report_startup_timeout(
+            replace(EVIDENCE, stderr=PLAIN.replace("ValueError", "SyntaxError")), 1.0
+        ).permanent
 
     @pytest.mark.parametrize(
         ("error", "permanent"),
@@ -436,40 +446,40 @@ class TestPermanent:
         ],
     )
     def test_is_a_command_that_is_not_there(self, error, permanent):
-        assert gone(replace(EVIDENCE, pid=0, spawn_error=error)).permanent is permanent
+        assert report_exit(replace(EVIDENCE, pid=0, spawn_error=error)).permanent is permanent
 
 
 class TestReportOfAServerThatSaysSo:
     def test_has_its_message_and_the_traceback_that_it_printed(self):
-        report = answered(replace(EVIDENCE, stderr=PLAIN), "the model is not there")
+        report = report_error_answer(replace(EVIDENCE, stderr=PLAIN), "the model is not there")
         assert (report.error, report.traceback) == ("the model is not there", PLAIN)
         assert report.cause is Cause.INIT_FAILED
 
     @pytest.mark.parametrize("message", ["bad weights", "bad weights\nin w.bin"])
     def test_has_the_type_of_the_exception_that_says_the_same(self, message):
-        assert answered(replace(EVIDENCE, stderr=PLAIN), message).error == f"ValueError: {message}"
+        assert report_error_answer(replace(EVIDENCE, stderr=PLAIN), message).error == f"ValueError: {message}"
 
     def test_has_no_type_of_one_that_says_nothing(self):
         stderr = PLAIN.replace(": bad weights", "")
-        assert answered(replace(EVIDENCE, stderr=stderr), "bad weights").error == "bad weights"
+        assert report_error_answer(replace(EVIDENCE, stderr=stderr), "bad weights").error == "bad weights"
 
     def test_needs_no_traceback(self):
-        assert answered(EVIDENCE, "bad weights").error == "bad weights"
+        assert report_error_answer(EVIDENCE, "bad weights").error == "bad weights"
 
 
 class TestReportOfAWorkerOfTheServersOwn:
     def test_is_its_traceback_when_it_exited(self):
-        report = worker_gone(replace(EVIDENCE, stderr=PLAIN), 815, exited(3))
+        report = report_worker_death(replace(EVIDENCE, stderr=PLAIN), 815, exited(3))
         assert (report.error, report.pid, report.exit_status) == ("ValueError: bad weights", 815, 3)
 
     def test_is_how_it_ended_when_a_signal_killed_it(self):
-        report = worker_gone(replace(EVIDENCE, stderr=PLAIN), 815, int(signal.SIGKILL))
+        report = report_worker_death(replace(EVIDENCE, stderr=PLAIN), 815, int(signal.SIGKILL))
         assert report.error == "the worker 815 of the model server was killed by SIGKILL before it was ready"
         assert (report.signal, report.exit_code) == (9, 137)
 
     @pytest.mark.parametrize(("status", "ended"), [(exited(9), "exited with status 9"), (None, "vanished")])
     def test_is_a_sentence_when_nothing_was_printed(self, status, ended):
-        report = worker_gone(replace(EVIDENCE, was_ready=True), 815, status)
+        report = report_worker_death(replace(EVIDENCE, was_ready=True), 815, status)
         assert report.error == f"the worker 815 of the model server {ended} before it was ready"
 
 
@@ -486,68 +496,71 @@ class TestOutOfMemory:
 
     @pytest.mark.parametrize("status", [int(signal.SIGKILL), exited(137)])
     def test_is_the_reason_when_the_program_was_killed(self, evidence, status):
-        report = gone(replace(evidence, status=status, stderr=PLAIN))
+        report = report_exit(replace(evidence, status=status, stderr=PLAIN))
         assert (report.error, report.out_of_memory, report.exit_code) == (self.SENTENCE, True, 137)
         assert report.memory_limit_bytes == 512 * MIB
 
     def test_is_the_reason_of_a_master_that_gives_up_without_a_word(self, evidence):
-        report = gone(replace(evidence, status=exited(0)))
+        report = report_exit(replace(evidence, status=exited(0)))
         assert report.error == f"{self.SENTENCE}; the model server exited with status 0 before it was ready"
         assert (report.out_of_memory, report.exit_status, report.exit_code) == (True, 0, 137)
 
     @pytest.mark.parametrize("status", [int(signal.SIGKILL), None])
     def test_is_the_reason_of_a_worker_that_was_killed_or_of_which_nothing_is_known(self, evidence, status):
-        report = worker_gone(evidence, 815, status)
+        report = report_worker_death(evidence, 815, status)
         assert report.error.startswith(self.SENTENCE)
         assert (report.pid, report.out_of_memory, report.exit_code) == (815, True, 137)
 
     def test_is_added_to_an_error_that_was_told(self, evidence):
-        report = said(evidence, InitFailed("load", "ValueError", "bad weights"))
+        report = report_init_failed(evidence, InitFailed("load", "ValueError", "bad weights"))
         assert report.error == f"ValueError: bad weights{self.ALSO}"
         assert (report.out_of_memory, report.exit_code) == (False, 3)
 
     def test_is_added_to_an_error_that_was_printed(self, evidence):
-        assert gone(replace(evidence, status=exited(1), stderr=PLAIN)).message == f"bad weights{self.ALSO}"
-        assert worker_gone(replace(evidence, stderr=PLAIN), 815, exited(3)).message == f"bad weights{self.ALSO}"
-        assert worker_gone(replace(evidence, stderr=PLAIN), 815, None).message == f"bad weights{self.ALSO}"
+        assert report_exit(replace(evidence, status=exited(1), stderr=PLAIN)).message == f"bad weights{self.ALSO}"
+        assert report_worker_death(replace(evidence, stderr=PLAIN), 815, exited(3)).message == f"bad weights{self.ALSO}"
+        assert report_worker_death(replace(evidence, stderr=PLAIN), 815, None).message == f"bad weights{self.ALSO}"
 
     @pytest.mark.parametrize("status", [int(signal.SIGSEGV)])
     def test_is_added_to_another_signal(self, evidence, status):
-        for report in (gone(replace(evidence, status=status)), worker_gone(evidence, 815, status)):
+        for report in (report_exit(replace(evidence, status=status)), report_worker_death(evidence, 815, status)):
             assert report.message.endswith(f"was killed by SIGSEGV before it was ready{self.ALSO}")
             assert report.exit_code == 139
 
     def test_is_added_to_a_deadline_and_to_an_answer(self, evidence):
-        assert too_slow(evidence, 5.0).message.endswith(self.ALSO)
-        assert answered(evidence, "no weights").message == f"no weights{self.ALSO}"
+        assert report_startup_timeout(evidence, 5.0).message.endswith(self.ALSO)
+        assert report_error_answer(evidence, "no weights").message == f"no weights{self.ALSO}"
 
     def test_is_not_said_on_the_word_of_a_model_alone(self):
-        report = said(EVIDENCE, InitFailed("load", "", "out of memory: it thinks"))
+        report = report_init_failed(EVIDENCE, InitFailed("load", "", "out of memory: it thinks"))
         assert (report.out_of_memory, report.exit_code) == (False, 3)
 
     def test_below_a_server_that_goes_on_is_told_with_the_process_that_it_was(self, evidence):
-        report = killed_below(replace(evidence, was_ready=True, stage="load_model"), 815)
+        report = report_oom_kill(replace(evidence, was_ready=True, stage="load_model"), 815)
         assert (report.error, report.pid, report.signal, report.stage) == (self.SENTENCE, 815, 9, "")
-        assert killed_below(evidence, None).pid == EVIDENCE.pid
+        assert report_oom_kill(evidence, None).pid == EVIDENCE.pid
 
     def test_belongs_to_the_end_of_a_program_in_the_log(self, evidence):
-        assert full_ending(replace(evidence, status=int(signal.SIGKILL))) == f"was killed by SIGKILL, {self.SENTENCE}"
-        assert full_ending(replace(evidence, status=exited(1))) == "exited with status 1"
-        assert full_ending(replace(EVIDENCE, status=int(signal.SIGKILL))) == "was killed by SIGKILL"
+        assert describe_end(replace(evidence, status=int(signal.SIGKILL))) == f"was killed by SIGKILL, {self.SENTENCE}"
+        assert describe_end(replace(evidence, status=exited(1))) == "exited with status 1"
+        assert describe_end(replace(EVIDENCE, status=int(signal.SIGKILL))) == "was killed by SIGKILL"
 
 
 class TestReportOfADeadline:
     def test_says_how_long_was_waited_and_where_it_stands(self):
-        report = too_slow(EVIDENCE, 600.0)
+        report = report_startup_timeout(EVIDENCE, 600.0)
         assert report.error == "the model server was not ready within 600 s, still in load_model"
         assert (report.cause, report.exit_code, report.stage) == (Cause.STARTUP_TIMEOUT, 4, "load_model")
 
     def test_says_no_more_than_is_known(self):
-        assert too_slow(replace(EVIDENCE, stage=""), 0.5).error == "the model server was not ready within 0.5 s"
+        assert (
+            report_startup_timeout(replace(EVIDENCE, stage=""), 0.5).error
+            == "the model server was not ready within 0.5 s"
+        )
 
     @pytest.mark.parametrize("stream", ["stderr", "stdout"])
     def test_names_the_last_error_that_was_printed(self, stream):
-        report = too_slow(replace(EVIDENCE, stage="", **{stream: f"{PLAIN}INFO: again\n"}), 2.0)
+        report = report_startup_timeout(replace(EVIDENCE, stage="", **{stream: f"{PLAIN}INFO: again\n"}), 2.0)
         assert report.message == (
             "the model server was not ready within 2 s; the last error that it printed: ValueError: bad weights"
         )
@@ -555,7 +568,7 @@ class TestReportOfADeadline:
 
     def test_names_only_the_first_line_of_an_error_and_not_all_of_a_long_one(self):
         printed = PLAIN.replace("bad weights", "bad" * 1000) + "  expected: 3\n"
-        report = too_slow(replace(EVIDENCE, stderr=printed), 2.0)
+        report = report_startup_timeout(replace(EVIDENCE, stderr=printed), 2.0)
         assert "expected" not in report.message
         assert len(report.message) < LONGEST_LAST_LINE + 200
 
@@ -564,11 +577,11 @@ def test_every_report_has_the_curve_of_the_run():
     curve = Curve((1.0,), (5,), (None,), (0.0,))
     evidence = replace(EVIDENCE, curve=curve, status=exited(1))
     reports = [
-        gone(evidence),
-        said(evidence, InitFailed("load_model", "ValueError", "bad")),
-        answered(evidence, "no"),
-        too_slow(evidence, 2.0),
-        worker_gone(evidence, 7, exited(1)),
+        report_exit(evidence),
+        report_init_failed(evidence, InitFailed("load_model", "ValueError", "bad")),
+        report_error_answer(evidence, "no"),
+        report_startup_timeout(evidence, 2.0),
+        report_worker_death(evidence, 7, exited(1)),
     ]
     assert {report.curve for report in reports} == {curve}
-    assert gone(EVIDENCE).curve is None
+    assert report_exit(EVIDENCE).curve is None

@@ -59,9 +59,9 @@ def test_type_and_message_of_the_last_error(printed: str, type_: str, message: s
 
 
 def test_the_text_is_as_it_was_printed() -> None:
-    assert last_stack(JAVA).text == JAVA
-    assert last_stack("12:00 starting\n" + GO).text == GO
-    assert len(last_stack(GO + "x" * LONGEST_STACK).text) == LONGEST_STACK
+    assert last_stack(JAVA).traceback == JAVA
+    assert last_stack("12:00 starting\n" + GO).traceback == GO
+    assert len(last_stack(GO + "x" * LONGEST_STACK).traceback) == LONGEST_STACK
 
 
 @pytest.mark.parametrize("printed", ["", "\n", "panic: no\n", "Error: none\n", "we met at noon\n at the bar\n"])

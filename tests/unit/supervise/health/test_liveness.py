@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from drum_supervisor.contract.listener import Address, address_of, bind
-from drum_supervisor.supervise.health.liveness import MOMENT, SLEPT, SLICE, Check, Liveness, complaint, sentence
+from drum_supervisor.supervise.health.liveness import MOMENT, SLEPT, SLICE, Liveness, LivenessProbe, complaint, sentence
 from drum_supervisor.supervise.health.probe import Outcome
 from drum_supervisor.supervise.output.log import Log
 from tests.unit.polling import RESET, PollLoop, Server
 
-CHECK = Check("/alive?key=x", interval=10.0, timeout=5.0, failures=3)
+CHECK = LivenessProbe("/alive?key=x", interval=10.0, timeout=5.0, failures=3)
 OK = b"HTTP/1.1 200 OK\r\n\r\n"
 BROKEN = b"HTTP/1.1 500 Oops\r\n\r\n"
 OURS = b"HTTP/1.1 503 Starting\r\nX-Drum-Supervisor: stand-in\r\n\r\n"
@@ -23,7 +23,7 @@ NO_ANSWER = "did not answer GET /alive within 5 s"
 class World:
     """A listener, maybe with a server on it, and a liveness check; time passes when the test says so."""
 
-    def __init__(self, listener: socket.socket, check: Check = CHECK) -> None:
+    def __init__(self, listener: socket.socket, check: LivenessProbe = CHECK) -> None:
         self.now = 1000.0
         self.loop = PollLoop(lambda: self.now)
         self.listener = listener
@@ -128,7 +128,7 @@ class TestServerThatDoesNot:
 
     def test_may_be_one_failure_away_from_it(self, world):
         world.liveness.close()
-        once = Check("/x", interval=1.0, timeout=0.2, failures=1)
+        once = LivenessProbe("/x", interval=1.0, timeout=0.2, failures=1)
         told: list[str] = []
         log = Log(lambda line: None)
         world.liveness = Liveness(world.loop, world.loop.timers, address_of(world.listener), once, log, told.append)

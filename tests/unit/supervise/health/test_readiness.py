@@ -11,18 +11,16 @@ from drum_supervisor.contract.listener import Address, address_of, bind
 from drum_supervisor.supervise.health.readiness import (
     AddressWatcher,
     NotifySocket,
-    Question,
-    failure_told,
+    ReadinessProbe,
+    failure_in,
     is_complete,
     is_ready_answer,
-    watcher,
 )
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.programs.program import Readiness
 from tests.unit.polling import RESET, PollLoop, Server
 
-PING = Question("/ping", below=500)
-STRICT = Question("/health?full=1", below=400)
+PING = ReadinessProbe("/ping", below=500)
+STRICT = ReadinessProbe("/health?full=1", below=400)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
 OURS = b"HTTP/1.1 200 OK\r\nX-Drum-Supervisor: error-server\r\n\r\n"
@@ -31,12 +29,13 @@ CLOSE = b""
 
 
 class World:
-    """A listener with a server on it, and a watcher that looks at it."""
+    """A listener with a server on it, a watcher that looks at it, and what that observes."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.loop = PollLoop()
         self.listener = listener
         self.ready = 0
+        self.closes_when_ready = True
         self.failures: list[str] = []
         self.server: Server
         self.watcher: AddressWatcher | None = None
@@ -45,13 +44,17 @@ class World:
         self.server = self.loop.serve(self.listener, *answers)
         return self.server
 
-    def look(self, question: Question | None = PING, address: Address | None = None) -> None:
-        def on_ready() -> None:
-            self.ready += 1
-            self.watcher and self.watcher.close()
-
+    def look(self, question: ReadinessProbe | None = PING, address: Address | None = None) -> None:
         where = address or address_of(self.listener)
-        self.watcher = AddressWatcher(self.loop, self.loop.timers, where, question, on_ready, self.failures.append)
+        self.watcher = AddressWatcher(self.loop, self.loop.timers, where, question, self)
+
+    def on_ready(self) -> None:
+        self.ready += 1
+        if self.watcher and self.closes_when_ready:
+            self.watcher.close()
+
+    def on_failed(self, message: str) -> None:
+        self.failures.append(message)
 
     def until_ready(self) -> None:
         self.loop.until(lambda: self.ready)
@@ -139,13 +142,8 @@ class TestHttp:
         assert world.ready == 0
 
     def test_may_be_closed_from_within_the_call(self, world):
-        def on_ready() -> None:
-            world.watcher.close()
-
         world.serve(OK)
-        world.watcher = AddressWatcher(
-            world.loop, world.loop.timers, address_of(world.listener), PING, on_ready, world.failures.append
-        )
+        world.look()
         world.until_asked(1)
         world.loop.until(lambda: set(world.loop.watched) == {world.listener.fileno()})
 
@@ -156,12 +154,9 @@ class TestHttp:
         assert (world.ready, world.failures) == (0, ["no weights"])
 
     def test_is_asked_again_after_a_good_answer_until_that_is_enough(self, world):
-        def on_ready() -> None:
-            world.ready += 1
-
         world.serve(OK)
-        where = address_of(world.listener)
-        world.watcher = AddressWatcher(world.loop, world.loop.timers, where, PING, on_ready, world.failures.append)
+        world.closes_when_ready = False
+        world.look()
         world.loop.until(lambda: world.ready >= 3)
 
 
@@ -181,14 +176,14 @@ class TestAnswerThatSaysFailed:
         ],
     )
     def test_is_read(self, body, message):
-        assert failure_told(b"HTTP/1.1 513 X\r\nA: b\r\n\r\n" + body, 513) == message
+        assert failure_in(b"HTTP/1.1 513 X\r\nA: b\r\n\r\n" + body, 513) == message
 
     @pytest.mark.parametrize("head", [b"HTTP/1.1 500 X", b"HTTP/1.1 200 OK", b"HTTP/1.1 513 X\r\n" + OURS[17:48], b""])
     def test_is_another_status_or_that_of_our_own_error_server(self, head):
-        assert failure_told(head + b"\r\n\r\nno weights", 513) is None
+        assert failure_in(head + b"\r\n\r\nno weights", 513) is None
 
     def test_may_be_another_status(self):
-        assert failure_told(b"HTTP/1.1 599 X\r\n\r\nno", 599) == "no"
+        assert failure_in(b"HTTP/1.1 599 X\r\n\r\nno", 599) == "no"
 
     @pytest.mark.parametrize(
         ("answer", "complete"),
@@ -284,14 +279,28 @@ def run_dir(short_path):
     return RunDir(short_path)
 
 
+class Heard(list[str]):
+    """Notes what it hears; closes the socket when it is ready, if there is one to close."""
+
+    notify: NotifySocket | None = None
+
+    def on_ready(self) -> None:
+        self.append("READY")
+        if self.notify:
+            self.notify.close()
+
+    def on_stage(self, stage: str) -> None:
+        self.append(stage)
+
+
 class TestNotifySocket:
     @pytest.fixture
-    def told(self):
-        return []
+    def heard(self):
+        return Heard()
 
     @pytest.fixture
-    def notify(self, run_dir, told) -> Iterator[NotifySocket]:
-        made = NotifySocket(PollLoop(), run_dir, lambda: told.append("READY"), told.append)
+    def notify(self, run_dir, heard) -> Iterator[NotifySocket]:
+        made = NotifySocket(PollLoop(), run_dir.notify_socket, heard)
         yield made
         if not made.closed:
             made.close()
@@ -319,34 +328,31 @@ class TestNotifySocket:
             (b"x" * 10_000, []),
         ],
     )
-    def test_hears_readiness_and_stage(self, run_dir, notify, told, datagram, words):
+    def test_hears_readiness_and_stage(self, run_dir, notify, heard, datagram, words):
         self.send(run_dir, datagram)
         notify.handle_read_event()
-        assert told == words
+        assert heard == words
 
-    def test_hears_one_after_the_other(self, run_dir, notify, told):
+    def test_hears_one_after_the_other(self, run_dir, notify, heard):
         self.send(run_dir, b"STATUS=a", b"STATUS=b", b"READY=1")
         for _ in range(3):
             notify.handle_read_event()
-        assert told == ["a", "b", "READY"]
+        assert heard == ["a", "b", "READY"]
 
-    def test_spurious_wakeup_is_nothing(self, notify, told):
+    def test_spurious_wakeup_is_nothing(self, notify, heard):
         notify.handle_read_event()
-        assert told == []
+        assert heard == []
 
     def test_is_for_its_owner_only(self, run_dir, notify):
         assert stat.S_IMODE(run_dir.notify_socket.stat().st_mode) == 0o600
 
-    def test_takes_the_place_of_one_that_was_left_behind(self, run_dir, told):
+    def test_takes_the_place_of_one_that_was_left_behind(self, run_dir, heard):
         for _ in range(2):
-            NotifySocket(PollLoop(), run_dir, lambda: None, told.append).close()
+            NotifySocket(PollLoop(), run_dir.notify_socket, heard).close()
 
-    def test_may_be_closed_from_within_the_call(self, run_dir):
-        def on_ready() -> None:
-            made.close()
-
+    def test_may_be_closed_from_within_the_call(self, run_dir, heard):
         loop = PollLoop()
-        made = NotifySocket(loop, run_dir, on_ready, lambda stage: None)
+        made = heard.notify = NotifySocket(loop, run_dir.notify_socket, heard)
         self.send(run_dir, b"READY=1\nSTATUS=up")
         made.handle_read_event()
         assert made.closed
@@ -355,27 +361,3 @@ class TestNotifySocket:
     def test_is_only_listened_to(self, notify):
         assert notify.readable()
         assert not notify.writable()
-
-
-class TestWatcher:
-    def made(self, readiness: Readiness, run_dir: RunDir) -> object:
-        loop = PollLoop()
-        address = Address(path=str(run_dir.path / "none.sock"))
-        found = watcher(
-            readiness, loop, loop.timers, address, PING, run_dir, lambda: None, lambda stage: None, lambda message: None
-        )
-        if found is not None:
-            found.close()
-        return found
-
-    @pytest.mark.parametrize(
-        ("readiness", "kind"),
-        [
-            (Readiness.REPORT, type(None)),
-            (Readiness.HTTP, AddressWatcher),
-            (Readiness.PORT, AddressWatcher),
-            (Readiness.NOTIFY, NotifySocket),
-        ],
-    )
-    def test_is_one_for_each_kind_of_readiness(self, run_dir, readiness, kind):
-        assert isinstance(self.made(readiness, run_dir), kind)

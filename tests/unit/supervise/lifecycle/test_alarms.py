@@ -3,25 +3,22 @@
 import pytest
 
 from drum_supervisor.contract.failure_report import Cause, FailureReport
-from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.lifecycle.alarms import JITTER, Alarms
-from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.lifecycle.actions import JITTER, Alarms
 from drum_supervisor.supervise.policy import events
 from drum_supervisor.supervise.policy.actions import Alarm
+from tests.unit.contexts import make_context, taken
 
 LATE = FailureReport(Cause.STARTUP_TIMEOUT, "not ready within 600 s")
 
 
 class World:
-    """Alarms, what they post, and for how long a predecessor still stops."""
+    """Alarms, their events, and a launcher that waits for a predecessor."""
 
     def __init__(self) -> None:
         self.now = 1000.0
         self.predecessor_goes_at = 0.0
-        self.events: list[events.Event] = []
-        self.timers = Timers(lambda: self.now)
-        log = Log(lambda line: None)
-        self.alarms = Alarms(self.timers, log, 2, self.seconds_to_wait, lambda: LATE, self.events.append)
+        self.context = make_context(lambda: self.now, workers=2)
+        self.alarms = Alarms(self.context, self, lambda: LATE)
 
     def seconds_to_wait(self) -> float:
         return max(self.predecessor_goes_at - self.now, 0.0)
@@ -29,9 +26,11 @@ class World:
     def wait(self, seconds: float) -> list[events.Event]:
         """Let time pass; return what has rung meanwhile."""
         self.now += seconds
-        self.timers.ring()
-        rung, self.events[:] = list(self.events), []
-        return rung
+        self.context.timers.ring()
+        return taken(self.context)
+
+    def due_at(self, alarm: Alarm) -> float | None:
+        return self.context.timers.at((alarm, 0))
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def world():
     ],
 )
 def test_each_becomes_its_event_when_its_time_has_come(world, alarm, worker, event):
-    world.alarms.plan(alarm, 5.0, worker)
+    world.alarms.set(alarm, 5.0, worker)
     assert world.wait(4.9) == []
     world.now = 1005.0
     assert world.wait(0.0) == [event]
@@ -59,8 +58,8 @@ def test_each_becomes_its_event_when_its_time_has_come(world, alarm, worker, eve
 def test_retries_come_a_tenth_earlier_or_later_each_by_itself(world):
     due = set()
     for _ in range(100):
-        world.alarms.plan(Alarm.RETRY, 10.0)
-        due.add(world.alarms.at(Alarm.RETRY) - world.now)
+        world.alarms.set(Alarm.RETRY, 10.0)
+        due.add(world.due_at(Alarm.RETRY) - world.now)
     assert len(due) > 50
     assert 10.0 * (1 - JITTER) <= min(due) < 10.0 < max(due) <= 10.0 * (1 + JITTER)
     assert world.wait(11.0) == [events.RetryDue(1011.0)]
@@ -68,36 +67,36 @@ def test_retries_come_a_tenth_earlier_or_later_each_by_itself(world):
 
 def test_one_that_is_cancelled_is_so_for_every_worker(world):
     for worker in (1, 2):
-        world.alarms.plan(Alarm.WORKER, 1.0, worker)
-    world.alarms.plan(Alarm.END, 1.0)
+        world.alarms.set(Alarm.WORKER, 1.0, worker)
+    world.alarms.set(Alarm.END, 1.0)
     world.alarms.cancel(Alarm.WORKER)
     assert world.wait(1.0) == [events.ErrorServerTtlExpired(1001.0)]
-    assert world.alarms.at(Alarm.END) is None
+    assert world.due_at(Alarm.END) is None
 
 
 class TestDeadline:
     def test_does_not_pass_while_a_predecessor_still_stops(self, world):
         world.predecessor_goes_at = 1050.0
-        world.alarms.plan(Alarm.DEADLINE, 5.0)
+        world.alarms.set(Alarm.DEADLINE, 5.0)
         assert world.wait(5.0) == []
         assert world.wait(44.0) == []
 
     def test_begins_anew_with_the_start(self, world):
         world.predecessor_goes_at = 1050.0
-        world.alarms.plan(Alarm.DEADLINE, 5.0)
+        world.alarms.set(Alarm.DEADLINE, 5.0)
         world.wait(20.0)
         world.predecessor_goes_at = 0.0
-        world.alarms.plan(Alarm.DEADLINE, 5.0)
+        world.alarms.set(Alarm.DEADLINE, 5.0)
         assert world.wait(4.0) == []
         assert world.wait(1.0) == [events.StartupTimedOut(1025.0, LATE)]
 
     def test_passes_all_the_same_when_a_predecessor_cannot_even_be_killed(self, world):
         world.predecessor_goes_at = 1050.0
-        world.alarms.plan(Alarm.DEADLINE, 5.0)
+        world.alarms.set(Alarm.DEADLINE, 5.0)
         world.wait(5.0)
         assert world.wait(45.0) == [events.StartupTimedOut(1050.0, LATE)]
 
     def test_is_the_only_one_that_is_put_off(self, world):
         world.predecessor_goes_at = 1050.0
-        world.alarms.plan(Alarm.WORKER, 5.0, 1)
+        world.alarms.set(Alarm.WORKER, 5.0, 1)
         assert world.wait(5.0) == [events.WorkerRestartDue(1005.0, 1)]

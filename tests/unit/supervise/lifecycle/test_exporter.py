@@ -9,7 +9,7 @@ from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.lifecycle.exporter import pause, with_exporter
+from drum_supervisor.supervise.lifecycle.exporter import restart_delay, with_exporter
 from drum_supervisor.supervise.programs.command import Command
 from drum_supervisor.supervise.programs.plan import programs
 from drum_supervisor.supervise.programs.program import Programs
@@ -78,4 +78,4 @@ def test_it_is_not_one_of_those_on_the_address():
 
 
 def test_pauses_grow_and_have_an_end():
-    assert [pause(deaths) for deaths in (1, 2, 3, 6, 7, 10**6)] == [1.0, 2.0, 4.0, 32.0, 60.0, 60.0]
+    assert [restart_delay(deaths) for deaths in (1, 2, 3, 6, 7, 10**6)] == [1.0, 2.0, 4.0, 32.0, 60.0, 60.0]

@@ -9,9 +9,9 @@ from drum_supervisor.contract.client_status import Situation, SituationFile
 from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.status_file import StatusFile, situation
-from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.policy.events import Phase
-from drum_supervisor.supervise.policy.state import Limits, State
+from drum_supervisor.supervise.policy.state import Limits, Phase, State
+from drum_supervisor.supervise.service.context import Service
+from tests.unit.contexts import make_context
 
 BAD = FailureReport(Cause.INIT_FAILED, "bad weights")
 FOR_GOOD = FailureReport(Cause.INIT_FAILED, "invalid syntax", permanent=True)
@@ -19,7 +19,7 @@ LIMITS = Limits(max_retries=3)
 
 
 def of(state: State, limits: Limits = LIMITS, next_at: float = 0.0) -> Situation:
-    return situation(state, limits, "load_model", 5.0, next_at)
+    return situation(Service(limits, state, stage="load_model", entered_at=5.0), next_at)
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -42,10 +42,10 @@ def test_retries_that_are_refused_are_told_if_there_would_be_any(retries, refuse
 
 
 def test_a_service_is_held_while_operators_have_stopped_its_workers_and_none_is_coming():
-    told = of(State(held=frozenset({1})))
+    told = of(State(stopped_by_operator=frozenset({1})))
     assert (told.held, told.stage, told.since) == (True, "", 0.0)
-    assert not of(State(held=frozenset({1}), coming=frozenset({2}))).held
-    assert not of(State(Phase.SERVING, held=frozenset({1}), ready=frozenset({2}))).held
+    assert not of(State(stopped_by_operator=frozenset({1}), starting=frozenset({2}))).held
+    assert not of(State(Phase.SERVING, stopped_by_operator=frozenset({1}), ready=frozenset({2}))).held
 
 
 def test_nothing_is_refused_where_nothing_was_wanted_or_everything_is():
@@ -53,27 +53,34 @@ def test_nothing_is_refused_where_nothing_was_wanted_or_everything_is():
     assert not of(State(Phase.FAILED, report=FOR_GOOD), Limits(max_retries=3, retry_permanent=True)).refused
 
 
-class TestBoard:
-    def test_shows_the_last_situation_to_the_owner_alone(self, tmp_path: Path) -> None:
-        run_dir = RunDir(tmp_path)
-        board, read = StatusFile(run_dir, Log(lambda line: None)), SituationFile(str(run_dir.situation))
+class TestStatusFile:
+    def test_has_the_last_stage_and_is_private(self, tmp_path: Path) -> None:
+        run_dir, context = RunDir(tmp_path), make_context()
+        file, read = StatusFile(context, run_dir), SituationFile(str(run_dir.situation))
         for stage in ("init", "load_model"):
-            board.show(Situation(stage=stage))
+            context.service.stage = stage
+            file.follow()
             assert read().stage == stage
         assert os.stat(run_dir.situation).st_mode & 0o777 == 0o600
         assert [path.name for path in tmp_path.iterdir()] == ["situation.json"]
 
-    def test_writes_only_what_is_new(self, tmp_path: Path) -> None:
-        board = StatusFile(RunDir(tmp_path), Log(lambda line: None))
-        board.show(Situation())
+    def test_is_written_only_when_something_is_new(self, tmp_path: Path) -> None:
+        file = StatusFile(make_context(), RunDir(tmp_path))
+        file.follow()
         (tmp_path / "situation.json").unlink()
-        board.show(Situation())
+        file.follow()
         assert not list(tmp_path.iterdir())
 
-    def test_that_cannot_be_written_is_told_once_and_stops_nobody(self, tmp_path: Path) -> None:
+    def test_is_left_alone_by_a_supervisor_that_stops(self, tmp_path: Path) -> None:
+        context = make_context()
+        context.service.state = State(Phase.STOPPING)
+        StatusFile(context, RunDir(tmp_path)).follow()
+        assert not list(tmp_path.iterdir())
+
+    def test_a_failed_write_is_logged_once(self, tmp_path: Path) -> None:
         lines: list[bytes] = []
-        board = StatusFile(RunDir(tmp_path / "gone"), Log(lines.append))
-        board.show(Situation())
-        board.show(Situation())
+        file = StatusFile(make_context(write=lines.append), RunDir(tmp_path / "gone"))
+        file.follow()
+        file.follow()
         assert len(lines) == 1
-        assert b"could not be brought up to date" in lines[0]
+        assert b"could not write situation.json: " in lines[0]

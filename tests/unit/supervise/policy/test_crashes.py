@@ -9,15 +9,14 @@ from drum_supervisor.supervise.policy.actions import (
     Action,
     Alarm,
     Exit,
-    Plan,
     SaveReport,
+    SetAlarm,
     StartErrorServer,
     StartStandIn,
     StartWorker,
     StopAll,
     StopWorker,
 )
-from drum_supervisor.supervise.policy.crashes import LONGEST_RESTART_DELAY, restart_delay
 from drum_supervisor.supervise.policy.events import (
     AllStopped,
     FailedProbation,
@@ -31,6 +30,7 @@ from drum_supervisor.supervise.policy.events import (
 )
 from drum_supervisor.supervise.policy.state import Limits
 from drum_supervisor.supervise.policy.table import decide
+from drum_supervisor.supervise.policy.transitions import LONGEST_RESTART_DELAY, restart_delay
 from tests.unit.policy_stories import (
     BAD,
     DEADLINE,
@@ -59,7 +59,7 @@ class TestCrashes:
         """Let the worker die, and be ready again if it may."""
         actions = story(WorkerExited, SEGFAULT)
         for action in actions:
-            if isinstance(action, Plan) and action.alarm is Alarm.WORKER:
+            if isinstance(action, SetAlarm) and action.alarm is Alarm.WORKER:
                 story.wait(action.after)
                 assert story(WorkerRestartDue, action.worker) == [StartWorker(1)]
         story(WorkerReady)
@@ -69,7 +69,7 @@ class TestCrashes:
         story = serving(max_restarts=9, restart_window=3600.0)
         planned = [self.crash(story)[1] for _ in range(9)]
         delays = [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
-        assert planned == [StartWorker(1), *(Plan(Alarm.WORKER, delay, 1) for delay in delays)]
+        assert planned == [StartWorker(1), *(SetAlarm(Alarm.WORKER, delay, 1) for delay in delays)]
 
     def test_deadline_begins_when_the_worker_is_started(self):
         """Else a short time-out could pass before there is anything that could be ready."""
@@ -167,7 +167,7 @@ class TestUnresponsive:
         story = serving(max_restarts=2)
         story(WorkerExited, SEGFAULT)
         story(WorkerReady)
-        assert Plan(Alarm.WORKER, 1.0, 1) in story(LivenessFailed, HANGS)
+        assert SetAlarm(Alarm.WORKER, 1.0, 1) in story(LivenessFailed, HANGS)
         story(WorkerReady)
         assert story(LivenessFailed, HANGS)[-2:] == [SaveReport(story.state.report), StartErrorServer()]
         assert (story.phase, story.state.report) == (FAILED, replace(HANGS, cause=Cause.KEPT_DYING))
@@ -192,7 +192,7 @@ class TestUnresponsive:
     def test_are_all_workers_that_are_ready_together_and_one_crash(self):
         story = serving(workers=3)
         assert story(LivenessFailed, HANGS) == [*stopped(1, 2, 3), *started(1, 2, 3), DEADLINE]
-        assert (story.phase, story.state.coming, len(story.state.crashes)) == (STARTING, {1, 2, 3}, 1)
+        assert (story.phase, story.state.starting, len(story.state.crashes)) == (STARTING, {1, 2, 3}, 1)
         assert story.state.crash_restarts == 1
 
     def test_are_all_workers_that_are_ready_each_with_its_reminder(self):
@@ -200,21 +200,21 @@ class TestUnresponsive:
         story(LivenessFailed, HANGS)
         for worker in (1, 2):
             story(WorkerReady, worker)
-        planned = [Plan(Alarm.WORKER, 1.0, 1), Plan(Alarm.WORKER, 1.0, 2)]
-        assert story(LivenessFailed, HANGS) == [*stopped(1, 2), *planned, Plan(Alarm.DEADLINE, 601.0)]
+        planned = [SetAlarm(Alarm.WORKER, 1.0, 1), SetAlarm(Alarm.WORKER, 1.0, 2)]
+        assert story(LivenessFailed, HANGS) == [*stopped(1, 2), *planned, SetAlarm(Alarm.DEADLINE, 601.0)]
 
     def test_is_not_a_worker_that_is_on_its_way(self):
         story = serving(workers=2)
         story(WorkerExited, SEGFAULT, 2)
         actions = story(LivenessFailed, HANGS)
         assert StopWorker(2) not in actions
-        assert (story.phase, story.state.coming) == (STARTING, {1, 2})
+        assert (story.phase, story.state.starting) == (STARTING, {1, 2})
 
     def test_too_often_leaves_a_worker_that_is_on_its_way(self):
         story = serving(workers=2, max_restarts=1)
         story(WorkerExited, SEGFAULT, 2)
         assert story(LivenessFailed, HANGS) == [StopWorker(1), DEADLINE]
-        assert (story.phase, story.state.coming, story.state.report) == (STARTING, {2}, HANGS)
+        assert (story.phase, story.state.starting, story.state.report) == (STARTING, {2}, HANGS)
 
     @pytest.mark.parametrize("begin", [starting, failed, retrying, stopping])
     def test_is_no_news_where_nobody_is_ready(self, begin):
@@ -268,4 +268,4 @@ class TestWorkersOfItsOwnThatAreKilled:
         story = serving(workers=2, max_restarts=0)
         story(RestartRequested, 2)
         assert story(OwnWorkerOomKilled, TOO_LARGE, 2) == []
-        assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {1}, {2})
+        assert (story.phase, story.state.ready, story.state.starting) == (SERVING, {1}, {2})

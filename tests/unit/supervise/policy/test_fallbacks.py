@@ -4,7 +4,7 @@ import pytest
 
 from drum_supervisor.supervise.policy.actions import (
     Alarm,
-    Plan,
+    SetAlarm,
     StartErrorServer,
     StartStandIn,
     StartWorker,
@@ -52,9 +52,9 @@ class TestStandIn:
     @pytest.mark.parametrize("begin", [failed, retrying])
     def test_answers_with_the_failure_until_the_error_server_does(self, begin):
         story = begin(stand_in=True)
-        assert not story.state.explained
+        assert not story.state.error_server_ready
         assert story(ErrorServerReady) == [StopStandIn()]
-        assert story.state.explained
+        assert story.state.error_server_ready
 
     def test_stays_when_the_model_server_has_failed(self):
         assert StopStandIn() not in starting(stand_in=True)(WorkerInitFailed, BAD)
@@ -72,7 +72,7 @@ class TestStandIn:
         story = begin(stand_in=True)
         story(ErrorServerReady)
         assert story(ErrorServerExited, was_ready)[0] == StartStandIn()
-        assert not story.state.explained
+        assert not story.state.error_server_ready
         assert story(ErrorServerReady) == [StopStandIn()]
 
     def test_makes_room_for_the_model_server_that_was_faster_than_the_error_server(self):
@@ -81,7 +81,7 @@ class TestStandIn:
     @pytest.mark.parametrize("begin", [starting, failed, retrying])
     def test_is_started_again_a_moment_after_it_crashed(self, begin):
         story = begin(stand_in=True)
-        assert story(StandInExited) == [Plan(Alarm.STAND_IN, STAND_IN_DELAY)]
+        assert story(StandInExited) == [SetAlarm(Alarm.STAND_IN, STAND_IN_DELAY)]
         assert story(StandInRestartDue) == [StartStandIn()]
 
     @pytest.mark.parametrize("begin", [starting, failed, retrying])
@@ -114,14 +114,16 @@ class TestStandIn:
         assert StartStandIn() not in story(WorkerInitFailed, WORSE)
         story(RestartRequested)
         assert StopStandIn() not in story(WorkerReady)
-        assert not story.state.explained
+        assert not story.state.error_server_ready
 
 
 class TestErrorServer:
     def test_that_cannot_start_either_when_plain_is_tried_again_after_a_moment(self):
         """And not at once, for ever."""
         story = failed()
-        assert story(ErrorServerExited, was_ready=False, plain=True) == [Plan(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
+        assert story(ErrorServerExited, was_ready=False, plain=True) == [
+            SetAlarm(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)
+        ]
 
     @pytest.mark.parametrize("begin", [starting, serving, stopping])
     @pytest.mark.parametrize("event", [ErrorServerExited, ErrorServerRestartDue])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from drum_supervisor.supervise.policy.actions import Alarm, Cancel, Plan, StartWorker, StopWorker
+from drum_supervisor.supervise.policy.actions import Alarm, CancelAlarm, SetAlarm, StartWorker, StopWorker
 from drum_supervisor.supervise.policy.events import (
     LivenessFailed,
     RestartCause,
@@ -15,7 +15,7 @@ from drum_supervisor.supervise.policy.events import (
     WorkerRestartDue,
     WorkerStopped,
 )
-from drum_supervisor.supervise.policy.state import attempts_left, workers_of
+from drum_supervisor.supervise.policy.state import attempts_left, wanted_workers
 from tests.unit.policy_stories import (
     BAD,
     DEADLINE,
@@ -42,23 +42,23 @@ class TestRestart:
     def test_while_starting_replaces_what_is_on_its_way(self):
         story = starting()
         assert story(RestartRequested) == [StopWorker(1), StartWorker(1), DEADLINE]
-        assert (story.phase, story.state.coming) == (STARTING, {1})
+        assert (story.phase, story.state.starting) == (STARTING, {1})
 
     def test_while_serving_replaces_one_after_the_other(self):
         story = serving(workers=2)
         assert story(RestartRequested) == [StopWorker(1), StartWorker(1), DEADLINE]
-        assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {2}, {1})
+        assert (story.phase, story.state.ready, story.state.starting) == (SERVING, {2}, {1})
         assert story(WorkerReady, 1) == [StopWorker(2), StartWorker(2), DEADLINE]
-        assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {1}, {2})
+        assert (story.phase, story.state.ready, story.state.starting) == (SERVING, {1}, {2})
         assert story(WorkerReady, 2) == [NO_DEADLINE]
-        assert (story.phase, story.state.roll, story.state.requested_restarts) == (SERVING, None, 1)
+        assert (story.phase, story.state.rolling_restart, story.state.requested_restarts) == (SERVING, None, 1)
 
     def test_of_several_goes_no_further_than_the_first_that_fails(self):
         story = serving(workers=3)
         story(RestartRequested)
         story(WorkerReady, 1)
         story(WorkerInitFailed, BAD, 2)
-        assert (story.phase, story.state.ready, story.state.roll) == (SERVING, {1, 3}, None)
+        assert (story.phase, story.state.ready, story.state.rolling_restart) == (SERVING, {1, 3}, None)
         assert story.state.restart_failure == BAD
 
     def test_that_fails_for_good_is_told_as_a_failure_of_the_service_and_is_over_with_it(self):
@@ -86,7 +86,7 @@ class TestRestart:
     def test_of_one_worker_leaves_the_others_serving(self):
         story = serving(workers=2)
         assert story(RestartRequested, 2) == [StopWorker(2), StartWorker(2), DEADLINE]
-        assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {1}, {2})
+        assert (story.phase, story.state.ready, story.state.starting) == (SERVING, {1}, {2})
 
     def test_of_the_only_worker_is_starting(self):
         story = serving()
@@ -95,13 +95,13 @@ class TestRestart:
 
     def test_while_failed_is_one_more_attempt_of_all_workers(self):
         story = failed(workers=2)
-        assert story(RestartRequested, 2) == [Cancel(Alarm.RETRY), *started(1, 2), DEADLINE]
+        assert story(RestartRequested, 2) == [CancelAlarm(Alarm.RETRY), *started(1, 2), DEADLINE]
         assert (story.phase, story.state.attempt) == (RETRYING, 2)
 
     def test_while_retrying_begins_the_attempt_anew(self):
         story = retrying()
         assert story(RestartRequested) == [StopWorker(1), StartWorker(1), DEADLINE]
-        assert (story.phase, story.state.coming) == (RETRYING, {1})
+        assert (story.phase, story.state.starting) == (RETRYING, {1})
 
     def test_while_stopping_is_too_late(self):
         story = stopping()
@@ -140,7 +140,7 @@ class TestRestart:
         story = serving(max_restarts=9)
         story(WorkerExited, SEGFAULT)
         story(WorkerReady)
-        assert Plan(Alarm.WORKER, 1.0, 1) in story(WorkerExited, SEGFAULT)
+        assert SetAlarm(Alarm.WORKER, 1.0, 1) in story(WorkerExited, SEGFAULT)
         assert StartWorker(1) in story(RestartRequested)
         story(WorkerReady)
         assert story(WorkerRestartDue, 1) == []
@@ -152,13 +152,13 @@ class TestOverlap:
     def test_the_new_one_is_ready_before_the_old_one_stops(self):
         story = serving(workers=2)
         assert story(RestartRequested, None, overlap=True) == [StartWorker(3), DEADLINE]
-        assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {1, 2}, {3})
+        assert (story.phase, story.state.ready, story.state.starting) == (SERVING, {1, 2}, {3})
         assert story(WorkerReady, 3) == [StopWorker(1)]
-        assert (story.state.ready, workers_of(story.state, story.limits)) == ({2, 3}, {2, 3})
+        assert (story.state.ready, wanted_workers(story.state, story.limits)) == ({2, 3}, {2, 3})
         assert story(WorkerStopped, 1) == [StartWorker(4), DEADLINE]
         assert story(WorkerReady, 4) == [StopWorker(2)]
         assert story(WorkerStopped, 2) == []
-        assert (story.state.ready, story.state.roll) == ({3, 4}, None)
+        assert (story.state.ready, story.state.rolling_restart) == ({3, 4}, None)
 
     def test_the_next_time_it_goes_back(self):
         story = serving()
@@ -173,7 +173,7 @@ class TestOverlap:
         story = serving(max_restarts=0)
         story(RestartRequested, None, overlap=True)
         assert story(kind, BAD, 2) == [StopWorker(2), NO_DEADLINE]
-        assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {1}, set())
+        assert (story.phase, story.state.ready, story.state.starting) == (SERVING, {1}, set())
         assert (story.state.restart_failure, story.state.report, story.state.crashes) == (BAD, None, ())
 
     def test_if_the_new_one_is_too_late_the_old_one_stays(self):
@@ -193,9 +193,9 @@ class TestOverlap:
         story = serving()
         story(RestartRequested, None, overlap=True)
         assert story(WorkerExited, SEGFAULT, 1) == [StopWorker(1), DEADLINE]
-        assert (story.phase, story.state.coming, story.state.crash_restarts) == (STARTING, {2}, 1)
+        assert (story.phase, story.state.starting, story.state.crash_restarts) == (STARTING, {2}, 1)
         story(WorkerReady, 2)
-        assert (story.phase, story.state.ready, story.state.roll) == (SERVING, {2}, None)
+        assert (story.phase, story.state.ready, story.state.rolling_restart) == (SERVING, {2}, None)
 
     def test_a_successor_that_crashes_later_is_started_again_in_its_place(self):
         story = serving()
@@ -227,5 +227,5 @@ class TestOverlap:
         story = serving()
         story(RestartRequested, 1, overlap=True, cause=cause)
         state = story.state
-        counts = (state.requested_restarts, state.memory_restarts, state.spent_restarts)
+        counts = (state.requested_restarts, state.memory_limit_restarts, state.request_limit_restarts)
         assert counts == tuple(int(each is cause) for each in RestartCause)

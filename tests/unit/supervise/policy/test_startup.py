@@ -7,9 +7,9 @@ import pytest
 from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.supervise.policy.actions import (
     Alarm,
-    Cancel,
-    Plan,
+    CancelAlarm,
     SaveReport,
+    SetAlarm,
     StartErrorServer,
     StartStandIn,
     StartWorker,
@@ -63,19 +63,19 @@ class TestSeveralWorkers:
         story = starting(workers=2)
         assert story(WorkerReady, 2) == []
         assert story.phase is SERVING
-        assert (story.state.ready, story.state.coming) == ({2}, {1})
+        assert (story.state.ready, story.state.starting) == ({2}, {1})
 
     def test_last_one_that_is_ready_ends_the_deadline(self):
         story = starting(workers=2)
         story(WorkerReady, 2)
         assert story(WorkerReady, 1) == [NO_DEADLINE]
-        assert (story.state.ready, story.state.coming) == ({1, 2}, set())
+        assert (story.state.ready, story.state.starting) == ({1, 2}, set())
 
     def test_one_that_fails_alone_is_waited_for_no_more(self):
         story = starting(workers=2)
         assert story(WorkerInitFailed, BAD, 1) == [StopWorker(1)]
         assert story.phase is STARTING
-        assert story.state.coming == {2}
+        assert story.state.starting == {2}
 
     def test_others_may_still_be_ready(self):
         story = starting(workers=3)
@@ -109,7 +109,7 @@ class TestSeveralWorkers:
         story(WorkerReady, 2)
         assert story(StartupTimedOut, LATE) == [NO_RESTART, *stopped(1, 3)]
         assert story.phase is SERVING
-        assert (story.state.ready, story.state.coming) == ({2}, set())
+        assert (story.state.ready, story.state.starting) == ({2}, set())
 
     def test_deadline_with_none_ready_is_a_failure(self):
         story = starting(workers=2)
@@ -128,11 +128,11 @@ class TestSeveralWorkers:
         story(WorkerExited, SEGFAULT, 1)
         assert story(WorkerExited, SEGFAULT, 2) == [
             StopWorker(2),
-            Plan(Alarm.WORKER, 1.0, 2),
-            Plan(Alarm.DEADLINE, 601.0),
+            SetAlarm(Alarm.WORKER, 1.0, 2),
+            SetAlarm(Alarm.DEADLINE, 601.0),
         ]
         assert story.phase is STARTING
-        assert story.state.coming == {1, 2}
+        assert story.state.starting == {1, 2}
 
     def test_one_that_crashes_too_often_is_given_up_while_the_others_serve(self):
         story = serving(workers=2, max_restarts=1)
@@ -140,7 +140,7 @@ class TestSeveralWorkers:
         story(WorkerReady, 1)
         assert story(WorkerExited, SEGFAULT, 1) == [StopWorker(1)]
         assert story.phase is SERVING
-        assert (story.state.ready, story.state.coming) == ({2}, set())
+        assert (story.state.ready, story.state.starting) == ({2}, set())
 
     def test_last_one_that_crashes_too_often_is_a_failure(self):
         story = serving(workers=2, max_restarts=1)
@@ -153,20 +153,20 @@ class TestSeveralWorkers:
         story = serving(workers=2, max_restarts=1, stand_in=True)
         story(WorkerExited, SEGFAULT, 1)
         assert story(WorkerExited, SEGFAULT, 2) == [StartStandIn(), StopWorker(2), DEADLINE]
-        assert (story.phase, story.state.coming) == (STARTING, {1})
+        assert (story.phase, story.state.starting) == (STARTING, {1})
 
     def test_retry_starts_all_and_one_that_is_ready_is_enough(self):
         story = failed(workers=2, max_retries=1)
-        assert story(RetryDue) == [Cancel(Alarm.RETRY), *started(1, 2), DEADLINE]
+        assert story(RetryDue) == [CancelAlarm(Alarm.RETRY), *started(1, 2), DEADLINE]
         assert story(WorkerInitFailed, BAD, 1) == [StopWorker(1)]
-        assert story(WorkerReady, 2) == [Cancel(Alarm.END), StopErrorServer(), Plan(Alarm.WORKER, 1.0, 1)]
+        assert story(WorkerReady, 2) == [CancelAlarm(Alarm.END), StopErrorServer(), SetAlarm(Alarm.WORKER, 1.0, 1)]
         assert story.phase is SERVING
 
     def test_one_that_fails_alone_is_started_again_and_told_of_until_it_is_ready(self):
         story = starting(workers=2)
         story(WorkerInitFailed, BAD, 1)
-        assert story(WorkerReady, 2) == [Plan(Alarm.WORKER, 1.0, 1)]
-        assert (story.phase, story.state.ready, story.state.coming) == (SERVING, {2}, {1})
+        assert story(WorkerReady, 2) == [SetAlarm(Alarm.WORKER, 1.0, 1)]
+        assert (story.phase, story.state.ready, story.state.starting) == (SERVING, {2}, {1})
         assert story(WorkerRestartDue, 1) == [StartWorker(1)]
         assert story(WorkerReady, 1) == [NO_DEADLINE]
         assert story.state.report is None
@@ -175,7 +175,7 @@ class TestSeveralWorkers:
         story = starting(workers=2, max_restarts=0)
         story(WorkerInitFailed, BAD, 1)
         assert story(WorkerReady, 2) == [NO_DEADLINE]
-        assert (story.state.ready, story.state.coming, story.state.report) == ({2}, set(), BAD)
+        assert (story.state.ready, story.state.starting, story.state.report) == ({2}, set(), BAD)
 
     def test_retry_fails_when_all_have_failed(self):
         story = failed(workers=2, max_retries=1)
@@ -202,7 +202,9 @@ class TestRetries:
         """Let a retry come and fail; return when the next ones are planned."""
         story(RetryDue)
         return [
-            action.after for action in story(event, report) if isinstance(action, Plan) and action.alarm is Alarm.RETRY
+            action.after
+            for action in story(event, report)
+            if isinstance(action, SetAlarm) and action.alarm is Alarm.RETRY
         ]
 
     def test_come_after_twice_as_long_each_time_up_to_five_minutes(self):
@@ -220,7 +222,7 @@ class TestRetries:
         assert story.phase is FAILED
 
     def test_are_not_planned_where_there_are_none(self):
-        assert not any(isinstance(action, Plan) for action in starting(max_retries=0)(WorkerInitFailed, BAD))
+        assert not any(isinstance(action, SetAlarm) for action in starting(max_retries=0)(WorkerInitFailed, BAD))
 
     def test_are_not_more_frequent_than_was_asked_for(self):
         limits = Limits(retry_interval=1000.0)
@@ -241,12 +243,12 @@ class TestRetries:
     @pytest.mark.parametrize("event", [WorkerInitFailed, WorkerExited])
     def test_do_not_come_after_a_failure_that_would_only_come_again(self, event):
         story = starting(max_retries=3)
-        assert not any(isinstance(action, Plan) for action in story(event, PERMANENT))
+        assert not any(isinstance(action, SetAlarm) for action in story(event, PERMANENT))
         assert (story.phase, attempts_left(story.state, story.limits)) == (FAILED, 0)
 
     def test_end_with_such_a_failure(self):
         story = retrying()
-        assert not any(isinstance(action, Plan) for action in story(WorkerInitFailed, PERMANENT))
+        assert not any(isinstance(action, SetAlarm) for action in story(WorkerInitFailed, PERMANENT))
 
     def test_come_all_the_same_if_that_is_wanted(self):
         story = starting(max_retries=3, retry_permanent=True)

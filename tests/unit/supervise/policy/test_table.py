@@ -9,11 +9,11 @@ import pytest
 from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.supervise.policy.actions import (
     Alarm,
-    Cancel,
+    CancelAlarm,
     Exit,
     KillAll,
-    Plan,
     SaveReport,
+    SetAlarm,
     StartErrorServer,
     StartWorker,
     StopAll,
@@ -85,7 +85,7 @@ class TestTable:
 
     def test_failed_plans_the_end_and_the_retry(self):
         story = starting(ttl=3600.0, max_retries=2)
-        assert story(WorkerInitFailed, BAD)[-3:] == [StartErrorServer(), Plan(Alarm.END, 3600.0), RETRY_10_S]
+        assert story(WorkerInitFailed, BAD)[-3:] == [StartErrorServer(), SetAlarm(Alarm.END, 3600.0), RETRY_10_S]
 
     def test_serving_and_exited_under_the_limit_is_starting(self):
         story = serving()
@@ -107,17 +107,17 @@ class TestTable:
 
     def test_failed_and_retry_due_is_retrying(self):
         story = failed(max_retries=1)
-        assert story(RetryDue) == [Cancel(Alarm.RETRY), StartWorker(1), DEADLINE]
+        assert story(RetryDue) == [CancelAlarm(Alarm.RETRY), StartWorker(1), DEADLINE]
         assert story.phase is RETRYING
 
     def test_failed_and_restart_requested_is_retrying(self):
         story = failed()
-        assert story(RestartRequested) == [Cancel(Alarm.RETRY), StartWorker(1), DEADLINE]
+        assert story(RestartRequested) == [CancelAlarm(Alarm.RETRY), StartWorker(1), DEADLINE]
         assert story.phase is RETRYING
 
     def test_retrying_and_ready_is_serving(self):
         story = retrying()
-        assert story(WorkerReady) == [Cancel(Alarm.END), StopErrorServer(), NO_DEADLINE]
+        assert story(WorkerReady) == [CancelAlarm(Alarm.END), StopErrorServer(), NO_DEADLINE]
         assert story.phase is SERVING
 
     @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ class TestTable:
             StopWorker(1),
             SaveReport(report),
             StartErrorServer(),
-            Plan(Alarm.RETRY, 20.0),
+            SetAlarm(Alarm.RETRY, 20.0),
         ]
         assert story.phase is FAILED
         assert story.state.report == report
@@ -140,7 +140,7 @@ class TestTable:
     def test_error_server_that_crashed_is_started_again_after_a_moment(self, begin):
         story = begin()
         phase = story.phase
-        assert story(ErrorServerExited) == [Plan(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
+        assert story(ErrorServerExited) == [SetAlarm(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
         assert story(ErrorServerRestartDue) == [StartErrorServer()]
         assert story.phase is phase
 

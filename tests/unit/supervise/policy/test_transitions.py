@@ -2,7 +2,16 @@
 
 import pytest
 
-from drum_supervisor.supervise.policy.actions import Alarm, Cancel, Exit, KillAll, Plan, SaveReport, StopAll, StopWorker
+from drum_supervisor.supervise.policy.actions import (
+    Alarm,
+    CancelAlarm,
+    Exit,
+    KillAll,
+    SaveReport,
+    SetAlarm,
+    StopAll,
+    StopWorker,
+)
 from drum_supervisor.supervise.policy.events import (
     AllStopped,
     ErrorServerTtlExpired,
@@ -63,25 +72,25 @@ class TestTtl:
 
     def test_begins_with_the_first_failure_and_not_with_each_retry(self):
         story = starting(ttl=100.0, max_retries=3)
-        assert Plan(Alarm.END, 100.0) in story(WorkerInitFailed, BAD)
+        assert SetAlarm(Alarm.END, 100.0) in story(WorkerInitFailed, BAD)
         story(RetryDue)
-        assert Plan(Alarm.END, 100.0) not in story(WorkerInitFailed, BAD)
+        assert SetAlarm(Alarm.END, 100.0) not in story(WorkerInitFailed, BAD)
 
     def test_is_forgotten_when_the_service_is_back(self):
         story = failed(ttl=100.0, max_retries=1)
         story(RetryDue)
-        assert Cancel(Alarm.END) in story(WorkerReady)
+        assert CancelAlarm(Alarm.END) in story(WorkerReady)
 
     def test_begins_anew_with_the_next_failure(self):
         story = failed(ttl=100.0, max_retries=1, max_restarts=0)
         story(RetryDue)
         story(WorkerReady)
-        assert Plan(Alarm.END, 100.0) in story(WorkerExited, SEGFAULT)
+        assert SetAlarm(Alarm.END, 100.0) in story(WorkerExited, SEGFAULT)
 
     def test_ends_a_retry_that_is_under_way(self):
         story = retrying(ttl=100.0)
         assert story(ErrorServerTtlExpired) == [StopAll()]
-        assert (story.phase, story.state.coming) == (STOPPING, set())
+        assert (story.phase, story.state.starting) == (STOPPING, set())
 
     @pytest.mark.parametrize(("report", "code"), [(BAD, 3), (LATE, 4), (SEGFAULT, 139)])
     def test_exit_code_is_that_of_the_last_failure(self, report, code):

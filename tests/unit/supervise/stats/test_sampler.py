@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from drum_supervisor.contract.usage_series import Curve
-from drum_supervisor.supervise.engine.timers import Timers
+from drum_supervisor.supervise.policy.state import State
+from drum_supervisor.supervise.service.waiters import WAKE_AFTER
 from drum_supervisor.supervise.stats import sampler as module
 from drum_supervisor.supervise.stats.sampler import Sampler, next_sample
 from drum_supervisor.supervise.stats.scan import Top
 from drum_supervisor.supervise.stats.usage_ring import MOST_POINTS
+from tests.unit.contexts import make_context
 
 
 class Clock:
@@ -31,17 +33,18 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.timers = Timers(self.clock)
+        self.woken = 0
+        self.context = make_context(self.clock, wake=self.wake)
+        self.timers = self.context.timers
         self.tops: list[Top] = []
-        self.starting = False
-        self.told = 0
         self.cpu = 0.0
-        self.sampler = Sampler(
-            self.timers, lambda: list(self.tops), lambda: self.starting, self.tell, 1, os.getpid(), lambda: self.cpu
-        )
+        self.sampler = Sampler(self.context, os.getpid(), lambda: list(self.tops), lambda: self.cpu)
 
-    def tell(self) -> None:
-        self.told += 1
+    def wake(self) -> None:
+        self.woken += 1
+
+    def set_starting(self, starting: bool) -> None:
+        self.context.service.state = State(starting=frozenset({1} if starting else ()))
 
     def turn(self, seconds: float = 0.0) -> None:
         self.clock.now += seconds
@@ -52,7 +55,8 @@ class Bench:
             self.turn(1.0)
 
     def next_after(self) -> float:
-        return self.timers.seconds_left()
+        due_at = self.timers.at(self.sampler)
+        return float("inf") if due_at is None else due_at - self.clock.now
 
     def times(self) -> list[float]:
         return self.sampler.history.to_json(0.0)["times"]
@@ -116,12 +120,12 @@ class TestWhen:
         assert bench.times() == [bench.clock.now]
 
     def test_often_while_it_starts_and_seldom_afterwards(self, bench, worker):
-        bench.starting = True
+        bench.set_starting(True)
         bench.sampler.began()
         bench.turn()
         bench.pass_by(10)
         assert len(bench.times()) == 11
-        bench.starting = False
+        bench.set_starting(False)
         bench.pass_by(100)
         assert len(bench.times()) in (20, 21, 22)
 
@@ -145,7 +149,7 @@ class TestWhen:
 
     def test_dear_ones_are_taken_less_often(self, bench, worker):
         bench.sampler._cpu_clock = iter(range(1000)).__next__  # a second of CPU in each turn
-        bench.starting = True
+        bench.set_starting(True)
         bench.sampler.began()
         bench.turn()
         assert bench.next_after() == pytest.approx(20.0)
@@ -218,7 +222,8 @@ class TestAsking:
         assert tree.pid == worker.pid
         assert tree.processes[1].command_line == ("sh", "-c", "echo up; read line")
         assert sample.supervisor.pid == os.getpid()
-        assert bench.told == 1
+        bench.turn(WAKE_AFTER)
+        assert bench.woken == 1
 
     def test_works_when_nothing_runs(self, bench):
         assert bench.sample().trees == {}
@@ -273,7 +278,7 @@ class TestAsking:
 
 class TestCurve:
     def test_of_a_run_that_died_ends_with_its_last_sample(self, bench, worker, family):
-        bench.starting = True
+        bench.set_starting(True)
         bench.sampler.began()
         bench.turn()
         bench.pass_by(3)
@@ -304,7 +309,7 @@ class TestCurve:
         assert bench.sampler.curve("model-server", 1) is None
 
     def test_is_not_that_of_an_earlier_run(self, bench, worker, family):
-        bench.starting = True
+        bench.set_starting(True)
         bench.sampler.began()
         bench.turn()
         bench.pass_by(5)
@@ -317,7 +322,7 @@ class TestCurve:
 
 
 def test_day_of_samples_needs_no_more_memory_than_an_hour(bench, worker):
-    bench.starting = True
+    bench.set_starting(True)
     bench.sampler.began()
     for _ in range(800):
         bench.turn(1.0)
@@ -341,8 +346,8 @@ def test_history_is_the_sum_of_the_workers(bench, family):
     assert bench.sampler.history.to_json(0.0)["rss_bytes"] == [sum(curve.rss_bytes[0] for curve in curves)]
 
 
-def test_many_workers_have_shorter_curves_each(bench):
-    assert Sampler(bench.timers, list, bool, print, 199, 1)._records._capacity == MOST_POINTS
+def test_many_workers_have_shorter_curves_each():
+    assert Sampler(make_context(workers=199), 1, list)._records._capacity == MOST_POINTS
 
 
 class TestCpuOfAllRuns:

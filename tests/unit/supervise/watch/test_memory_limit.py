@@ -9,10 +9,12 @@ import pytest
 
 from drum_supervisor.config.parsers import Share, share
 from drum_supervisor.contract.report_pipe import Spent
+from drum_supervisor.resources.headroom import Headroom, headroom
 from drum_supervisor.servers.init_report import Quota
-from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.watch.headroom import Room, room_for_another
-from drum_supervisor.supervise.watch.memory_limit import LOOKS, MemoryLimitWatch, OverMemoryLimit
+from drum_supervisor.supervise.policy.events import Event, RestartCause, RestartRequested
+from drum_supervisor.supervise.policy.state import Phase, State
+from drum_supervisor.supervise.watch.memory_limit import CHECKS, MemoryLimitWatch
+from tests.unit.contexts import add_run, make_context, taken
 
 MIB = 1024 * 1024
 
@@ -63,67 +65,75 @@ def child() -> Iterator[int]:
     process.communicate()
 
 
-class Looked:
-    """A renewal on a clock of its own."""
+class Watched:
+    """A watch on a clock of its own, over workers that are ready."""
 
-    def __init__(self, most: Share, pids: dict[int, int], copies: int = 1) -> None:
+    def __init__(self, limit: Share, pids: dict[int, int], copies: int = 1) -> None:
         self.now = 0.0
-        self.pids = pids
-        self.grown: list[OverMemoryLimit] = []
-        self.timers = Timers(lambda: self.now)
-        MemoryLimitWatch(self.timers, most, lambda: self.pids, copies, self.grown.append)
+        self.lines: list[bytes] = []
+        self.context = make_context(lambda: self.now, workers=2, write=self.lines.append)
+        self.set_ready(pids)
+        MemoryLimitWatch(self.context, limit, copies)
 
-    def look(self, times: int) -> int:
-        """Return how many were found after so many looks."""
+    def set_ready(self, pids: dict[int, int]) -> None:
+        self.context.service.state = State(Phase.SERVING, ready=frozenset(pids))
+        for slot, pid in pids.items():
+            add_run(self.context, slot, pid)
+
+    def check(self, times: int) -> list[Event]:
+        """Return the restarts that so many checks have requested."""
+        found = []
         for _ in range(times):
-            self.now += self.timers.seconds_left()
-            self.timers.ring()
-        return len(self.grown)
+            self.now += self.context.timers.seconds_left()
+            self.context.timers.ring()
+            found += taken(self.context)
+        return found
 
 
-class TestRenewal:
-    def test_a_worker_is_told_of_once_after_some_looks(self, child):
-        looked = Looked(Share(10 * MIB), {2: child})
-        assert looked.look(LOOKS - 1) == 0
-        assert looked.look(1) == 1
-        assert (looked.grown[0].place, looked.grown[0].pid, looked.grown[0].most) == (2, child, 10 * MIB)
-        assert looked.grown[0].used > 32 * MIB
-        assert f"worker 2 (pid {child}) uses " in looked.grown[0].sentence
-        assert looked.look(10) == 1
+class TestMemoryLimit:
+    def test_a_worker_is_recycled_once_after_some_checks(self, child):
+        watched = Watched(Share(10 * MIB), {2: child})
+        assert watched.check(CHECKS - 1) == []
+        (event,) = watched.check(1)
+        assert event == RestartRequested(watched.now, 2, overlap=False, cause=RestartCause.MEMORY)
+        (line,) = watched.lines
+        assert f"worker 2 (pid {child}) uses ".encode() in line
+        assert line.endswith(b" MiB, more than 10.0 MiB (--max-worker-memory), and is replaced\n")
+        assert watched.check(10) == []
 
-    def test_a_small_one_is_let_alone(self, child):
-        assert Looked(Share(500 * MIB), {1: child}).look(10) == 0
-        assert Looked(Share(30 * MIB), {1: child}, copies=4).look(10) == 0
+    def test_a_small_worker_is_left_alone(self, child):
+        assert Watched(Share(500 * MIB), {1: child}).check(10) == []
+        assert Watched(Share(30 * MIB), {1: child}, copies=4).check(10) == []
 
-    def test_a_new_worker_begins_anew(self, child):
-        looked = Looked(Share(10 * MIB), {1: child})
-        looked.look(LOOKS - 1)
-        looked.pids = {}
-        looked.look(1)
-        looked.pids = {1: child}
-        assert looked.look(LOOKS - 1) == 0
-        assert looked.look(1) == 1
+    def test_counting_starts_over_with_a_new_worker(self, child):
+        watched = Watched(Share(10 * MIB), {1: child})
+        watched.check(CHECKS - 1)
+        watched.set_ready({})
+        watched.check(1)
+        watched.set_ready({1: child})
+        assert watched.check(CHECKS - 1) == []
+        assert len(watched.check(1)) == 1
 
-    def test_one_that_is_gone_is_no_trouble(self):
-        assert Looked(Share(10 * MIB), {1: 2**22 + 1}).look(5) == 0
+    def test_a_worker_that_is_gone_is_no_trouble(self):
+        assert Watched(Share(10 * MIB), {1: 2**22 + 1}).check(5) == []
 
-    def test_looks_do_not_come_at_the_same_time(self):
-        assert len({Looked(Share(1), {}).timers.seconds_left() for _ in range(10)}) > 1
+    def test_checks_do_not_come_at_the_same_time(self):
+        assert len({Watched(Share(1), {}).context.timers.seconds_left() for _ in range(10)}) > 1
 
 
-class TestRoom:
+class TestHeadroom:
     def test_is_enough_up_to_what_is_free(self):
-        assert Room(100, 100, 500).is_enough
-        assert not Room(101, 100, 500).is_enough
+        assert Headroom(100, 100, 500).is_enough
+        assert not Headroom(101, 100, 500).is_enough
 
     def test_says_the_figures(self):
-        assert Room(300 * MIB, 100 * MIB, 512 * MIB).sentence == (
+        assert Headroom(300 * MIB, 100 * MIB, 512 * MIB).sentence == (
             "two copies do not fit: a worker uses 300.0 MiB, and of the memory limit of 512.0 MiB 100.0 MiB are free"
         )
 
     def test_of_nobody_or_somebody_who_is_gone_is_not_known(self):
-        assert room_for_another([]) is None
-        assert room_for_another([2**22 + 1]) is None
+        assert headroom([]) is None
+        assert headroom([2**22 + 1]) is None
 
     def test_without_a_limit_there_is_none_to_be_told(self):
-        assert room_for_another([os.getpid()]) is None or room_for_another([os.getpid()]).limit > 0
+        assert headroom([os.getpid()]) is None or headroom([os.getpid()]).limit > 0

@@ -153,7 +153,7 @@ class TestVictim:
         village.died(12, KILLED)
         if words_come_late:
             assert group.look() == []
-        seen.run.tail.add(b"INFO:     Child process [12] died\n" * told)
+        seen.run.stderr_tail.add(b"INFO:     Child process [12] died\n" * told)
         assert group.look(2) == [Victim(12, serves=told, is_sure=True)]
 
     def test_that_was_not_seen_closely_does_not_keep_others_waiting(self, group, village, seen):
@@ -162,7 +162,7 @@ class TestVictim:
         group.look()
         group.kill(village, 10, 12)
         assert group.look() == [Victim(10, serves=True, is_sure=True)]
-        seen.run.tail.add(b"[ERROR] Worker (pid:12) was sent SIGKILL! Perhaps out of memory?\n")
+        seen.run.stderr_tail.add(b"[ERROR] Worker (pid:12) was sent SIGKILL! Perhaps out of memory?\n")
         assert group.look() == [Victim(12, serves=True, is_sure=True)]
         assert group.look(20) == []
 
@@ -217,19 +217,19 @@ class TestOnKernelsThatDoNotTellHowAProcessEnded:
     def test_words_of_the_master_come_first(self, group, village, seen):
         village.died(10, None)
         group.kill(village, 11, status=None)
-        seen.run.tail.add(b"[ERROR] Worker (pid:11) was sent SIGKILL! Perhaps out of memory?\n")
+        seen.run.stderr_tail.add(b"[ERROR] Worker (pid:11) was sent SIGKILL! Perhaps out of memory?\n")
         assert group.look() == [Victim(11, serves=True, is_sure=True)]
 
 
 class TestWhoWasNeverSeen:
     def test_is_known_from_the_words_of_the_master(self, group, village, seen):
         group.count()
-        seen.run.tail.add(b"[ERROR] Worker (pid:77) was sent SIGKILL! Perhaps out of memory?\n")
+        seen.run.stderr_tail.add(b"[ERROR] Worker (pid:77) was sent SIGKILL! Perhaps out of memory?\n")
         assert group.look() == [Victim(77, serves=True, is_sure=True)]
 
     def test_is_told_once(self, group, village, seen):
         group.count()
-        seen.run.tail.add(b"INFO:     Child process [77] died\n")
+        seen.run.stderr_tail.add(b"INFO:     Child process [77] died\n")
         assert group.look() == [Victim(77, serves=True, is_sure=False)]
         group.kill(village, 10)
         assert [victim.pid for victim in group.look()] == [10]
@@ -264,15 +264,15 @@ class TestRunsOfAGroup:
         group.run(2)
         assert group.look(20) == []
 
-    @pytest.mark.parametrize("end", ["settled", "stop_asked"])
+    @pytest.mark.parametrize("end", ["outcome_reported", "stop_requested"])
     def test_that_failed_or_are_stopped_are_watched_no_more(self, group, village, seen, end):
-        setattr(seen if end == "settled" else seen.run, end, True)
+        setattr(seen if end == "outcome_reported" else seen.run, end, True)
         group.kill(village, 10)
         assert group.look(20) == []
         assert village.opened == set()
 
     def test_are_watched_again_after_a_failure(self, group, village, seen):
-        seen.settled = True
+        seen.outcome_reported = True
         group.kill(village, 10)
         group.look()
         group.run(2)
@@ -283,7 +283,7 @@ class TestRunsOfAGroup:
 
     def test_that_are_gone_leave_the_counter_watched(self, group, village, seen):
         """`status` tells when the last kill was."""
-        seen.settled = True
+        seen.outcome_reported = True
         group.look()
         group.count()
         group.look()

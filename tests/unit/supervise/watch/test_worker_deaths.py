@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from drum_supervisor.supervise.watch.descendants import HIGHEST_PIDFD, Descendants, ProcessTable
-from drum_supervisor.supervise.watch.worker_deaths import Death, WorkerDeaths, is_bad, told_deaths
+from drum_supervisor.supervise.watch.worker_deaths import Death, WorkerDeaths, is_bad, logged_deaths
 from tests.unit.process_table import MASTER, Village, exited
 
 
@@ -24,7 +24,7 @@ def offspring(village: Village) -> WorkerDeaths:
 def looks(offspring: WorkerDeaths, times: int = 3, stderr: str = "") -> list[Death]:
     found: list[Death] = []
     for _ in range(times):
-        offspring.below.kin.now += 0.1
+        offspring.below.table.now += 0.1
         found = offspring.look(stderr)
     return found
 
@@ -141,7 +141,7 @@ class TestWordsOfAMaster:
         ],
     )
     def test_are_understood(self, line, deaths):
-        assert told_deaths(f"before\n{line}\nafter\n") == deaths
+        assert logged_deaths(f"before\n{line}\nafter\n") == deaths
 
     def test_count_at_the_second_look(self, offspring):
         stderr = "Worker (pid:77) exited with code 9."

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from drum_supervisor.contract.log_records import OUT, Source
-from drum_supervisor.supervise.output.line_format import LONGEST, LineFormatter, as_json, prefixed
+from drum_supervisor.contract.log_records import LONGEST, OUT, LineFormatter, Source, as_json, prefixed
 
 SOURCE = Source("model-server", OUT)
 

@@ -9,7 +9,7 @@ from drum_supervisor.resources.cgroup import read_cgroup
 
 
 @dataclass(frozen=True)
-class Room:
+class Headroom:
     """What a second copy needs, from what the largest worker uses now, and what is free, in bytes."""
 
     needed: int
@@ -28,10 +28,10 @@ class Room:
         )
 
 
-def room_for_another(workers: Iterable[int]) -> Room | None:
-    """Return the room for a copy of one of these processes; None without a limit, or if nobody tells what is used.
+def headroom(workers: Iterable[int]) -> Headroom | None:
+    """Return the headroom for a copy of one of these processes; None without a limit, or when usage is unknown.
 
-    Free is what the limit leaves beside the working set: caches of files give way.
+    Free is the limit less the working set: the page cache can be reclaimed.
     """
     used = {pid: memory for pid in workers if (memory := proctree.memory_bytes(pid))}
     if not used:
@@ -39,4 +39,4 @@ def room_for_another(workers: Iterable[int]) -> Room | None:
     group = read_cgroup(next(iter(used))).memory
     if group.limit_bytes is None or group.working_set_bytes is None:
         return None
-    return Room(max(used.values()), max(group.limit_bytes - group.working_set_bytes, 0), group.limit_bytes)
+    return Headroom(max(used.values()), max(group.limit_bytes - group.working_set_bytes, 0), group.limit_bytes)

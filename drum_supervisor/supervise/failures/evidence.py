@@ -1,0 +1,86 @@
+"""What the supervisor observed of one run of a program, and its end in words."""
+
+import os
+import signal
+from dataclasses import dataclass
+
+from drum_supervisor.contract.exits import of_signal, signal_name
+from drum_supervisor.contract.usage_series import Curve
+from drum_supervisor.resources.oom import OutOfMemory
+
+LONGEST_LAST_LINE = 500
+_NOT_SPAWNED = "supervisor: child process was not spawned"  # supervisord's last line; the one before says why
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the supervisor observed of one run of a program.
+
+    Attributes:
+        program: its name.
+        status: its wait status as from wait(2), None while it is alive.
+        stage: the last one that it reported.
+        stderr, stdout: the end of each.
+        out_of_memory: the OOM kill in its control group since the start; once it was ready: a recent one.
+        The rest is as in `FailureReport`.
+    """
+
+    program: str
+    worker: int
+    pid: int
+    started_at: float
+    failed_at: float
+    seconds: float
+    attempt: int = 1
+    status: int | None = None
+    stage: str = ""
+    stderr: str = ""
+    stdout: str = ""
+    peak_memory_bytes: int | None = None
+    was_ready: bool = False
+    spawn_error: str = ""
+    out_of_memory: OutOfMemory | None = None
+    curve: Curve | None = None
+
+    @property
+    def exited(self) -> bool:
+        """Whether it exited by itself, whatever its status."""
+        return self.status is not None and os.WIFEXITED(self.status)
+
+    @property
+    def oom_kill(self) -> str:
+        """The sentence for a program that was OOM-killed, or whose shell reports that by 137; else empty."""
+        killed = (-signal.SIGKILL, of_signal(signal.SIGKILL))
+        if self.out_of_memory is None or self.status is None or os.waitstatus_to_exitcode(self.status) not in killed:
+            return ""
+        return self.out_of_memory.sentence(self.seconds)
+
+
+def describe_exit(status: int | None) -> str:
+    """Return a wait status in words: `was killed by SIGSEGV`, `exited with status 1`."""
+    if status is None:
+        return "vanished"
+    if os.WIFSIGNALED(status):
+        return f"was killed by {signal_name(os.WTERMSIG(status))}"
+    return f"exited with status {os.WEXITSTATUS(status)}"
+
+
+def describe_end(evidence: Evidence) -> str:
+    """Return how a program ended, with the OOM kill if there was one."""
+    oom_kill = evidence.oom_kill
+    return f"{describe_exit(evidence.status)}, {oom_kill}" if oom_kill else describe_exit(evidence.status)
+
+
+def death_sentence(evidence: Evidence) -> str:
+    """Return how a program ended: `the model-server was killed by SIGSEGV before it was ready`."""
+    when = f"after {evidence.seconds:.1f} s" if evidence.was_ready else "before it was ready"
+    return f"the {evidence.program} {describe_exit(evidence.status)} {when}"
+
+
+def last_line(evidence: Evidence) -> str:
+    """Return `; its last line on stderr: ...`, empty if the program printed nothing."""
+    for name, text in (("stderr", evidence.stderr), ("stdout", evidence.stdout)):
+        lines = [line.strip() for line in text.splitlines() if line.strip() not in ("", _NOT_SPAWNED)]
+        if lines:
+            return f"; its last line on {name}: {lines[-1][:LONGEST_LAST_LINE]}"
+    return ""

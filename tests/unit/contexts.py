@@ -1,0 +1,64 @@
+"""A context as the parts of a supervisor share it, on the clock of a test."""
+
+import time
+from collections.abc import Callable
+
+from drum_supervisor.resources.oom import KillCounters
+from drum_supervisor.supervise.engine.run import Run
+from drum_supervisor.supervise.engine.timers import Timers
+from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.policy.events import Event
+from drum_supervisor.supervise.policy.state import Limits
+from drum_supervisor.supervise.programs.program import (
+    ERROR_SERVER,
+    MODEL_SERVER,
+    STAND_IN,
+    Program,
+    Programs,
+    Readiness,
+)
+from drum_supervisor.supervise.service.context import Context, Service
+from drum_supervisor.supervise.service.event_queue import EventQueue
+from drum_supervisor.supervise.service.seen import Seen
+from drum_supervisor.supervise.service.waiters import Waiters
+
+
+def make_programs(workers: int = 1) -> Programs:
+    model_servers = [Program(f"{MODEL_SERVER}-{slot}", MODEL_SERVER, ("true",), slot, slot) for slot in _slots(workers)]
+    error_server = Program(ERROR_SERVER, ERROR_SERVER, ("true",))
+    stand_in = Program(STAND_IN, STAND_IN, ("true",))
+    return Programs(tuple(model_servers), error_server, error_server, stand_in, True, Readiness.HTTP, "command")
+
+
+def make_context(
+    clock: Callable[[], float] = time.monotonic,
+    workers: int = 1,
+    wake: Callable[[], object] = lambda: None,
+    write: Callable[[bytes], object] = lambda line: None,
+) -> Context:
+    timers = Timers(clock)
+    return Context(
+        programs=make_programs(workers),
+        service=Service(Limits(workers=workers)),
+        timers=timers,
+        queue=EventQueue(wake),
+        waiters=Waiters(timers, wake),
+        kill_counters=KillCounters(clock),
+        log=Log(write),
+    )
+
+
+def add_run(context: Context, slot: int, pid: int) -> Seen:
+    """Let a worker run."""
+    program = context.programs.workers[slot - 1]
+    seen = context.service.seen[program.name] = Seen(Run(program, 0.0, context.now(), pid=pid), attempt=1)
+    return seen
+
+
+def taken(context: Context) -> list[Event]:
+    """Take the events that were put on the queue."""
+    return [event for event, _ in context.queue.take()]
+
+
+def _slots(workers: int) -> range:
+    return range(1, workers + 1)
