@@ -1,6 +1,7 @@
 """Starts and stops the programs, each only when what is left of its predecessor is gone."""
 
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -8,9 +9,9 @@ from drum_supervisor.contract.exits import AddressError
 from drum_supervisor.contract.listener import Address, bind
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import Run
-from drum_supervisor.supervise.processes.shutdown import Shutdown
+from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.processes.sweeper import EVERYTHING, Sweeper
-from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN, Program
+from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN, Program, Programs
 from drum_supervisor.supervise.service.context import Context
 from drum_supervisor.supervise.service.seen import Seen
 
@@ -165,3 +166,55 @@ class Launcher:
         memory = self._context.kill_counters.watch(run.pid) if run.pid else None
         seen = self._context.service.seen[program.name] = Seen(run, attempt, memory=memory)
         return seen
+
+
+class Shutdown:
+    """Stops what has the highest priority, then, when that is gone, what has the next one.
+
+    Programs of ours have the priority of the model server. Usually all have the same, and are told at once.
+
+    Args:
+        timeout: seconds until KILL, for all together.
+        stop: stops a program of ours, given the seconds until KILL.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        programs: Programs,
+        timers: Timers,
+        timeout: float,
+        stop: Callable[[str, float], None],
+    ) -> None:
+        self._engine = engine
+        self._names = [program.name for program in programs.all]
+        self._timers = timers
+        self._until = timers.clock() + timeout
+        self._stop = stop
+        self._ours = engine.priority_of(programs.workers[0].name)
+        self._to_come = engine.begin_stopping()
+        self._present: int | None = None
+
+    @property
+    def has_stopped_ours(self) -> bool:
+        """Whether our programs were asked to stop, or are gone."""
+        return self._ours not in self._to_come
+
+    def hurry(self) -> None:
+        """Wait for nobody any more: everything is being killed."""
+        self._to_come = []
+
+    def turn(self) -> None:
+        """Go on as far as possible."""
+        while self._to_come and not self._is_left():
+            self._present, *self._to_come = self._to_come
+            left = max(self._until - self._timers.clock(), 0.0)
+            self._engine.stop_others(self._present, left)
+            for name in self._names if self._present == self._ours else ():
+                self._stop(name, left)
+
+    def _is_left(self) -> bool:
+        if self._present is None:
+            return False
+        ours = self._present == self._ours and any(self._engine.run_of(name) for name in self._names)
+        return ours or self._engine.others_left(self._present)
