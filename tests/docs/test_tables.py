@@ -10,7 +10,7 @@ from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.metrics import catalogue
 from drum_supervisor.otel.supervisor_metrics import ATTRIBUTES
-from tests.docs import render
+from tests.docs import render, render_design
 
 TABLES = {
     ("configuration.md", "options"): render.options,
@@ -24,6 +24,8 @@ TABLES = {
     ("metrics.md", "processes"): lambda: render.metrics(catalogue.PROCESSES),
     ("metrics.md", "container"): lambda: render.metrics(catalogue.CONTAINER),
     ("metrics.md", "gpus"): lambda: render.metrics(catalogue.GPUS),
+    ("design.md", "layers"): render_design.layers,
+    ("design.md", "folders"): render_design.folders,
 }
 
 
