@@ -78,4 +78,4 @@ def until_answered(port: int) -> None:
             status_of(asked(port))
             return
         time.sleep(0.01)
-    raise TimeoutError(f"nobody answers at port {port}")
+    raise TimeoutError(f"no answer at port {port}")

@@ -254,8 +254,8 @@ def broken(run: Running) -> Seen:
     status = run.until(lambda status: status["phase"] in ("serving", "failed"), patience)
     seconds = round(time.monotonic() - run.began, 1)
     if status["phase"] != "failed":
-        told = run.predict() if status["phase"] == "serving" else ""
-        return Seen(False, f"{status['phase']} all the same, answers: {told}", {"output": run.supervised.output()})
+        outcome = run.predict() if status["phase"] == "serving" else ""
+        return Seen(False, f"{status['phase']} anyway, answers: {outcome}", {"output": run.supervised.output()})
     outcome = _error_answer(run)
     failure = status["failure"]
     figures = {"seconds": seconds, "error": failure["error"], "exit_status": failure["exit_status"], "asked": outcome}

@@ -93,8 +93,8 @@ class TestFinding:
         assert load_from(tmp_path).predict(CSV, "text/csv") == {"predictions": [7.0, 7.0]}
 
     def test_modules_next_to_the_artifact_are_found(self, tmp_path):
-        (tmp_path / "beside_artifact.py").write_text(CONSTANT)
-        (tmp_path / "model.pkl").write_bytes(b"cbeside_artifact\nConstant\n)R.")
+        (tmp_path / "next_to_artifact.py").write_text(CONSTANT)
+        (tmp_path / "model.pkl").write_bytes(b"cnext_to_artifact\nConstant\n)R.")
         assert load_from(tmp_path).predict(CSV, "text/csv") == {"predictions": [9.0, 9.0]}
 
     @pytest.mark.parametrize("second", ["b.pkl", "b.joblib", "b.onnx"])
@@ -189,13 +189,13 @@ class TestLoading:
         assert done.stdout.strip().endswith(said)
 
     def test_a_pickle_needs_no_joblib(self, tmp_path):
-        (tmp_path / "beside.py").write_text(CONSTANT)
-        (tmp_path / "model.pkl").write_bytes(b"cbeside\nConstant\n)R.")
+        (tmp_path / "neighbour.py").write_text(CONSTANT)
+        (tmp_path / "model.pkl").write_bytes(b"cneighbour\nConstant\n)R.")
         assert run_without(tmp_path, "joblib").stdout == "loaded\n"
 
     def test_only_the_framework_of_the_artifact_is_imported(self, tmp_path):
-        (tmp_path / "beside.py").write_text(CONSTANT)
-        (tmp_path / "model.pkl").write_bytes(b"cbeside\nConstant\n)R.")
+        (tmp_path / "neighbour.py").write_text(CONSTANT)
+        (tmp_path / "model.pkl").write_bytes(b"cneighbour\nConstant\n)R.")
         done = run_without(
             tmp_path, "", then="import sys; print([n for n in ('sklearn', 'onnxruntime') if n in sys.modules])"
         )
