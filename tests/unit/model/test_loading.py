@@ -283,9 +283,8 @@ flags = {{"code_dir": {str(tmp_path)!r}, "target_type": "unstructured"}}
 model = load(resolve(choose(flags, {{}})), lambda stage: None)
 print(model.predict_unstructured(b"text", "", {{}}, {{}}).body)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=False, capture_output=True, text=True, env=_environment()
-    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, env=environ)
     assert (done.stdout, done.stderr) == ("b'TEXT'\n", "")
 
 
@@ -296,7 +295,3 @@ def test_a_structured_model_without_pandas_is_a_usage_error(tmp_path, monkeypatc
         monkeypatch.delattr(f"drum_supervisor.model.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "pandas", None)
     assert usage_error(tmp_path).startswith("Structured models need pandas and orjson, which cannot be imported: ")
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
