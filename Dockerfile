@@ -1,23 +1,23 @@
-# The supervisor with its built-in model server. docs/container.md says how to use the image and what is in it.
+# The supervisor with its built-in model server. docs/container.md describes the image.
 #   docker build --tag drum-supervisor .
 
-# Both stages need the same: the virtual environment of the first runs on the Python of the second.
+# Both stages need the same image: the virtual environment built in the first runs on the Python of the second.
 ARG PYTHON_IMAGE=python:3.12-slim
 
 
 FROM ${PYTHON_IMAGE} AS build
 
-# all.txt: the built-in model server too. core.txt: the supervisor alone, for other servers.
+# all.txt includes the built-in model server; core.txt is the supervisor alone, for other servers.
 ARG REQUIREMENTS=all.txt
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore
 
-# What builds the wheel and lists what is installed. It stays behind in this stage.
+# Tools that build the wheel and the SBOM. They stay in this stage.
 COPY conf/image/build.txt /build/
 RUN python -m venv --without-pip /build/tools \
  && pip --python /build/tools/bin/python install --quiet --require-hashes --only-binary :all: -r /build/build.txt
 
-# Before our own code, which changes more often. Tests of others are a quarter of it; model servers do not run them.
+# Requirements come before our own code, which changes more often. The packages' tests are a quarter of their size and not needed.
 COPY conf/image/${REQUIREMENTS} /build/requirements.txt
 RUN python -m venv --without-pip /opt/drum-supervisor \
  && pip --python /opt/drum-supervisor/bin/python install --quiet --require-hashes --only-binary :all: -r /build/requirements.txt \
@@ -46,7 +46,7 @@ LABEL org.opencontainers.image.title="drum_supervisor" \
 
 COPY --from=build /opt/drum-supervisor /opt/drum-supervisor
 
-# HOME and LOGNAME: a random uid has no entry in /etc/passwd, and libraries ask for both. Only /tmp need be writable.
+# A random uid has no entry in /etc/passwd, and libraries look up HOME and LOGNAME. Only /tmp must be writable.
 ENV PATH=/opt/drum-supervisor/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
@@ -55,7 +55,7 @@ ENV PATH=/opt/drum-supervisor/bin:${PATH} \
 USER 65532:65532
 EXPOSE 8080
 
-# Healthy is what serves. What `status` prints stays readable: docker inspect --format '{{json .State.Health}}'
+# Healthy means serving. To read the output of `status`: docker inspect --format '{{json .State.Health}}'
 HEALTHCHECK --interval=30s --timeout=10s --start-period=600s --retries=2 CMD ["drum-supervise", "status"]
 
 ENTRYPOINT ["drum-supervise"]

@@ -1,4 +1,4 @@
-# Everything that is run by hand or by CI. Needs make and Python 3.10 or newer; `make PYTHON=python3.12 ...` chooses one.
+# All commands for developers and CI. Needs make and Python 3.10 or newer; `make PYTHON=python3.12 ...` chooses one.
 
 VENV    ?= .venv
 ADDRESS ?= 127.0.0.1:8080
@@ -6,7 +6,7 @@ BIN     := $(VENV)/bin
 MAKEFLAGS += --no-print-directory
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-# What was installed is renewed when one of these changes.
+# A change in one of these files reinstalls the virtual environment.
 DECLARED := setup.cfg pyproject.toml constraints.txt drum_supervisor/__init__.py
 
 .PHONY: help run test check test-all compat compat-drum parity bench conf container-engine image audit lock clean
@@ -24,7 +24,7 @@ test: $(VENV)/installed-dev  ## run the tests; ARGS="-k policy" goes to pytest
 ifdef ARGS
 	@$(BIN)/python -m pytest -q $(ARGS)
 else
-	@echo "the stories, which mostly wait, run in two lanes beside all other tests; their output comes last"
+	@echo "tests/stories runs in two lanes in parallel with all other tests; its output comes last"
 	@lane() { ls tests/stories/test_*.py | awk "NR % 2 == $$1" | xargs $(BIN)/python -m pytest -q > $(VENV)/stories-$$1.log 2>&1; }; \
 	lane 0 & first=$$!; lane 1 & second=$$!; \
 	$(BIN)/python -m pytest -q --ignore=tests/stories; status=$$?; \
@@ -32,7 +32,7 @@ else
 	cat $(VENV)/stories-0.log $(VENV)/stories-1.log; exit $$status
 endif
 
-check: $(VENV)/installed-dev  ## format, lint, types, import direction, docs and conf in step, no machine's path
+check: $(VENV)/installed-dev  ## check format, lint, types, import layers, docs, conf, and that no file names a path of one machine
 	@echo "format";  $(BIN)/ruff format --quiet --check .
 	@echo "lint";    $(BIN)/ruff check --quiet .
 	@echo "types";   $(BIN)/mypy --no-error-summary
@@ -42,7 +42,7 @@ check: $(VENV)/installed-dev  ## format, lint, types, import direction, docs and
 	@echo "paths";   $(MAKE) no-machine-paths
 	@echo "all checks passed"
 
-# The brackets keep this file from finding itself.
+# The brackets keep the patterns from matching this file.
 MACHINE_PATH := (^|[^[:alnum:]_.~/)}-])/([w]ork|[r]oot|[h]ome/[[:alnum:]_.-]+|[U]sers/[[:alnum:]_.-]+|[t]mp/dev|[o]pt/(pypi|wheels))(/|$$|[^[:alnum:]_])
 PACKAGE_HOST := [p]ypi[.]org/simple|[p]ythonhosted[.]org|--[i]ndex-url|--[e]xtra-index-url|--[f]ind-links|--[t]rusted-host
 
@@ -52,7 +52,7 @@ no-machine-paths:
 	  --exclude=.git --exclude-dir=build --exclude-dir=dist --exclude-dir='.*_cache' --exclude-dir='*.egg-info'); \
 	if [ -n "$$found" ]; then echo "A file names a path or a package index of one machine:"; echo "$$found"; exit 1; fi
 
-conf: .compat/conf/installed  ## hold what is deployed (conf/) against published schemas, and against our settings
+conf: .compat/conf/installed  ## validate conf/ against published schemas and against our settings
 	@.compat/conf/bin/python -m pytest -q -p no:cacheprovider -p no:cloudcoil tests/conf
 
 .compat/conf/installed: $(wildcard tests/conf/*requirements.txt) | $(VENV)/installed-dev
@@ -65,24 +65,24 @@ conf: .compat/conf/installed  ## hold what is deployed (conf/) against published
 test-all: $(VENV)/installed-dev  ## run the tests on every Python 3.10-3.13 that is installed
 	@$(BIN)/nox -s tests
 
-compat: $(VENV)/installed-dev  ## run other people's servers, each in its own environment; ARGS="--only NAME --json FILE"
+compat: $(VENV)/installed-dev  ## run third-party servers, each in its own environment; ARGS="--only NAME --json FILE"
 	@$(BIN)/python -m compat.run $(ARGS)
 
-# Each story has a limit of time, which $CI makes longer: DRUM takes seconds to start.
-compat-drum: $(VENV)/installed-dev .compat/drum/bin/drum  ## run the real DRUM in front of models that fail and models that do not
+# $CI raises the time limits of the tests: DRUM takes seconds to start.
+compat-drum: $(VENV)/installed-dev .compat/drum/bin/drum  ## test the real DRUM with working and failing models
 	@CI=1 DRUM_BIN=$(abspath .compat/drum/bin/drum) $(BIN)/python -m pytest -q -m compat tests/compat $(ARGS)
 
-parity: $(VENV)/installed-dev .compat/drum/bin/drum  ## compare the built-in server with DRUM: answers, then speed
+parity: $(VENV)/installed-dev .compat/drum/bin/drum  ## compare the built-in server with DRUM: responses, then speed
 	@$(BIN)/python -m parity.run $(ARGS)
 	@$(BIN)/python -m parity.speed
 
-# DRUM leaves the frameworks of models to the user.
+# DRUM does not install the frameworks of models.
 .compat/drum/bin/drum:
 	@echo "installing DRUM into .compat/drum ..."
 	@$(BIN)/python -m venv .compat/drum
 	@.compat/drum/bin/python -m pip install -q "datarobot-drum==1.18.1" scikit-learn
 
-# With the bytecode of everything, also where the environment says that none is written: what starts fast is measured.
+# Always write bytecode, even if the environment turns it off: start-up time is measured.
 BENCH := env -u PYTHONDONTWRITEBYTECODE -u PYTHONUNBUFFERED .compat/bench/bin/python
 bench: .compat/bench/installed  ## measure beside the peers; BRIEF=1, DOCS=1, ARGS="--only lives --rounds 11"
 	@rm -rf build && $(BENCH) -m pip install -q --force-reinstall --no-deps . && rm -rf build
@@ -98,19 +98,19 @@ endif
 	@.compat/bench/bin/python -m pip install -q -r bench/requirements.txt .
 	@touch $@
 
-container-engine:  ## make docker or podman, and a base image with Python, available for the tests of the image; as root
+container-engine:  ## install what the image tests need: docker or podman, and a base image with Python; as root
 	@tests/container/prepare
 
 image: $(VENV)/installed-dev  ## build the image drum-supervisor; ARGS="PYTHON_IMAGE=python:3.11-slim REQUIREMENTS=core.txt"
 	@$(BIN)/python -m tests.container.engine $(ARGS)
 
-audit: $(VENV)/installed-dev  ## look for known vulnerabilities in what the image contains
+audit: $(VENV)/installed-dev  ## check the packages in the image for known vulnerabilities
 	@$(BIN)/nox -s audit
 
-lock: $(VENV)/installed-dev  ## renew constraints.txt and conf/image; needs Python 3.10, 3.11, 3.12 and 3.13
+lock: $(VENV)/installed-dev  ## update constraints.txt and conf/image; needs Python 3.10, 3.11, 3.12 and 3.13
 	@$(BIN)/nox -s lock lock_image
 
-clean:  ## remove what was built and installed here
+clean:  ## remove everything that was built and installed here
 	rm -rf $(VENV) .nox .compat build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -124,7 +124,7 @@ $(VENV)/installed-dev: $(BIN)/python $(DECLARED)
 	@$(BIN)/python -m pip install -q -c constraints.txt -e ".[all,test,dev]"
 	@touch $@ $(VENV)/installed-all
 
-# Without PYTHON: the first of the list that is new enough and can make a virtual environment.
+# Without PYTHON: the first in the list that is new enough and can create a virtual environment.
 GOOD_PYTHON := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))
 $(BIN)/python:
 	@for python in $(or $(PYTHON),python3.12 python3.11 python3.13 python3.10 python3); do \
@@ -133,5 +133,5 @@ $(BIN)/python:
 	done; \
 	echo "No Python 3.10 or newer with the venv module was found$(if $(PYTHON), as $(PYTHON))."; \
 	echo "Debian, Ubuntu: apt-get install python3-venv    Fedora: dnf install python3    macOS: brew install python"; \
-	echo "Or name one: make PYTHON=/path/to/python3.12 ..."; \
+	echo "Or choose one: make PYTHON=/path/to/python3.12 ..."; \
 	exit 1

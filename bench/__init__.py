@@ -1,1 +1,1 @@
-"""Measurements beside peers; `make bench` runs them. Nothing of it is a test, and nothing of the product imports it."""
+"""Benchmarks against peers; `make bench` runs them. They are not tests, and the product imports nothing from here."""

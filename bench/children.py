@@ -1,4 +1,4 @@
-"""Child processes of the benchmarks, the stamps that tell when one was started, and what /proc tells of one."""
+"""Child processes of the benchmarks, the stamps that report their start, and their figures from /proc."""
 
 import os
 import select
@@ -21,16 +21,16 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Stamp:
-    """A child has begun: its pid, and when we knew, in seconds of the monotonic clock."""
+    """A child has started: its pid, and when we noticed, in seconds of the monotonic clock."""
 
     pid: int
     at: float
 
 
 class Stamps:
-    """A named pipe to which each child writes its pid first of all.
+    """A named pipe to which each child first writes its pid.
 
-    Its other end sleeps in poll(2) until then, so that nobody has to poll for it, and the child needs no clock.
+    The reader sleeps in poll(2): no polling, and the child needs no clock.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,11 +48,7 @@ class Stamps:
         self.path.unlink()
 
     def next(self, timeout: float = LONGEST) -> Stamp:
-        """Wait for the next stamp.
-
-        Raises:
-            TimeoutError: there is none in time.
-        """
+        """Wait for the next stamp; a `TimeoutError` if there is none."""
         if not self._poller.poll(timeout * 1000):
             raise TimeoutError(f"no child began within {timeout:g} s")
         at = time.monotonic()
@@ -71,7 +67,7 @@ class Stamps:
 def running(
     argv: Sequence[str], environ: Mapping[str, str], folder: Path, **options: object
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a program; its output goes to a file in `folder`. In the end kill it and all that descends from it."""
+    """Run a program with its output in a file in `folder`; at the end kill it and all its descendants."""
     mark = f"BENCH_MARK={uuid4()}"
     with open(folder / "log", "ab") as log:
         given = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **options}
@@ -85,7 +81,7 @@ def running(
 
 
 def kill_marked(mark: str) -> None:
-    """Kill all processes with that in their environment: some supervisors put theirs into sessions of their own."""
+    """Kill all processes with `mark` in their environment: some supervisors start them in sessions of their own."""
     while pids := [pid for pid in all_pids() if _is_marked(pid, mark.encode())]:
         for pid in pids:
             with suppress(ProcessLookupError):
@@ -94,7 +90,7 @@ def kill_marked(mark: str) -> None:
 
 
 def exit_seconds(process: "subprocess.Popen[bytes]", timeout: float = LONGEST) -> float:
-    """Send TERM; return how many seconds it takes until the process is gone."""
+    """Send TERM; return the seconds until the process has exited."""
     end = os.pidfd_open(process.pid)
     try:
         began = time.monotonic()
@@ -113,12 +109,11 @@ def all_pids() -> list[int]:
 
 
 def resident_mib(pid: int) -> float:
-    """Return what a process has resident, in MiB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE / 2**20
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time of the threads of a process, in nanosecond steps."""
+    """Return the processor time of a process's threads, with a resolution of nanoseconds."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 

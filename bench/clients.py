@@ -1,4 +1,4 @@
-"""What asks in benchmarks: one request on one connection, and wrk."""
+"""Clients of the benchmarks: one request on one connection, and wrk."""
 
 import re
 import signal
@@ -17,14 +17,14 @@ _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
 
 
 def asked(port: int) -> socket.socket:
-    """Connect, send a request, and do not wait for the answer."""
+    """Connect and send a request without waiting for the response."""
     connection = socket.create_connection(("127.0.0.1", port), LONGEST)
     connection.sendall(REQUEST)
     return connection
 
 
 def status_of(connection: socket.socket) -> int:
-    """Return the status of the answer, when all of it is there."""
+    """Wait for the whole response and return its status."""
     answer = b""
     with closing(connection):
         while data := connection.recv(65536):
@@ -34,7 +34,7 @@ def status_of(connection: socket.socket) -> int:
 
 @contextmanager
 def reserved_port() -> Iterator[int]:
-    """A port that the kernel gives to nobody by chance, while a server with SO_REUSEADDR may have it."""
+    """Yield a port that the kernel does not assign, but that a server can bind with SO_REUSEADDR."""
     with socket.socket() as reservation:
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reservation.bind(("127.0.0.1", 0))
@@ -43,19 +43,19 @@ def reserved_port() -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk has seen."""
+    """wrk's result."""
 
     requests: int
     per_second: float
     p50: float  # ms
     p99: float
-    failed: int  # connections that broke or were refused, time-outs, answers that were no success
+    failed: int  # broken or refused connections, timeouts, unsuccessful responses
 
 
 def wrk(
     place: Place, port: int, connections: int, seconds: int, path: str = "/", script: Path | None = None
 ) -> "subprocess.Popen[str]":
-    """Start wrk, which asks each connection again at once, or when `script` says so."""
+    """Start wrk, which sends the next request on a connection at once, or when `script` says so."""
     options = ["--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", "--timeout", "60s"]
     scripted = ["--script", str(script)] if script else []
     argv = [place.program("wrk"), *options, *scripted, "--latency", f"http://127.0.0.1:{port}{path}"]
@@ -63,14 +63,14 @@ def wrk(
 
 
 def seen_by(process: "subprocess.Popen[str]", interrupt: bool = False) -> Load:
-    """Return what wrk tells in the end, which `interrupt` brings about."""
+    """Wait for wrk, or interrupt it, and return its result."""
     if interrupt:
         process.send_signal(signal.SIGINT)
     return load_from(process.communicate()[0])
 
 
 def load_from(text: str) -> Load:
-    """Read what wrk writes."""
+    """Parse wrk's output."""
     found = re.search(r"(\d+) requests in ", text)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     if not found or not rate:

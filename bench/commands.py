@@ -1,6 +1,6 @@
-"""What the command line costs before it does anything: status, --help, and the imports of start.
+"""The cost of the command line: status, --help, and the imports of start.
 
-`status` asks a supervisor that runs, as the commands of the peers ask theirs.
+`status` queries a running supervisor; so do the commands of the peers.
 """
 
 import subprocess
@@ -58,7 +58,7 @@ def asked(place: Place, name: str, folder: Path) -> Values:
 
 
 def python(place: Place, program: str) -> Values:
-    """Return the milliseconds that it takes Python to import that and to end, and how many modules are loaded."""
+    """Return the milliseconds that Python takes to run `program`, and the number of loaded modules."""
     took, out = timed(place, [sys.executable, "-c", f"{program}; import sys; print(len(sys.modules))"])
     return {"imports": took, "modules": int(out)}
 

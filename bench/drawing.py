@@ -1,6 +1,6 @@
-"""All figures as one SVG: a bar up to each median, a whisker from the lowest to the highest value of all rounds.
+"""All figures as one SVG: a bar for each median, a whisker from the lowest to the highest value of all rounds.
 
-Bars of one figure share a scale, logarithmic where the peers are far apart. What only we can be asked is not drawn.
+The bars of a figure share a scale, logarithmic if the peers are far apart. Figures that only we have are not drawn.
 """
 
 import math
@@ -21,7 +21,6 @@ Scale = Callable[[float], float]
 
 
 def drawing(found: dict[str, Any]) -> str:
-    """Return the SVG."""
     parts, top = [], float(MARGIN)
     for record in found["measurements"]:
         if len(record["measured"]) > 1:
@@ -39,7 +38,6 @@ def height(record: dict[str, Any]) -> float:
 
 
 def block(record: dict[str, Any], top: float) -> Iterator[str]:
-    """Yield the elements of one figure."""
     scale = scale_of(record)
     unit = f", {record['unit']}" + (", logarithmic" if record["log"] else "")
     yield _text(MARGIN, top + 12, record["what"] + unit, "t")
@@ -55,7 +53,7 @@ def block(record: dict[str, Any], top: float) -> Iterator[str]:
 
 
 def scale_of(record: dict[str, Any]) -> Scale:
-    """Return what turns a value into the length of a bar; the highest of all values gets the whole width."""
+    """Return a function from value to bar length; the highest value gets the full width."""
     every = [each[which] for each in record["measured"].values() for which in ("lowest", "highest")]
     highest = max(every)
     positive = [value for value in every if value > 0]
@@ -63,7 +61,7 @@ def scale_of(record: dict[str, Any]) -> Scale:
         return lambda value: 0.0
     if not record["log"]:
         return lambda value: max(value, 0.0) / highest * BARS
-    lowest = min(positive) / 2  # the shortest bar is still seen
+    lowest = min(positive) / 2  # the shortest bar stays visible
     width = math.log(highest / lowest)
     return lambda value: BARS * math.log(value / lowest) / width if value > 0 else 0.0
 

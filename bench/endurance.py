@@ -1,7 +1,7 @@
-"""A thousand restarts of one worker: what the supervisor has afterwards that it had not before.
+"""A thousand restarts of one worker: the growth of the supervisor.
 
-Before are 2,500 others, in which the transcript fills up: the last mebibyte of all output, our own lines among it.
-Files are those of its run directory and of the temporary one.
+Before them, 2,500 restarts fill the log buffer: the last mebibyte of all output, our own lines included.
+Files are those of the run directory and of the temporary directory.
 """
 
 import os
@@ -19,7 +19,7 @@ NAME = "endurance"
 ROUNDS = 1
 TIMES = 1000
 BEFORE = 2500
-SETTLED = 2.5  # seconds: what ended runs leave to look at is looked at, and closed, every second
+SETTLED = 2.5  # seconds: ended runs are checked and closed every second
 _WHAT = {"memory": ("resident memory", "MiB", 0.5), "descriptors": ("descriptors", "", 0)}
 _WHAT |= {"zombies": ("zombies", "", 0), "files": ("files", "", 0)}
 TABLES = tuple(

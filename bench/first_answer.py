@@ -1,8 +1,8 @@
-"""From a failure to the first answer of the error server, and from ready to the first answer of the model server.
+"""From a failure to the first response of the error server, and from ready to that of the model server.
 
-In a round an attempt fails while a request waits, and is answered by an error server that was not there before; then
-a retry becomes ready, and the first of a row of requests that gets its answer from it is looked for. The floor is that
-same error server, started with the same listener by nobody but us.
+In a round, an attempt fails while a request waits; a newly started error server answers it. Then a retry becomes
+ready, and the first of a series of requests that the model server answers is measured. The floor is the same error
+server, started with the same listener but without a supervisor.
 """
 
 import os
@@ -23,8 +23,8 @@ from bench.supervised import ANY_PORT, REPORTING, Supervised, supervised
 NAME = "first_answer"
 ROUNDS = 0
 ALONE = "that error server alone"
-PAUSE = 0.3  # seconds between reaching the gate and being let through: nothing else goes on then
-ANNOUNCED = 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'  # as systemd does; ours tells its children the same way
+PAUSE = 0.3  # seconds between reaching and passing the gate, in which nothing else happens
+ANNOUNCED = 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'  # as systemd does, and as the supervisor does for its children
 TABLES = (
     Table("cold", "From failure to the first 513, cold error server", "ms", (plus(ALONE, 20, "ms"),), floor=ALONE),
     Table("ready", "From ready to the first 200, after the error server", "ms", (at_most(5, "ms"),)),
@@ -45,7 +45,7 @@ def rounds(place: Place) -> Iterator[Round]:
 
 
 def fail(ours: Supervised, gate: Path) -> float:
-    """Return how many milliseconds after the failure a request that waits already is answered."""
+    """Return the milliseconds from the failure to the response to a request that already waits."""
     opened = open(gate, "w")  # noqa: SIM115 - closing it is the signal
     connection = asked(ours.address.port)
     time.sleep(PAUSE)
@@ -60,7 +60,7 @@ def fail(ours: Supervised, gate: Path) -> float:
 
 
 def recover(ours: Supervised, gate: Path) -> float:
-    """Return how many milliseconds after ready a request gets its answer from the model server."""
+    """Return the milliseconds from ready to the first response of the model server."""
     ours.client.restart()
     opened = open(gate, "w")  # noqa: SIM115
     time.sleep(PAUSE)
@@ -73,7 +73,7 @@ def recover(ours: Supervised, gate: Path) -> float:
 
 
 def alone(place: Place, folder: Path) -> float:
-    """Start the error server as the supervisor does; return how many milliseconds later a request is answered."""
+    """Start the error server as the supervisor does; return the milliseconds until a request is answered."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         port = listener.getsockname()[1]
         connection = asked(port)

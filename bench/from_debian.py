@@ -1,6 +1,6 @@
-"""`python -m bench.from_debian`: install the peers that Debian has, where they are missing and we may do that.
+"""`python -m bench.from_debian`: install missing peers from Debian, if permitted.
 
-Those that stay missing are said to be so in the table; everything else is measured all the same.
+The table lists those that stay missing; everything else is measured.
 """
 
 import os

@@ -1,7 +1,7 @@
 """What a measurement is, and how its rounds become medians, ratios and verdicts.
 
-A measurement is a module with NAME, TABLES and `rounds(place)`, which yields one round after the other: in each
-round everyone is measured once, one right after the other, so that what else the machine does meets all of them.
+A measurement is a module with NAME, TABLES and `rounds(place)`, which yields the rounds: each measures every
+candidate once, back to back, so that other load on the machine affects all alike.
 """
 
 import math
@@ -15,15 +15,15 @@ from bench.places import Place
 OURS = "drum-supervise"
 
 Values = Mapping[str, float]  # by figure
-Round = Mapping[str, Values]  # by who was measured
+Round = Mapping[str, Values]  # by candidate
 
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of everyone, in all rounds.
+    """One figure of all candidates in all rounds.
 
     Attributes:
-        values: by who was measured, by round; None where a round has no value.
+        values: by candidate, then by round; None for a round without a value.
     """
 
     values: Mapping[str, tuple[float | None, ...]]
@@ -36,7 +36,7 @@ class Column:
         return statistics.median(found) if found else None
 
     def paired(self, one: str, other: str, combine: Callable[[float, float], float]) -> float | None:
-        """Return the median over the rounds of what is made of two values of the same round."""
+        """Return the median over the rounds of `combine` applied to both values of a round."""
         pairs = zip(self.values.get(one, ()), self.values.get(other, ()), strict=False)
         found = [combine(a, b) for a, b in pairs if a is not None and b is not None]
         return statistics.median(found) if found else None
@@ -44,12 +44,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Goal:
-    """What is wanted of our figure, beside `other`'s or by itself.
+    """A goal for our figure, alone or relative to a peer's.
 
     Attributes:
-        words: `{}` stands for the value that was found.
-        found: returns the value; None when somebody could not be measured.
-        limit: the most it may be, or the least with `at_least`.
+        words: `{}` stands for the measured value.
+        found: returns the value; None if a candidate could not be measured.
+        limit: the maximum, or with `at_least` the minimum.
     """
 
     words: str
@@ -66,10 +66,10 @@ class Table:
     """One figure of a measurement.
 
     Attributes:
-        what: it is, for people.
-        floor: who is no supervisor, but what cannot be undercut.
-        reference: whose values the ratios are to.
-        log: whether bars of such a figure are drawn on a logarithmic scale.
+        what: its description.
+        floor: the candidate that is not a supervisor but the lower bound.
+        reference: the candidate to which the ratios refer.
+        log: whether its bars have a logarithmic scale.
     """
 
     figure: str
@@ -84,35 +84,35 @@ class Table:
 class Measurement(Protocol):
     NAME: str
     TABLES: tuple[Table, ...]
-    ROUNDS: int  # how many of them; 0: as many as were asked for
+    ROUNDS: int  # 0: as many as requested
 
     def rounds(self, place: Place) -> Iterator[Round]: ...
 
 
 def within(other: str, limit: float, name: str = OURS) -> Goal:
-    """Want at most `limit` times what `other` has."""
+    """Require at most `limit` times the value of `other`."""
     return Goal(f"{{:.2f}} x {other}, at most {limit:g}", _ratio(name, other), limit)
 
 
 def beats(other: str, factor: float = 1.0, name: str = OURS) -> Goal:
-    """Want `other` to have at least `factor` times what we have: a time, or memory."""
+    """Require that `other` has at least `factor` times our value: a time, or memory."""
     return Goal(f"{{:.1f}} x faster than {other}, at least {factor:g}", _ratio(other, name), factor, at_least=True)
 
 
 def above(other: str, limit: float, name: str = OURS) -> Goal:
-    """Want at least `limit` times what `other` has: a rate."""
+    """Require at least `limit` times the value of `other`: a rate."""
     return Goal(f"{{:.3f}} x {other}, at least {limit:g}", _ratio(name, other), limit, at_least=True)
 
 
 def plus(other: str, limit: float, unit: str, name: str = OURS) -> Goal:
-    """Want at most `limit` more than `other` has."""
+    """Require at most `limit` more than `other`."""
     return Goal(
         f"{{:+.2f}} {unit} to {other}, at most +{limit:g}", lambda c: c.paired(name, other, lambda a, b: a - b), limit
     )
 
 
 def at_most(limit: float, unit: str, of: Callable[[list[float]], float] = statistics.median, name: str = OURS) -> Goal:
-    """Want at most `limit`, by the median or another figure of all values."""
+    """Require at most `limit` for the median, or for another statistic of all values."""
 
     def found(column: Column) -> float | None:
         values = column.all_of(name)
@@ -126,12 +126,11 @@ def _ratio(one: str, other: str) -> Callable[[Column], float | None]:
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """Return the value that so many percent do not exceed."""
     return sorted(values)[max(math.ceil(len(values) * percent / 100) - 1, 0)]
 
 
 def taking_turns(cases: Mapping[str, Callable[[], Values]]) -> Iterator[Round]:
-    """Yield rounds in which each case is measured once; another one begins in each."""
+    """Yield rounds in which each case is measured once; each round starts with another case."""
     names = list(cases)
     while True:
         yield {name: cases[name]() for name in names}

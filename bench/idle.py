@@ -1,7 +1,7 @@
-"""Processor time of supervisors that have nothing to do: all run at the same time, each with an idle child.
+"""Processor time of idle supervisors: all run at the same time, each with an idle child.
 
-They are left alone for three quarters of a minute first: for so long ours watches a new server for the sake of its own
-workers. Processor time is the kernel's, in nanoseconds (schedstat).
+The first three quarters of a minute do not count: for so long ours watches the workers of a new server. Processor time
+is the kernel's, in nanoseconds (schedstat).
 """
 
 import time

@@ -1,7 +1,7 @@
-"""Rows of all supervisors: exec to child, child killed to its replacement, TERM to exit, memory.
+"""All supervisors: exec to child, death of the child to its replacement, TERM to exit, memory.
 
-In a round all are started, one after the other; when they have settled the child of each is killed; when they have
-settled again each is stopped.
+In a round all are started one after the other; once they have settled, the child of each is killed; once they have
+settled again, each is stopped.
 """
 
 import os
@@ -25,7 +25,7 @@ ROUNDS = 0
 IMPORTS = "import supervisor.supervisord, click"
 ALONE = "the child alone"
 REPLACING = ("supervisord", "circus", "gunicorn", "uvicorn --workers", "granian")
-SETTLED = 2.0  # seconds: supervisord, s6 and runit treat a child that lives for less than one as one that cannot start
+SETTLED = 2.0  # seconds: supervisord, s6 and runit treat a child that lives for less than one as failed to start
 TABLES = (
     Table(
         "start",
@@ -47,7 +47,7 @@ TABLES = (
 
 @dataclass
 class Life:
-    """One supervisor that runs."""
+    """One running supervisor."""
 
     peer: Peer
     stamps: Stamps
@@ -79,7 +79,7 @@ def rounds(place: Place) -> Iterator[Round]:
 
 
 def begin(peer: Peer, place: Place, folder: Path, stack: ExitStack) -> tuple[Life, float]:
-    """Start a supervisor; return it, and the milliseconds until its child began."""
+    """Start a supervisor; return it, and the milliseconds until its child started."""
     folder.mkdir()
     stamps = stack.enter_context(Stamps(folder))
     argv, environ = peer.command(place, folder), place.environ(STAMPS=str(stamps.path))
@@ -90,7 +90,7 @@ def begin(peer: Peer, place: Place, folder: Path, stack: ExitStack) -> tuple[Lif
 
 
 def replace(life: Life) -> float:
-    """Kill the child; return the milliseconds until the next one began."""
+    """Kill the child; return the milliseconds until the next one started."""
     life.stamps.clear()
     began = time.monotonic()
     os.kill(life.child.pid, signal.SIGKILL)
@@ -98,7 +98,7 @@ def replace(life: Life) -> float:
 
 
 def floor_of_start(place: Place) -> dict[str, float]:
-    """Import what no supervisor on supervisord could do without: how long it takes, and the memory it takes."""
+    """Return time and memory of the imports that every supervisor based on supervisord needs."""
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", IMPORTS], env=place.environ(), cwd=place.folder, check=True)
     seconds = time.monotonic() - began

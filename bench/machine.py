@@ -1,4 +1,4 @@
-"""What the figures were taken on: the machine, without its name, and the versions of all programs."""
+"""The machine, without its name, and the versions of all programs."""
 
 import importlib.metadata
 import os
@@ -15,7 +15,6 @@ PACKAGES = ("supervisor", "circus", "honcho", "gunicorn", "uvicorn", "granian", 
 
 
 def machine() -> dict[str, object]:
-    """Describe the machine."""
     return {
         "taken_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "processor": _processor(),
@@ -28,7 +27,7 @@ def machine() -> dict[str, object]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the peers and of what we are made of; what is missing is left out."""
+    """Return the versions of the peers and of our dependencies, except missing ones."""
     found = {"drum_supervisor": importlib.metadata.version("drum_supervisor")}
     for name in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
@@ -41,7 +40,7 @@ def versions() -> dict[str, str]:
 
 
 def load() -> float:
-    """Return how many processes ran or waited for a processor during the last minute."""
+    """Return the load average of the last minute."""
     return round(os.getloadavg()[0], 2)
 
 

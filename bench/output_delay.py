@@ -1,7 +1,7 @@
-"""How fast output passes through the supervisor, beside `cat`, and what the supervisor's loop is delayed meanwhile.
+"""Throughput of output through the supervisor, compared with `cat`, and the resulting delay of its loop.
 
-*Signal* is the time from SIGUSR2 to the line about it, *status* a round trip on the control socket: with a program that
-is silent, one that writes as fast as it can, and one whose output nobody reads.
+*Signal* is the time from SIGUSR2 to its log line, *status* a round trip on the control socket: with a silent program,
+with one that writes as fast as it can, and with one whose output is not read.
 """
 
 import json
@@ -32,7 +32,7 @@ LINE = "x" * 99
 READY = json.dumps({"kind": "ready"})
 FLOOD = f"echo '{READY}' >&4; exec yes {LINE}"
 SCRIPTS = {SILENT: f"echo '{READY}' >&4; exec sleep 100000", READ: FLOOD, UNREAD: FLOOD}
-SETTLED = 0.5  # seconds until a pipe that nobody reads is full
+SETTLED = 0.5  # seconds until an unread pipe is full
 DELAYED = {READ: "while a program floods us", UNREAD: "while nobody reads that"}
 TABLES = (
     Table("rate", "Output through the supervisor", "MB/s", floor=CAT, reference=CAT, log=False),
@@ -76,7 +76,7 @@ def through_us(place: Place, folder: Path, *options: str) -> float:
 
 
 def read_all(process: "subprocess.Popen[bytes]", place: Place) -> float:
-    """Return the megabytes a second at which its stdout is read."""
+    """Return the megabytes per second that can be read from its stdout."""
     megabytes = MEGABYTES // 16 if place.brief else MEGABYTES
     left = megabytes << 20
     began = 0.0
@@ -88,7 +88,7 @@ def read_all(process: "subprocess.Popen[bytes]", place: Place) -> float:
 
 @contextmanager
 def flooding(place: Place, folder: Path, script: str, *options: str) -> Iterator[Supervised]:
-    """Run a supervisor with that program; its stdout and stderr are pipes to us."""
+    """Run a supervisor with that program; its stdout and stderr are pipes to the benchmark."""
     argv = (*ANY_PORT, *REPORTING, *options, "--", "sh", "-c", script)
     with supervised(place, folder, *argv, streams=subprocess.PIPE) as ours:
         try:
@@ -106,7 +106,7 @@ def until_line(process: "subprocess.Popen[bytes]", text: bytes) -> None:
 
 
 def delays(place: Place, folder: Path, who: str) -> Values:
-    """Return how long signals and statuses take, 99 of 100 of them."""
+    """Return the 99th percentile of the delays of signals and of `status`."""
     questions = 10 if place.brief else QUESTIONS
     with flooding(place, folder, SCRIPTS[who]) as ours, reading(ours.process, reads=who != UNREAD):
         time.sleep(SETTLED)
@@ -121,7 +121,7 @@ def delays(place: Place, folder: Path, who: str) -> Values:
 
 @contextmanager
 def reading(process: "subprocess.Popen[bytes]", reads: bool) -> Iterator[None]:
-    """Take its stdout meanwhile, or leave it until the pipe is full and stays so."""
+    """Read its stdout meanwhile, or let the pipe fill up."""
     ended = threading.Event()
 
     def read() -> None:
@@ -143,7 +143,6 @@ def reading(process: "subprocess.Popen[bytes]", reads: bool) -> Iterator[None]:
 
 
 def times_of(ask: Callable[[], object], questions: int) -> list[float]:
-    """Return the milliseconds of each."""
     times = []
     for _ in range(questions):
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Supervisors, ours and others, each with its defaults and the same child."""
+"""All supervisors, each with its defaults and the same child."""
 
 import shlex
 from collections.abc import Callable
@@ -16,11 +16,11 @@ Command = Callable[[Place, Path], list[str]]
 
 @dataclass(frozen=True)
 class Peer:
-    """A supervisor. Some are written in C for nothing else; some run an application, and begin with its import.
+    """A supervisor. Some are small C programs; some run an application and start with its import.
 
     Attributes:
-        command: writes what it needs into a folder of its own and returns its arguments.
-        replaces: whether it starts a child again that was killed.
+        command: writes its files to a folder of its own and returns its arguments.
+        replaces: whether it restarts a killed child.
     """
 
     name: str
@@ -120,7 +120,7 @@ PEERS = (
 
 
 def here(place: Place) -> tuple[list[Peer], dict[str, str]]:
-    """Return the peers that can be run, and why others cannot."""
+    """Return the peers that can run, and the reasons why others cannot."""
     found, missing = [], {}
     for peer in PEERS:
         with TemporaryDirectory(dir=place.folder) as probe:

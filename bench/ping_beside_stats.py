@@ -1,9 +1,9 @@
-"""How long `/ping` takes while `/stats/` is hammered, beside the same hammering of `/ping` itself.
+"""The latency of `/ping` under heavy load on `/stats/`, compared with the same load on `/ping` itself.
 
 `python -m bench.ping_beside_stats [--seconds 3] [--clients 8] [--rounds 7]`
 
-Each round measures alone, beside `/ping` and beside `/stats/`, one after the other, for each server type; printed are
-medians over the rounds. All clients are one process, which shares the processors with the server.
+Each round measures without load, with load on `/ping` and with load on `/stats/`, one after the other, for each server
+type; medians over the rounds are printed. All clients are one process, which shares the processors with the server.
 """
 
 import argparse
@@ -24,7 +24,7 @@ CUSTOM = "def load_model(code_dir): return 1\ndef score_unstructured(model, data
 
 
 async def get(port: int, path: str) -> float:
-    """Return how many seconds one request takes, on a connection of its own."""
+    """Return the seconds that one request takes on a new connection."""
     began = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
@@ -38,7 +38,7 @@ async def get(port: int, path: str) -> float:
 
 
 async def measure(port: int, beside: str, seconds: float, clients: int) -> tuple[list[float], int]:
-    """Return the times of `/ping` of one client, and how often `clients` others got an answer from `beside`."""
+    """Return one client's times of `/ping`, and the number of responses that the load got."""
     ends, answered = time.perf_counter() + seconds, 0
 
     async def hammer() -> None:

@@ -1,4 +1,4 @@
-"""Where the programs are that are measured, and what each of them is started with."""
+"""Where the measured programs are, and the environment they are started in."""
 
 import os
 import shutil
@@ -13,27 +13,23 @@ NEEDED_FROM_DEBIAN = {"s6": "s6-svscan", "runit": "runsv", "tini": "tini", "wrk"
 
 
 class NotHereError(Exception):
-    """Something cannot be measured here; the text says why."""
+    """A candidate cannot be measured here; the text says why."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What measurements share.
+    """What the measurements share.
 
     Attributes:
-        folder: for files; the programs run in it, so that nothing is imported from a working copy.
-        brief: whether to take less of everything, to see that it works.
+        folder: for files; programs run in it, so that nothing is imported from a working copy.
+        brief: whether to measure less, to see that it works.
     """
 
     folder: Path
     brief: bool = False
 
     def program(self, name: str) -> str:
-        """Return the path of a program, of this environment or of the system.
-
-        Raises:
-            NotHereError: there is none.
-        """
+        """Return the path of a program of this environment or of the system; a `NotHereError` if there is none."""
         own = BIN / name
         found = str(own) if own.exists() else shutil.which(name)
         if found is None:
@@ -41,7 +37,7 @@ class Place:
         return found
 
     def environ(self, **more: str) -> dict[str, str]:
-        """Return the environment of what is measured: none of our variables, and none that change Python's start."""
+        """Return the environment of measured programs: none of our variables, and none that affect Python's start."""
         ours = ("PYTHON", "DRUM_", "MLOPS_", "SUPERVISOR_", "LISTEN_", "NOTIFY_SOCKET")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         return {**kept, "PYTHONDONTWRITEBYTECODE": "1", **more}

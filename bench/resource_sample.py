@@ -1,8 +1,8 @@
-"""One sample of trees of 1, 10, 100 and 1,000 processes, on a host with 5,000 others, beside psutil's walk.
+"""One sample of trees of 1, 10, 100 and 1,000 processes, on a host with 5,000 others, compared with psutil.
 
-A sample is what the supervisor does for `stats`: memory, processor time and state of each process of the tree. psutil
-is asked for less, `children(recursive=True)` alone, which looks at every process of the host to find them. Rounds
-without the others come first, since it takes long to start those.
+A sample is what the supervisor reads for `stats`: memory, processor time and state of each process of the tree. psutil
+only runs `children(recursive=True)`, which scans every process of the host. Rounds
+without the others come first, because starting those takes long.
 """
 
 import os
@@ -22,7 +22,7 @@ from drum_supervisor.resources.process_reader import ProcessReader
 from drum_supervisor.supervise.stats.scan import Question, Top, survey
 
 NAME = "resource_sample"
-ROUNDS = 7  # without the others; as many with them make the rounds
+ROUNDS = 7  # without the others, and as many with them
 SIZES = (1, 10, 100, 1000)
 OTHERS = 5000
 CALLS = 7  # of each in a round
@@ -60,7 +60,7 @@ def rounds(place: Place) -> Iterator[Round]:
         samples = {size: sample_of(stack.enter_context(sleepers(size))) for size in SIZES}
         pid = stack.enter_context(sleepers(10))
         calls = {OURS: sample_of(pid), **others_of(pid)}
-        alone = [timed(calls, samples) for _ in range(2 + ROUNDS)][2:]  # the first ones warm up
+        alone = [timed(calls, samples) for _ in range(2 + ROUNDS)][2:]  # the first ones are warm-up
         for pid in stack.enter_context(processes(200 if place.brief else OTHERS)):
             _settled(pid)
         for before in alone:
@@ -68,7 +68,7 @@ def rounds(place: Place) -> Iterator[Round]:
 
 
 def one_round(before: Values, after: Values) -> Round:
-    """Put together what was measured without the others and with them."""
+    """Combine the measurements without and with the other processes."""
     found: dict[str, Values] = {
         OURS: {"sample": after[OURS]},
         WITHOUT: {"sample": before[OURS]},
@@ -79,7 +79,7 @@ def one_round(before: Values, after: Values) -> Round:
 
 
 def timed(calls: Mapping[str, Callable[[], object]], samples: Mapping[int, Callable[[], object]]) -> Values:
-    """Return the milliseconds of each call, medians of some; they take turns."""
+    """Return the milliseconds of each call, a median over several; the calls take turns."""
     every = {**calls, **{a_tree_of(size): sample for size, sample in samples.items()}}
     times: dict[str, list[float]] = {name: [] for name in every}
     for _ in range(CALLS):
@@ -91,7 +91,7 @@ def timed(calls: Mapping[str, Callable[[], object]], samples: Mapping[int, Calla
 
 
 def sample_of(pid: int) -> Callable[[], object]:
-    """Return what the supervisor does, without its pauses."""
+    """Return the supervisor's sample, without its pauses."""
     reader = ProcessReader()
 
     def sample() -> None:
@@ -121,7 +121,7 @@ sys.stdin.read()
 
 @contextmanager
 def sleepers(size: int) -> Iterator[int]:
-    """Run a tree of so many processes; yield the pid at the top."""
+    """Run a tree of `size` processes; yield the pid of its root."""
     argv = [sys.executable, "-c", TREE, str(size)]
     with psutil.Popen(argv, stdin=-1, stdout=-1, start_new_session=True) as process:
         process.stdout.readline()
@@ -133,7 +133,7 @@ def sleepers(size: int) -> Iterator[int]:
 
 @contextmanager
 def processes(count: int) -> Iterator[list[int]]:
-    """Run so many sleeping processes, or as many as the system lets us, in batches."""
+    """Run sleeping processes in batches, as many as requested or as the system allows."""
     pids: list[int] = []
     try:
         with suppress(BlockingIOError):

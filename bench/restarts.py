@@ -1,9 +1,9 @@
-"""A hundred workers restarted under load: 25 times all four, one after the other, with 64 connections of wrk meanwhile.
+"""A hundred worker restarts under load: 25 times all four, one after the other, with 64 connections of wrk.
 
-Each connection is idle for 50 ms between two requests, so that the processors are left to the workers that start, and
-because this is the hard case: a worker that stops closes connections on which the next request may be on its way.
-A request has failed when its connection was refused or broke, when it took longer than a minute, or when its answer
-was no success.
+Each connection is idle for 50 ms between two requests, which leaves processor time to the starting workers, and which
+is the hard case: a stopping worker closes connections on which the next request may be on its way.
+A request failed if its connection was refused or broken, if it took longer than a minute, or if its response
+was not a success.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Rounds become records for JSON, and records become tables for people."""
+"""From rounds to JSON records, and from records to tables."""
 
 import re
 import statistics
@@ -9,7 +9,7 @@ from bench.harness import OURS, Column, Goal, Round, Table
 
 
 def as_json(name: str, table: Table, taken: Sequence[Round], why_not: str) -> dict[str, Any]:
-    """Return all there is to tell of one figure."""
+    """Return the record of one figure."""
     column = _column(table.figure, taken)
     measured = {
         who: {
@@ -61,7 +61,7 @@ VALUE = re.compile(r"\{[^}]*\}")
 
 
 def rows(record: dict[str, Any]) -> list[list[str]]:
-    """Return a row for everyone: median, range, ratio."""
+    """Return a row per candidate: median, range, ratio."""
     return [
         [who, number(each["median"]), f"{number(each['lowest'])}-{number(each['highest'])}", _ratio(each["ratio"])]
         for who, each in record["measured"].items()
@@ -69,7 +69,6 @@ def rows(record: dict[str, Any]) -> list[list[str]]:
 
 
 def terminal(found: dict[str, Any]) -> str:
-    """Return everything for a terminal."""
     lines = [described(found)]
     for record in found["measurements"]:
         lines += ["", f"{record['what']}, {record['unit']} (medians of {record['rounds']})"]
@@ -86,7 +85,7 @@ def terminal(found: dict[str, Any]) -> str:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """Return one table in Markdown: a row for each figure, with its goals."""
+    """Return one Markdown table: a row per figure, with its goals."""
     lines = ["| what, medians | drum-supervise | floor | beside | goals |", "|---|---:|---:|---|---|"]
     for record in found["measurements"]:
         medians = {who: number(each["median"]) for who, each in record["measured"].items()}
@@ -113,7 +112,7 @@ def described(found: dict[str, Any]) -> str:
 
 
 def number(value: float) -> str:
-    """Write a value for people: three digits, or all before the point."""
+    """Format a value: three digits, or all before the decimal point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

@@ -1,7 +1,7 @@
-"""`make bench`: measure beside the peers; print a table, write JSON, draw an SVG.
+"""`make bench`: measure against the peers; print a table, write JSON, draw an SVG.
 
-`--only NAME` measures that alone and may be repeated; `--brief` takes less of everything, to see that it works. With
-`--docs` the figures become those of the documentation; together with `--only` these, and the others stay.
+`--only NAME` runs only that measurement and may be repeated; `--brief` measures less, to see that it works. `--docs`
+publishes the figures in the documentation; together with `--only` it updates those and keeps the others.
 """
 
 import argparse
@@ -55,9 +55,9 @@ KEPT = HERE.parent / ".compat"
 
 
 def main() -> int:
-    """Measure what was asked for; return the exit code, which says nothing about the figures."""
+    """Run the selected measurements; the exit code does not depend on the figures."""
     options = parsed()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all child processes are stopped
     chosen = [each for each in MEASUREMENTS if not options.only or each.NAME in options.only]
     found: dict[str, Any] = {"machine": machine(), "versions": versions(), "load": [load()], "measurements": []}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def publish(found: dict[str, Any]) -> None:
-    """Make these the figures of the documentation; measurements that were not taken keep theirs."""
+    """Publish these figures in the documentation; measurements that were not run keep theirs."""
     path = DOCS / "performance.json"
     known = json.loads(path.read_text())["measurements"] if path.exists() else []
     order = [each.NAME for each in MEASUREMENTS]
@@ -103,7 +103,7 @@ def rounds_of(measurement: Measurement, options: argparse.Namespace) -> int:
 
 
 def measured(measurement: Measurement, place: Place, count: int) -> list[dict[str, Any]]:
-    """Take so many rounds of a measurement; tell about each; return its tables."""
+    """Run the rounds of a measurement, print each, and return its tables."""
     taken: list[Round] = []
     why_not = ""
     print(f"{measurement.NAME}: {(measurement.__doc__ or '').splitlines()[0]}", flush=True)
@@ -113,7 +113,7 @@ def measured(measurement: Measurement, place: Place, count: int) -> list[dict[st
                 taken.append(found)
                 if count <= MANY or number % MANY == 0:
                     print(f"  round {number} of {count}, load {load()}", flush=True)
-    except (NotHereError, ControlError, OSError, SubprocessError) as error:  # the others are measured all the same
+    except (NotHereError, ControlError, OSError, SubprocessError) as error:  # the others are still measured
         why_not = f"{error}" or type(error).__name__
         print(f"  {why_not}", flush=True)
     return [as_json(measurement.NAME, table, taken, why_not) for table in measurement.TABLES]

@@ -1,11 +1,11 @@
-"""What sampling costs the supervisor: processor time, delay of signals, memory.
+"""The cost of sampling: processor time, delay of signals, memory.
 
 `python -m bench.sampling [--tree 1 --tree 1000] [--seconds 60] [--signals 300] [--source DIR]`
 
-Each tree is one program with so many processes. Measured are the supervisor's share of a processor, from its
-schedstat, while nobody looks, and while the history is asked for every second; and how long signals wait, alone and
-while samples are taken without a break (the log says when one was received, to a millisecond). `--source` is a folder
-with another version of the package, for comparison; one without `stats` is only looked at from outside.
+Each tree is one program with that many processes. Measured are the supervisor's processor time, from its
+schedstat, without clients, and with a client that requests the history every second; and the delay of signals, alone
+and during continuous sampling (the log says to the millisecond when a signal was received). `--source` is a folder
+with another version of the package, for comparison; one without `stats` is only measured from outside.
 """
 
 import argparse
@@ -56,13 +56,13 @@ class Supervisor:
             return False
 
     def share(self, seconds: float) -> float:
-        """Return the percentage of a processor that it takes for so long."""
+        """Return the percentage of one processor that it uses."""
         used, began = cpu_seconds(self.process.pid), time.monotonic()
         time.sleep(seconds)
         return 100 * (cpu_seconds(self.process.pid) - used) / (time.monotonic() - began)
 
     def delays(self, count: int) -> list[float]:
-        """Return how many milliseconds each of so many signals waited."""
+        """Return the delays of the signals in milliseconds."""
         sent = []
         before = len(RECEIVED.findall(self.log.read_text()))
         for _ in range(count):
@@ -79,7 +79,7 @@ class Supervisor:
 
 @contextmanager
 def busy(call: object, pause: float) -> Iterator[list[float]]:
-    """Call again and again in a thread; yield how many milliseconds each call took."""
+    """Call repeatedly in a thread; yield the milliseconds of each call."""
     over, took = threading.Event(), []
 
     def again() -> None:
@@ -108,7 +108,7 @@ def measure(tree: int, seconds: float, signals: int, source: str) -> None:
         supervisor = Supervisor(Path(folder), tree, source=source)
         try:
             print(f"a tree of {tree}")
-            time.sleep(45)  # past the time in which a new server is watched for the sake of its own workers
+            time.sleep(45)  # past the time in which the workers of a new server are watched
             print(f"  processor, nobody looks                                  {supervisor.share(seconds):.3f} %")
             show("signals wait, nobody looks", supervisor.delays(signals))
             if source:

@@ -1,9 +1,9 @@
-"""What metrics cost: the exporter's memory, processor time of a scrape, and what the supervisor notices of it.
+"""The cost of metrics: the exporter's memory, processor time of a scrape, and the effect on the supervisor.
 
 `python -m bench.scraping [--tree 1 --tree 1000] [--seconds 30] [--signals 200]`
 
-The same supervisor as in bench/sampling.py, with an exporter: alone, scraped every second as Prometheus does it, and
-by somebody who does nothing else.
+The supervisor of bench/sampling.py with an exporter: not scraped, scraped every second as by Prometheus, and
+scraped continuously.
 """
 
 import argparse
@@ -20,7 +20,7 @@ ACCEPT = {"Accept": "application/openmetrics-text; version=1.0.0", "Accept-Encod
 
 
 class Scraped(Supervisor):
-    """A supervisor with so large a tree, and metrics."""
+    """A supervisor with a tree of that size, and metrics."""
 
     def __init__(self, folder: Path, tree: int) -> None:
         super().__init__(folder, tree, "--metrics-address", "127.0.0.1:0")
@@ -36,7 +36,7 @@ class Scraped(Supervisor):
 
 
 def memory(pid: int) -> str:
-    """Return resident memory, and what of it is the process's own."""
+    """Return resident and unshared memory."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     kib = {name: int(value.split()[0]) for name, value in (line.split(":", 1) for line in lines)}
     return f"{kib['Rss'] / 1024:.1f} MiB, {(kib['Private_Clean'] + kib['Private_Dirty']) / 1024:.1f} of them its own"

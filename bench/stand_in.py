@@ -1,7 +1,7 @@
-"""From a failure to the first 513 where a stand-in answers meanwhile: 200 swaps, one request after the other.
+"""From a failure to the first 513 with a stand-in: 200 swaps, one request after the other.
 
-Each round is a supervisor of its own, since after the first failure an error server is there. A client asks on a new
-connection, waits for the answer, and asks again after a millisecond; what counts is when it has its first 513 in full.
+Each round has a supervisor of its own, because after the first failure there is an error server. A client sends a
+request on a new connection, waits for the response, and repeats after a millisecond, until it has a complete 513.
 """
 
 import os
@@ -21,7 +21,7 @@ RESPOND = ("--while-starting", "respond")
 SCRIPT = """read -r _ < "$GATE"
 echo '{"kind": "init_failed", "stage": "load", "type": "RuntimeError", "message": "no weights"}' >&4; exit 1"""
 PAUSE = 0.2
-EVERY = 0.001  # a client without pauses would keep the processors from the supervisor
+EVERY = 0.001  # without pauses the client would take processor time from the supervisor
 TABLES = (
     Table(
         "swap",
@@ -43,7 +43,6 @@ def rounds(place: Place) -> Iterator[Round]:
 
 
 def swap(ours: Supervised, gate: Path) -> float:
-    """Return the milliseconds from failure to 513."""
     opened = open(gate, "w")  # noqa: SIM115 - closing it is the signal
     port = ours.address.port
     while status_of(asked(port)) != 503:

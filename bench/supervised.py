@@ -1,4 +1,4 @@
-"""Our own supervisor in a benchmark: started, waited for, asked, and ended with all that it runs."""
+"""Our supervisor in a benchmark: start, wait, query, and stop it with all its programs."""
 
 import time
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ REPORTING = ("--listener", "inherit", "--ready", "report")
 
 @dataclass(frozen=True)
 class Supervised:
-    """One that runs."""
+    """A running supervisor."""
 
     process: "Popen[bytes]"
     run_dir: Path
@@ -33,15 +33,11 @@ class Supervised:
         return parse_address((self.run_dir / "address").read_text().strip())
 
     def until(self, phase: str, longest: float = 2 * LONGEST) -> dict[str, Any]:
-        """Return the first status in this phase.
-
-        Raises:
-            TimeoutError: there is none in time.
-        """
+        """Return the first status in this phase; a `TimeoutError` if there is none."""
         return self._until(lambda status: status["phase"] == phase, phase, longest)
 
     def restart(self, longest: float = 120.0) -> None:
-        """Replace all workers, and wait until all new ones are ready."""
+        """Replace all workers and wait until the new ones are ready."""
         ticket = self.client.restart()
         self._until(lambda status: _is_over(status, ticket), "restarted", longest)
 
@@ -66,7 +62,7 @@ class Supervised:
 def supervised(
     place: Place, folder: Path, *arguments: str, streams: int | None = None, **environ: str
 ) -> Iterator[Supervised]:
-    """Run a supervisor with these arguments; its run directory, and without `streams` its output, are in `folder`."""
+    """Run a supervisor with these arguments; `folder` gets its run directory and, without `streams`, its output."""
     folder.mkdir(exist_ok=True)
     argv = [place.program("drum-supervise"), "start", "--run-dir", str(folder / "run"), *arguments]
     piped = {} if streams is None else {"stdout": streams, "stderr": streams}

@@ -1,10 +1,10 @@
-"""The longest wait of a client that asks every five milliseconds, from before the start over failure, retry and crash.
+"""The longest response time for a client that sends a request every five milliseconds, through failure and recovery.
 
-Each round is one supervisor: it starts, initialization fails, a retry succeeds, the model server is killed and started
-again. Each request has a connection of its own. For each part of the story (it starts, fails, is retried, is killed,
-recovers) the longest answer time of a request that was begun in it is measured: with `--while-starting respond`, where
-a stand-in answers, and with `hold`, where requests wait, so that the times are those of the start. What is lost, once
-the address is bound, are answers that never came, without those of the process that was killed.
+Each round is one supervisor: it starts, initialization fails, a retry succeeds, the model server is killed and
+restarted. Each request has a connection of its own. For each part (start, failure, retry, kill,
+recovery) the longest response time of the requests that began in it is measured: with `--while-starting respond`, where
+a stand-in answers, and with `hold`, where requests wait, so that the times are those of the start. Losses are responses
+that never came once the address was bound, except those of the killed process.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ TABLES = (
 )
 EVERY = 0.005
 LONGEST = 60.0
-# What becomes of an attempt is read from a named pipe; the moment is written down before it is known to anybody.
+# An attempt reads its outcome from a named pipe, and records the time before it acts on it.
 CUSTOM = """
 import os, time
 def load_model(code_dir):
@@ -72,7 +72,7 @@ def rounds(place: Place) -> Iterator[Round]:
 
 @dataclass
 class Outcome:
-    """One request: when it was begun, how long it took, and its status, or what went wrong."""
+    """One request: its start, its duration, and its status or error."""
 
     begun: float
     seconds: float
@@ -81,7 +81,7 @@ class Outcome:
 
 @dataclass
 class Client:
-    """Begins a request every five milliseconds, and waits for none of them."""
+    """Starts a request every five milliseconds without waiting for any of them."""
 
     port: int
     outcomes: list[Outcome] = field(default_factory=list)
@@ -114,7 +114,7 @@ class Client:
             return status
 
     async def until(self, status: int, count: int = 100) -> None:
-        """Wait until the last answers all have this status."""
+        """Wait until the last responses all have this status."""
         deadline = time.monotonic() + LONGEST
         while [each.result for each in self.outcomes[-count:]] != [status] * count:
             if time.monotonic() > deadline:
@@ -123,7 +123,7 @@ class Client:
 
 
 async def story(place: Place, folder: Path, port: int, while_starting: str) -> tuple[Client, dict[str, float]]:
-    """Live through it; return the client with what it saw, and when each part began."""
+    """Run all parts; return the client with its outcomes, and the start of each part."""
     (folder / "custom.py").write_text(CUSTOM)
     os.mkfifo(folder / "gate")
     model = ("--address", f"127.0.0.1:{port}", "--code-dir", str(folder), "--target-type", "unstructured")
@@ -148,7 +148,7 @@ async def story(place: Place, folder: Path, port: int, while_starting: str) -> t
 
 
 async def pass_gate(folder: Path, how: str) -> float:
-    """Let half a second pass in an attempt, then let it fail or succeed; return when it did."""
+    """Half a second into an attempt, let it fail or succeed; return when it did."""
     moment = folder / "moment"
     moment.unlink(missing_ok=True)
     gate = await asyncio.to_thread(open, folder / "gate", "w")
@@ -161,7 +161,7 @@ async def pass_gate(folder: Path, how: str) -> float:
 
 
 def measured(client: Client, parts: dict[str, float]) -> Values:
-    """Return the longest answer of each part, how long 503 was answered after the failure, and losses."""
+    """Return the longest response time of each part, how long 503 was answered after the failure, and losses."""
     answered = [each for each in client.outcomes if isinstance(each.result, int)]
     begins = [*parts.items(), ("end", float("inf"))]
     longest = {

@@ -1,7 +1,7 @@
-"""Requests per second and their 99th percentile, through the supervisor and at the same uvicorn alone.
+"""Requests per second and their 99th percentile, through the supervisor and from the same uvicorn alone.
 
-The supervisor hands its listener on and is not in the path of a request, so that there should be no difference. In a
-round both are started anew, and each gets the same load from wrk, one after the other.
+The supervisor passes its listener on and is not in the path of a request, so there should be no difference. Each
+round restarts both and gives each the same load from wrk, one after the other.
 """
 
 import time
@@ -65,7 +65,7 @@ def alone(place: Place, folder: Path) -> Values:
 
 
 def loaded(place: Place, port: int) -> Values:
-    """Load it for a moment, which warms it up, then measure."""
+    """Warm it up with a short load, then measure."""
     seen_by(wrk(place, port, CONNECTIONS, 1))
     load = seen_by(wrk(place, port, CONNECTIONS, 1 if place.brief else SECONDS))
     return {"rate": load.per_second, "p99": load.p99}
@@ -78,4 +78,4 @@ def until_answered(port: int) -> None:
             status_of(asked(port))
             return
         time.sleep(0.01)
-    raise TimeoutError(f"nobody answers at port {port}")
+    raise TimeoutError(f"no answer at port {port}")

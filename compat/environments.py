@@ -1,4 +1,4 @@
-"""A virtual environment for each set of packages, below `.compat/`; made once, by uv where there is one."""
+"""A virtual environment for each set of packages, below `.compat/`; created once, by uv if available."""
 
 import shutil
 import subprocess
@@ -13,15 +13,11 @@ ENVIRONMENTS = HERE.parent / ".compat"
 
 
 class NotHereError(Exception):
-    """A server cannot be installed, or what it needs is missing; the text says why."""
+    """A server cannot be installed, or a requirement is missing; the text says why."""
 
 
 def made(server: Server) -> Path:
-    """Return the folder of the server's environment, made if it is not there yet.
-
-    Raises:
-        NotHereError: it could not be made.
-    """
+    """Return the folder of the server's environment, created if necessary; a `NotHereError` if that fails."""
     folder = ENVIRONMENTS / server.environment
     done = folder / "installed.txt"
     wanted = "\n".join([*server.packages, server.prepare])
@@ -37,7 +33,7 @@ def made(server: Server) -> Path:
 
 
 def filled_in(command: str, folder: Path) -> list[str]:
-    """Return the arguments of `command`, with its environment for {environment}, {bin} and {python}."""
+    """Return the arguments of `command` with its environment for {environment}, {bin} and {python}."""
     places = {"{environment}": str(folder), "{bin}": str(folder / "bin"), "{python}": str(folder / "bin" / "python")}
     arguments = command.split()
     for name, path in places.items():
@@ -46,7 +42,7 @@ def filled_in(command: str, folder: Path) -> list[str]:
 
 
 def version_of(server: Server, folder: Path) -> str:
-    """Return the version of the server's first package, or what its version command prints."""
+    """Return the version of the server's first package, or the output of its version command."""
     if server.version:
         return run(server.version.split(), APPS).splitlines()[0]
     program = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
@@ -54,11 +50,7 @@ def version_of(server: Server, folder: Path) -> str:
 
 
 def run(command: list[str], folder: Path) -> str:
-    """Run `command` in `folder` and return what it prints.
-
-    Raises:
-        NotHereError: it does not exist, or fails.
-    """
+    """Run `command` in `folder` and return its output; a `NotHereError` if it does not exist or fails."""
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=1800)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -1,4 +1,4 @@
-"""Clients that ask all the time, on a new connection every few milliseconds, and what became of each request."""
+"""Clients that send requests continuously, each on a new connection, and the outcome of each request."""
 
 import asyncio
 import threading
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 EVERY = 0.008
-AT_ONCE = 200  # more are not sent while so many wait
+AT_ONCE = 200  # at most so many requests wait at a time
 PATIENCE = 30.0
 
 ANSWERED = "answered"
@@ -20,10 +20,10 @@ class Load:
     """The clients of one address.
 
     Attributes:
-        outcomes: how often each was seen: `answered` (rightly), `refused`, `reset`, `closed` (without a whole answer),
+        outcomes: count of each: `answered` (correctly), `refused`, `reset`, `closed` (without a complete response),
             `timed out`, or a status.
-        answered_at: when the last right answer came, on the monotonic clock.
-        worst: the longest time between two right answers, in seconds, since `mark()`.
+        answered_at: when the last correct response came, on the monotonic clock.
+        worst: the longest time between two correct responses, in seconds, since `mark()`.
     """
 
     host: str
@@ -35,12 +35,12 @@ class Load:
     _over: bool = False
 
     def mark(self) -> None:
-        """Count from here."""
+        """Start counting from here."""
         self.outcomes = Counter()
         self.answered_at, self.worst = time.monotonic(), 0.0
 
     def lost(self) -> dict[str, int]:
-        """Return what was not answered rightly, since `mark()`."""
+        """Return the requests without a correct response since `mark()`."""
         return {outcome: count for outcome, count in self.outcomes.items() if outcome != ANSWERED}
 
     async def run(self) -> None:
@@ -66,7 +66,7 @@ class Load:
 
 
 async def ask(host: str, port: int, request: bytes, patience: float = PATIENCE) -> str:
-    """Send `request` on a connection of its own and return its outcome."""
+    """Send `request` on a new connection and return its outcome."""
     try:
         answer = await asyncio.wait_for(_answer(host, port, request), patience)
     except ConnectionRefusedError:
@@ -81,7 +81,7 @@ async def ask(host: str, port: int, request: bytes, patience: float = PATIENCE) 
 
 
 def judged(answer: bytes) -> str:
-    """Return the outcome that `answer` is: the right answer has 42 in its body."""
+    """Return the outcome of a response; a correct one has 42 in its body."""
     head, _, body = answer.partition(b"\r\n\r\n")
     status = head[9:12].decode("ascii", "replace")
     if not status or not head.startswith(b"HTTP/1."):
@@ -102,7 +102,7 @@ async def _answer(host: str, port: int, request: bytes) -> bytes:
 
 @contextmanager
 def load(host: str, port: int, request: bytes) -> Iterator[Load]:
-    """Ask from a thread of its own, until the block is left and the last answer is in."""
+    """Send requests from a thread until the block ends and the last response has arrived."""
     clients = Load(host, port, request)
     thread = threading.Thread(target=lambda: asyncio.run(clients.run()))
     thread.start()

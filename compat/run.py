@@ -1,7 +1,7 @@
-"""`python -m compat.run`: other people's servers under `drum-supervise start`, each in an environment of its own.
+"""`python -m compat.run`: third-party servers under `drum-supervise start`, each in an environment of its own.
 
-Makes the environments below `.compat/`, goes through all scenarios with each server, and prints a table of what was
-seen. The exit code is 1 when the supervisor did not keep what it promises.
+Creates the environments below `.compat/`, runs all scenarios with each server, and prints a table of the
+observations. The exit code is 1 if the supervisor broke a promise.
 """
 
 import json
@@ -24,8 +24,8 @@ COLUMNS = ("ready", "prediction", "restart", "worker", "crash", "stop", "import"
 @click.option("--only", multiple=True, metavar="NAME", help="Only servers whose name begins so; may be repeated.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="All figures, as JSON.")
 def main(only: tuple[str, ...], json_file: Path | None) -> None:
-    """Go through all servers, and print a table."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started is ended
+    """Test all servers and print a table."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all child processes are stopped
     json_file = json_file.absolute() if json_file else None
     chosen = [server for server in SERVERS if not only or server.name.startswith(only)]
     if not chosen:
@@ -40,7 +40,7 @@ def main(only: tuple[str, ...], json_file: Path | None) -> None:
 
 
 def result(server: Server) -> dict[str, Any]:
-    """Go through all scenarios with one server; tell what is seen as it is seen."""
+    """Run all scenarios with one server and print each observation."""
     click.echo(f"{server.name}")
     found: dict[str, Any] = {"name": server.name, "listener": "inherited" if server.shared else "its own"}
     found |= {"version": "", "why_not": "", "seen": {}}
@@ -59,7 +59,7 @@ def result(server: Server) -> dict[str, Any]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Return a Markdown table; what is not as promised is marked with an exclamation mark."""
+    """Return a Markdown table; broken promises are marked with an exclamation mark."""
     rows = [["server", "version", "listener", *COLUMNS]]
     for found in results:
         cells = [_cell(found["seen"].get(column)) for column in COLUMNS]

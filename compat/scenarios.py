@@ -1,6 +1,6 @@
-"""What is done to every server, and what was seen: each scenario is a function of a supervised server.
+"""What is done with every server, and what was observed: each scenario is a function of a supervised server.
 
-Two starts of one server: a good model goes through `GOOD` in that order, and each of `BROKEN` is a start of its own.
+A server is started once with a good model, which goes through `GOOD` in that order, and once for each of `BROKEN`.
 """
 
 import asyncio
@@ -24,17 +24,17 @@ from compat.servers import Server
 from tests.support import Supervised, pause
 
 STOP_TIMEOUT = 10
-ALWAYS = ("--restart-window", "1")  # a crash does not delay the restart after the next one
-STEADY = 50  # right answers in a row that show that all is well
+ALWAYS = ("--restart-window", "1")  # so short that a crash does not delay the restart after the next one
+STEADY = 50  # correct responses in a row that count as recovered
 SOON = 15.0
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen of one scenario.
+    """The observation of one scenario.
 
     Attributes:
-        good: whether the supervisor did for this server what it promises.
+        good: whether the supervisor kept its promises.
         words: for the table.
         figures: for the JSON.
     """
@@ -66,15 +66,15 @@ class Running:
         return (head + (body if server.question else "\r\n")).encode()
 
     def predict(self) -> str:
-        """Return what becomes of one request."""
+        """Send one request and return its outcome."""
         return asyncio.run(ask(self.host, self.port, self.request))
 
     def load(self) -> Any:
-        """Return a context in which clients ask all the time."""
+        """Return a context in which clients send requests."""
         return load(self.host, self.port, self.request)
 
     def until(self, met: Callable[[dict[str, Any]], bool], patience: float) -> dict[str, Any]:
-        """Return the first status that meets the condition, or the last one when time is over."""
+        """Return the first status that meets the condition, or the last one after the timeout."""
         deadline = time.monotonic() + patience
         status = self.supervised.status()
         while not met(status) and time.monotonic() < deadline:
@@ -82,14 +82,14 @@ class Running:
         return status
 
     def wait(self, clients: Load, met: Callable[[], bool], patience: float) -> bool:
-        """Wait while the clients ask; return whether the condition was met in time."""
+        """Wait while the clients run; return whether the condition was met in time."""
         deadline = time.monotonic() + patience
         while not met() and time.monotonic() < deadline:
             pause(self.supervised.process)
         return met()
 
     def pid(self) -> int:
-        """Return the pid of the server, 0 while there is none."""
+        """Return the server's pid, 0 without a server."""
         programs = self.supervised.status()["programs"]
         return next(int(entry["pid"] or 0) for entry in programs if entry["name"] == "model-server")
 
@@ -109,10 +109,10 @@ class Running:
 
 @contextmanager
 def running(server: Server, environment: Path, folder: Path, kind: str, *options: str) -> Iterator[Running]:
-    """Start `server` under a supervisor, its model of the given kind; end everything in the end."""
+    """Start `server` under a supervisor with that kind of model; at the end stop everything."""
     with ExitStack() as stack:
         host, port = "127.0.0.1", 0 if server.shared else stack.enter_context(_reserved_port())
-        shutil.copytree(APPS, folder / "apps")  # some servers write where they are started
+        shutil.copytree(APPS, folder / "apps")  # some servers write to their working directory
         os.chdir(folder / "apps" / server.folder)
         arguments = ["--address", f"{host}:{port}", "--stop-timeout", str(STOP_TIMEOUT), *ALWAYS, *options]
         command = filled_in(server.command, environment)
@@ -127,18 +127,18 @@ def running(server: Server, environment: Path, folder: Path, kind: str, *options
 
 
 def _end(supervised: Supervised) -> None:
-    """Ask politely first: the servers have files and shared memory of their own to remove."""
+    """Stop gracefully first: the servers have files and shared memory of their own to remove."""
     if supervised.process.poll() is None:
         supervised.process.terminate()
         with suppress(subprocess.TimeoutExpired):
             supervised.process.wait(STOP_TIMEOUT + SOON)
-    with suppress(AssertionError):  # what it left is a result, told by `stop`
+    with suppress(AssertionError):  # remaining processes are a result, reported by `stop`
         supervised.close()
 
 
 @contextmanager
 def _reserved_port() -> Iterator[int]:
-    """A port that the kernel gives to nobody else: bound here, not listened on, and to be bound again."""
+    """Yield a port that the kernel does not assign: bound here without listening, and available for another bind."""
     with socket.socket() as reservation:
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -150,7 +150,6 @@ def _reserved_port() -> Iterator[int]:
 
 
 def ready(run: Running) -> Seen:
-    """Start it and wait until it is ready."""
     status = run.until(lambda status: status["phase"] in ("serving", "failed"), run.server.patience)
     seconds = round(time.monotonic() - run.began, 1)
     if status["phase"] == "serving":
@@ -159,13 +158,12 @@ def ready(run: Running) -> Seen:
 
 
 def prediction(run: Running) -> Seen:
-    """Ask once, at once."""
     outcome = run.predict()
     return Seen(outcome == ANSWERED, "42" if outcome == ANSWERED else outcome)
 
 
 def restart(run: Running) -> Seen:
-    """Restart it while clients ask."""
+    """Restart the server under load."""
     with run.load() as clients:
         if not run.wait(clients, lambda: clients.outcomes[ANSWERED] >= STEADY, SOON):
             return Seen(False, f"no load possible: {dict(clients.outcomes)}")
@@ -180,7 +178,7 @@ def restart(run: Running) -> Seen:
 
 
 def worker(run: Running) -> Seen:
-    """Kill one of its own workers while clients ask."""
+    """Kill one of the server's own workers under load."""
     before = run.workers()
     if not before:
         return Seen(not run.server.worker, "-" if not run.server.worker else "none found")
@@ -198,16 +196,16 @@ def worker(run: Running) -> Seen:
     status = run.until(lambda status: status["phase"] == "serving", SOON)
     by_us = status["restarts"]["crash"] > crashes
     hung = "counts as a crash" in run.supervised.err.read_text()
-    ended = "answered no more, restarted by us" if hung else "ended, restarted by us"
+    ended = "failed liveness probes, restarted by us" if hung else "ended, restarted by us"
     who = ended if by_us else f"replaced in {seconds} s" if replaced else "not replaced"
     if not steady:
-        who += ", serves no more"
+        who += ", does not recover"
     figures = {"replaced": replaced, "seconds": seconds, "by_us": by_us, "same_main": run.pid() == main}
     return Seen(steady, f"{who}; {_losses(clients)}", {**_figures(clients), **figures})
 
 
 def crash(run: Running) -> Seen:
-    """Kill the server itself while clients ask."""
+    """Kill the server itself under load."""
     main = psutil.Process(run.pid())
     crashes = run.supervised.status()["restarts"]["crash"]
     old = [main, *main.children(recursive=True)]
@@ -229,7 +227,7 @@ def crash(run: Running) -> Seen:
 
 
 def stop(run: Running) -> Seen:
-    """TERM to the supervisor."""
+    """Send TERM to the supervisor."""
     run.supervised.process.send_signal(signal.SIGTERM)
     began = time.monotonic()
     try:
@@ -247,17 +245,17 @@ def stop(run: Running) -> Seen:
     return Seen(code == 0 and not left, words, {"seconds": seconds, "server": ending.rpartition("asked: ")[2]})
 
 
-# --- a model that does not
+# --- a model that fails
 
 
 def broken(run: Running) -> Seen:
-    """Wait for the failure, and ask for its reason."""
+    """Wait for the failure and read its reason."""
     patience = run.server.startup_timeout + STOP_TIMEOUT + SOON
     status = run.until(lambda status: status["phase"] in ("serving", "failed"), patience)
     seconds = round(time.monotonic() - run.began, 1)
     if status["phase"] != "failed":
-        told = run.predict() if status["phase"] == "serving" else ""
-        return Seen(False, f"{status['phase']} all the same, answers: {told}", {"output": run.supervised.output()})
+        outcome = run.predict() if status["phase"] == "serving" else ""
+        return Seen(False, f"{status['phase']} anyway, answers: {outcome}", {"output": run.supervised.output()})
     outcome = _error_answer(run)
     failure = status["failure"]
     figures = {"seconds": seconds, "error": failure["error"], "exit_status": failure["exit_status"], "asked": outcome}
@@ -265,7 +263,7 @@ def broken(run: Running) -> Seen:
 
 
 def _error_answer(run: Running) -> str:
-    """Return what a request gets once failed; on a port of its own only when the server, and all it left, are gone."""
+    """Return the response after a failure; a server with its own port must first be gone with all its processes."""
     deadline = time.monotonic() + STOP_TIMEOUT + SOON
     while (outcome := run.predict()) != "513" and time.monotonic() < deadline:
         pause(run.supervised.process)
@@ -277,7 +275,7 @@ BROKEN = ("import", "load", "hang")
 
 
 def scenarios(server: Server, environment: Path, folder: Path) -> Iterator[tuple[str, Seen]]:
-    """Go through all scenarios; one that breaks is told and the next one begins."""
+    """Run all scenarios; if one breaks, report it and go on."""
     with running(server, environment, folder / "good", "good") as run:
         for name, scenario in GOOD.items():
             seen = _tried(scenario, run)
@@ -293,7 +291,7 @@ def scenarios(server: Server, environment: Path, folder: Path) -> Iterator[tuple
 def _tried(scenario: Callable[[Running], Seen], run: Running) -> Seen:
     try:
         return scenario(run)
-    except Exception as error:  # noqa: BLE001 - whatever breaks, it is a result, and the next one is tried
+    except Exception as error:  # noqa: BLE001 - a broken scenario is a result, and the next one runs
         return Seen(False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
 
@@ -310,7 +308,7 @@ def _figures(clients: Load) -> dict[str, Any]:
 
 
 def _reason(status: dict[str, Any]) -> str:
-    """Return whether the failure names the true reason, and how the server had ended."""
+    """Return whether the failure names the true reason, and how the server ended."""
     failure = status["failure"]
     if failure is None:
         return str(status["phase"])

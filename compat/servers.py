@@ -6,21 +6,21 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Server:
-    """A server of other people, with the command line that its recipe in docs/servers.md shows.
+    """A third-party server with the command line of its recipe in docs/servers.md.
 
     Attributes:
         command: what follows `drum-supervise start ... --`; {environment} is its environment, {bin} the folder of that
             environment's programs, {python} its Python. {fd}, {host} and {port} are left to the supervisor.
-        packages: with lower bounds: those that were seen to work. The version of the first is shown.
+        packages: with lower bounds, which were tested. The first one's version is shown.
         options: of `drum-supervise start`.
-        environ: variables that it needs.
+        environ: required variables.
         folder: where it is started, below `apps/`.
-        prepare: a command that is run once in `folder`, when the environment is new.
-        version: a command that prints the version, where no package does.
-        path, question: what is asked for a prediction; without a question it is a GET. The answer has 42 in it.
-        worker: what the command line of its workers contains; empty: it has none.
+        prepare: a command that runs once in `folder` when the environment is new.
+        version: a command that prints the version, if no package has it.
+        path, question: the prediction request; without a question it is a GET. The response has 42 in it.
+        worker: part of its workers' command line; empty if it has none.
         patience: seconds that a start may take.
-        startup_timeout: seconds that a start is given which is to fail.
+        startup_timeout: startup timeout in seconds for failing models.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Server:
 
     @property
     def environment(self) -> str:
-        """The name of its environment: servers with the same packages share one."""
+        """The name of its environment, shared by servers with the same packages."""
         return self.packages[0].partition(">=")[0].partition("[")[0] if self.packages else self.name.lower()
 
 
@@ -124,14 +124,14 @@ SERVERS = (
         ("pyuwsgi>=2.0.27", FLASK),
         worker="uwsgi",
     ),
-    # --- with a framework of their own
+    # --- with their own framework
     Server("Tornado", "{python} tornado_app.py {fd}", ("tornado>=6.4",)),
     Server("aiohttp", "{python} aiohttp_app.py {fd}", ("aiohttp>=3.9",)),
     Server(
         "Sanic, --alive-path",
         "{bin}/sanic sanic_app:app --host {host} --port {port}",
         ("sanic>=24.6",),
-        # it does not notice that its worker was killed
+        # it does not notice when its worker is killed
         options="--alive-path /ping --alive-interval 2 --alive-timeout 3",
         worker=SPAWNED,
     ),
@@ -187,7 +187,7 @@ SERVERS = (
         "MLServer",
         "env PYTHONPATH=.. MLSERVER_HOST={host} MLSERVER_HTTP_PORT={port} MLSERVER_GRPC_PORT=0 MLSERVER_METRICS_PORT=0 "
         "{bin}/mlserver start .",
-        ("mlserver>=1.6", "uvloop<0.22"),  # its workers die under later ones
+        ("mlserver>=1.6", "uvloop<0.22"),  # its workers die under later versions
         options="--ready-path /v2/models/double/ready",
         folder="mlserver",
         path="/v2/models/double/infer",

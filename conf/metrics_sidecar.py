@@ -1,7 +1,7 @@
-"""A sidecar: serves what the supervisor knows in the text format of Prometheus. Standard library only.
+"""A sidecar that serves the supervisor's status in Prometheus' text format. Standard library only.
 
-`python metrics_sidecar.py HOST:PORT`, as a [program:...] of the supervisor (conf/supervisord.conf), which tells its
-programs in $SUPERVISOR_SERVER_URL where its control socket is.
+Run `python metrics_sidecar.py HOST:PORT` as a [program:...] of the supervisor (conf/supervisord.conf), which sets
+$SUPERVISOR_SERVER_URL to its control socket.
 """
 
 import http.client
@@ -18,7 +18,7 @@ PHASES = ("starting", "serving", "failed", "retrying", "stopping")
 
 
 class ControlSocket(xmlrpc.client.Transport):
-    """XML-RPC over the unix socket of a supervisor."""
+    """XML-RPC over the supervisor's Unix socket."""
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("localhost", timeout=10)
@@ -34,7 +34,6 @@ def status() -> dict[str, Any]:
 
 
 def exposition(status: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of the metrics."""
     yield f"drum_supervisor_workers_ready {status['workers_ready']}"
     yield from (f'drum_supervisor_phase{{phase="{name}"}} {int(status["phase"] == name)}' for name in PHASES)
     yield from (
@@ -46,8 +45,6 @@ def exposition(status: Mapping[str, Any]) -> Iterator[str]:
 
 
 class Metrics(BaseHTTPRequestHandler):
-    """Answers every GET with the metrics."""
-
     def do_GET(self) -> None:
         body = "".join(f"{line}\n" for line in exposition(status())).encode()
         self.send_response(200)

@@ -1,4 +1,4 @@
-"""Sending a request, and telling in which ways two answers differ."""
+"""Sending a request, and finding the differences between two responses."""
 
 import http.client
 import json
@@ -13,7 +13,7 @@ ANSWER_SECONDS = 60.0
 TOLERANCE = 1e-9
 NO_ANSWER = "no answer"
 
-# What clients are promised, beside status, type and body.
+# The headers promised to clients.
 HEADERS = ("x_request_id", "x-request-id", "x-drum-version", "x-drum-user-http-error", "allow")
 _VALUE_IS_TOLD = ("x-drum-user-http-error", "allow")
 _REQUEST_IDS = ("x_request_id", "x-request-id")
@@ -21,7 +21,7 @@ _REQUEST_IDS = ("x_request_id", "x-request-id")
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; the status is 0 when nothing did."""
+    """A response; the status is 0 if there was none."""
 
     status: int
     content_type: str
@@ -34,17 +34,16 @@ class Answer:
 
     @property
     def words(self) -> str:
-        """Status and content type."""
         return f"{self.status} {self.content_type}".strip() if self.status else NO_ANSWER
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One way in which an answer of ours differs from DRUM's.
+    """One difference between our response and DRUM's.
 
     Attributes:
-        kind: `answer` (status or content type; nothing else is compared then), `body`, `wording` (of an error: the
-            shape is the same), or `header NAME`.
+        kind: `answer` (status or content type; nothing else is compared then), `body`, `wording` (of an error
+            with the same shape), or `header NAME`.
     """
 
     kind: str
@@ -53,7 +52,7 @@ class Difference:
 
 
 def ask(port: int, request: Request) -> Answer:
-    """Send `request` on a connection of its own."""
+    """Send `request` on a new connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
     try:
         connection.putrequest(request.method, request.target, skip_accept_encoding=True)
@@ -78,7 +77,7 @@ def ask(port: int, request: Request) -> Answer:
 
 
 def differences(request: Request, drum: Answer, ours: Answer) -> Iterator[Difference]:
-    """Compare status and content type; where they are equal the bodies, too; and the headers always."""
+    """Compare status and content type; if they are equal, also the body; the headers always."""
     if drum.words != ours.words:
         yield Difference("answer", drum.words, ours.words)
     elif drum.is_json and request.method != "HEAD":
@@ -139,7 +138,7 @@ def _prepared(content: Any, request: Request) -> Any:
 
 
 def _shape(content: Any) -> Any:
-    """Return the names and types in `content`; numbers may be missing, and a list is like its first element."""
+    """Return the names and types in `content`; numbers may be missing, and a list counts as its first element."""
     match content:
         case dict():
             return {name: _shape(value) for name, value in content.items()}
@@ -151,7 +150,7 @@ def _shape(content: Any) -> Any:
 
 
 def _unequal(where: str, drum: Any, ours: Any) -> Iterator[tuple[str, str, str]]:
-    """Yield each place where the two are not the same, and what they are there."""
+    """Yield each place where the two differ, with both values."""
     if isinstance(drum, dict) and isinstance(ours, dict):
         if drum.keys() != ours.keys():
             missing, surplus = sorted(drum.keys() - ours.keys()), sorted(ours.keys() - drum.keys())

@@ -1,4 +1,4 @@
-"""The differences that are meant, each with its reason. One that is not here, or no longer occurs, is a failure."""
+"""The intended differences, each with its reason. An undeclared one, and one that no longer occurs, is a failure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,16 +9,15 @@ from parity.comparing import Difference
 
 @dataclass(frozen=True)
 class Declared:
-    """Differences that are meant for one reason. In the texts `*` stands for anything.
+    """Intended differences with one reason; in every text but the reason `*` matches anything.
 
     Attributes:
         kind: see `Difference`.
-        drum: what DRUM answers.
-        ours: what our server answers.
-        why: the reason.
-        requests: their names.
-        models: the names of the folders.
-        servers: those of ours where it is found.
+        drum: DRUM's response.
+        ours: our server's response.
+        requests: names of the requests.
+        models: names of the model folders.
+        servers: which of our servers differ.
     """
 
     kind: str
@@ -30,7 +29,6 @@ class Declared:
     servers: tuple[str, ...] = ("*",)
 
     def covers(self, server: str, model: str, request: str, difference: Difference) -> bool:
-        """Return whether that difference, found there, is one of these."""
         return (
             _matches(self.kind, difference.kind)
             and _matches(self.drum, difference.drum)
@@ -42,7 +40,7 @@ class Declared:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    """Texts have brackets and question marks in them: only the asterisk is special."""
+    # texts contain brackets and question marks: only the asterisk is special
     return fnmatchcase(text, pattern.replace("[", "[[]").replace("?", "[?]"))
 
 
@@ -53,42 +51,44 @@ def _answers(drum: str, ours: str, why: str, *requests: str, models: tuple[str, 
 _HTML, _JSON = "text/html;charset=utf-8", "application/json"
 _JSON_200, _JSON_422, _JSON_500 = f"200 {_JSON}", f"422 {_JSON}", f"500 {_JSON}"
 
-_BAD_DATA = "what the client has sent cannot be read: that is the client's mistake (422), not the server's"
-_CHARSET = "the charset that the client names is heeded; DRUM reads CSV as UTF-8 whatever it says"
-_CHECKED = "predictions that are wrong are an error, and not an answer"
-_OTHER_TARGETS = "a target type that the built-in server does not have has no paths; --server-type drum runs DRUM"
+_BAD_DATA = "unreadable data is the client's mistake (422), not the server's"
+_CHARSET = "the client's charset is respected; DRUM always reads CSV as UTF-8"
+_CHECKED = "invalid predictions are an error"
+_OTHER_TARGETS = "unsupported target types have no paths; --server-type drum runs DRUM"
 
 TOPICS: Mapping[str, tuple[Declared, ...]] = {
     "The protocol": (
-        Declared(
-            "header x-request-id", "-", "*", "X-Request-ID is what everybody else has; DRUM's X_Request_ID is sent, too"
-        ),
-        Declared("wording", "ERROR: *", "ERROR: *", "the words of errors are our own; their shape is the same"),
+        Declared("header x-request-id", "-", "*", "X-Request-ID is the common name; DRUM's X_Request_ID is sent too"),
+        Declared("wording", "ERROR: *", "ERROR: *", "error messages have our own wording and the same shape"),
         _answers(
-            f"308 {_HTML}", "*", "each path is served with and without a slash: redirects lose bodies and methods"
+            f"308 {_HTML}",
+            "*",
+            "each path is served with and without a trailing slash: redirects lose bodies and methods",
         ),
-        _answers(f"404 {_HTML}", f"404 {_JSON}", "errors are JSON of one shape, never a page"),
-        _answers(f"405 {_HTML}", f"405 {_JSON}", "errors are JSON of one shape, never a page"),
-        _answers(
-            f"404 {_HTML}", f"405 {_JSON}", "a path that is there with another method is not missing", "GET /predict"
-        ),
+        _answers(f"404 {_HTML}", f"404 {_JSON}", "all errors are JSON of one shape, never HTML"),
+        _answers(f"405 {_HTML}", f"405 {_JSON}", "all errors are JSON of one shape, never HTML"),
+        _answers(f"404 {_HTML}", f"405 {_JSON}", "the path exists, but not with this method", "GET /predict"),
         _answers(
             f"404 {_HTML}",
             "200 *",
-            "/invocations/ is SageMaker's path with a slash",
+            "/invocations/ is SageMaker's path with a trailing slash",
             "text to invocations with a slash",
         ),
-        _answers(f"404 {_HTML}", _JSON_200, "probes of Kubernetes", "GET /livez", "GET /readyz", "GET /startupz"),
-        _answers(_JSON_200, f"404 {_JSON}", "a path with empty parts is another path", "GET //ping", "GET /ping//"),
-        _answers(f"200 {_HTML}", "204", "an answer to OPTIONS has no body, and so no type", "OPTIONS *"),
+        _answers(f"404 {_HTML}", _JSON_200, "Kubernetes probes", "GET /livez", "GET /readyz", "GET /startupz"),
+        _answers(_JSON_200, f"404 {_JSON}", "a path with empty segments is another path", "GET //ping", "GET /ping//"),
+        _answers(f"200 {_HTML}", "204", "a response to OPTIONS has no body, hence no content type", "OPTIONS *"),
         _answers("* application/json", f"404 {_JSON}", _OTHER_TARGETS, "POST /transform/", "POST */chat/completions"),
     ),
-    "What the server tells of itself": (
-        Declared("body", ".drumServer: 'flask'", ".drumServer: *", "the server that it is", ("*/info/",)),
+    "What the server reports about itself": (
+        Declared("body", ".drumServer: 'flask'", ".drumServer: *", "the server type in use", ("*/info/",)),
         Declared(
-            "body", ".predictor: None", ".predictor: 'custom.py'", "who predicts, also if it is the hook", ("*/info/",)
+            "body",
+            ".predictor: None",
+            ".predictor: 'custom.py'",
+            "names what predicts, the hook included",
+            ("*/info/",),
         ),
-        Declared("body", "-", "has ['failed_requests']", "how many predictions have failed", ("*/stats/",)),
+        Declared("body", "-", "has ['failed_requests']", "number of failed predictions", ("*/stats/",)),
     ),
     "Reading data": (
         _answers(
@@ -97,27 +97,27 @@ TOPICS: Mapping[str, tuple[Declared, ...]] = {
         _answers(_JSON_500, _JSON_422, _BAD_DATA, "mtx, broken", "mtx, but csv", "*not utf-8", "unknown charset"),
         _answers(_JSON_500, _JSON_200, _CHARSET, "csv, charset *", "form, utf-16"),
         _answers(_JSON_200, _JSON_422, _CHARSET, "csv, unknown charset"),
-        _answers(_JSON_500, _JSON_200, "dense MatrixMarket is MatrixMarket", "form, dense mtx", "mtx, dense"),
+        _answers(_JSON_500, _JSON_200, "dense MatrixMarket is supported too", "form, dense mtx", "mtx, dense"),
         Declared(
             "body",
             "*: 5 elements",
             "*: 3 elements",
-            "a field is MatrixMarket by its type and by .MTX, too; DRUM reads it as CSV, line by line",
+            "a field with that content type or with .MTX is MatrixMarket too; DRUM reads it as CSV, line by line",
             ("form, mtx by its type", "form, MTX in capitals"),
         ),
-        _answers(f"422 {_JSON}", _JSON_200, "types are compared without case (RFC 9110, 8.3.1)", "csv, Text/CSV"),
-        _answers(_JSON_422, _JSON_200, "a field without a file name is a field", "form, no file name"),
-        _answers(_JSON_200, _JSON_422, "nothing to predict is no data", "header only*"),
+        _answers(f"422 {_JSON}", _JSON_200, "content types are case-insensitive (RFC 9110, 8.3.1)", "csv, Text/CSV"),
+        _answers(_JSON_422, _JSON_200, "a field needs no file name", "form, no file name"),
+        _answers(_JSON_200, _JSON_422, "without rows there is nothing to predict", "header only*"),
         _answers(
             _JSON_200,
             _JSON_422,
-            "rows longer than the header: pandas shifts the columns, and predictions are wrong without a word",
+            "rows longer than the header: pandas shifts the columns, and the predictions would be silently wrong",
             "broken, all rows longer",
         ),
         _answers(
             _JSON_200,
             _JSON_422,
-            "no data, and forms without a boundary, are no data for read_input_data either",
+            "empty data and forms without a boundary are refused for read_input_data too",
             "form, X empty",
             "form without a boundary",
             models=("read_input_data",),
@@ -125,7 +125,7 @@ TOPICS: Mapping[str, tuple[Declared, ...]] = {
         _answers(
             _JSON_422,
             _JSON_200,
-            "read_input_data takes any content type",
+            "read_input_data accepts any content type",
             "form urlencoded",
             models=("read_input_data",),
         ),
@@ -133,7 +133,7 @@ TOPICS: Mapping[str, tuple[Declared, ...]] = {
             "body",
             "*: 'True'",
             "*: 'False'",
-            "score does not get sparse_colnames, which is nowhere documented",
+            "score does not get sparse_colnames, which is undocumented",
             ("five rows",),
             ("target_type",),
         ),
@@ -142,14 +142,14 @@ TOPICS: Mapping[str, tuple[Declared, ...]] = {
         _answers(
             _JSON_500,
             _JSON_200,
-            "of a binary target one column with its label's name is enough; the other is what is left to 1",
+            "binary: one column named like a label is enough; the other is its complement to 1",
             "*",
             models=("binary_one",),
         ),
         _answers(
             _JSON_500,
             _JSON_200,
-            "of a binary target one column with its label's name is enough; the other is what is left to 1",
+            "binary: one column named like a label is enough; the other is its complement to 1",
             "one column, positive",
             "one column, negative",
             "wrong name",
@@ -158,21 +158,19 @@ TOPICS: Mapping[str, tuple[Declared, ...]] = {
         _answers(
             _JSON_500,
             _JSON_200,
-            "probabilities of models that compute in 16 or 32 bits add up to 1 within 0.001",
+            "the probabilities of 16- and 32-bit models add up to 1 within 0.001",
             "sum is 0.9995",
         ),
-        _answers(_JSON_500, _JSON_200, "post_process may add columns, as score may", models=("post_process_extra",)),
+        _answers(_JSON_500, _JSON_200, "post_process may add columns, like score", models=("post_process_extra",)),
         _answers(_JSON_200, _JSON_500, _CHECKED, "rows", "digits", "switch", models=("raising",)),
         _answers(
             "500 text/html",
             _JSON_500,
-            "a hook that calls sys.exit ends its request, not the worker",
+            "sys.exit in a hook ends the request, not the worker",
             "exit",
             "returns exit",
         ),
-        Declared(
-            "header x*", "-", "there", "DRUM's worker has gone, what answers is gunicorn", ("exit", "returns exit")
-        ),
+        Declared("header x*", "-", "there", "DRUM's worker has exited, and gunicorn answers", ("exit", "returns exit")),
     ),
     "Unstructured models": (
         _answers(
@@ -187,26 +185,24 @@ TOPICS: Mapping[str, tuple[Declared, ...]] = {
             "body",
             '*image/png", "headers*',
             '*image/png", "charset": "utf-8"*',
-            "charset is always given, utf-8 by default",
+            "charset is always set, utf-8 by default",
             ("arguments, image",),
         ),
         Declared(
             "body",
             '*octet-stream", "headers*',
             '*octet-stream", "charset": "utf-8"*',
-            "charset is always given, utf-8 by default",
+            "charset is always set, utf-8 by default",
             ("arguments, octet-stream",),
         ),
         Declared(
             "body",
             "b'bytes of 2'",
             "b'str of 2'",
-            "what ends in +json is JSON (RFC 6839), which is text",
+            "+json is JSON (RFC 6839), which is text",
             ("problem+json",),
         ),
-        Declared(
-            "body", "b'here None'", "b'here here'", "names of headers are found however they are written", ("header",)
-        ),
+        Declared("body", "b'here None'", "b'here here'", "header names are case-insensitive", ("header",)),
     ),
 }
 

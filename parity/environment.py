@@ -1,4 +1,4 @@
-"""The environment of the real DRUM, `.compat/drum`, which `make parity` makes, and what is installed in one."""
+"""The environment of the real DRUM, `.compat/drum`, which `make parity` creates, and the packages installed there."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ VARIABLE = "PARITY_DRUM"
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
-    """Let the user name another environment."""
+    """Add the option for another environment."""
     default = Path(os.environ.get(VARIABLE) or FOLDER)
     parser.add_argument(
         "--drum", type=Path, metavar="DIR", default=default, help=f"the environment of DRUM, else ${VARIABLE}"
@@ -18,14 +18,14 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def checked(parser: argparse.ArgumentParser, folder: Path) -> Path:
-    """Return the environment's absolute path; where there is no DRUM in it, end with a sentence."""
+    """Return the environment's absolute path; exit with a message if it has no DRUM."""
     if not (folder / "bin" / "drum").exists():
         parser.error(f"there is no DRUM in {folder}: make parity installs it, or name its environment with --drum")
     return folder.absolute()
 
 
 def versions(python: Path, *packages: str) -> dict[str, str]:
-    """Return the versions of what is installed beside that Python; packages that are missing are left out."""
+    """Return the versions of the packages installed for that Python, except missing ones."""
     program = (
         "import importlib.metadata as m, platform, sys\n"
         "print('Python', platform.python_version())\n"

@@ -1,4 +1,4 @@
-"""The model folders below `parity/models/`, how each is served, and which groups of requests it gets."""
+"""The model folders below `parity/models/`, how each is served, and its groups of requests."""
 
 import json
 import shutil
@@ -14,13 +14,13 @@ BINARY = {"POSITIVE_CLASS_LABEL": "yes", "NEGATIVE_CLASS_LABEL": "no"}
 
 @dataclass(frozen=True)
 class Model:
-    """A model folder and the variables with which both servers are started.
+    """A model folder and the variables for both servers.
 
     Attributes:
         name: of the folder.
-        target_type: as DRUM calls it.
+        target_type: in DRUM's spelling.
         groups: of requests, see `parity.requests`.
-        environment: further variables; `{folder}` is the model's folder.
+        environment: additional variables; `{folder}` is the model folder.
     """
 
     name: str
@@ -77,7 +77,7 @@ MODELS = (
 
 
 def copied(name: str, to: Path, python: Path) -> Path:
-    """Return a copy of a model folder below `to`, its artifact made by that Python: pickles belong to versions."""
+    """Copy a model folder below `to`; that Python creates its artifact, because pickles are tied to versions."""
     folder = to / name
     shutil.copytree(FOLDERS / name, folder, ignore=shutil.ignore_patterns("__pycache__"))
     maker = folder / "make.py"

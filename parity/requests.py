@@ -16,13 +16,13 @@ class Request:
 
     Attributes:
         name: unique in its group.
-        method: as it is sent.
+        method: sent unchanged.
         target: path and query.
-        headers: Host, Content-Length and Connection come on top.
-        body: None sends none, and no Content-Length either.
+        headers: Host, Content-Length and Connection are added.
+        body: None sends none, and no Content-Length.
         chunked: send the body in chunks.
         compare: `value`: JSON must be equal; `shape`: the same names and types.
-        volatile: names in a JSON object of which only the types are compared.
+        volatile: names in a JSON object for which only types are compared.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Request:
 
 
 def part(data: bytes, name: str = "X", file_name: str | None = "data.csv", content_type: str = "") -> bytes:
-    """Return a field of a form."""
+    """Return a form field."""
     file = f'; filename="{file_name}"' if file_name is not None else ""
     kind = f"Content-Type: {content_type}\r\n" if content_type else ""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n{kind}\r\n'
@@ -44,19 +44,17 @@ def part(data: bytes, name: str = "X", file_name: str | None = "data.csv", conte
 
 
 def form(name: str, *parts: bytes, ends: bool = True, target: str = "/predict/") -> Request:
-    """Return a request with these fields."""
+    """Return a request with these form fields."""
     last = f"--{BOUNDARY}--\r\n".encode() if ends else b""
     return Request(name, target=target, headers={"Content-Type": FORM}, body=b"".join(parts) + last)
 
 
 def raw(name: str, body: bytes | None, content_type: str | None = "text/csv", **more: object) -> Request:
-    """Return a request with that body."""
     headers = {} if content_type is None else {"Content-Type": content_type}
     return Request(name, headers=headers, body=body, **more)  # type: ignore[arg-type]
 
 
 def get(target: str, method: str = "GET", **more: object) -> Request:
-    """Return a request without a body."""
     return Request(f"{method} {target}", method, target, **more)  # type: ignore[arg-type]
 
 

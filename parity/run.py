@@ -1,7 +1,7 @@
-"""`python -m parity.run`: DRUM and our model server, on the same folders and requests.
+"""`python -m parity.run`: compare DRUM and our model server with the same folders and requests.
 
-Prints each difference, and why it is meant (`parity/declared.py`). The exit code is 1 when one is not declared, or
-when a declared one no longer occurs.
+Prints each difference with its declared reason (`parity/declared.py`). The exit code is 1 if one is undeclared, or
+if a declared one no longer occurs.
 """
 
 import argparse
@@ -48,14 +48,13 @@ class Counts:
 
 
 def main() -> int:
-    """Compare; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_option(parser)
     parser.add_argument("--server", action="append", choices=OURS, help="only this server of ours; may be repeated")
     parser.add_argument("--only", action="append", metavar="MODEL", help="only this model folder; may be repeated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all that was found")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all child processes are stopped
     drum = checked(parser, options.drum)
     names = {DRUM: versions(drum / "bin" / "python", *PACKAGES), "ours": versions(Path(sys.executable), *PACKAGES)}
     for side, packages in names.items():
@@ -82,7 +81,7 @@ def main() -> int:
 
 
 def compared(model: Model, servers: tuple[str, ...], drum: Path, counts: Counts) -> Iterator[Found]:
-    """Serve `model` by all servers at the same time, send all its requests to each, and yield what differs."""
+    """Serve `model` with all servers at the same time, send all requests to each, and yield the differences."""
     requests = [request for group in model.groups for request in GROUPS[group]]
     with ExitStack() as stack:
         theirs, *ours = start_all(stack, model, (DRUM, *servers), drum)
@@ -123,7 +122,7 @@ def _found(server: str, model: Model, request: Request, drum: Answer, ours: Answ
 
 
 def declared_table(found: list[Found]) -> str:
-    """Return a row for each declaration: how often it was met, an example, and the reason."""
+    """Return a row for each declaration: number of occurrences, an example, and the reason."""
     lines = []
     for declared in DECLARED:
         here = [each for each in found if each.declared is declared]
@@ -136,7 +135,7 @@ def declared_table(found: list[Found]) -> str:
 
 
 def print_failures(found: list[Found], stale: list[Declared], servers: tuple[str, ...]) -> None:
-    """Print what is not declared, once for all servers that agree, and what is declared and not met."""
+    """Print undeclared differences, once for all servers that agree, and declared ones that did not occur."""
     at: dict[tuple[str, str, Difference], list[str]] = {}
     for each in found:
         if each.declared is None:

@@ -1,4 +1,4 @@
-"""Starting and stopping the servers that are compared. All options are variables, the same for DRUM and for us."""
+"""Starting and stopping the compared servers. All options are variables, the same for DRUM and for us."""
 
 import http.client
 import os
@@ -23,7 +23,7 @@ OURS = ("fastapi", "flask", "gunicorn")
 
 @dataclass(frozen=True)
 class Running:
-    """A server that answers."""
+    """A running server."""
 
     name: str
     port: int
@@ -31,19 +31,19 @@ class Running:
 
 
 class NotStartedError(Exception):
-    """A server has ended, or does not answer; the text has the last line of its log."""
+    """A server has exited or does not answer; the text has the last line of its log."""
 
 
 @contextmanager
 def running(
     name: str, model: Model, drum: Path, folder: Path, more: Mapping[str, str] | None = None
 ) -> Iterator[Running]:
-    """Serve `model` by the server `name` (`drum`, or one of ours) for the block.
+    """Serve `model` with the server `name` (`drum`, or one of ours) for the block.
 
     Args:
-        drum: the environment that DRUM is installed in.
+        drum: the environment in which DRUM is installed.
         folder: an empty folder for the copy of the model and the log.
-        more: further variables.
+        more: additional variables.
     """
     is_drum = name == DRUM
     python = drum / "bin" / "python" if is_drum else Path(sys.executable)
@@ -101,13 +101,13 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int, prefix: str
         finally:
             connection.close()
         time.sleep(0.1)
-    # The last line only: what is above it may be a traceback through code that is not ours to print.
+    # Only the last line: the lines above may be a traceback through code that must not be printed.
     lines = log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
     raise NotStartedError(f"exit code {process.poll()}: {lines[-1][:300]}")
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End the server, and whatever it leaves behind in its session."""
+    """Stop the server and all processes of its session."""
     if process.poll() is None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):

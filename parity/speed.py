@@ -1,11 +1,11 @@
-"""`python -m parity.speed`: how fast DRUM's default server and ours predict, the same model, one worker each.
+"""`python -m parity.speed`: the speed of DRUM's default server and of ours, with the same model and one worker each.
 
-All servers are up at the same time and measured one after the other, round by round, so that what else the machine
-does meets all of them; printed are medians over the rounds. The clients are one process, which shares the processors
-with the server that is measured. Connections are kept where the server keeps them: DRUM's default server closes each
-after its answer. The figures of a busy machine mean little; compare the ratios.
+All servers run at the same time and are measured one after the other, round by round, so that other load on the machine
+affects all alike; medians over the rounds are printed. The clients are one process, which shares the processors
+with the measured server. Connections are kept if the server keeps them: DRUM's default server closes each
+after its response. Figures of a busy machine mean little; compare the ratios.
 
-`no server` is what no server in one process can do more of: the same model, called with the same bodies in a loop.
+`no server` is the upper bound for a server in one process: the same model, called with the same bodies in a loop.
 """
 
 import argparse
@@ -42,7 +42,7 @@ NO_SERVER = "no server"
 
 @dataclass(frozen=True)
 class Figures:
-    """What one server did in one round; times are in milliseconds."""
+    """One server's result of one round; times are in milliseconds."""
 
     server: str
     what: str
@@ -54,14 +54,14 @@ class Figures:
 
 
 class Client:
-    """One connection to a server, opened anew when it was closed."""
+    """One connection to a server, reopened if it was closed."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._writer: asyncio.StreamWriter | None = None
 
     async def ask(self, request: bytes) -> float:
-        """Return how many seconds the answer to `request` took, the connecting included; it must be a 200."""
+        """Return the seconds until the response to `request`, connecting included; it must be a 200."""
         began = time.perf_counter()
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
@@ -77,28 +77,26 @@ class Client:
         return seconds
 
     def close(self) -> None:
-        """Close the connection, if there is one."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
 
 def data(rows: int) -> bytes:
-    """Return a CSV with so many rows."""
+    """Return a CSV with that many rows."""
     lines = [",".join(f"column {number}" for number in range(COLUMNS))]
     lines += [",".join(f"{(row * 7 + number) % 23 / 3:.6f}" for number in range(COLUMNS)) for row in range(rows)]
     return "\n".join(lines).encode()
 
 
 def prediction(rows: int) -> bytes:
-    """Return a request for so many predictions."""
     body = data(rows)
     head = f"POST /predict/ HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
 async def predict(port: int, request: bytes, connections: int, ends: float) -> list[float]:
-    """Return the times of predictions by so many clients until `ends`."""
+    """Return the times of predictions by concurrent clients until `ends`."""
 
     async def hammer() -> list[float]:
         client, times = Client(port), []
@@ -113,7 +111,7 @@ async def predict(port: int, request: bytes, connections: int, ends: float) -> l
 
 
 async def probe(port: int, ends: float) -> list[float]:
-    """Return the times of `/ping`, each on a connection of its own as probes are, until `ends`."""
+    """Return the times of `/ping`, each on a new connection like a probe, until `ends`."""
     times = []
     while time.perf_counter() < ends:
         client = Client(port)
@@ -124,7 +122,7 @@ async def probe(port: int, ends: float) -> list[float]:
 
 
 async def measured(server: Running, rows: int, connections: int, seconds: float, probes: bool) -> Figures:
-    """Predict for so long; return the figures of the predictions, or of the probes that are sent meanwhile."""
+    """Predict for some seconds; return the figures of the predictions, or of the probes sent meanwhile."""
     began = time.perf_counter()
     ends = began + seconds
     predicting = predict(server.port, prediction(rows), connections, ends)
@@ -142,7 +140,7 @@ def loaded(model: Model) -> Iterator[Loaded]:
 
 
 def alone(model: Loaded, rows: int, connections: int, seconds: float) -> Figures:
-    """Predict for so long, one after the other: nobody is asked, so that the number of connections is but a label."""
+    """Predict for some seconds in a loop; no request is sent, so the number of connections is only a label."""
     body, times = data(rows), list[float]()
     began = time.perf_counter()
     while time.perf_counter() < began + seconds:
@@ -153,19 +151,18 @@ def alone(model: Loaded, rows: int, connections: int, seconds: float) -> Figures
 
 
 def summed_up(server: str, what: str, rows: int, connections: int, times: list[float], began: float) -> Figures:
-    """Return the figures of what took these `times`, all of it since `began` and until now."""
+    """Return the figures of requests with these `times`, from `began` until now."""
     taken = time.perf_counter() - began
     p50, p99 = (1000 * percentile(times, percent) for percent in (50, 99))
     return Figures(server, what, rows, connections, len(times) / taken, p50, p99)
 
 
 def percentile(times: list[float], percent: float) -> float:
-    """Return the time that `percent` of all do not exceed."""
     return sorted(times)[min(int(len(times) * percent / 100), len(times) - 1)]
 
 
 def medians(figures: list[Figures]) -> list[Figures]:
-    """Return one for each server and load: the median of each figure."""
+    """Return the median of each figure for each server and load."""
     groups: dict[tuple[str, str, int, int], list[Figures]] = {}
     for each in figures:
         groups.setdefault((each.server, each.what, each.rows, each.connections), []).append(each)
@@ -178,7 +175,7 @@ def medians(figures: list[Figures]) -> list[Figures]:
 
 
 def tables(figures: list[Figures]) -> str:
-    """Return two Markdown tables, of the predictions and of the probes."""
+    """Return two Markdown tables, one of the predictions and one of the probes."""
     of = {(each.what, each.rows, each.connections, each.server): each for each in figures}
     lines = ["| rows | connections | server | requests/s | p50 ms | p99 ms | x DRUM |", "|---|---|---|---|---|---|---|"]
     for (what, rows, connections, server), each in of.items():
@@ -195,7 +192,7 @@ def tables(figures: list[Figures]) -> str:
 
 
 def main() -> int:
-    """Measure and print; return the exit code, which says nothing about the figures."""
+    """Measure and print; the exit code does not depend on the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_option(parser)
     parser.add_argument("--server", action="append", choices=OURS, help="only this server of ours; may be repeated")
@@ -203,7 +200,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures of all rounds")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all child processes are stopped
     drum = checked(parser, options.drum)
     for side, python in ((DRUM, drum / "bin" / "python"), ("ours", Path(sys.executable))):
         print(
@@ -216,7 +213,7 @@ def main() -> int:
         model = stack.enter_context(loaded(MODEL))
         loads = [(rows, connections, False) for rows in ROWS for connections in CONNECTIONS]
         loads += [(rows, max(CONNECTIONS), True) for rows in ROWS]
-        for server in servers:  # what is done once is done before
+        for server in servers:  # warm-up
             asyncio.run(measured(server, 1, max(CONNECTIONS), options.seconds / 4, False))
         for number in range(options.rounds):
             for rows, connections, probes in loads:

@@ -1,4 +1,4 @@
-"""A model server that waits at a named pipe, GATE, to be told how it goes on: `fails` or `serves`."""
+"""A model server that reads from the named pipe GATE how to go on: `fails` or `serves`."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ if how == "fails":
     os.write(4, b'{"kind": "init_failed", "stage": "load", "type": "RuntimeError", "message": "no weights"}\n')
     raise SystemExit(1)
 listener = socket.socket(fileno=3)
-listener.setblocking(True)  # for all who share it; our servers do not mind
+listener.setblocking(True)  # for all processes that share it; our servers accept that
 os.write(4, b'{"kind": "ready"}\n')
 while True:
     connection, _ = listener.accept()

@@ -1,4 +1,4 @@
-"""The smallest ASGI application: what is measured is everything but the application."""
+"""The smallest ASGI application, so that everything else is measured."""
 
 
 async def app(scope, receive, send):

@@ -1,4 +1,4 @@
-"""An ASGI and a WSGI application that tells when a worker has begun to import it."""
+"""An ASGI and a WSGI application that reports when a worker starts to import it."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""LitServe on an inherited socket: what `run` does not know goes to uvicorn, `fd` too."""
+"""LitServe on an inherited socket: `run` passes unknown arguments to uvicorn, `fd` too."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The model of every Python server here: it doubles a number, or fails as $COMPAT_MODEL says."""
+"""The model of all Python servers here: it doubles a number, or fails as $COMPAT_MODEL says."""
 
 import os
 import threading
@@ -10,7 +10,7 @@ if KIND == "import":
 
 
 def load() -> float:
-    """Return the weight: what a request is multiplied by."""
+    """Return the factor that requests are multiplied by."""
     if KIND == "load":
         raise RuntimeError("the weights are not there")
     if KIND == "hang":

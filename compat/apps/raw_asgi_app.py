@@ -1,4 +1,4 @@
-"""ASGI without a framework, the model loaded at import: for daphne, which tells applications of no lifespan."""
+"""ASGI without a framework, the model loaded at import: for daphne, which sends no lifespan events."""
 
 import json
 from typing import Any

@@ -1,6 +1,6 @@
-"""Ray Serve: `python ray_app.py HOST PORT`; its own command line cannot choose them.
+"""Ray Serve: `python ray_app.py HOST PORT`, because its own command line cannot set them.
 
-It says itself when it is ready: the proxy answers /-/healthz with 200 long before the model is loaded.
+It reports readiness itself: the proxy answers /-/healthz with 200 long before the model is loaded.
 """
 
 import os

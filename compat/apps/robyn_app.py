@@ -1,4 +1,4 @@
-"""Robyn, the model loaded at start-up; $ROBYN_HOST and $ROBYN_PORT say where."""
+"""Robyn, the model loaded at start-up, on $ROBYN_HOST and $ROBYN_PORT."""
 
 from model import load
 from robyn import Request, Robyn

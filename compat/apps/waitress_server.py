@@ -1,4 +1,4 @@
-"""waitress on an inherited socket: its command line cannot do that, its `serve()` can."""
+"""waitress on an inherited socket, which `serve()` supports but the command line does not."""
 
 import socket
 import sys

@@ -1,9 +1,9 @@
-"""Create a SageMaker endpoint from the image, or print what would be asked of SageMaker: `--dry-run`.
+"""Create a SageMaker endpoint from the image, or print the requests with `--dry-run`.
 
     python conf/sagemaker/create_endpoint.py diabetes --image ACCOUNT.dkr.ecr.REGION.amazonaws.com/drum-supervisor:1 \
         --role arn:aws:iam::ACCOUNT:role/sagemaker --model-data s3://bucket/model.tar.gz --dry-run
 
-Needs boto3 and credentials, but for a dry run. docs/sagemaker.md says what to choose.
+Needs boto3 and credentials, except for a dry run. docs/sagemaker.md explains the choices.
 """
 
 import argparse
@@ -14,14 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-MARGIN = 60  # SageMaker waits so many seconds longer than we do: the reason is then told before it gives up
-LONGEST_WINDOW = 3600  # what SageMaker accepts
+MARGIN = (
+    60  # seconds that SageMaker waits longer than the supervisor, so that the reason is in the log before it gives up
+)
+LONGEST_WINDOW = 3600  # SageMaker's maximum
 
 Request = dict[str, Any]
 
 
 class SageMaker(Protocol):
-    """The part of boto3's client that is used."""
+    """The methods of boto3's client used here."""
 
     def create_model(self, **request: Any) -> Any: ...
     def create_endpoint_config(self, **request: Any) -> Any: ...
@@ -31,13 +33,13 @@ class SageMaker(Protocol):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What a user decides about an endpoint.
+    """A user's choices for an endpoint.
 
     Attributes:
-        model_data: an archive (tar.gz) on S3, unpacked to /opt/ml/model; empty: the model is in the image.
+        model_data: an archive (tar.gz) on S3, unpacked to /opt/ml/model; empty if the model is in the image.
         startup_timeout: seconds that the model may take to load.
-        failed_ping: what a failed model answers to SageMaker's health check: 503, or 200.
-        environment: further variables of the container.
+        failed_ping: the status of a failed model in SageMaker's health check, 503 or 200.
+        environment: additional variables of the container.
     """
 
     name: str
@@ -52,7 +54,6 @@ class Endpoint:
 
 
 def model_request(endpoint: Endpoint, name: str) -> Request:
-    """Return the request for the model: the image, where its files are, and the variables of our settings."""
     ours = {
         "DRUM_SUPERVISOR_STARTUP_TIMEOUT": str(endpoint.startup_timeout),
         "DRUM_SUPERVISOR_FAILED_PING": str(endpoint.failed_ping),
@@ -64,7 +65,6 @@ def model_request(endpoint: Endpoint, name: str) -> Request:
 
 
 def config_request(endpoint: Endpoint, name: str) -> Request:
-    """Return the request for the configuration: the machines, and how long SageMaker waits for the first good ping."""
     variant = {
         "VariantName": "main",
         "ModelName": name,
@@ -76,12 +76,11 @@ def config_request(endpoint: Endpoint, name: str) -> Request:
 
 
 def endpoint_request(endpoint: Endpoint, name: str) -> Request:
-    """Return the request for the endpoint itself."""
     return {"EndpointName": endpoint.name, "EndpointConfigName": name}
 
 
 def create(endpoint: Endpoint, version: str, sagemaker: SageMaker, wait: bool) -> None:
-    """Create model, configuration and endpoint; with `wait`, come back when it is in service, or raise."""
+    """Create model, configuration and endpoint; with `wait`, return once it is in service or raise."""
     name = f"{endpoint.name}-{version}"
     sagemaker.create_model(**model_request(endpoint, name))
     sagemaker.create_endpoint_config(**config_request(endpoint, name))
@@ -91,7 +90,7 @@ def create(endpoint: Endpoint, version: str, sagemaker: SageMaker, wait: bool) -
 
 
 class Printed:
-    """Stands in for SageMaker in a dry run: prints each request as JSON."""
+    """Replaces the client in a dry run: prints each request as JSON."""
 
     def create_model(self, **request: Any) -> None:
         self._print("create_model", request)
@@ -113,7 +112,6 @@ class Printed:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Read the command line and create the endpoint."""
     given = _parser().parse_args(arguments)
     decided = {name: value for name, value in vars(given).items() if name not in ("dry_run", "wait", "version")}
     endpoint = Endpoint(**{**decided, "environment": dict(given.environment)})
@@ -122,7 +120,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _client() -> SageMaker:
-    import boto3  # noqa: PLC0415 - a dry run needs none
+    import boto3  # noqa: PLC0415 - a dry run does not need it
 
     client: SageMaker = boto3.client("sagemaker")
     return client
@@ -130,18 +128,22 @@ def _client() -> SageMaker:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Create a SageMaker endpoint from the image of drum_supervisor.")
-    parser.add_argument("name", help="of the endpoint")
-    parser.add_argument("--image", required=True, help="in a registry that SageMaker reaches")
-    parser.add_argument("--role", required=True, help="ARN of the role that SageMaker takes")
-    parser.add_argument("--model-data", default="", help="s3://... of a tar.gz; without it the model is in the image")
+    parser.add_argument("name", help="name of the endpoint")
+    parser.add_argument("--image", required=True, help="image in a registry that SageMaker can access")
+    parser.add_argument("--role", required=True, help="ARN of SageMaker's execution role")
+    parser.add_argument("--model-data", default="", help="s3://... of a tar.gz; omit if the model is in the image")
     parser.add_argument("--instance-type", default=Endpoint.instance_type)
     parser.add_argument("--instances", type=int, default=Endpoint.instances)
-    parser.add_argument("--startup-timeout", type=_seconds, default=Endpoint.startup_timeout, help="to load the model")
+    parser.add_argument(
+        "--startup-timeout", type=_seconds, default=Endpoint.startup_timeout, help="seconds for loading the model"
+    )
     parser.add_argument("--failed-ping", type=int, choices=(200, 503), default=Endpoint.failed_ping)
     parser.add_argument("--env", dest="environment", type=_variable, action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--version", default=time.strftime("%Y%m%d-%H%M%S"), help="ends the names of model and config")
-    parser.add_argument("--wait", action="store_true", help="until the endpoint is in service, or has failed")
-    parser.add_argument("--dry-run", action="store_true", help="print the requests, and send none")
+    parser.add_argument(
+        "--version", default=time.strftime("%Y%m%d-%H%M%S"), help="suffix for the names of model and config"
+    )
+    parser.add_argument("--wait", action="store_true", help="wait until the endpoint is in service or has failed")
+    parser.add_argument("--dry-run", action="store_true", help="print the requests without sending them")
     return parser
 
 

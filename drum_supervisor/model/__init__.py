@@ -1,1 +1,1 @@
-"""The user's model: finding and calling `custom.py`, artifacts, reading payloads, shaping predictions. No HTTP here."""
+"""The user's model: loading `custom.py` and artifacts, calling hooks, predicting. No HTTP, no process control."""

@@ -1,9 +1,9 @@
-"""What can go wrong with one request: its data, or what the model's hooks return for it."""
+"""What can go wrong in one prediction request."""
 
 
 class PayloadError(ValueError):
-    """The client sent data that cannot be read; the text is a sentence for the client."""
+    """The request's data is unusable; the text is sent to the client."""
 
 
 class ResultError(ValueError):
-    """A hook returned something else than it must; the text says what was expected and what came."""
+    """A hook or model returned an invalid result; the text says what was expected and what was returned."""

@@ -1,4 +1,4 @@
-"""Estimators: models in the way of scikit-learn, XGBoost's and LightGBM's too. The one place for joblib."""
+"""Models with scikit-learn's interface, XGBoost's and LightGBM's included. The only module that imports joblib."""
 
 import pickle
 from importlib.util import find_spec
@@ -6,29 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.model.data.labels import labels_of
+from drum_supervisor.model.data.labels import match_labels
 from drum_supervisor.model.errors import ResultError
 from drum_supervisor.model.target import Target
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Packages that are not called like their module.
+# Packages whose name differs from their module's.
 _PACKAGES = {"sklearn": "scikit-learn"}
 
 
 def load(path: Path) -> Any:
-    """Return the object in a file that joblib or pickle has written.
-
-    Raises:
-        UsageError: a package that it needs is not installed.
-        BaseException: whatever the object's classes raise.
-    """
+    """Return the object in a file written by joblib or pickle; a missing package is a `UsageError`."""
     try:
-        return _unpickled(path)
+        return _unpickle(path)
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
-        if not module or find_spec(module) is not None:  # another version of it lacks a part
+        if not module or find_spec(module) is not None:  # installed, but this version lacks a submodule
             raise
         raise UsageError(
             f"{str(path)!r} needs the package {module!r}, which is not installed: "
@@ -36,7 +31,7 @@ def load(path: Path) -> Any:
         ) from error
 
 
-def _unpickled(path: Path) -> Any:
+def _unpickle(path: Path) -> Any:
     try:
         import joblib  # noqa: PLC0415
     except ModuleNotFoundError:
@@ -44,16 +39,13 @@ def _unpickled(path: Path) -> Any:
             raise
         with open(path, "rb") as file:
             return pickle.load(file)
-    return joblib.load(path)  # plain pickles too; pickle reads no arrays that joblib has written
+    return joblib.load(path)  # reads plain pickles too; pickle cannot read joblib's arrays
 
 
 class Estimator:
-    """Predicts with `predict_proba` where there are class labels, else with `predict`.
+    """Predicts with `predict_proba` if the target has class labels, else with `predict`.
 
-    Anomalies are what `predict` says too, as in DRUM 1.18.1: 1 and -1 from scikit-learn's detectors.
-
-    Raises:
-        UsageError: the model lacks the method, or its classes are not the labels.
+    As in DRUM 1.18.1, anomalies are the values of `predict`: 1 and -1 from scikit-learn's detectors.
     """
 
     name = "scikit-learn"
@@ -63,27 +55,20 @@ class Estimator:
         self._method = "predict_proba" if target.labels else "predict"
         if not callable(getattr(model, self._method, None)):
             raise UsageError(
-                f"There is no score(data, model), and the model ({type(model).__name__}) has no {self._method}() to "
-                "do without: define score in custom.py."
+                f"custom.py defines no score(data, model), and the model ({type(model).__name__}) has no "
+                f"{self._method}(): define score."
             )
-        self._columns = labels_of(getattr(model, "classes_", None), target) if target.labels else ()
+        self._columns = match_labels(getattr(model, "classes_", None), target) if target.labels else ()
 
     def predict(self, table: "pd.DataFrame") -> "pd.DataFrame":
-        """Return a column for each label, or the one of numbers.
-
-        Raises:
-            ResultError: the model returned something of another shape.
-            BaseException: whatever the model raises.
-        """
         result = getattr(self._model, self._method)(table)
-        return shaped(result, self._columns, f"{self._method}()")
+        return to_table(result, self._columns, f"{self._method}()")
 
 
-def shaped(result: Any, columns: tuple[str, ...], what: str) -> "pd.DataFrame":
-    """Return what a model has returned as a table with these columns; without columns as one of numbers.
+def to_table(result: Any, columns: tuple[str, ...], origin: str) -> "pd.DataFrame":
+    """Return a model's result as a table with `columns`, by default with the one column of numbers.
 
-    Raises:
-        ResultError: there are more or fewer columns in it.
+    A result of another width is a `ResultError` that names its `origin`.
     """
     import numpy as np  # noqa: PLC0415
     import pandas as pd  # noqa: PLC0415
@@ -92,5 +77,5 @@ def shaped(result: Any, columns: tuple[str, ...], what: str) -> "pd.DataFrame":
     values = values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)
     names = columns or ("Predictions",)
     if values.shape[1] != len(names):
-        raise ResultError(f"Expected {len(names)} columns from {what} of the model, but there are {values.shape[1]}.")
+        raise ResultError(f"Expected {len(names)} columns from {origin} of the model, but got {values.shape[1]}.")
     return pd.DataFrame(values, columns=list(names))

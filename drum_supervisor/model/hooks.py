@@ -1,24 +1,35 @@
-"""The hooks that a `custom.py` defines, and calling them with the arguments they accept."""
+"""The hooks that `custom.py` defines, and the predictor that replaces a missing `score` hook."""
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.model.source import import_file, search_first
+from drum_supervisor.model.source import import_file, prepend_to_sys_path
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HOOKS = ("init", "load_model", "read_input_data", "transform", "score", "post_process", "score_unstructured")
 
-# The name under which users' code and pickles know their own module.
+# User code and pickles refer to their module by this name.
 _MODULE = "custom"
+
+
+class Predictor(Protocol):
+    """Predicts with an artifact when there is no `score` hook; `name` is the framework's name in DRUM's `/info`."""
+
+    name: str
+
+    def predict(self, table: "pd.DataFrame") -> "pd.DataFrame": ...
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """The hooks that are defined, by name."""
+    """The defined hooks, by name."""
 
     functions: Mapping[str, Callable[..., Any]]
 
@@ -26,28 +37,18 @@ class Hooks:
         return name in self.functions
 
     def call(self, name: str, *arguments: Any, **options: Any) -> Any:
-        """Call the hook `name`; of `options` it gets those it has a parameter for, all with a `**kwargs`."""
+        """Call the hook `name` with those of `options` that it has a parameter for, or all if it takes `**kwargs`."""
         hook = self.functions[name]
-        return hook(*arguments, **_accepted(hook, options))
+        return hook(*arguments, **_select_accepted(hook, options))
 
 
 def import_hooks(source: Path) -> Hooks:
-    """Import `source`, its folder first on `sys.path`, and return its hooks.
-
-    Raises:
-        UsageError: something with a hook's name is no function.
-        BaseException: whatever the user's module raises.
-    """
-    search_first(source.parent)
-    return hooks_of(import_file(source, _MODULE), source)
+    """Import `source`, with its folder first on `sys.path`; what the user's module raises is passed on."""
+    prepend_to_sys_path(source.parent)
+    return _find_hooks(import_file(source, _MODULE), source)
 
 
-def hooks_of(module: ModuleType, source: Path) -> Hooks:
-    """Return the hooks in `module`, which was imported from `source`.
-
-    Raises:
-        UsageError: something with a hook's name is no function.
-    """
+def _find_hooks(module: ModuleType, source: Path) -> Hooks:
     named = {name: getattr(module, name, None) for name in HOOKS}
     functions = {name: value for name, value in named.items() if value is not None}
     for name, value in functions.items():
@@ -56,10 +57,10 @@ def hooks_of(module: ModuleType, source: Path) -> Hooks:
     return Hooks(functions)
 
 
-def _accepted(hook: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def _select_accepted(hook: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     try:
         parameters = inspect.signature(hook).parameters.values()
-    except (TypeError, ValueError):  # compiled functions may not tell their signature
+    except (TypeError, ValueError):  # compiled functions may have no signature
         return dict(options)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return dict(options)

@@ -1,31 +1,30 @@
-"""A loaded model: what it predicts, and predicting with it. Not thread-safe unless the user's hooks are."""
+"""A loaded model. Predicting is thread-safe only if the user's hooks are."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.model import unstructured
-from drum_supervisor.model.artifacts import Predictor
-from drum_supervisor.model.hooks import Hooks
-from drum_supervisor.model.source import SOURCE
+from drum_supervisor.model.hooks import Hooks, Predictor
+from drum_supervisor.model.source import CUSTOM_PY
 from drum_supervisor.model.target import Target
-from drum_supervisor.model.unstructured import Output
+
+if TYPE_CHECKING:
+    from drum_supervisor.model.structured import Pipeline
 
 
 @dataclass(frozen=True)
 class Model:
-    """The user's model after its initialization.
+    """The user's model after initialization.
 
     Attributes:
-        code_dir: the model folder, absolute.
-        target: what is predicted.
-        hooks: what `custom.py` defines.
-        artifact: what `load_model` returned, or else what was in the file of the artifact.
-        metadata: the top-level texts of `model-metadata.yaml`.
-        predictor: stands in for the `score` hook.
+        code_dir: an absolute path.
+        artifact: what `load_model` returned, or the content of the artifact file.
+        metadata: top-level values of `model-metadata.yaml`.
+        predictor: used instead of a `score` hook.
     """
 
     code_dir: Path
@@ -41,59 +40,41 @@ class Model:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Binary: the positive and the negative label; multiclass: all; else none."""
         return self.target.labels
 
     @property
     def predictor_name(self) -> str:
         """The framework that predicts, or `custom.py`."""
-        return self.predictor.name if self.predictor is not None else SOURCE
+        return self.predictor.name if self.predictor is not None else CUSTOM_PY
 
     def predict(self, body: bytes, content_type: str) -> dict[str, Any]:
-        """Return the JSON-able predictions for a table: `predictions`, and `extraModelOutput` for further columns.
-
-        Args:
-            body: the data itself, or a multipart form with it in the field X.
-            content_type: as HTTP's header has it; empty means CSV.
+        """Return `predictions`, and extra columns as `extraModelOutput`, ready for JSON.
 
         Raises:
-            PayloadError: the data cannot be read.
-            ResultError: a hook returned something else than it must.
+            PayloadError: the data is unusable.
+            ResultError: a hook or the model returned an invalid result.
             BaseException: whatever the user's code raises.
         """
-        result: dict[str, Any] = import_structured().predict(
-            self.hooks, self.artifact, self.target, body, content_type, self.predictor
-        )
-        return result
+        return self._pipeline().predict(body, content_type)
 
     def predict_as_json(self, body: bytes, content_type: str) -> bytes:
-        """Return what `predict` returns, written as JSON; raises the same."""
-        from drum_supervisor.model.data.encoding import as_json  # noqa: PLC0415 - unstructured models do without orjson
-
-        return as_json(self.predict(body, content_type))
+        return self._pipeline().predict_as_json(body, content_type)
 
     def predict_unstructured(
         self, body: bytes, content_type: str, query: Mapping[str, str], headers: Mapping[str, str]
-    ) -> Output:
-        """Return what the hook makes of `body`: text for it when `content_type` says text or nothing, else bytes.
-
-        Raises:
-            PayloadError: text that cannot be decoded.
-            ResultError: the hook returned something else than it must.
-            BaseException: whatever the user's code raises.
-        """
+    ) -> unstructured.Output:
+        """Return the output of the `score_unstructured` hook; raises as `predict` does."""
         return unstructured.predict(self.hooks, self.artifact, body, content_type, query, headers)
+
+    def _pipeline(self) -> "Pipeline":
+        pipeline: Pipeline = import_structured().Pipeline(self.hooks, self.artifact, self.target, self.predictor)
+        return pipeline
 
 
 def import_structured() -> ModuleType:
-    """Import what works on tables, with pandas and orjson; unstructured models do without all of it.
-
-    Raises:
-        UsageError: one of them cannot be imported.
-    """
+    """Import the module that needs pandas and orjson; unstructured models work without them."""
     try:
         from drum_supervisor.model import structured  # noqa: PLC0415
-        from drum_supervisor.model.data import encoding  # noqa: F401, PLC0415
     except ImportError as error:
         raise UsageError(
             f"Structured models need pandas and orjson, which cannot be imported: {error}. "

@@ -12,7 +12,7 @@ from drum_supervisor import __version__
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.masking import mask_secrets
 from drum_supervisor.http.messages import Pending, Plan, Request, Response, json_response, message_response
-from drum_supervisor.model.datarobot_drum_shim import user_http_answer
+from drum_supervisor.model.datarobot_drum_shim import read_http_error
 from drum_supervisor.model.errors import PayloadError, ResultError
 from drum_supervisor.model.model import Model
 from drum_supervisor.model.target import TargetType
@@ -110,7 +110,7 @@ class ModelService:
         except PayloadError as error:
             response = message_response(422, f"ERROR: {error}")
         except BaseException as error:  # noqa: BLE001 - sys.exit in a hook must not end the server
-            if (answer := user_http_answer(error)) is not None:
+            if (answer := read_http_error(error)) is not None:
                 return _signed(message_response(*answer, _USER_ERROR))
             _log.exception("%s %r failed", request.method, request.path)
             if (state := current_request()) is not None:

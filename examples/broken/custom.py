@@ -1,4 +1,4 @@
-"""A model that does not load until its weights are there: try it, read the reason, repair it, restart."""
+"""A model that fails to load until its weights exist: try it, read the reason, repair it, restart."""
 
 from pathlib import Path
 

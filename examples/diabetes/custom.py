@@ -1,7 +1,7 @@
 """A linear regression on the diabetes data of scikit-learn.
 
-The artifact is JSON and not a pickle: a pickle binds to the scikit-learn version that wrote it and runs code when it
-is read; coefficients are numbers that every version takes.
+The artifact is JSON, not a pickle: a pickle is tied to the scikit-learn version that wrote it and executes code when
+it is loaded. Coefficients are numbers that every version accepts.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Train the regression; write its numbers to model.json and some rows to predict on to diabetes.csv."""
+"""Train the regression; write its coefficients to model.json and sample rows to diabetes.csv."""
 
 import json
 from pathlib import Path

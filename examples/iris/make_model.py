@@ -1,4 +1,4 @@
-"""Train a classifier on the iris data of scikit-learn; write it to model.joblib, and some rows to iris.csv."""
+"""Train a classifier on scikit-learn's iris data; write it to model.joblib and sample rows to iris.csv."""
 
 from pathlib import Path
 

@@ -171,7 +171,9 @@ def test_extension_without_init_app_is_a_mistake(serve, server_type):
     assert child.end() == 3
     (failure,) = child.failures()
     assert (failure.stage, failure.type) == ("init_app", "")
-    assert failure.message.endswith("defines no function init_app(app); it gets the application before it serves.")
+    assert failure.message.endswith(
+        "must define a function init_app(app), which is called with the application before it serves."
+    )
 
 
 def test_lifespan_that_fails_is_a_failed_initialization(serve):
@@ -229,4 +231,4 @@ def test_parameter_that_is_missing_is_a_failed_initialization(serve, server_type
     child = serve({"custom.py": f"{custom}\ndef score_unstructured(model, data): pass"}, server_type)
     assert child.end() == 3
     (failure,) = child.failures()
-    assert failure.message == "Runtime parameter 'WORD' is not set: give it in MLOPS_RUNTIME_PARAM_WORD."
+    assert failure.message == "Runtime parameter 'WORD' is not set: set MLOPS_RUNTIME_PARAM_WORD."

@@ -1,1 +1,1 @@
-"""A request body on its way to the model, and predictions on their way back: parsing, tables, labels, JSON and CSV."""
+"""From request body to DataFrame, and from predictions to response content. No user code is called here."""

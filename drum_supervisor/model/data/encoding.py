@@ -1,4 +1,4 @@
-"""Writing predictions as JSON: the one place for orjson, twenty times as fast as what Python has."""
+"""Writing predictions as JSON. The only module that imports orjson, which is twenty times as fast as `json`."""
 
 import json
 from typing import Any
@@ -6,12 +6,9 @@ from typing import Any
 import orjson
 
 
-def as_json(content: dict[str, Any]) -> bytes:
-    """Return `content` as JSON; NaN and infinities must not be in it.
-
-    What orjson refuses, integers of more than 64 bits and halves of characters, Python's own module writes.
-    """
+def encode_json(content: dict[str, Any]) -> bytes:
+    """Return `content`, which must not contain NaN or infinities, as JSON."""
     try:
         return orjson.dumps(content)
-    except orjson.JSONEncodeError:
+    except orjson.JSONEncodeError:  # integers of more than 64 bits, lone surrogates
         return json.dumps(content, allow_nan=False).encode()

@@ -1,4 +1,4 @@
-"""Multipart forms, read by python-multipart (imported here alone, and only when a form arrives)."""
+"""Multipart forms. The only module that imports python-multipart, and only when a form arrives."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _PLAIN_ENCODINGS = (b"", b"binary", b"8bit", b"7bit")
 
 @dataclass(frozen=True)
 class Part:
-    """One field of a form; `content_type` and `file_name` are empty when the client names none."""
+    """One field of a form; `content_type` and `file_name` are empty if the client sent none."""
 
     name: str
     file_name: str
@@ -20,22 +20,18 @@ class Part:
 
 
 def find_field(body: bytes, content_type: str, name: str) -> Part:
-    """Return the first field `name` of the form in `body`.
-
-    Raises:
-        PayloadError: the form is broken or cut off, or has no such field; or python-multipart is not installed.
-    """
+    """Return the first field `name` of the form in `body`; a form without it is a `PayloadError`."""
     try:
         from python_multipart.multipart import MultipartParser, parse_options_header  # noqa: PLC0415
     except ImportError:
         raise PayloadError(
-            "multipart forms are not read here, for python-multipart is not installed: send the data as the body"
+            "multipart forms need python-multipart, which is not installed: send the data as the body"
         ) from None
     form = _Form(name.encode(), parse_options_header)
     try:
         boundary = parse_options_header(content_type)[1].get(b"boundary")
         if not boundary:
-            raise ValueError("its Content-Type names no boundary")
+            raise ValueError("its Content-Type has no boundary")
         MultipartParser(boundary, form.callbacks()).write(body)
     except ValueError as error:  # python-multipart's own errors are ValueErrors
         raise PayloadError(f"the multipart form is broken: {error}") from None
@@ -47,7 +43,7 @@ def find_field(body: bytes, content_type: str, name: str) -> Part:
 
 
 class _Form:
-    """Collects what the parser reports; keeps the data of the wanted field only."""
+    """Receives the parser's callbacks; keeps the data of the wanted field only."""
 
     def __init__(self, wanted: bytes, parse_header: Callable[[bytes], tuple[bytes, dict[bytes, bytes]]]) -> None:
         self.found: Part | None = None
@@ -83,7 +79,7 @@ class _Form:
         self._is_wanted = self.found is None and self._options.get(b"name") == self._wanted
         encoding = self._headers.get(b"content-transfer-encoding", b"").lower()
         if self._is_wanted and encoding not in _PLAIN_ENCODINGS:
-            raise ValueError(f"Content-Transfer-Encoding {encoding.decode('latin-1')!r} is not read")
+            raise ValueError(f"Content-Transfer-Encoding {encoding.decode('latin-1')!r} is not supported")
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_wanted:

@@ -1,4 +1,4 @@
-"""Taking a request's body apart: which bytes are the data, in which format and which charset."""
+"""Unpacking a request body: which bytes are the data, in which format and charset."""
 
 import re
 from dataclasses import dataclass
@@ -14,8 +14,6 @@ _CHARSET = re.compile(r""";\s*charset\s*=\s*["']?([^\s;"']+)""", re.IGNORECASE)
 
 
 class Format(Enum):
-    """How a table is written."""
-
     CSV = "CSV"
     MATRIX_MARKET = "MatrixMarket"
     UNKNOWN = "unknown"
@@ -35,9 +33,9 @@ class Payload:
 
     Attributes:
         data: never empty.
-        format: how the built-in reader reads it; UNKNOWN is for `read_input_data` alone.
-        mimetype: of the data, lower case; empty when neither the client nor the file's name tells it.
-        charset: as the client names it; empty when it does not.
+        format: for the built-in reader; only `read_input_data` can read UNKNOWN.
+        mimetype: lower case; empty if neither the client nor the file name gives it.
+        charset: as the client sent it; empty if it did not.
     """
 
     data: bytes
@@ -47,31 +45,23 @@ class Payload:
 
 
 def unpack(body: bytes, content_type: str) -> Payload:
-    """Return the data in `body`: of a multipart form the field X, else all of it.
-
-    Raises:
-        PayloadError: no data, or a form that is broken or has no X.
-    """
+    """Return the data in `body`: the field X of a multipart form, else all of it; no data is a `PayloadError`."""
     if not body:
         raise PayloadError(f"no data: send a CSV as the body, or as the field {FIELD} of a multipart form")
-    mimetype = mimetype_of(content_type)
+    mimetype = parse_mimetype(content_type)
     if mimetype != "multipart/form-data":
-        return Payload(body, _FORMATS.get(mimetype, Format.UNKNOWN), mimetype, charset_of(content_type))
+        return Payload(body, _FORMATS.get(mimetype, Format.UNKNOWN), mimetype, parse_charset(content_type))
     part = find_field(body, content_type, FIELD)
     if not part.data:
         raise PayloadError(f"no data: the field {FIELD} is empty")
-    mimetype = mimetype_of(part.content_type)
+    mimetype = parse_mimetype(part.content_type)
     if mimetype == MATRIX_MARKET or part.file_name.lower().endswith(".mtx"):
-        return Payload(part.data, Format.MATRIX_MARKET, MATRIX_MARKET, charset_of(part.content_type))
-    return Payload(part.data, Format.CSV, mimetype, charset_of(part.content_type))
+        return Payload(part.data, Format.MATRIX_MARKET, MATRIX_MARKET, parse_charset(part.content_type))
+    return Payload(part.data, Format.CSV, mimetype, parse_charset(part.content_type))
 
 
 def decode(data: bytes, charset: str) -> str:
-    """Return `data` as text, without a byte order mark; an empty `charset` is UTF-8.
-
-    Raises:
-        PayloadError: unknown charset, or bytes that are not in it.
-    """
+    """Return `data` as text without a byte order mark; an empty `charset` is UTF-8."""
     try:
         return data.decode(charset or "utf-8").removeprefix("\ufeff")
     except LookupError:
@@ -80,12 +70,12 @@ def decode(data: bytes, charset: str) -> str:
         raise PayloadError(f"the data is not text in {charset or 'utf-8'}: {error}") from None
 
 
-def mimetype_of(content_type: str) -> str:
+def parse_mimetype(content_type: str) -> str:
     """Return `text/csv` for `Text/CSV; charset=utf-8`."""
     return content_type.partition(";")[0].strip().lower()
 
 
-def charset_of(content_type: str) -> str:
-    """Return `utf-8` for `text/csv; charset=utf-8`, and nothing when none is named."""
+def parse_charset(content_type: str) -> str:
+    """Return `utf-8` for `text/csv; charset=utf-8`; empty without a charset."""
     match = _CHARSET.search(content_type)
     return match[1] if match else ""

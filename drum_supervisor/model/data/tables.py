@@ -13,19 +13,14 @@ import pandas as pd
 from drum_supervisor.model.data.payload import Format, Payload, decode
 from drum_supervisor.model.errors import PayloadError
 
-# A header of thirty bytes can claim any shape, and each column costs memory even when it is empty.
-_LONGEST_SIDE = 2_000_000
+# A header of thirty bytes can declare any shape, and each column costs memory even when it is empty.
+_MAX_SIDE = 2_000_000
 
-# What pandas need not be told.
 _UTF_8 = ("", "utf-8", "utf8")
 
 
 def read_table(payload: Payload) -> pd.DataFrame:
-    """Return the rows of `payload`, at least one.
-
-    Raises:
-        PayloadError: unsupported type, nothing but a header, or data that cannot be read.
-    """
+    """Return the table in `payload`; an unsupported type, unreadable data and no rows are a `PayloadError`."""
     readers = {Format.CSV: _read_csv, Format.MATRIX_MARKET: _read_matrix_market}
     if payload.format not in readers:
         raise PayloadError(
@@ -48,23 +43,20 @@ def _read_csv(payload: Payload) -> pd.DataFrame:
     except (ValueError, OverflowError) as error:
         raise PayloadError(f"the CSV cannot be read: {str(error).strip()}") from None
     if not table.index.equals(pd.RangeIndex(len(table))) or _is_first_row_longer(payload):
-        # pandas silently takes the surplus columns for row labels and shifts all others.
+        # pandas silently takes the surplus fields for row labels and shifts all columns.
         raise PayloadError("the CSV cannot be read: its rows have more fields than its header")
     return table
 
 
 def _csv_file(payload: Payload) -> "io.BytesIO | io.StringIO":
-    """Return the data as pandas reads it: UTF-8 as it is, which it decodes by itself, cell by cell."""
-    if payload.charset.lower() in _UTF_8:
+    if payload.charset.lower() in _UTF_8:  # pandas decodes UTF-8 itself, cell by cell
         return io.BytesIO(payload.data)
     return io.StringIO(decode(payload.data, payload.charset))
 
 
 def _is_first_row_longer(payload: Payload) -> bool:
-    """Whether the first row has more fields than the header: 0, 1, 2 ... may be row labels or none.
-
-    False if the cells are longer than Python's csv reads.
-    """
+    # The index alone does not show it if the surplus fields happen to be 0, 1, 2 ...
+    # False if a cell is longer than Python's csv module reads.
     charset = "utf-8-sig" if payload.charset.lower() in _UTF_8 else payload.charset
     lines = io.TextIOWrapper(io.BytesIO(payload.data), charset, newline="")
     with suppress(csv.Error):
@@ -77,23 +69,23 @@ def _read_matrix_market(payload: Payload) -> pd.DataFrame:
     try:
         from scipy.io import mminfo, mmread  # noqa: PLC0415
     except ImportError:
-        raise PayloadError("MatrixMarket is not read here, for scipy is not installed: send CSV") from None
+        raise PayloadError("MatrixMarket needs scipy, which is not installed: send CSV") from None
     try:
         rows, columns, _, layout, field, _ = mminfo(io.BytesIO(payload.data))
-        _check_claims(rows, columns, layout == "array", field, len(payload.data))
+        _check_header(rows, columns, layout == "array", field, len(payload.data))
         matrix = mmread(io.BytesIO(payload.data), **_sparse_array_option(mmread))
     except (ValueError, OverflowError, TypeError, IndexError) as error:
         raise PayloadError(f"the MatrixMarket data cannot be read: {error}") from None
     return pd.DataFrame(matrix) if layout == "array" else pd.DataFrame.sparse.from_spmatrix(matrix)
 
 
-def _check_claims(rows: int, columns: int, is_dense: bool, field: str, size: int) -> None:
+def _check_header(rows: int, columns: int, is_dense: bool, field: str, size: int) -> None:
     if field == "complex":
         raise ValueError("it is complex; send real numbers")
-    if max(rows, columns) > _LONGEST_SIDE or (is_dense and rows * columns > size):
-        raise ValueError(f"it claims {rows} rows and {columns} columns, too many for its size")
+    if max(rows, columns) > _MAX_SIDE or (is_dense and rows * columns > size):
+        raise ValueError(f"it declares {rows} rows and {columns} columns, too many for its size")
 
 
 def _sparse_array_option(mmread: Callable[..., Any]) -> dict[str, bool]:
-    """Ask for the result that scipy 1.20 will give by default; 1.18 warns without, and old versions cannot be asked."""
+    # Choose what scipy 1.20 will return by default: 1.18 warns without the option, older versions do not have it.
     return {"spmatrix": False} if "spmatrix" in inspect.signature(mmread).parameters else {}

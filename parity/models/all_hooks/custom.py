@@ -1,4 +1,4 @@
-"""transform, score and post_process, one after the other; the framework names the column in between."""
+"""transform, score and post_process in sequence; the framework names the column in between."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Tells which of the documented keyword arguments score gets."""
+"""Returns which of the documented keyword arguments score gets."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Tells which class labels score gets."""
+"""Returns which class labels score gets."""
 
 import pandas as pd
 

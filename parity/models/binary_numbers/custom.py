@@ -1,4 +1,4 @@
-"""The labels are 1 and 0, the columns numbers."""
+"""The labels are 1 and 0, the columns are numbers."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""The positive class alone, by its name."""
+"""Only the positive class, by name."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""A column for each label."""
+"""One column per label."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Probabilities and a further column, not in the order of the labels."""
+"""Probabilities and an extra column, not in label order."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Predictions and further columns of several types."""
+"""Predictions and extra columns of several types."""
 
 import pandas as pd
 

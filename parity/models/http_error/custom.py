@@ -1,4 +1,4 @@
-"""Answers with a status of its own."""
+"""Responds with a status of its own."""
 
 import pandas as pd
 from datarobot_drum import CustomHTTPError

@@ -1,4 +1,4 @@
-"""Three labels, the columns in another order."""
+"""Three labels, with the columns in another order."""
 
 import pandas as pd
 

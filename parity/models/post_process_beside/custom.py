@@ -1,4 +1,4 @@
-"""post_process works on the probabilities, beside a further column of score's."""
+"""post_process changes the probabilities while score returns an extra column."""
 
 import pandas as pd
 

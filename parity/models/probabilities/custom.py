@@ -1,4 +1,4 @@
-"""Probabilities as the first row has them, good or not."""
+"""Probabilities from the first row, valid or not."""
 
 
 def load_model(code_dir):

@@ -1,4 +1,4 @@
-"""Raises what the first cell says, or returns what it must not."""
+"""Raises what the first cell says, or returns an invalid result."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Reads what it is sent by itself, whatever its type."""
+"""Parses the data itself, whatever its type."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Tells what has been read: types and values of each row, in a further column."""
+"""Returns what was read: types and values of each row, in an extra column."""
 
 import pandas as pd
 

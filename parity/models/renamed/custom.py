@@ -1,4 +1,4 @@
-"""Whole numbers in a column that is not called Predictions, and an init."""
+"""Integers in a column that is not named Predictions, and an init hook."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Reads parameters of all types."""
+"""Reads runtime parameters of all types."""
 
 import pandas as pd
 from datarobot_drum import RuntimeParameters

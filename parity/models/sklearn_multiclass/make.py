@@ -1,4 +1,4 @@
-"""A pickle without a custom.py; the labels are given in another order than that of its classes."""
+"""A pickle without a custom.py; labels and classes are in different order."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""What may be done with the target type that score gets."""
+"""Uses of the target type that score gets."""
 
 import pandas as pd
 

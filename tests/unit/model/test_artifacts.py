@@ -1,4 +1,4 @@
-"""A model folder with an artifact, with and without a `custom.py`: it is found, loaded, and predicts."""
+"""Artifacts with and without a `custom.py`: finding, loading, predicting."""
 
 import os
 import pickle
@@ -39,7 +39,7 @@ def load_from(folder: Path, target_type: str = "regression", **flags: str) -> Mo
     return load(resolve(choose(given, {})), lambda stage: None)
 
 
-def mistake(folder: Path, target_type: str = "regression", **flags: str) -> str:
+def usage_error(folder: Path, target_type: str = "regression", **flags: str) -> str:
     with pytest.raises(UsageError) as caught:
         load_from(folder, target_type, **flags)
     return str(caught.value)
@@ -56,12 +56,12 @@ class TestFinding:
 
     def test_stages_without_custom_py(self, tmp_path):
         joblib.dump(1, tmp_path / "model.pkl")
-        told: list[str] = []
+        stages: list[str] = []
         with pytest.raises(UsageError):
-            load(resolve(choose({"code_dir": str(tmp_path), "target_type": "regression"}, {})), told.append)
-        assert told == ["load_model"]
+            load(resolve(choose({"code_dir": str(tmp_path), "target_type": "regression"}, {})), stages.append)
+        assert stages == ["load_model"]
 
-    def test_hooks_are_called_around_it(self, tmp_path):
+    def test_transform_and_post_process_run_around_the_artifact(self, tmp_path):
         joblib.dump(regression(), tmp_path / "model.pkl")
         (tmp_path / "custom.py").write_text(
             "def transform(data, model): return data + 1\n"
@@ -69,7 +69,7 @@ class TestFinding:
         )
         assert load_from(tmp_path).predict(CSV, "text/csv")["predictions"] == pytest.approx([200, 1200])
 
-    def test_a_score_hook_gets_it(self, tmp_path):
+    def test_a_score_hook_gets_the_artifact(self, tmp_path):
         joblib.dump({"factor": 3}, tmp_path / "model.pkl")
         (tmp_path / "custom.py").write_text(
             "def score(data, model, **kwargs): return (data[['a']] * model['factor']).set_axis(['Predictions'], axis=1)"
@@ -78,12 +78,12 @@ class TestFinding:
         assert model.predict(CSV, "text/csv") == {"predictions": [0.0, 15.0]}
         assert model.predictor_name == "custom.py"
 
-    def test_an_unstructured_hook_gets_it(self, tmp_path):
+    def test_an_unstructured_hook_gets_the_artifact(self, tmp_path):
         joblib.dump("loaded", tmp_path / "model.pkl")
         (tmp_path / "custom.py").write_text("def score_unstructured(model, data, **kwargs): return model")
         assert load_from(tmp_path, "unstructured").predict_unstructured(b"", "", {}, {}).body == b"loaded"
 
-    def test_load_model_goes_before_artifacts_however_many(self, tmp_path):
+    def test_load_model_overrides_any_number_of_artifacts(self, tmp_path):
         for name in ("a.pkl", "b.onnx", "c.h5"):
             (tmp_path / name).touch()
         (tmp_path / "custom.py").write_text(
@@ -92,40 +92,40 @@ class TestFinding:
         )
         assert load_from(tmp_path).predict(CSV, "text/csv") == {"predictions": [7.0, 7.0]}
 
-    def test_modules_beside_it_are_found(self, tmp_path):
-        (tmp_path / "beside_artifact.py").write_text(CONSTANT)
-        (tmp_path / "model.pkl").write_bytes(b"cbeside_artifact\nConstant\n)R.")
+    def test_modules_next_to_the_artifact_are_found(self, tmp_path):
+        (tmp_path / "next_to_artifact.py").write_text(CONSTANT)
+        (tmp_path / "model.pkl").write_bytes(b"cnext_to_artifact\nConstant\n)R.")
         assert load_from(tmp_path).predict(CSV, "text/csv") == {"predictions": [9.0, 9.0]}
 
     @pytest.mark.parametrize("second", ["b.pkl", "b.joblib", "b.onnx"])
-    def test_two_are_both_named(self, tmp_path, second):
+    def test_two_artifacts_are_both_named(self, tmp_path, second):
         (tmp_path / "a.pkl").touch()
         (tmp_path / second).touch()
-        assert mistake(tmp_path) == (
-            f"More than one artifact: '{tmp_path}/a.pkl' and '{tmp_path}/{second}'; leave the one that is meant, or "
-            "load it in load_model(code_dir) of custom.py."
+        assert usage_error(tmp_path) == (
+            f"More than one artifact: '{tmp_path}/a.pkl' and '{tmp_path}/{second}'; keep only one, or define "
+            "load_model(code_dir) in custom.py."
         )
 
-    def test_none_says_what_is_accepted(self, tmp_path):
+    def test_an_empty_model_folder_says_what_is_accepted(self, tmp_path):
         (tmp_path / "notes.txt").touch()
-        assert mistake(tmp_path) == (
+        assert usage_error(tmp_path) == (
             f"No custom.py in or below '{tmp_path}'; write one with load_model(code_dir) and score(data, model), or "
             "put one artifact (.pkl, .joblib, .onnx) there."
         )
 
-    def test_none_beside_a_custom_py_without_load_model_says_what_is_accepted(self, tmp_path):
+    def test_custom_py_without_load_model_needs_an_artifact(self, tmp_path):
         (tmp_path / "custom.py").write_text("def score(data, model): pass")
-        assert mistake(tmp_path) == (
+        assert usage_error(tmp_path) == (
             f"'{tmp_path}/custom.py' defines no load_model(code_dir), and '{tmp_path}' has no artifact: define it, "
             "or put one artifact (.pkl, .joblib, .onnx) there."
         )
 
     @pytest.mark.parametrize("where", [".hidden.pkl", "below/model.pkl", "folder.pkl/x"])
-    def test_only_files_of_the_folder_itself_count(self, tmp_path, where):
+    def test_only_files_directly_in_the_code_dir_count(self, tmp_path, where):
         path = tmp_path / where
         path.parent.mkdir(exist_ok=True)
         path.touch()
-        assert "put one artifact" in mistake(tmp_path)
+        assert "put one artifact" in usage_error(tmp_path)
 
     @pytest.mark.parametrize(
         ("name", "what"),
@@ -137,35 +137,35 @@ class TestFinding:
             ("model.jar", "a Java model"),
         ],
     )
-    def test_one_of_another_framework_says_what_to_do(self, tmp_path, name, what):
+    def test_an_artifact_of_another_framework_says_what_to_do(self, tmp_path, name, what):
         (tmp_path / name).touch()
-        assert mistake(tmp_path) == (
+        assert usage_error(tmp_path) == (
             f"'{tmp_path}/{name}' is {what}, which the built-in model server does not load by itself: load it in "
             "load_model(code_dir) of custom.py, or run DRUM: --server-type drum."
         )
 
     def test_an_unstructured_model_needs_custom_py(self, tmp_path):
         joblib.dump(1, tmp_path / "model.pkl")
-        assert mistake(tmp_path, "unstructured") == (
+        assert usage_error(tmp_path, "unstructured") == (
             f"Without custom.py '{tmp_path}' has no score_unstructured(model, data, **kwargs), which target type "
             "unstructured needs."
         )
 
 
 class TestLoading:
-    def test_a_package_that_is_not_installed_is_named(self, tmp_path):
+    def test_a_missing_package_is_named(self, tmp_path):
         (tmp_path / "model.pkl").write_bytes(b"cno_such_package.deep\nThing\n.")
-        assert mistake(tmp_path) == (
+        assert usage_error(tmp_path) == (
             f"'{tmp_path}/model.pkl' needs the package 'no_such_package', which is not installed: "
             "pip install no_such_package"
         )
 
-    def test_a_part_that_an_installed_package_lacks_is_no_missing_package(self, tmp_path):
+    def test_a_missing_submodule_is_not_a_missing_package(self, tmp_path):
         (tmp_path / "model.pkl").write_bytes(b"csklearn.of_another_version\nThing\n.")
         with pytest.raises(ModuleNotFoundError, match=r"sklearn\.of_another_version"):
             load_from(tmp_path)
 
-    def test_what_is_no_pickle_fails_as_it_does(self, tmp_path):
+    def test_errors_of_pickle_are_passed_on(self, tmp_path):
         (tmp_path / "model.pkl").write_bytes(b"nonsense")
         with pytest.raises((pickle.UnpicklingError, KeyError)):
             load_from(tmp_path)
@@ -178,7 +178,7 @@ class TestLoading:
             ("model.onnx", "onnxruntime", "is not installed: pip install 'drum_supervisor[onnx]'"),
         ],
     )
-    def test_a_framework_that_is_not_installed_is_named(self, tmp_path, name, hidden, said):
+    def test_a_missing_framework_is_named(self, tmp_path, name, hidden, said):
         if name == "model.onnx":
             (tmp_path / name).write_bytes(linear_regression([1.0]))
         else:
@@ -189,13 +189,13 @@ class TestLoading:
         assert done.stdout.strip().endswith(said)
 
     def test_a_pickle_needs_no_joblib(self, tmp_path):
-        (tmp_path / "beside.py").write_text(CONSTANT)
-        (tmp_path / "model.pkl").write_bytes(b"cbeside\nConstant\n)R.")
+        (tmp_path / "neighbour.py").write_text(CONSTANT)
+        (tmp_path / "model.pkl").write_bytes(b"cneighbour\nConstant\n)R.")
         assert run_without(tmp_path, "joblib").stdout == "loaded\n"
 
     def test_only_the_framework_of_the_artifact_is_imported(self, tmp_path):
-        (tmp_path / "beside.py").write_text(CONSTANT)
-        (tmp_path / "model.pkl").write_bytes(b"cbeside\nConstant\n)R.")
+        (tmp_path / "neighbour.py").write_text(CONSTANT)
+        (tmp_path / "model.pkl").write_bytes(b"cneighbour\nConstant\n)R.")
         done = run_without(
             tmp_path, "", then="import sys; print([n for n in ('sklearn', 'onnxruntime') if n in sys.modules])"
         )
@@ -203,7 +203,7 @@ class TestLoading:
 
 
 def run_without(folder: Path, hidden: str, then: str = "") -> "subprocess.CompletedProcess[str]":
-    """Load the model in a process of its own in which the module `hidden` is not installed."""
+    """Load the model in a new process where the module `hidden` is not installed."""
     program = f"""
 import sys
 class Without:

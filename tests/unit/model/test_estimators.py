@@ -1,4 +1,4 @@
-"""Models in the way of scikit-learn predict without a `score` hook; which of their classes is which label."""
+"""scikit-learn models without a `score` hook: matching classes to labels, predicting."""
 
 from typing import Any
 
@@ -19,12 +19,12 @@ YES_NO = Target(TargetType.BINARY, ("yes", "no"))
 
 
 def classifier(classes: list[Any]) -> LogisticRegression:
-    """Return a model that knows these classes, the later ones where `a` is greater."""
+    """Return a model of these classes, the later ones where `a` is greater."""
     return LogisticRegression(C=100).fit(DATA, np.repeat(np.array(classes), len(DATA) // len(classes)))
 
 
 def last_is(label: str, classes: list[Any], target: Target) -> bool:
-    """Whether the last of the classes, which is that of the last row and not of the first, has this label."""
+    """Whether `label` is that of the last class, which the last row has and the first row has not."""
     first, last = Estimator(classifier(classes), target).predict(DATA.iloc[[0, -1]])[label]
     return bool(first < 0.5 < last)
 
@@ -46,7 +46,7 @@ def last_is(label: str, classes: list[Any], target: Target) -> bool:
         (["0", "1"], ("0", "1"), "1"),
     ],
 )
-def test_classes_are_the_labels_that_are_spelled_like_them_or_are_the_same_number(classes, labels, last):
+def test_classes_match_labels_by_spelling_or_number(classes, labels, last):
     assert last_is(last, classes, Target(TargetType.BINARY, labels))
 
 
@@ -56,17 +56,17 @@ def test_the_greater_of_two_numbers_is_the_positive_class(classes):
 
 
 @pytest.mark.parametrize("labels", [("bad", "good"), ("no", "yes")])
-def test_but_not_where_encoders_would_number_the_labels_the_other_way_round(labels):
+def test_numbered_classes_need_labels_in_sorted_order(labels):
     with pytest.raises(UsageError) as caught:
         Estimator(classifier([0, 1]), Target(TargetType.BINARY, labels))
     assert str(caught.value) == (
-        f"The model's classes are ['0', '1'], but the class labels are {list(labels)}: give labels that are "
-        "spelled like the classes, or define score(data, model) in custom.py."
+        f"The model's classes are ['0', '1'], but the class labels are {list(labels)}: spell the labels "
+        "like the classes, or define score(data, model) in custom.py."
     )
 
 
 @pytest.mark.parametrize("classes", [["Y", "N"], ["yes", "none"], [0, 1, 2]])
-def test_classes_that_are_not_the_labels_are_a_mistake(classes):
+def test_classes_that_differ_from_the_labels_are_an_error(classes):
     with pytest.raises(UsageError, match="The model's classes are "):
         Estimator(classifier(classes), YES_NO)
 
@@ -84,7 +84,7 @@ def test_multiclass_labels_must_be_the_classes(labels):
         Estimator(classifier([0, 1, 2]), Target(TargetType.MULTICLASS, labels))
 
 
-def test_without_names_of_its_classes_the_first_column_is_the_negative_one():
+def test_without_classes_the_first_column_is_the_negative_one():
     class Nameless:
         def predict_proba(self, table):
             return [[0.25, 0.75]] * len(table)
@@ -93,20 +93,23 @@ def test_without_names_of_its_classes_the_first_column_is_the_negative_one():
     assert table.iloc[0].to_dict() == {"no": 0.25, "yes": 0.75}
 
 
-def test_a_classifier_without_probabilities_is_a_mistake():
+def test_a_classifier_needs_predict_proba():
     model = RidgeClassifier().fit(DATA, ["no", "yes"] * 3)
-    with pytest.raises(UsageError, match=r"the model \(RidgeClassifier\) has no predict_proba\(\) to do without"):
+    with pytest.raises(UsageError) as caught:
         Estimator(model, YES_NO)
+    assert str(caught.value) == (
+        "custom.py defines no score(data, model), and the model (RidgeClassifier) has no predict_proba(): define score."
+    )
 
 
-def test_anomalies_are_what_predict_says():
+def test_anomalies_are_the_values_of_predict():
     model = IsolationForest(n_estimators=5, random_state=0).fit(DATA)
     found = Estimator(model, Target(TargetType.ANOMALY)).predict(DATA)["Predictions"]
     assert found.tolist() == model.predict(DATA).tolist()
 
 
 @pytest.mark.parametrize("result", [[1.0, 2.0], [[1.0], [2.0]], pd.Series([1.0, 2.0]), pd.DataFrame({"y": [1.0, 2.0]})])
-def test_numbers_may_come_in_any_shape_of_one_column(result):
+def test_one_column_of_numbers_may_have_any_shape(result):
     class Model:
         def predict(self, table):
             return result
@@ -116,5 +119,5 @@ def test_numbers_may_come_in_any_shape_of_one_column(result):
 
 def test_more_columns_than_one_are_an_error():
     model = LinearRegression().fit(DATA, DATA)
-    with pytest.raises(ResultError, match=r"^Expected 1 columns from predict\(\) of the model, but there are 2\.$"):
+    with pytest.raises(ResultError, match=r"^Expected 1 columns from predict\(\) of the model, but got 2\.$"):
         Estimator(model, REGRESSION).predict(DATA)

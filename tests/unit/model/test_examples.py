@@ -1,4 +1,4 @@
-"""The model folders in `examples` do what their README says."""
+"""The models in `examples/` do what the README says."""
 
 import shutil
 import subprocess
@@ -38,13 +38,13 @@ def test_diabetes_predicts_what_scikit_learn_predicts():
     assert content["predictions"] == pytest.approx(expected.tolist(), rel=1e-9)
 
 
-def test_diabetes_has_real_rows():
+def test_diabetes_csv_has_rows_of_the_real_data_set():
     rows = pd.read_csv(EXAMPLES / "diabetes" / "diabetes.csv")
     real = load_diabetes(as_frame=True, scaled=False).data.head(len(rows))
     pd.testing.assert_frame_equal(rows, real, check_dtype=False)
 
 
-def test_broken_names_the_repair_and_loads_after_it(tmp_path):
+def test_broken_says_how_to_repair_it_and_loads_afterwards(tmp_path):
     folder = shutil.copytree(EXAMPLES / "broken", tmp_path / "broken", ignore=shutil.ignore_patterns("weights.txt"))
     with pytest.raises(FileNotFoundError, match=rf"Repair it with: echo 42 > {folder}/weights.txt$"):
         load_example(folder)
@@ -52,7 +52,7 @@ def test_broken_names_the_repair_and_loads_after_it(tmp_path):
     assert load_example(folder).predict(b"a\n1\n2\n", "text/csv") == {"predictions": [42.0, 42.0]}
 
 
-def test_iris_is_made_and_predicts_what_it_was_trained_on(tmp_path):
+def test_iris_is_trained_and_predicts_its_training_rows(tmp_path):
     folder = shutil.copytree(EXAMPLES / "iris", tmp_path / "iris", ignore=shutil.ignore_patterns("model.joblib"))
     subprocess.run([sys.executable, str(folder / "make_model.py")], check=True, timeout=60)
     labels = "virginica setosa versicolor"

@@ -1,4 +1,4 @@
-"""`custom_flask.py` and `custom_fastapi.py`: found, imported, and given the application."""
+"""Extending the application with `custom_flask.py` and `custom_fastapi.py`."""
 
 import sys
 from pathlib import Path
@@ -42,18 +42,18 @@ def test_without_a_file_there_is_no_stage(tmp_path):
     assert (app.was_extended, app.stages) == (False, [])
 
 
-def test_modules_beside_it_are_found_after_those_beside_custom_py(tmp_path):
+def test_its_folder_comes_after_that_of_custom_py(tmp_path):
     (tmp_path / "extension").mkdir()
-    (tmp_path / "extension" / "beside_extension.py").write_text("BY = 'beside'")
+    (tmp_path / "extension" / "next_to_extension.py").write_text("BY = 'neighbour'")
     (tmp_path / "extension" / "custom_flask.py").write_text(
-        "from beside_extension import BY\ndef init_app(app): app.by = BY"
+        "from next_to_extension import BY\ndef init_app(app): app.by = BY"
     )
     sys.path.insert(0, str(tmp_path))
-    assert extended(tmp_path).by == "beside"
+    assert extended(tmp_path).by == "neighbour"
     assert sys.path[:2] == [str(tmp_path), str(tmp_path / "extension")]
 
 
-def test_what_custom_py_has_imported_is_not_imported_again(tmp_path, monkeypatch):
+def test_a_module_imported_by_custom_py_is_reused(tmp_path, monkeypatch):
     path = tmp_path / "custom_flask.py"
     path.write_text("raise AssertionError")
     imported = SimpleNamespace(__file__=str(path), init_app=lambda app: setattr(app, "by", "imported"))
@@ -62,13 +62,13 @@ def test_what_custom_py_has_imported_is_not_imported_again(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("code", ["", "init_app = 5"])
-def test_a_file_without_the_function_is_a_mistake(tmp_path, code):
+def test_a_file_without_init_app_is_a_usage_error(tmp_path, code):
     path = tmp_path / "custom_flask.py"
     path.write_text(code)
     with pytest.raises(UsageError) as caught:
         extended(tmp_path)
     assert str(caught.value) == (
-        f"'{path}' defines no function init_app(app); it gets the application before it serves."
+        f"'{path}' must define a function init_app(app), which is called with the application before it serves."
     )
 
 
@@ -89,7 +89,7 @@ def test_two_files_are_both_named(tmp_path):
         ("import sys\ndef init_app(app): sys.exit(7)", SystemExit),
     ],
 )
-def test_what_it_raises_comes_out_as_it_is(tmp_path, code, raised):
+def test_exceptions_of_user_code_are_passed_on(tmp_path, code, raised):
     (tmp_path / "custom_flask.py").write_text(code)
     stages: list[str] = []
     with pytest.raises(raised):

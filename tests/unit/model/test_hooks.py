@@ -1,4 +1,4 @@
-"""Calling the user's hooks: order, arguments, and what they must return."""
+"""Calling the user's hooks: order, arguments, results."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 
 from drum_supervisor.model.errors import PayloadError, ResultError
 from drum_supervisor.model.hooks import Hooks
-from drum_supervisor.model.structured import predict
+from drum_supervisor.model.structured import Pipeline
 from drum_supervisor.model.target import Target, TargetType
 from drum_supervisor.model.unstructured import Output
 from drum_supervisor.model.unstructured import predict as predict_unstructured
@@ -20,7 +20,7 @@ CSV = b"a\n1\n2\n"
 def predictions(
     hooks: dict[str, Any], body: bytes = CSV, content_type: str = "text/csv", target: Target = REGRESSION
 ) -> Any:
-    return predict(Hooks(hooks), "the model", target, body, content_type)
+    return Pipeline(Hooks(hooks), "the model", target).predict(body, content_type)
 
 
 def doubled(data: pd.DataFrame, model: Any) -> pd.DataFrame:
@@ -69,14 +69,14 @@ def test_read_input_data_gets_the_field_of_a_form():
     assert seen == [b"PNG"]
 
 
-def test_read_input_data_is_not_asked_to_read_nothing():
+def test_read_input_data_is_not_called_without_data():
     with pytest.raises(PayloadError, match="no data"):
         predictions({"read_input_data": pytest.fail, "score": doubled}, b"", "image/png")
 
 
-def test_a_table_without_rows_from_read_input_data_is_no_data():
+def test_read_input_data_must_return_rows():
     hooks = {"read_input_data": lambda binary_data: pd.DataFrame(), "score": doubled}
-    with pytest.raises(PayloadError, match="no data"):
+    with pytest.raises(PayloadError, match=r"^no data: read_input_data returned no rows$"):
         predictions(hooks)
 
 
@@ -106,7 +106,7 @@ def test_score_gets_what_drum_documents(target, labels):
     }
 
 
-def test_labels_that_do_not_apply_leave_the_hooks_defaults():
+def test_hooks_keep_their_defaults_for_labels_that_do_not_apply():
     def score(data, model, class_labels=("a", "b")):
         assert class_labels == ("a", "b")
         return doubled(data, model)
@@ -114,7 +114,7 @@ def test_labels_that_do_not_apply_leave_the_hooks_defaults():
     assert predictions({"score": score}) == {"predictions": [2.0, 4.0]}
 
 
-def test_the_target_type_is_its_text_and_has_a_value_and_a_name():
+def test_the_target_type_is_a_string_and_an_enum():
     def score(data, model, target_type):
         assert (target_type.value, target_type.name, target_type) == ("regression", "REGRESSION", "regression")
         return doubled(data, model)
@@ -122,7 +122,7 @@ def test_the_target_type_is_its_text_and_has_a_value_and_a_name():
     assert predictions({"score": score}) == {"predictions": [2.0, 4.0]}
 
 
-def test_post_process_gets_the_predictions_by_their_names_and_in_the_order_of_the_labels():
+def test_post_process_gets_columns_by_name_in_label_order():
     seen = []
 
     def post_process(predictions, model):
@@ -135,7 +135,7 @@ def test_post_process_gets_the_predictions_by_their_names_and_in_the_order_of_th
     assert seen == [["Predictions"], ["yes", "no"]]
 
 
-def test_further_columns_stay_beside_what_post_process_returns():
+def test_extra_columns_are_kept_after_post_process():
     hooks = {
         "score": lambda data, model: pd.DataFrame({"yes": [0.25, 1.0], "why": ["a", "b"], "no": [0.75, 0.0]}),
         "post_process": lambda predictions, model: (1 - predictions).assign(limit=0.5).set_index([[7, 8]]),
@@ -146,7 +146,7 @@ def test_further_columns_stay_beside_what_post_process_returns():
     }
 
 
-def test_a_column_of_post_process_takes_the_place_of_one_of_the_same_name():
+def test_post_process_may_replace_an_extra_column():
     hooks = {
         "score": lambda data, model: pd.DataFrame({"Predictions": [1.0, 2.0], "why": ["a", "b"]}),
         "post_process": lambda predictions, model: predictions.assign(why="because"),
@@ -154,7 +154,7 @@ def test_a_column_of_post_process_takes_the_place_of_one_of_the_same_name():
     assert predictions(hooks)["extraModelOutput"]["data"] == [["because"], ["because"]]
 
 
-def test_rows_that_post_process_lost_are_missed():
+def test_post_process_must_keep_the_number_of_rows():
     hooks = {
         "score": lambda data, model: pd.DataFrame({"Predictions": [1.0, 2.0], "why": ["a", "b"]}),
         "post_process": lambda predictions, model: predictions.head(1),
@@ -171,12 +171,12 @@ def test_a_hook_without_kwargs_gets_the_names_it_accepts():
     assert predictions({"score": score}, CSV, "text/csv; charset=ascii") == {"predictions": [2.0, 4.0]}
 
 
-def test_a_callable_object_without_a_signature_gets_all():
+def test_a_callable_without_signature_gets_all_options():
     assert Hooks({"init": dict}).call("init", code_dir="/x") == {"code_dir": "/x"}
 
 
 @pytest.mark.parametrize("name", ["read_input_data", "transform", "score", "post_process"])
-def test_a_hook_that_returns_no_table_is_named(name):
+def test_a_hook_that_returns_no_dataframe_is_named(name):
     hooks = {"score": doubled, name: lambda *arguments: [1, 2]}
     with pytest.raises(ResultError, match=f"^{name} must return a DataFrame, but it returned list.$"):
         predictions(hooks)
@@ -188,7 +188,7 @@ def test_rows_are_counted_before_transform():
         predictions(hooks)
 
 
-def test_what_a_hook_raises_comes_out_as_it_is():
+def test_exceptions_of_hooks_are_passed_on():
     def score(data, model):
         raise KeyError("bmi")
 
@@ -196,7 +196,7 @@ def test_what_a_hook_raises_comes_out_as_it_is():
         predictions({"score": score})
 
 
-def answer_of(result: Any) -> Output:
+def output_of(result: Any) -> Output:
     hooks = Hooks({"score_unstructured": lambda model, data: result})
     return predict_unstructured(hooks, "the model", b"", "", {}, {})
 
@@ -219,7 +219,7 @@ def answer_of(result: Any) -> Output:
     ],
 )
 def test_results_of_score_unstructured(result, body, content_type):
-    assert answer_of(result) == Output(body, content_type)
+    assert output_of(result) == Output(body, content_type)
 
 
 @pytest.mark.parametrize(
@@ -230,16 +230,16 @@ def test_results_of_score_unstructured(result, body, content_type):
         (("a", "b", "c"), "but it returned a tuple of str, str, str"),
         (("a", "b"), "but it returned a tuple of str, str"),
         ((), "but it returned a tuple of nothing"),
-        (("a", {"mimetype": "text/plain\r\nSet-Cookie: x"}), "which no header can carry"),
-        (("a", {"charset": 8}), "the charset 8, which no header can carry"),
+        (("a", {"mimetype": "text/plain\r\nSet-Cookie: x"}), "which is not valid in a header"),
+        (("a", {"charset": 8}), "the charset 8, which is not valid in a header"),
         (("ä", {"charset": "ascii"}), "text that cannot be sent in 'ascii'"),
         (("a", {"charset": "utf-99"}), "text that cannot be sent in 'utf-99'"),
         ("\ud800", "text that cannot be sent in 'utf-8'"),
     ],
 )
-def test_other_results_of_score_unstructured_are_refused(result, said):
+def test_invalid_results_of_score_unstructured_are_refused(result, said):
     with pytest.raises(ResultError) as caught:
-        answer_of(result)
+        output_of(result)
     assert said in str(caught.value)
 
 
@@ -254,7 +254,7 @@ def test_other_results_of_score_unstructured_are_refused(result, said):
         ("image/png", "ä".encode(), "image/png", "utf-8"),
     ],
 )
-def test_score_unstructured_gets_text_for_text_types_and_bytes_for_others(content_type, data, mimetype, charset):
+def test_score_unstructured_gets_text_or_bytes_by_mimetype(content_type, data, mimetype, charset):
     seen: dict[str, Any] = {}
 
     def score_unstructured(model, data, **kwargs):
@@ -273,6 +273,6 @@ def test_score_unstructured_gets_text_for_text_types_and_bytes_for_others(conten
     }
 
 
-def test_text_that_cannot_be_decoded_is_the_clients_mistake():
+def test_undecodable_text_is_a_payload_error():
     with pytest.raises(PayloadError, match="not text in utf-8"):
         predict_unstructured(Hooks({}), "the model", b"\xff", "text/plain", {}, {})

@@ -55,38 +55,38 @@ def load_from(code_dir: Path | str, target_type: str = "regression", **flags: st
     return load(settings_of(code_dir, target_type, **flags), lambda stage: None)
 
 
-def mistake(code_dir: Path | str, target_type: str = "regression", **flags: str) -> str:
+def usage_error(code_dir: Path | str, target_type: str = "regression", **flags: str) -> str:
     with pytest.raises(UsageError) as caught:
         load_from(code_dir, target_type, **flags)
     return str(caught.value)
 
 
-def test_stages_are_told_before_they_begin(tmp_path):
-    told: list[str] = []
+def test_stages_are_reported_before_they_begin(tmp_path):
+    stages: list[str] = []
     write(
         tmp_path,
         """
         import builtins
-        builtins.told_to_test("import")
-        def init(code_dir): builtins.told_to_test("init hook")
-        def load_model(code_dir): builtins.told_to_test("load hook"); return 1
+        builtins.report_stage("import")
+        def init(code_dir): builtins.report_stage("init hook")
+        def load_model(code_dir): builtins.report_stage("load hook"); return 1
         def score(data, model): pass
         """,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("builtins.told_to_test", told.append, raising=False)
-        load(settings_of(tmp_path), told.append)
-    assert told == ["importing", "import", "init", "init hook", "load_model", "load hook"]
+        patch.setattr("builtins.report_stage", stages.append, raising=False)
+        load(settings_of(tmp_path), stages.append)
+    assert stages == ["importing", "import", "init", "init hook", "load_model", "load hook"]
 
 
 def test_without_an_init_hook_there_is_no_init_stage(tmp_path):
-    told: list[str] = []
+    stages: list[str] = []
     write(tmp_path, REGRESSION)
-    load(settings_of(tmp_path), told.append)
-    assert told == ["importing", "load_model"]
+    load(settings_of(tmp_path), stages.append)
+    assert stages == ["importing", "load_model"]
 
 
-def test_the_code_directory_is_handed_to_the_hooks_as_an_absolute_path(tmp_path, monkeypatch):
+def test_hooks_get_an_absolute_code_dir(tmp_path, monkeypatch):
     write(tmp_path / "model", REGRESSION)
     monkeypatch.chdir(tmp_path)
     model = load_from("model")
@@ -99,14 +99,14 @@ def test_a_loaded_model_predicts(tmp_path):
     assert load_from(tmp_path).predict(b"a\n1\n2\n", "text/csv") == {"predictions": [2.0, 4.0]}
 
 
-def test_modules_beside_custom_py_are_found_first(tmp_path):
+def test_modules_next_to_custom_py_are_found_first(tmp_path):
     write(tmp_path / "deep" / "er", "VALUE = 5", "json_of_ours.py")
     write(tmp_path / "deep" / "er", "from json_of_ours import VALUE\n" + REGRESSION)
     load_from(tmp_path)
     assert sys.path[0] == str(tmp_path / "deep" / "er")
 
 
-def test_classes_of_custom_py_belong_to_a_module_custom_so_that_pickles_find_them(tmp_path):
+def test_custom_py_is_the_module_custom_as_pickles_expect(tmp_path):
     write(
         tmp_path,
         """
@@ -120,7 +120,7 @@ def test_classes_of_custom_py_belong_to_a_module_custom_so_that_pickles_find_the
 
 
 @pytest.mark.parametrize("hidden", [".git", "__pycache__", ".venv", "env", "conda"])
-def test_custom_py_of_hidden_folders_caches_and_environments_does_not_count(tmp_path, hidden):
+def test_hidden_folders_caches_and_environments_are_skipped(tmp_path, hidden):
     write(tmp_path, REGRESSION)
     write(tmp_path / hidden, "raise AssertionError")
     (tmp_path / "env").mkdir(exist_ok=True)
@@ -129,20 +129,20 @@ def test_custom_py_of_hidden_folders_caches_and_environments_does_not_count(tmp_
     assert load_from(tmp_path).artifact
 
 
-def test_a_link_that_leads_back_up_is_not_followed_for_ever(tmp_path):
+def test_a_symlink_loop_is_followed_once(tmp_path):
     write(tmp_path / "code", REGRESSION)
     (tmp_path / "code" / "loop").symlink_to(tmp_path / "code", target_is_directory=True)
     assert load_from(tmp_path).artifact
 
 
-def test_a_linked_folder_is_searched(tmp_path):
+def test_a_symlinked_folder_is_searched(tmp_path):
     write(tmp_path / "elsewhere", REGRESSION)
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     assert load_from(tmp_path / "code").artifact
 
 
-def test_a_kubernetes_volume_of_links_into_a_hidden_folder_is_one_model(tmp_path):
+def test_a_kubernetes_volume_of_symlinks_is_one_model(tmp_path):
     write(tmp_path / "..2024_11_22", REGRESSION)
     (tmp_path / "..data").symlink_to("..2024_11_22", target_is_directory=True)
     (tmp_path / "custom.py").symlink_to("..data/custom.py")
@@ -150,55 +150,60 @@ def test_a_kubernetes_volume_of_links_into_a_hidden_folder_is_one_model(tmp_path
 
 
 def test_no_code_directory_names_the_option():
-    assert mistake("") == "No code directory: give --code-dir or set CODE_DIR to the folder with custom.py."
+    assert usage_error("") == "No code directory: give --code-dir or set CODE_DIR to the folder with custom.py."
 
 
 def test_a_missing_code_directory_is_named(tmp_path):
-    said = mistake(tmp_path / "nowhere")
+    said = usage_error(tmp_path / "nowhere")
     assert said == f"Code directory '{tmp_path}/nowhere' does not exist; give the folder with custom.py."
 
 
 def test_a_file_as_code_directory_is_named(tmp_path):
     path = write(tmp_path, REGRESSION)
-    assert mistake(path) == f"Code directory '{path}' is not a directory; give the folder with custom.py."
+    assert usage_error(path) == f"Code directory '{path}' is not a directory; give the folder with custom.py."
 
 
 def test_an_unreadable_code_directory_is_named(short_path, as_nobody):
     folder = short_path / "model"
     folder.mkdir(mode=0)
     short_path.chmod(0o755)
-    assert as_nobody(lambda: mistake(folder)) == f"Code directory '{folder}' cannot be read: Permission denied."
+    assert as_nobody(lambda: usage_error(folder)) == f"Code directory '{folder}' cannot be read: Permission denied."
     folder.chmod(0o700)
 
 
-def test_a_code_directory_that_no_system_takes_is_a_mistake_too(tmp_path):
-    assert "embedded null" in mistake("a\0b")
-    assert "cannot be read: File name too long" in mistake("x" * 5000)
+def test_an_impossible_code_directory_is_a_usage_error(tmp_path):
+    assert "embedded null" in usage_error("a\0b")
+    assert "cannot be read: File name too long" in usage_error("x" * 5000)
 
 
 def test_an_empty_code_directory_says_so(tmp_path):
-    assert mistake(tmp_path) == f"Code directory '{tmp_path}' is empty; put custom.py and the model's files into it."
+    assert (
+        usage_error(tmp_path) == f"Code directory '{tmp_path}' is empty; put custom.py and the model's files into it."
+    )
 
 
 def test_a_folder_without_custom_py_says_what_to_write(tmp_path):
     (tmp_path / "weights.bin").touch()
-    assert mistake(tmp_path).startswith(f"No custom.py in or below '{tmp_path}'; write one with load_model(code_dir)")
+    assert usage_error(tmp_path) == (
+        f"No custom.py in or below '{tmp_path}'; write one with load_model(code_dir) and score(data, model), or put "
+        "one artifact (.pkl, .joblib, .onnx) there."
+    )
 
 
 def test_two_custom_py_are_both_named(tmp_path):
     first, second = write(tmp_path / "a", REGRESSION), write(tmp_path / "b", REGRESSION)
-    said = mistake(tmp_path)
-    assert said == f"More than one custom.py: '{first}' and '{second}'; leave the one that is meant."
+    said = usage_error(tmp_path)
+    assert said == f"More than one custom.py: '{first}' and '{second}'; keep only one."
 
 
-def test_load_model_that_returns_none_is_a_mistake(tmp_path):
+def test_load_model_must_not_return_none(tmp_path):
     path = write(tmp_path, "def load_model(code_dir): pass\ndef score(data, model): pass\n")
-    assert mistake(tmp_path) == f"load_model in '{path}' returned None; return the model that the hooks work with."
+    assert usage_error(tmp_path) == f"load_model in '{path}' returned None; return the model that the hooks work with."
 
 
-@pytest.mark.parametrize("nothing_but_none", ["0", "[]", "False"])
-def test_load_model_may_return_what_counts_as_false(tmp_path, nothing_but_none):
-    write(tmp_path, f"def load_model(code_dir): return {nothing_but_none}\ndef score(data, model): pass\n")
+@pytest.mark.parametrize("falsy", ["0", "[]", "False"])
+def test_load_model_may_return_a_falsy_object(tmp_path, falsy):
+    write(tmp_path, f"def load_model(code_dir): return {falsy}\ndef score(data, model): pass\n")
     assert load_from(tmp_path).artifact in (0, [], False)
 
 
@@ -213,7 +218,7 @@ def test_load_model_may_return_what_counts_as_false(tmp_path, nothing_but_none):
 )
 def test_missing_hooks_are_named_with_the_file(tmp_path, target_type, code, missing):
     path = write(tmp_path, code)
-    said = mistake(tmp_path, target_type)
+    said = usage_error(tmp_path, target_type)
     assert missing in said
     assert str(path) in said
 
@@ -222,9 +227,8 @@ def test_missing_hooks_are_named_with_the_file(tmp_path, target_type, code, miss
 def test_a_model_that_cannot_predict_needs_the_score_hook(tmp_path, code):
     write(tmp_path, code)
     assert re.fullmatch(
-        r"There is no score\(data, model\), and the model \((int|dict)\) has no predict\(\) to do without: define "
-        r"score in custom\.py\.",
-        mistake(tmp_path),
+        r"custom\.py defines no score\(data, model\), and the model \((int|dict)\) has no predict\(\): define score\.",
+        usage_error(tmp_path),
     )
 
 
@@ -243,16 +247,16 @@ def test_a_model_that_cannot_predict_needs_the_score_hook(tmp_path, code):
         ),
     ],
 )
-def test_what_the_users_code_raises_comes_out_as_it_is(tmp_path, code, raised, stage):
+def test_exceptions_of_user_code_are_passed_on(tmp_path, code, raised, stage):
     write(tmp_path, code)
-    told: list[str] = []
+    stages: list[str] = []
     with pytest.raises(raised) as caught:
-        load(settings_of(tmp_path), told.append)
+        load(settings_of(tmp_path), stages.append)
     assert type(caught.value) is not UsageError
-    assert told[-1] == stage
+    assert stages[-1] == stage
 
 
-def test_a_module_that_failed_to_import_is_imported_anew(tmp_path):
+def test_a_failed_import_is_tried_again(tmp_path):
     write(tmp_path, "raise ValueError")
     with pytest.raises(ValueError, match=r"^$"):
         load_from(tmp_path)
@@ -260,75 +264,12 @@ def test_a_module_that_failed_to_import_is_imported_anew(tmp_path):
     assert load_from(tmp_path).artifact
 
 
-@pytest.mark.parametrize(
-    "line", ["targetType: regression", 'targetType: "regression"  # as usual', "targetType:  Regression"]
-)
-def test_the_target_type_may_stand_in_the_metadata(tmp_path, line):
+def test_metadata_gives_the_target_type_and_stays_available(tmp_path):
     write(tmp_path, REGRESSION)
-    write(tmp_path, f"name: x\n{line}\n", "model-metadata.yaml")
+    write(tmp_path, "name: x\ntargetType: regression\n", "model-metadata.yaml")
     model = load_from(tmp_path, target_type="")
     assert model.target_type == "regression"
     assert model.metadata["name"] == "x"
-
-
-def test_the_setting_goes_before_the_metadata(tmp_path):
-    write(tmp_path, REGRESSION)
-    write(tmp_path, "targetType: multiclass\n", "model-metadata.yaml")
-    assert load_from(tmp_path, "anomaly").target_type == "anomaly"
-
-
-def test_no_target_type_anywhere_lists_what_is_served(tmp_path):
-    write(tmp_path, REGRESSION)
-    said = mistake(tmp_path, target_type="")
-    assert said.startswith("No target type: give --target-type or set TARGET_TYPE, or write a targetType line")
-    assert said.endswith("does binary, regression, anomaly, multiclass, unstructured.")
-
-
-def test_an_unknown_target_type_in_the_metadata_is_named(tmp_path):
-    write(tmp_path, REGRESSION)
-    write(tmp_path, "targetType: regresion\n", "model-metadata.yaml")
-    assert mistake(tmp_path, "").startswith(
-        "Target type 'regresion' (from model-metadata.yaml) is unknown; the built-in"
-    )
-
-
-@pytest.mark.parametrize(
-    "target_type", ["transform", "textgeneration", "geopoint", "vectordatabase", "agenticworkflow", "multilabel"]
-)
-def test_target_types_of_drum_that_are_not_served_say_which_ones_are(tmp_path, target_type):
-    write(tmp_path, REGRESSION)
-    assert mistake(tmp_path, target_type) == (
-        f"Target type '{target_type}' is not done by the built-in model server, which does binary, regression, "
-        "anomaly, multiclass, unstructured; run DRUM itself for it: --server-type drum"
-    )
-
-
-def test_a_binary_model_needs_both_labels(tmp_path):
-    write(tmp_path, REGRESSION)
-    assert "give --positive-class-label" in mistake(tmp_path, "binary", negative_class_label="no")
-    assert "give --negative-class-label" in mistake(tmp_path, "binary", positive_class_label="yes")
-    assert "both are 'x'" in mistake(tmp_path, "binary", positive_class_label="x", negative_class_label="x")
-    assert load_from(tmp_path, "binary", positive_class_label="1", negative_class_label="0").labels == ("1", "0")
-
-
-def test_a_multiclass_model_needs_its_labels(tmp_path):
-    write(tmp_path, REGRESSION)
-    labels = write(tmp_path, "red wine\n\nwhite wine\r\n", "labels.txt")
-    assert "give --class-labels 'a b c', or --class-labels-file" in mistake(tmp_path, "multiclass")
-    assert "'a' is given twice" in mistake(tmp_path, "multiclass", class_labels="a b a")
-    assert "only 'a' is given" in mistake(tmp_path, "multiclass", class_labels="a")
-    assert "give one of them" in mistake(tmp_path, "multiclass", class_labels="a b", class_labels_file=str(labels))
-    assert load_from(tmp_path, "multiclass", class_labels="a b").labels == ("a", "b")
-    by_file = load_from(tmp_path, "multiclass", class_labels_file=str(labels))
-    assert by_file.labels == ("red wine", "white wine")
-
-
-def test_a_labels_file_that_cannot_be_read_is_named(tmp_path):
-    write(tmp_path, REGRESSION)
-    empty = write(tmp_path, "\n", "empty.txt")
-    assert mistake(tmp_path, "multiclass", class_labels_file=str(empty)).endswith("has no labels; write one a line.")
-    said = mistake(tmp_path, "multiclass", class_labels_file="/no/labels")
-    assert said == "--class-labels-file: cannot read '/no/labels': No such file or directory."
 
 
 def test_an_unstructured_model_works_without_pandas(tmp_path):
@@ -342,20 +283,15 @@ flags = {{"code_dir": {str(tmp_path)!r}, "target_type": "unstructured"}}
 model = load(resolve(choose(flags, {{}})), lambda stage: None)
 print(model.predict_unstructured(b"text", "", {{}}, {{}}).body)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=False, capture_output=True, text=True, env=_environment()
-    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, env=environ)
     assert (done.stdout, done.stderr) == ("b'TEXT'\n", "")
 
 
-def test_a_structured_model_without_pandas_is_a_mistake_that_names_it(tmp_path, monkeypatch):
+def test_a_structured_model_without_pandas_is_a_usage_error(tmp_path, monkeypatch):
     write(tmp_path, "def load_model(code_dir): return 1\ndef score(data, model): pass\n")
-    for name in ("structured", "tables", "predictions"):
+    for name in ("structured", "data.tables", "data.predictions"):
         monkeypatch.delitem(sys.modules, f"drum_supervisor.model.{name}", raising=False)
         monkeypatch.delattr(f"drum_supervisor.model.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "pandas", None)
-    assert mistake(tmp_path).startswith("Structured models need pandas and orjson, which cannot be imported: ")
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert usage_error(tmp_path).startswith("Structured models need pandas and orjson, which cannot be imported: ")

@@ -1,4 +1,4 @@
-"""ONNX models predict without a `score` hook; which of their columns is which label."""
+"""ONNX models without a `score` hook: matching columns to labels, predicting."""
 
 from pathlib import Path
 
@@ -34,8 +34,6 @@ ROWS = pd.DataFrame({"a": [0, 1]})
 
 @pytest.fixture
 def made(tmp_path):
-    """Return what predicts with an ONNX file of this content."""
-
     def make(content: bytes, target: Target = REGRESSION) -> OnnxModel:
         path = tmp_path / "model.onnx"
         path.write_bytes(content)
@@ -52,8 +50,8 @@ def multiclass(*labels: str) -> Target:
     return Target(TargetType.MULTICLASS, labels)
 
 
-def winners(predictor: OnnxModel) -> list[str]:
-    """Return the most probable label for 0 and for 1, which are the model's first and second class."""
+def best_labels(predictor: OnnxModel) -> list[str]:
+    """Return the most probable label for the inputs 0 and 1, which belong to the first and second class."""
     return predictor.predict(ROWS).idxmax(axis=1).tolist()
 
 
@@ -68,7 +66,7 @@ def test_an_artifact_alone_is_a_model(tmp_path):
     assert found.predictor_name == "onnx"
 
 
-def test_a_session_of_the_users_load_model_predicts_too(tmp_path):
+def test_load_model_may_return_a_session(tmp_path):
     (tmp_path / "model.bin").write_bytes(linear_regression([2.0]))
     (tmp_path / "custom.py").write_text(
         "import onnxruntime, os\n"
@@ -77,7 +75,7 @@ def test_a_session_of_the_users_load_model_predicts_too(tmp_path):
     assert load_from(tmp_path).predict(b"a\n1\n", "text/csv") == {"predictions": [2.0]}
 
 
-def test_what_is_no_onnx_file_fails_as_it_does(tmp_path):
+def test_errors_of_onnxruntime_are_passed_on(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"nonsense")
     with pytest.raises(Exception, match=r"model\.onnx"):
         load_from(tmp_path)
@@ -85,13 +83,13 @@ def test_what_is_no_onnx_file_fails_as_it_does(tmp_path):
 
 @pytest.mark.parametrize("kind", [FLOAT, DOUBLE, INT64, STRING])
 @pytest.mark.parametrize("data", [{"a": [1], "b": [2]}, {"b": [1.0], "a": [2.0]}, {"a": [True], "b": [2]}])
-def test_columns_are_taken_in_their_order_and_in_the_type_that_the_model_has(made, kind, data):
+def test_columns_are_converted_to_the_input_type_in_order(made, kind, data):
     if kind == STRING and True in next(iter(data.values())):
         data = {"a": [1], "b": [2]}
     assert made(linear_regression([2.0, 1.0], kind)).predict(pd.DataFrame(data))["Predictions"].tolist() == [4]
 
 
-def test_a_model_with_an_input_for_each_column_gets_them_by_name(made):
+def test_one_input_per_column_is_matched_by_name(made):
     table = pd.DataFrame({"x": ["ignored"], "b": [2], "a": [1]})
     assert made(sum_of("a", "b")).predict(table)["Predictions"].tolist() == [3]
 
@@ -102,21 +100,25 @@ def test_a_model_with_an_input_for_each_column_gets_them_by_name(made):
         (sum_of("a", "b"), {"a": [1], "c": [1]}, "the model needs the column 'b'; the columns are ['a', 'c']"),
         (linear_regression([1.0, 1.0]), {"a": [1]}, "the model takes 2 columns, but there are 1"),
         (linear_regression([1.0]), {"a": ["x"]}, "the model takes values of type float: could not convert string"),
-        (linear_regression([1.0], INT64), {"a": [1.5]}, "the model takes values of type int64: some are no whole"),
-        (linear_regression([1.0], INT64), {"a": [None, 1]}, "the model takes values of type int64: some are no whole"),
+        (linear_regression([1.0], INT64), {"a": [1.5]}, "the model takes values of type int64: some are not integers"),
+        (
+            linear_regression([1.0], INT64),
+            {"a": [None, 1]},
+            "the model takes values of type int64: some are not integers",
+        ),
     ],
 )
-def test_data_that_the_model_does_not_take_is_the_clients_mistake(made, content, table, said):
+def test_data_that_does_not_fit_the_model_is_a_payload_error(made, content, table, said):
     with pytest.raises(PayloadError) as caught:
         made(content).predict(pd.DataFrame(table))
     assert str(caught.value).startswith(said)
 
 
-def test_more_outputs_than_one_number_are_an_error(made):
+def test_regression_needs_one_output_column(made):
     content = model(
         [node("Identity", ["X"], ["y"], ml=False)], [tensor("X", FLOAT, None, 2)], [tensor("y", FLOAT, None, 2)]
     )
-    with pytest.raises(ResultError, match=r"^Expected 1 columns from output 'y' of the model, but there are 2\.$"):
+    with pytest.raises(ResultError, match=r"^Expected 1 columns from output 'y' of the model, but got 2\.$"):
         made(content).predict(pd.DataFrame({"a": [1], "b": [2]}))
 
 
@@ -133,11 +135,11 @@ def test_more_outputs_than_one_number_are_an_error(made):
     ],
 )
 @pytest.mark.parametrize("named", [True, False])
-def test_classes_are_known_by_their_names(made, classes, target, named):
-    assert winners(made(classifier(classes, named), target)) == [str(each) for each in classes[:2]]
+def test_classes_are_matched_by_name(made, classes, target, named):
+    assert best_labels(made(classifier(classes, named), target)) == [str(each) for each in classes[:2]]
 
 
-def test_names_that_are_not_the_labels_are_an_error(made):
+def test_class_names_that_differ_from_the_labels_are_an_error(made):
     with pytest.raises(ResultError, match="The model's classes are "):
         made(classifier(["a", "b"], named=True), binary("yes", "no")).predict(ROWS)
 
@@ -145,16 +147,16 @@ def test_names_that_are_not_the_labels_are_an_error(made):
 @pytest.mark.parametrize(
     ("classes", "labels"), [(["b", "a"], ("a", "b")), ([1, 0], ("1", "0")), (["x", "y"], ("a", "b"))]
 )
-def test_columns_that_contradict_the_models_own_answer_are_an_error(made, classes, labels):
-    with pytest.raises(ResultError, match="it cannot be known which column is which class"):
+def test_columns_that_contradict_the_predicted_class_are_errors(made, classes, labels):
+    with pytest.raises(ResultError, match="the order of its columns is unknown"):
         made(classifier(classes), multiclass(*labels)).predict(ROWS)
 
 
 @pytest.mark.parametrize(
     ("target", "expected"), [(binary("yes", "no"), ["no", "yes"]), (multiclass("b", "a", "c"), ["b", "a"])]
 )
-def test_classes_that_are_but_numbers_have_the_order_of_the_labels_and_the_negative_one_is_0(made, target, expected):
-    assert winners(made(classifier(list(range(len(target.labels)))), target)) == expected
+def test_numbered_classes_follow_the_label_order(made, target, expected):
+    assert best_labels(made(classifier(list(range(len(target.labels)))), target)) == expected
 
 
 def probability_alone(*shape: int | None) -> bytes:
@@ -162,12 +164,12 @@ def probability_alone(*shape: int | None) -> bytes:
 
 
 @pytest.mark.parametrize("shape", [(None,), (None, 1)])
-def test_one_probability_is_that_of_the_positive_class(made, shape):
+def test_a_single_probability_is_for_the_positive_class(made, shape):
     found = made(probability_alone(*shape), binary("yes", "no")).predict(pd.DataFrame({"a": [0.25, 0.75]}))
     assert found.to_dict("list") == {"yes": [0.25, 0.75]}
 
 
-def test_a_model_without_probabilities_is_a_mistake_that_names_its_outputs(made):
+def test_a_model_without_probabilities_lists_its_outputs(made):
     content = model(
         [node("Identity", ["X"], ["y"], ml=False)], [tensor("X", INT64, None, 1)], [tensor("y", INT64, None, 1)]
     )

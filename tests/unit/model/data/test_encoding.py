@@ -1,10 +1,10 @@
-"""Predictions as JSON text, also those that orjson refuses."""
+"""Predictions as JSON, including values that orjson refuses."""
 
 import json
 
 import pytest
 
-from drum_supervisor.model.data.encoding import as_json
+from drum_supervisor.model.data.encoding import encode_json
 
 
 @pytest.mark.parametrize(
@@ -16,10 +16,10 @@ from drum_supervisor.model.data.encoding import as_json
         {"predictions": [1.0], "extraModelOutput": {"index": [0], "columns": ["half"], "data": [["\ud83d"]]}},
     ],
 )
-def test_what_is_read_is_what_was_written(content):
-    assert json.loads(as_json(content)) == content
+def test_content_survives_a_round_trip(content):
+    assert json.loads(encode_json(content)) == content
 
 
-def test_what_is_no_json_is_refused():
+def test_nan_is_refused():
     with pytest.raises(ValueError, match="Out of range float values"):
-        as_json({"predictions": [float("nan")], "big": 2**64})
+        encode_json({"predictions": [float("nan")], "big": 2**64})

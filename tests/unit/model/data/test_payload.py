@@ -1,4 +1,4 @@
-"""From a request's body to a table."""
+"""From request body to table."""
 
 import random
 import sys
@@ -38,22 +38,22 @@ def test_a_form_field_x_is_csv():
     assert table_of(form(b"a,b\n1,2\n"), FORM).to_dict("list") == {"a": [1], "b": [2]}
 
 
-def test_a_form_field_without_file_name_will_do():
+def test_a_form_field_needs_no_file_name():
     assert len(table_of(form(b"a\n1\n", "Content-Disposition: form-data; name=X"), FORM)) == 1
 
 
-def test_the_first_x_counts_and_other_fields_do_not():
+def test_the_first_field_x_is_read_and_others_are_ignored():
     first = form(b"a\n1\n").removesuffix(b"--b0--\r\n")
     other = form(b"b\n2\n", 'Content-Disposition: form-data; name="Y"').removesuffix(b"--b0--\r\n")
     assert table_of(other + first + form(b"c\n3\n"), FORM).to_dict("list") == {"a": [1]}
 
 
-def test_data_in_a_form_may_contain_what_looks_like_a_boundary():
+def test_form_data_may_resemble_a_boundary():
     assert table_of(form(b'a\n"--b0x\r\n--b1"\n'), FORM)["a"][0] == "--b0x\r\n--b1"
 
 
 @pytest.mark.parametrize("boundary", ['"b0"', "b0; charset=utf-8"])
-def test_a_boundary_may_be_quoted_or_followed(boundary):
+def test_a_boundary_may_be_quoted_or_followed_by_parameters(boundary):
     assert len(table_of(form(b"a\n1\n"), f"multipart/form-data; boundary={boundary}")) == 1
 
 
@@ -70,18 +70,18 @@ def test_a_raw_matrix_is_read():
         'Content-Disposition: form-data; name="X"\r\nContent-Type: text/mtx',
     ],
 )
-def test_a_matrix_in_a_form_is_known_by_file_name_or_type(headers):
+def test_a_matrix_in_a_form_is_detected_by_file_name_or_type(headers):
     assert table_of(form(DENSE_MATRIX, headers), FORM).to_numpy().tolist() == [[1, 3], [2, 4]]
 
 
-def test_the_charset_is_honoured():
+def test_the_charset_is_respected():
     assert table_of("a\nä\n".encode("latin-1"), "text/csv; charset=latin-1")["a"][0] == "ä"
     assert table_of("a\nä\n".encode("utf-16"), 'text/csv; charset="utf-16"')["a"][0] == "ä"
     headers = 'Content-Disposition: form-data; name="X"\r\nContent-Type: text/csv; charset=latin-1'
     assert table_of(form("a\nä\n".encode("latin-1"), headers), FORM)["a"][0] == "ä"
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name():
+def test_a_byte_order_mark_is_removed():
     assert list(table_of(b"\xef\xbb\xbfa,b\n1,2\n").columns) == ["a", "b"]
 
 
@@ -108,7 +108,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name():
         (b"junk", "text/mtx", "the MatrixMarket data cannot be read"),
         (MATRIX[:-8], "text/mtx", "the MatrixMarket data cannot be read"),
         (MATRIX.replace(b"real", b"complex"), "text/mtx", "it is complex; send real numbers"),
-        (MATRIX.replace(b"2 3 2", b"2 999999999 2"), "text/mtx", "claims 2 rows and 999999999 columns"),
+        (MATRIX.replace(b"2 3 2", b"2 999999999 2"), "text/mtx", "declares 2 rows and 999999999 columns"),
         (MATRIX.replace(b"2 3 2", b"2 9" + b"9" * 30 + b" 2"), "text/mtx", "the MatrixMarket data cannot be read"),
         (DENSE_MATRIX.replace(b"2 2", b"90000 90000"), "text/mtx", "too many for its size"),
         (MATRIX.replace(b"2 3 2", b"0 3 0").split(b"1 1")[0], "text/mtx", "no data"),
@@ -116,21 +116,21 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name():
         (form(b"a\n1\n", "Content-Type: text/csv"), FORM, "the multipart form has no field X"),
         (form(b"a\n1\n")[:-10], FORM, "the multipart form is cut off"),
         (b"a\n1\n", FORM, "the multipart form is broken"),
-        (form(b"a\n1\n"), "multipart/form-data", "the multipart form is broken: its Content-Type names no boundary"),
+        (form(b"a\n1\n"), "multipart/form-data", "the multipart form is broken: its Content-Type has no boundary"),
         (form(b"a\n1\n"), "multipart/form-data; boundary=" + "x" * 1000, "the multipart form is"),
         (form(b"a\n1\n"), "multipart/form-data; boundary=\u20ac", "the multipart form is"),
         (
             form(b"YQ==", 'Content-Disposition: form-data; name="X"\r\nContent-Transfer-Encoding: base64'),
             FORM,
-            "Content-Transfer-Encoding 'base64' is not read",
+            "Content-Transfer-Encoding 'base64' is not supported",
         ),
     ],
 )
-def test_data_that_cannot_be_read_is_refused_with_the_reason(body, content_type, said):
+def test_unreadable_data_is_refused_with_the_reason(body, content_type, said):
     assert said in refusal(body, content_type)
 
 
-def test_no_form_however_broken_raises_anything_else():
+def test_every_broken_form_is_a_payload_error():
     dice = random.Random(20241122)
     whole = form(b"a,b\n1,2\n")
     pieces = [b"\r\n", b"--b0", b"--b0--", b'"', b";", b"\0", b"\xff", b":", b"\\", b"="]
@@ -145,11 +145,13 @@ def test_no_form_however_broken_raises_anything_else():
     assert outcomes >= {Format.CSV, "the multipart form is broken", "the multipart form is cut off"}
 
 
-def test_without_python_multipart_a_form_is_refused_with_a_way_out(monkeypatch):
+def test_a_form_needs_python_multipart(monkeypatch):
     monkeypatch.setitem(sys.modules, "python_multipart.multipart", None)
-    assert "python-multipart is not installed: send the data as the body" in refusal(form(b"a\n1\n"), FORM)
+    assert refusal(form(b"a\n1\n"), FORM) == (
+        "multipart forms need python-multipart, which is not installed: send the data as the body"
+    )
 
 
-def test_without_scipy_a_matrix_is_refused_with_a_way_out(monkeypatch):
+def test_a_matrix_needs_scipy(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    assert refusal(MATRIX, "text/mtx") == "MatrixMarket is not read here, for scipy is not installed: send CSV"
+    assert refusal(MATRIX, "text/mtx") == "MatrixMarket needs scipy, which is not installed: send CSV"

@@ -1,4 +1,4 @@
-"""What is made of the predictions that a model returns."""
+"""Checking and formatting a model's predictions."""
 
 import decimal
 import json
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from drum_supervisor.model.data.predictions import predictions_content
+from drum_supervisor.model.data.predictions import format_predictions
 from drum_supervisor.model.errors import ResultError
 from drum_supervisor.model.target import Target, TargetType
 
@@ -18,17 +18,17 @@ BINARY = Target(TargetType.BINARY, ("yes", "no"))
 MULTICLASS = Target(TargetType.MULTICLASS, ("a", "b", "c"))
 
 
-def predictions_of(frame: pd.DataFrame, target: Target) -> Any:
-    content = predictions_content(frame, target, len(frame))
+def formatted(frame: pd.DataFrame, target: Target) -> Any:
+    content = format_predictions(frame, target, len(frame))
     assert list(content) == ["predictions"]
     json.dumps(content, allow_nan=False)
     return content["predictions"]
 
 
-def complaint(columns: dict[str, Any], target: Target, rows: int | None = None) -> str:
+def refusal(columns: dict[str, Any], target: Target, rows: int | None = None) -> str:
     frame = pd.DataFrame(columns)
     with pytest.raises(ResultError) as caught:
-        predictions_content(frame, target, len(frame) if rows is None else rows)
+        format_predictions(frame, target, len(frame) if rows is None else rows)
     return str(caught.value)
 
 
@@ -46,51 +46,51 @@ def complaint(columns: dict[str, Any], target: Target, rows: int | None = None) 
     ids=lambda column: str(getattr(column, "dtype", type(column).__name__)),
 )
 def test_numbers_of_any_kind_become_floats(column):
-    predictions = predictions_of(pd.DataFrame({"any name": column}), REGRESSION)
+    predictions = formatted(pd.DataFrame({"any name": column}), REGRESSION)
     assert predictions == [1.0, 2.0]
     assert {type(number) for number in predictions} == {float}
 
 
 @pytest.mark.parametrize("column", [[math.nan, math.inf, -math.inf], pd.array([None] * 3, dtype="Float64")])
-def test_what_json_cannot_say_becomes_null(column):
-    assert predictions_of(pd.DataFrame({"Predictions": column}), REGRESSION) == [None] * 3
+def test_nan_and_infinities_become_null(column):
+    assert formatted(pd.DataFrame({"Predictions": column}), REGRESSION) == [None] * 3
 
 
 def test_an_anomaly_score_is_a_number():
-    assert predictions_of(pd.DataFrame({"Predictions": [0.5]}), Target(TargetType.ANOMALY)) == [0.5]
+    assert formatted(pd.DataFrame({"Predictions": [0.5]}), Target(TargetType.ANOMALY)) == [0.5]
 
 
-def test_both_probabilities_come_back_in_label_order():
+def test_probabilities_are_returned_in_label_order():
     frame = pd.DataFrame({"no": [0.25, 1.0], "yes": [0.75, 0.0]})
-    predictions = predictions_of(frame, BINARY)
+    predictions = formatted(frame, BINARY)
     assert predictions == [{"yes": 0.75, "no": 0.25}, {"yes": 0.0, "no": 1.0}]
     assert list(predictions[0]) == ["yes", "no"]
 
 
-def test_the_positive_probability_alone_is_completed_and_not_swapped():
-    assert predictions_of(pd.DataFrame({"yes": [0.75]}), BINARY) == [{"yes": 0.75, "no": 0.25}]
+def test_the_positive_probability_alone_is_completed():
+    assert formatted(pd.DataFrame({"yes": [0.75]}), BINARY) == [{"yes": 0.75, "no": 0.25}]
 
 
-def test_the_negative_probability_alone_is_completed_too():
-    assert predictions_of(pd.DataFrame({"no": [0.75]}), BINARY) == [{"yes": 0.25, "no": 0.75}]
+def test_the_negative_probability_alone_is_completed():
+    assert formatted(pd.DataFrame({"no": [0.75]}), BINARY) == [{"yes": 0.25, "no": 0.75}]
 
 
 @pytest.mark.parametrize(("labels", "columns"), [(("1", "0"), [0, 1]), (("True", "False"), [False, True])])
-def test_columns_are_matched_to_labels_by_their_text(labels, columns):
+def test_columns_are_matched_to_labels_as_text(labels, columns):
     frame = pd.DataFrame([[0.25, 0.75]], columns=columns)
     target = Target(TargetType.BINARY, labels)
-    assert predictions_of(frame, target) == [{labels[0]: 0.75, labels[1]: 0.25}]
+    assert formatted(frame, target) == [{labels[0]: 0.75, labels[1]: 0.25}]
 
 
-def test_classes_may_come_in_any_order():
+def test_class_columns_may_have_any_order():
     frame = pd.DataFrame({"c": [0.5], "a": [0.25], "b": [0.25]})
-    assert predictions_of(frame, MULTICLASS) == [{"a": 0.25, "b": 0.25, "c": 0.5}]
+    assert formatted(frame, MULTICLASS) == [{"a": 0.25, "b": 0.25, "c": 0.5}]
 
 
 def test_single_precision_probabilities_add_up():
     row = np.full((1, 1000), 1 / 1000, dtype="float32")
     target = Target(TargetType.MULTICLASS, tuple(str(number) for number in range(1000)))
-    assert len(predictions_of(pd.DataFrame(row), target)[0]) == 1000
+    assert len(formatted(pd.DataFrame(row), target)[0]) == 1000
 
 
 @pytest.mark.parametrize(
@@ -111,24 +111,24 @@ def test_single_precision_probabilities_add_up():
         ({"a": ["x"], "b": [0.5], "c": [0.5]}, MULTICLASS, "Expected numbers in the column 'a'"),
     ],
 )
-def test_other_predictions_are_refused_with_what_was_expected_and_what_came(columns, target, said):
-    assert said in complaint(columns, target, rows=len(columns[next(iter(columns))]) if columns else 0)
+def test_invalid_predictions_are_refused_with_the_reason(columns, target, said):
+    assert said in refusal(columns, target, rows=len(columns[next(iter(columns))]) if columns else 0)
 
 
-def test_a_label_twice_is_refused():
+def test_a_duplicate_label_column_is_refused():
     frame = pd.DataFrame([[0.5, 0.5, 0.0]], columns=["yes", "yes", "no"])
     with pytest.raises(ResultError, match="one column for each label"):
-        predictions_content(frame, BINARY, 1)
+        format_predictions(frame, BINARY, 1)
 
 
-def test_there_must_be_one_prediction_a_row():
-    said = complaint({"Predictions": [1.0]}, REGRESSION, rows=2)
+def test_there_must_be_one_prediction_per_row():
+    said = refusal({"Predictions": [1.0]}, REGRESSION, rows=2)
     assert said == "Expected one prediction for each of 2 rows, but the model returned 1."
 
 
-def test_further_columns_become_extra_model_output():
+def test_extra_columns_become_extra_model_output():
     frame = pd.DataFrame({"why": ["a", None], "yes": [0.5, 1.0], "no": [0.5, 0.0], "n": [1, 2]}, index=["r1", "r2"])
-    content = predictions_content(frame, BINARY, 2)
+    content = format_predictions(frame, BINARY, 2)
     assert content["predictions"] == [{"yes": 0.5, "no": 0.5}, {"yes": 1.0, "no": 0.0}]
     assert content["extraModelOutput"] == {
         "index": ["r1", "r2"],
@@ -137,13 +137,13 @@ def test_further_columns_become_extra_model_output():
     }
 
 
-def test_beside_further_columns_the_number_is_named_predictions():
-    content = predictions_content(pd.DataFrame({"unit": ["kg"], "Predictions": [1.5]}), REGRESSION, 1)
+def test_with_extra_columns_the_number_is_named_predictions():
+    content = format_predictions(pd.DataFrame({"unit": ["kg"], "Predictions": [1.5]}), REGRESSION, 1)
     assert content["predictions"] == [1.5]
     assert content["extraModelOutput"]["columns"] == ["unit"]
 
 
-def test_extra_model_output_of_any_kind_is_json():
+def test_extra_model_output_of_any_type_becomes_json():
     values = [
         math.nan,
         np.float32(0.5),
@@ -159,7 +159,7 @@ def test_extra_model_output_of_any_kind_is_json():
     frame = pd.DataFrame(
         {"Predictions": [1.0], **{str(at): pd.Series([value], dtype=object) for at, value in enumerate(values)}}
     )
-    extra = predictions_content(frame, REGRESSION, 1)["extraModelOutput"]
+    extra = format_predictions(frame, REGRESSION, 1)["extraModelOutput"]
     assert json.loads(json.dumps(extra, allow_nan=False))["data"] == [
         [
             None,
