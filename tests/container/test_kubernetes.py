@@ -30,7 +30,7 @@ def as_pod(run, folder, termination_log, **environ):
     return run("start", flags=flags, **given)
 
 
-def test_a_failed_model_keeps_its_pod_alive_with_the_reason_in_reach(run, model, termination_log):
+def test_failed_model_keeps_its_pod_alive_and_shows_the_reason(run, model, termination_log):
     pod = as_pod(run, model(FAILS), termination_log)
     pod.until_phase("failed")
     assert [pod.get(path).status for path in ("/startupz", "/livez", "/readyz", "/ping")] == [200, 200, 513, 503]
@@ -42,7 +42,7 @@ def test_a_failed_model_keeps_its_pod_alive_with_the_reason_in_reach(run, model,
     assert pod.wait() == 0
 
 
-def test_its_end_says_why(run, model, termination_log):
+def test_termination_message_is_the_reason(run, model, termination_log):
     pod = as_pod(run, model(FAILS), termination_log, DRUM_SUPERVISOR_ERROR_SERVER_TTL="0.5")
     assert pod.wait() == 3
     said = termination_log.read_bytes()
@@ -51,7 +51,7 @@ def test_its_end_says_why(run, model, termination_log):
 
 
 @pytest.mark.parametrize(("limit", "workers"), [("--cpus=1", 1), ("--memory=500m", 1)])
-def test_workers_are_as_many_as_its_limits_allow(run, model, limit, workers):
+def test_auto_workers_fit_the_limits(run, model, limit, workers):
     pod = run(flags=(limit, *mounted(model(ECHO))), DRUM_SUPERVISOR_WORKERS="auto")
     assert pod.until_phase("serving")["workers"] == workers
     assert f"workers: {workers}, for " in pod.output()

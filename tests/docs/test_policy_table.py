@@ -14,7 +14,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_table_is_what_the_code_does(name):
+def test_table_matches_the_code(name):
     rendered = TABLES[name]()
     if render.UPDATING:
         render.write("policy.md", name, rendered)
@@ -27,6 +27,6 @@ def test_table_has_every_phase_and_every_event():
     assert list(render_policy.ALONE) == list(Phase)
 
 
-def test_situations_are_in_the_phase_under_which_they_stand():
+def test_situations_stand_under_their_own_phase():
     for phase, situations in render_policy.ALONE.items():
         assert {situation.state.phase for situation in situations} == {phase}

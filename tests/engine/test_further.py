@@ -75,7 +75,7 @@ def polls_in_vain(made: Bench) -> list[float]:
     return in_vain
 
 
-def test_output_goes_to_our_outlets_and_no_file_is_opened(further) -> None:
+def test_output_goes_to_our_streams_and_opens_no_file(further) -> None:
     made, desk = further(program("sh -c 'echo out; echo err >&2'", "startsecs=0\n"))
     made.until(lambda: bool(desk.exited))
     assert (made.output(), made.err_path.read_text()) == ("out\n", "err\n")
@@ -86,21 +86,21 @@ def test_output_goes_to_our_outlets_and_no_file_is_opened(further) -> None:
 
 
 @pytest.mark.parametrize("how", ["redirect_stderr=true\n", ""])
-def test_output_that_changes_sides_does(further, how: str) -> None:
+def test_stderr_can_go_to_stdout(further, how: str) -> None:
     text = program("sh -c 'echo err >&2'", f"startsecs=0\n{how}")
     made, desk = further(text if how else text.replace("stderr_logfile=/dev/stderr", "stderr_logfile=/dev/stdout"))
     made.until(lambda: bool(desk.exited))
     assert made.output() == "err\n"
 
 
-def test_output_into_a_file_is_supervisords(further, tmp_path) -> None:
+def test_output_into_a_file_is_left_to_supervisord(further, tmp_path) -> None:
     text = program("echo filed", "startsecs=0\n").replace("/dev/stdout", str(tmp_path / "log"))
     made, desk = further(text)
     made.until(lambda: bool(desk.exited))
     assert (made.output(), (tmp_path / "log").read_text()) == ("", "filed\n")
 
 
-def test_a_log_file_that_was_moved_away_is_opened_anew(further, tmp_path) -> None:
+def test_sigusr2_reopens_a_moved_log_file(further, tmp_path) -> None:
     gate, log = tmp_path / "gate", tmp_path / "log"
     os.mkfifo(gate)
     text = program(f"sh -c 'echo before; head -n 1 {gate}'", "startsecs=0\n").replace("/dev/stdout", str(log))
@@ -121,7 +121,7 @@ def test_a_log_file_that_was_moved_away_is_opened_anew(further, tmp_path) -> Non
     assert ((tmp_path / "moved").read_text(), log.read_text()) == ("before\n", "after\n")
 
 
-def test_last_words_arrive_also_when_our_outlet_is_full(further) -> None:
+def test_last_output_arrives_although_our_stream_is_full(further) -> None:
     made, desk = further(program("sh -c 'head -c 60000 /dev/zero'", "startsecs=0\n"))
     sink = made.engine._options.around.outlets.out
     sink._limit = 0  # full from the beginning
@@ -129,7 +129,7 @@ def test_last_words_arrive_also_when_our_outlet_is_full(further) -> None:
     assert len(made.output()) == 60000
 
 
-def test_each_start_and_end_is_told(further) -> None:
+def test_each_start_and_exit_is_reported(further) -> None:
     made, desk = further(program("sh -c 'exit 3'", "startsecs=0\nautorestart=false\n"))
     made.until(lambda: bool(desk.gave_up))
     (ended,) = desk.exited
@@ -149,13 +149,13 @@ def test_each_start_and_end_is_told(further) -> None:
         ("true", "autorestart=true", False),
     ],
 )
-def test_what_is_started_again_has_not_ended_for_good(further, command: str, rule: str, ends: bool) -> None:
+def test_gives_up_only_when_no_restart_follows(further, command: str, rule: str, ends: bool) -> None:
     made, desk = further(program(command, f"startsecs=0\n{rule}\n"))
     made.until(lambda: bool(desk.gave_up) or len(desk.exited) == 3)
     assert (len(desk.exited), len(desk.gave_up)) == ((1, 1) if ends else (3, 0))
 
 
-def test_restarts_and_retries_come_without_a_poll_that_runs_out(further) -> None:
+def test_restarts_need_no_poll_timeout(further) -> None:
     """supervisord itself looks again once in a second."""
     made, desk = further(
         program("false", "startsecs=0\nautorestart=true\n", "a") + program("false", "startretries=0\n")
@@ -165,13 +165,13 @@ def test_restarts_and_retries_come_without_a_poll_that_runs_out(further) -> None
     assert max(in_vain, default=0.0) < 0.5
 
 
-def test_what_cannot_be_started_ends_for_good_without_a_status(further) -> None:
+def test_giving_up_a_failed_start_has_no_status(further) -> None:
     made, desk = further(program("no-such-command", "startretries=0\n"))
     made.until(lambda: bool(desk.gave_up))
     assert desk.gave_up == [Ended("x", "x", 0, None, "can't find command 'no-such-command'")]
 
 
-def test_nothing_is_started_any_more_when_everything_is_stopped(further) -> None:
+def test_nothing_is_restarted_while_everything_stops(further) -> None:
     made, desk = further(program("sleep 1000", "startsecs=0\nautorestart=true\n"))
 
     def step() -> bool:
@@ -185,7 +185,7 @@ def test_nothing_is_started_any_more_when_everything_is_stopped(further) -> None
     assert desk.started == ["x"]
 
 
-def test_a_stop_that_was_asked_for_is_told_apart(further) -> None:
+def test_requested_stop_is_marked(further) -> None:
     made, desk = further(program("sleep 1000", "startsecs=0\n"))
     made.owner.at_exit = lambda run: None
 
@@ -199,7 +199,7 @@ def test_a_stop_that_was_asked_for_is_told_apart(further) -> None:
     assert desk.gave_up == []
 
 
-def test_one_that_does_not_stop_is_killed_when_the_time_is_over_and_not_a_second_later(further) -> None:
+def test_stubborn_program_is_killed_right_at_the_timeout(further) -> None:
     code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
     made, desk = further(program(f'{python("")[0]} -c "{code}"', "startsecs=0\nstopwaitsecs=1000\n"))
     in_vain: list[list[float]] = []
@@ -215,7 +215,7 @@ def test_one_that_does_not_stop_is_killed_when_the_time_is_over_and_not_a_second
     assert max(in_vain[0]) < 0.5
 
 
-def test_children_get_nothing_of_ours(further, monkeypatch) -> None:
+def test_children_inherit_nothing_of_ours(further, monkeypatch) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/notify")
     monkeypatch.setenv("LISTEN_FDS", "1")
     code = (
@@ -240,7 +240,7 @@ while True:
 """
 
 
-def test_event_listeners_are_told_of_all_programs_ours_too(bench: Make, tmp_path) -> None:
+def test_event_listeners_hear_of_all_programs(bench: Make, tmp_path) -> None:
     (tmp_path / "listener.py").write_text(LISTENER)
     text = (
         f"\n[eventlistener:told]\ncommand={python('')[0]} {tmp_path}/listener.py\nstartsecs=0\n"
@@ -255,14 +255,14 @@ def test_event_listeners_are_told_of_all_programs_ours_too(bench: Make, tmp_path
     }
 
 
-def test_output_can_still_be_captured_for_events(further, tmp_path) -> None:
+def test_capture_mode_removes_the_captured_output(further, tmp_path) -> None:
     said = "before <!--XSUPERVISOR:BEGIN-->captured<!--XSUPERVISOR:END--> after"
     made, desk = further(program(f"echo '{said}'", "startsecs=0\nstdout_capture_maxbytes=1KB\n"))
     made.until(lambda: bool(desk.exited))
     assert made.output() == "before  after\n"
 
 
-def test_lines_are_wrapped_with_the_name_that_supervisorctl_shows(further) -> None:
+def test_line_prefix_is_the_name_supervisorctl_shows(further) -> None:
     made, desk = further(program("printf one", "startsecs=0\n") + "[group:all]\nprograms=x\n")
     object.__setattr__(made.engine._options.around.outlets, "form", prefixed)
     made.until(lambda: bool(desk.exited))

@@ -24,7 +24,7 @@ programs=cache
 """
 
 
-def test_are_told_of_while_they_run_and_afterwards(bench: Callable[..., Bench]) -> None:
+def test_extra_program_is_listed_while_it_runs_and_afterwards(bench: Callable[..., Bench]) -> None:
     made = bench({"model-server": FOR_EVER}, FURTHER)
     seen: list[Other] = []
     found: list[list[Top]] = []

@@ -90,7 +90,7 @@ def assert_serves_the_reason(supervised: Supervised, said: str) -> None:
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_error_server_tells_the_true_reason(
+def test_error_server_gives_the_true_reason(
     start: Start, broken: Callable[[str], tuple[str, ...]], kind: str, server: str
 ) -> None:
     assert_serves_the_reason(start(*broken(kind), "--server-type", server), KINDS[kind].said)
@@ -98,7 +98,7 @@ def test_the_error_server_tells_the_true_reason(
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_error_server_the_reason_is_the_last_word(
+def test_without_error_server_the_last_line_is_the_reason(
     start: Start, broken: Callable[[str], tuple[str, ...]], kind: str, server: str, tmp_path: Path
 ) -> None:
     termination_log = tmp_path / "termination-log"
@@ -114,14 +114,14 @@ def test_without_error_server_the_reason_is_the_last_word(
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_two_workers_that_cannot_load_end_in_one_error_server(
+def test_two_failed_workers_end_in_one_error_server(
     start: Start, broken: Callable[[str], tuple[str, ...]], server: str
 ) -> None:
     supervised = start(*broken("exception in load_model"), "--server-type", server, "--workers", 2)
     assert_serves_the_reason(supervised, "corrupt weights")
 
 
-def test_no_folder_an_empty_folder_and_two_custom_py(start: Start, tmp_path: Path) -> None:
+def test_missing_empty_and_ambiguous_model_folders(start: Start, tmp_path: Path) -> None:
     empty, two = tmp_path / "empty", tmp_path / "two"
     empty.mkdir()
     for name in ("a", "b"):
@@ -133,7 +133,7 @@ def test_no_folder_an_empty_folder_and_two_custom_py(start: Start, tmp_path: Pat
         assert_serves_the_reason(supervised, sentence)
 
 
-def test_the_report_has_all_that_is_known(start: Start, broken: Callable[[str], tuple[str, ...]]) -> None:
+def test_failure_report_is_complete(start: Start, broken: Callable[[str], tuple[str, ...]]) -> None:
     supervised = start(*broken("exception in load_model"))
     supervised.until_phase("failed")
     report = json.loads(supervised.run("failure", "--json").stdout)
@@ -155,7 +155,7 @@ def test_the_report_has_all_that_is_known(start: Start, broken: Callable[[str], 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_while_the_model_loads_ends_at_once(
+def test_stop_while_the_model_loads_ends_at_once(
     start: Start, broken: Callable[[str], tuple[str, ...]], number: int
 ) -> None:
     supervised = start(*broken("hanging"), "--startup-timeout", "600")
@@ -163,7 +163,7 @@ def test_a_stop_while_the_model_loads_ends_at_once(
     assert supervised.stop(number) == 0
 
 
-def test_secrets_never_leave(start: Start, model: Callable[[str], Path]) -> None:
+def test_secrets_are_masked_everywhere(start: Start, model: Callable[[str], Path]) -> None:
     folder = model(LOAD + "raise RuntimeError('no access: password=hunter2hunter2, key AKIAABCDEFGHIJKLMNOP')")
     supervised = start(
         "--code-dir", folder, "--target-type", "unstructured", "--error-detail", "full", TOKEN="tell-nobody-of-me"

@@ -59,20 +59,20 @@ def serving(start: Start, *parts: str, arguments: tuple[str, ...] = ()) -> Super
 
 
 @HIDING
-def test_descendants_that_hide_are_found_when_it_stops(start: Start, left: str) -> None:
+def test_stop_finds_hidden_descendants(start: Start, left: str) -> None:
     supervised = serving(start, left, arguments=("--stop-timeout", "0.5"))
     assert len(supervised.left()) > len(family(supervised))
     assert supervised.stop() == 0
     assert supervised.left() == []
 
 
-def test_what_ignores_sigterm_is_killed_after_the_timeout(start: Start) -> None:
+def test_stop_kills_what_ignores_sigterm_after_the_timeout(start: Start) -> None:
     supervised = serving(start, IGNORE, IGNORING_CHILD, arguments=("--stop-timeout", "0.5"))
     assert supervised.stop() == 0
     assert supervised.left() == []
 
 
-def test_a_second_signal_kills_at_once(start: Start) -> None:
+def test_second_signal_kills_at_once(start: Start) -> None:
     supervised = serving(start, IGNORE, SETSID, arguments=("--stop-timeout", "1000"))
     supervised.process.send_signal(signal.SIGTERM)
     supervised.until_phase("stopping")
@@ -82,7 +82,7 @@ def test_a_second_signal_kills_at_once(start: Start) -> None:
 
 
 @HIDING
-def test_what_a_dead_model_server_leaves_is_gone_before_the_next_one_starts(start: Start, left: str) -> None:
+def test_leftovers_of_a_crash_are_gone_before_the_restart(start: Start, left: str) -> None:
     supervised = serving(start, left, arguments=("--stop-timeout", "0.5"))
     worker = supervised.pid()
     daemons = [process for process in supervised.left() if process.pid not in family(supervised)]
@@ -95,9 +95,7 @@ def test_what_a_dead_model_server_leaves_is_gone_before_the_next_one_starts(star
 
 @pytest.mark.parametrize("listener", ["inherit", "bind"])
 @HIDING
-def test_what_a_failed_model_server_leaves_is_gone_too(
-    start: Start, reserved_port: int, left: str, listener: str
-) -> None:
+def test_leftovers_of_a_failed_start_are_gone(start: Start, reserved_port: int, left: str, listener: str) -> None:
     command = ("--listener", listener, "--ready", "report", "--", sys.executable, "-c", HEAD + left + "sys.exit(1)")
     supervised = start("--address", f"127.0.0.1:{reserved_port}", "--stop-timeout", "0.5", *command)
     supervised.until_status(lambda status: status["programs"][-1]["state"] == "ready")
@@ -118,13 +116,13 @@ def family(supervised: Supervised) -> set[int]:
     [(), (SETSID,), (DOUBLE_FORK,), (IGNORE,), (IGNORING_CHILD,), (HOLDS_THE_PORT,)],
     ids=["itself", "setsid", "double fork", "ignores TERM", "a child that ignores TERM", "no name, but the listener"],
 )
-def test_a_killed_supervisor_takes_all_along_and_the_port_is_free(start: Start, parts: tuple[str, ...]) -> None:
+def test_killed_supervisor_leaves_no_process_and_a_free_port(start: Start, parts: tuple[str, ...]) -> None:
     supervised = serving(start, *parts, arguments=("--stop-timeout", "0.5"))
     killed(supervised)
 
 
 @pytest.mark.parametrize("server", ["fastapi", "flask", "gunicorn"])
-def test_a_killed_supervisor_takes_the_built_in_servers_along(start: Start, model, server: str) -> None:
+def test_killed_supervisor_leaves_no_built_in_server(start: Start, model, server: str) -> None:
     folder = model("load_model = len\ndef score_unstructured(model, data, **kwargs): return 'fine'\n")
     supervised = start("--code-dir", folder, "--target-type", "unstructured", "--server-type", server, "--workers", 2)
     supervised.until_status(lambda status: status["workers_ready"] == status["workers"])
@@ -138,7 +136,7 @@ def killed(supervised: Supervised) -> None:
         assert probe.connect_ex((address.host, address.port)) == errno.ECONNREFUSED
 
 
-def test_the_stop_command_waits_for_the_end(start: Start) -> None:
+def test_stop_command_waits_for_the_exit(start: Start) -> None:
     supervised = serving(start)
     done = supervised.run("stop")
     assert (done.returncode, done.stdout) == (0, f"Stopped (pid {supervised.process.pid}).\n")
@@ -195,13 +193,13 @@ def ended(folder: Path, stdout: int) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(argv, **streams, text=True, timeout=TIMEOUT, env=environ, check=False)
 
 
-def test_what_others_have_printed_or_registered_is_not_lost_at_the_exit(tmp_path: Path) -> None:
+def test_exit_flushes_buffers_and_runs_atexit(tmp_path: Path) -> None:
     done = ended(tmp_path, subprocess.PIPE)
     assert done.stdout == "from the program\nstill in Python's buffer\nsaid at the end\n"
     assert (done.returncode, done.stderr.splitlines()[-1][:24]) == (3, "drum-supervise: exit 3: ")
 
 
-def test_exit_code_is_the_same_when_nobody_reads_what_is_still_in_the_buffer(tmp_path: Path) -> None:
+def test_exit_code_survives_a_broken_stdout(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     done = ended(tmp_path, write)
@@ -209,7 +207,7 @@ def test_exit_code_is_the_same_when_nobody_reads_what_is_still_in_the_buffer(tmp
     assert (done.returncode, done.stderr.splitlines()[-1][:24]) == (3, "drum-supervise: exit 3: ")
 
 
-def test_socket_of_a_killed_supervisor_does_not_keep_the_next_one_waiting(short_path: Path) -> None:
+def test_stale_control_socket_does_not_delay_the_start(short_path: Path) -> None:
     (short_path / "run").mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(short_path / "run" / "supervisor.sock"))
@@ -219,7 +217,7 @@ def test_socket_of_a_killed_supervisor_does_not_keep_the_next_one_waiting(short_
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
-def test_closed_standard_descriptors_change_nothing(start: Start, tmp_path: Path, closed: str) -> None:
+def test_closed_standard_fds_change_nothing(start: Start, tmp_path: Path, closed: str) -> None:
     run_dir = tmp_path / "run"
     command = f'exec "$0" -m drum_supervisor start --address 127.0.0.1:0 --run-dir {run_dir} "$@" {closed}'
     process = subprocess.Popen(["sh", "-c", command, sys.executable, *program()], start_new_session=True)
@@ -229,7 +227,7 @@ def test_closed_standard_descriptors_change_nothing(start: Start, tmp_path: Path
     assert process.wait() == 0
 
 
-def test_output_may_be_a_socket(start: Start, tmp_path: Path) -> None:
+def test_stdout_can_be_a_socket(start: Start, tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         argv = [sys.executable, "-m", "drum_supervisor", "start", "--address", "127.0.0.1:0", "--no-error-server"]
@@ -239,7 +237,7 @@ def test_output_may_be_a_socket(start: Start, tmp_path: Path) -> None:
         assert ours.recv(100) == b"hello\n"
 
 
-def test_a_stalled_reader_does_not_delay_a_stop(start: Start, tmp_path: Path, fifo: Callable[[str], Path]) -> None:
+def test_stalled_reader_does_not_delay_a_stop(start: Start, tmp_path: Path, fifo: Callable[[str], Path]) -> None:
     path, run_dir = fifo("output"), tmp_path / "run"
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with open(path, "wb") as writer:

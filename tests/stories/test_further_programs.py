@@ -46,7 +46,7 @@ def named(supervised: Supervised, name: str) -> dict[str, object]:
     return next(entry for entry in supervised.status()["programs"] if entry["name"] == name)
 
 
-def test_the_annotated_example_with_its_metrics_sidecar(start: Start, tmp_path: Path) -> None:
+def test_annotated_example_with_its_metrics_sidecar(start: Start, tmp_path: Path) -> None:
     text = (CONF / "supervisord.conf").read_text()
     for line in ("127.0.0.1:9090", "python3 %(here)s", "address = 127.0.0.1:8080"):
         assert line in text
@@ -71,7 +71,7 @@ def test_the_annotated_example_with_its_metrics_sidecar(start: Start, tmp_path: 
     assert supervised.left() == []
 
 
-def test_is_shown_started_again_and_stopped_by_name(start: Start, config) -> None:
+def test_is_shown_restarted_and_stopped_by_name(start: Start, config) -> None:
     supervised = serving(start, arguments=config(SIDECAR))
     status = supervised.until_status(lambda status: status["programs"][-1]["state"] == "running")
     shown = status["programs"][-1]
@@ -93,7 +93,7 @@ def test_is_shown_started_again_and_stopped_by_name(start: Start, config) -> Non
     assert supervised.left() == []
 
 
-def test_that_cannot_be_started_does_not_keep_the_model_server_from_serving(start: Start, config) -> None:
+def test_failed_start_does_not_affect_the_model_server(start: Start, config) -> None:
     supervised = serving(start, arguments=config("[program:x]\ncommand = no-such-command\nstartretries = 0\n"))
     supervised.until_status(lambda status: status["programs"][-1]["state"] == "fatal")
     assert ctl(supervised, "status").returncode == 3
@@ -112,7 +112,7 @@ def test_that_cannot_be_started_does_not_keep_the_model_server_from_serving(star
         ("sys.exit(9)", "startretries = 1", 9, "exited with status 9"),
     ],
 )
-def test_that_is_essential_ends_the_supervisor_with_its_code(
+def test_essential_program_ends_the_supervisor_with_its_code(
     start: Start, config, tmp_path: Path, fifo, ends: str, rules: str, code: int, how: str
 ) -> None:
     gate, log = fifo("gate"), tmp_path / "termination-log"
@@ -137,14 +137,14 @@ def open_gate(gate: Path) -> None:
         signal.sigtimedwait([], 0.02)
 
 
-def test_that_is_essential_and_cannot_be_started_ends_it_with_127(start: Start, config) -> None:
+def test_essential_program_that_cannot_start_exits_with_127(start: Start, config) -> None:
     text = "[program:vital]\ncommand = no-such-command\nstartretries = 0\nessential = true\n"
     supervised = start(*config(text), *program())
     assert supervised.wait() == 127
     assert "could not be started: can't find command 'no-such-command'" in supervised.last_line
 
 
-def test_that_is_essential_may_be_stopped_by_an_operator(start: Start, config) -> None:
+def test_operator_can_stop_an_essential_program(start: Start, config) -> None:
     supervised = serving(start, arguments=config(f"{SIDECAR}essential = true\n"))
     supervised.until(lambda: states(supervised)["sidecar"] == "RUNNING")
     assert ctl(supervised, "stop", "sidecar").returncode == 0
@@ -152,14 +152,14 @@ def test_that_is_essential_may_be_stopped_by_an_operator(start: Start, config) -
     assert supervised.stop() == 0
 
 
-def test_ends_with_a_supervisor_that_is_killed(start: Start, config, tmp_path: Path) -> None:
+def test_ends_with_a_killed_supervisor(start: Start, config, tmp_path: Path) -> None:
     text = f"[program:x]\ncommand = {script(tmp_path, IGNORE + SETSID + PAUSE)}\n"
     supervised = serving(start, arguments=(*config(text), "--stop-timeout", "0.5"))
     supervised.until(lambda: len([process for process in supervised.left() if process.name() == "sleep"]) == 1)
     killed(supervised)
 
 
-def test_that_does_not_stop_is_killed_with_all_that_it_has_started(start: Start, config, tmp_path: Path) -> None:
+def test_stubborn_program_is_killed_with_its_descendants(start: Start, config, tmp_path: Path) -> None:
     text = f"[program:x]\ncommand = {script(tmp_path, IGNORE + SETSID + PAUSE)}\nstopwaitsecs = 1000\n"
     supervised = serving(start, arguments=(*config(text), "--stop-timeout", "0.5"))
     supervised.until(lambda: len([process for process in supervised.left() if process.name() == "sleep"]) == 1)
@@ -167,9 +167,7 @@ def test_that_does_not_stop_is_killed_with_all_that_it_has_started(start: Start,
     assert supervised.left() == []
 
 
-def test_with_a_higher_priority_stop_first_and_the_model_server_goes_on_meanwhile(
-    start: Start, config, tmp_path: Path, fifo
-) -> None:
+def test_higher_priority_stops_first_while_the_model_serves(start: Start, config, tmp_path: Path, fifo) -> None:
     gate = fifo("gate")
     end = f"def end(*_): open({str(gate)!r}).read(); sys.exit()\nsignal.signal(signal.SIGTERM, end)\n"
     waits = end + "print('up', flush=True)\n"
@@ -185,7 +183,7 @@ def test_with_a_higher_priority_stop_first_and_the_model_server_goes_on_meanwhil
     assert ends == ["first", "model-server"]
 
 
-def test_a_second_signal_waits_for_no_priority(start: Start, config, tmp_path: Path) -> None:
+def test_second_signal_ignores_priorities(start: Start, config, tmp_path: Path) -> None:
     up = "print('up', flush=True)\n"
     text = f"[program:x]\ncommand = {script(tmp_path, IGNORE + up + PAUSE)}\npriority = 1000\nstopwaitsecs = 1000\n"
     supervised = serving(start, arguments=(*config(text), "--stop-timeout", "1000"))
@@ -196,7 +194,7 @@ def test_a_second_signal_waits_for_no_priority(start: Start, config, tmp_path: P
     assert supervised.left() == []
 
 
-def test_the_control_port_wants_a_password_and_says_who_has_none(start: Start, config, reserved_port: int) -> None:
+def test_control_port_needs_a_password_or_warns(start: Start, config, reserved_port: int) -> None:
     port = f"[inet_http_server]\nport = 127.0.0.1:{reserved_port}\n"
     supervised = serving(start, arguments=config(f"{port}username = me\npassword = secret\n"))
     assert [page(reserved_port), page(reserved_port, "me:wrong"), page(reserved_port, "me:secret")] == [401, 401, 200]
@@ -220,7 +218,7 @@ def page(port: int, credentials: str = "") -> int:
         connection.close()
 
 
-def test_a_control_port_that_is_taken_is_bad_usage_and_leaves_nothing(start: Start, config) -> None:
+def test_control_port_in_use_is_a_usage_error(start: Start, config) -> None:
     supervised = serving(start)
     port = supervised.address.port
     other = start(*config(f"[inet_http_server]\nport = 127.0.0.1:{port}\n"), *program())
@@ -230,7 +228,7 @@ def test_a_control_port_that_is_taken_is_bad_usage_and_leaves_nothing(start: Sta
     assert supervised.stop() == 0
 
 
-def test_the_model_server_runs_as_the_file_says(start: Start, config, model) -> None:
+def test_model_server_runs_as_the_file_says(start: Start, config, model) -> None:
     """Also with a model folder that was named from here."""
     facts = "{'cwd': os.getcwd(), 'umask': os.umask(0o022), 'a': os.environ['A']}"
     load = f"import json, os\ndef load_model(code_dir): return print(json.dumps({facts}), flush=True) or 1\n"
@@ -243,7 +241,7 @@ def test_the_model_server_runs_as_the_file_says(start: Start, config, model) -> 
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
-def test_the_model_server_runs_as_another_user(start: Start, config) -> None:
+def test_model_server_runs_as_another_user(start: Start, config) -> None:
     command = ("--ready", "report", "--listener", "inherit", "--", "sh", "-c", f"id -un; {READY} >&4; exec sleep 1000")
     supervised = start(*config("[program:model-server]\nuser = nobody\n"), *command)
     supervised.until_phase("serving")
@@ -251,7 +249,7 @@ def test_the_model_server_runs_as_another_user(start: Start, config) -> None:
     supervised.kill()  # the kernel tells also who has become another user
 
 
-def test_mistakes_are_named_with_their_line(start: Start, config) -> None:
+def test_errors_name_their_line_or_section(start: Start, config) -> None:
     supervised = start(*config("[program:x]\ncommand = x\nautostrat = true\n"), *program())
     assert supervised.wait() == 2
     assert "further.conf', line 3: 'autostrat' in [program:x] is refused: there is no such key." in supervised.last_line
@@ -262,7 +260,7 @@ def test_mistakes_are_named_with_their_line(start: Start, config) -> None:
     )
 
 
-def test_the_loop_of_a_program_without_end_costs_nothing_else(start: Start, config, tmp_path: Path) -> None:
+def test_restart_loop_does_not_affect_the_model_server(start: Start, config, tmp_path: Path) -> None:
     """It ends at once, again and again; the model server is stopped in the midst of it."""
     text = "[program:x]\ncommand = true\nstartsecs = 0\nautorestart = true\n"
     supervised = serving(start, arguments=config(text))

@@ -83,7 +83,7 @@ def warnings(supervised: Supervised) -> list[str]:
 
 
 @pytest.mark.parametrize("where", ["tcp", "unix"])
-def test_a_server_that_does_not_run_any_more_is_replaced_and_no_request_is_lost(
+def test_frozen_server_is_replaced_and_no_request_is_lost(
     start: Start, model: Callable[[str], Path], tmp_path: Path, where: str
 ) -> None:
     address = ("--address", f"unix:{tmp_path}/model.sock") if where == "unix" else ()
@@ -102,7 +102,7 @@ def test_a_server_that_does_not_run_any_more_is_replaced_and_no_request_is_lost(
     assert supervised.stop() == 0
 
 
-def test_a_main_process_that_does_not_miss_its_worker_is_replaced(start: Start, reserved_port: int) -> None:
+def test_main_process_without_its_worker_is_replaced(start: Start, reserved_port: int) -> None:
     command = (sys.executable, "-c", LEFT_ALONE, "{host}", "{port}")
     supervised = start(*QUICK, "--address", f"127.0.0.1:{reserved_port}", "--", *command)
     supervised.until_phase("serving")
@@ -113,7 +113,7 @@ def test_a_main_process_that_does_not_miss_its_worker_is_replaced(start: Start, 
     assert supervised.stop() == 0
 
 
-def test_all_workers_of_a_listener_that_nobody_answers_on_are_replaced_as_one_crash(serve) -> None:
+def test_frozen_workers_are_replaced_as_one_crash(serve) -> None:
     supervised = serve("200", "--workers", 2, "--stop-timeout", 1)
     supervised.until_status(lambda status: status["workers_ready"] == 2)
     before = {supervised.pid(f"model-server-{worker}") for worker in (1, 2)}
@@ -125,7 +125,7 @@ def test_all_workers_of_a_listener_that_nobody_answers_on_are_replaced_as_one_cr
     assert supervised.stop() == 0
 
 
-def test_one_that_fails_too_often_is_given_up_and_the_reason_is_served(serve) -> None:
+def test_too_many_failed_probes_end_in_the_error_server(serve) -> None:
     supervised = serve("500 hang", "--alive-failures", 2, "--max-restarts", 1, "--restart-window", 600)
     failure = supervised.until_phase("failed")["failure"]
     failures = "answered GET /alive with status 500 or did not answer GET /alive within 1 s"
@@ -141,7 +141,7 @@ def test_one_that_fails_too_often_is_given_up_and_the_reason_is_served(serve) ->
     assert supervised.stop() == 0
 
 
-def test_one_that_may_not_be_restarted_ends_the_supervisor(serve) -> None:
+def test_failed_probe_without_restarts_ends_the_supervisor(serve) -> None:
     supervised = serve("500", "--alive-timeout", 20, "--alive-failures", 1, "--max-restarts", 0, "--no-error-server")
     assert supervised.wait() == 5
     assert supervised.last_line == (
@@ -150,7 +150,7 @@ def test_one_that_may_not_be_restarted_ends_the_supervisor(serve) -> None:
     )
 
 
-def test_a_few_failures_that_are_made_good_are_nothing(serve) -> None:
+def test_success_resets_the_failure_count(serve) -> None:
     supervised = serve("500 500 404", "--alive-timeout", 20)
     supervised.until(lambda: times_asked() >= 7)
     status = supervised.status()
@@ -158,7 +158,7 @@ def test_a_few_failures_that_are_made_good_are_nothing(serve) -> None:
     assert supervised.stop() == 0
 
 
-def test_a_restart_does_not_wait_for_an_answer_nor_count_it(serve) -> None:
+def test_restart_drops_a_pending_probe(serve) -> None:
     supervised = serve("hang", "--alive-timeout", 600)
     for asked in (1, 2, 3):
         supervised.until(lambda asked=asked: times_asked() == asked)
@@ -168,7 +168,7 @@ def test_a_restart_does_not_wait_for_an_answer_nor_count_it(serve) -> None:
     assert supervised.stop() == 0
 
 
-def test_one_that_dies_while_it_is_asked_has_died(serve) -> None:
+def test_exit_during_a_probe_is_reported_as_the_exit(serve) -> None:
     supervised = serve("hang", "--alive-timeout", 600, "--alive-failures", 1)
     supervised.until(lambda: times_asked() == 1)
     os.kill(supervised.pid(), signal.SIGKILL)
@@ -177,7 +177,7 @@ def test_one_that_dies_while_it_is_asked_has_died(serve) -> None:
     assert supervised.stop() == 0
 
 
-def test_a_supervisor_that_is_stopped_meanwhile_does_not_blame_the_server(serve, fifo) -> None:
+def test_paused_supervisor_does_not_blame_the_server(serve, fifo) -> None:
     fifo("later")
     supervised = serve("later", "--alive-failures", 1)
     supervised.until(lambda: times_asked() == 1)

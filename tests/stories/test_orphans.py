@@ -46,7 +46,9 @@ def supervisor(supervised: Supervised) -> psutil.Process:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wrapper", [(), NAMESPACE], ids=["child subreaper", "first process"])
-def test_ten_thousand_orphans_at_once(start: Start, fifo: Callable[[str], Path], wrapper: Sequence[str]) -> None:
+def test_ten_thousand_orphans_are_reaped_at_once(
+    start: Start, fifo: Callable[[str], Path], wrapper: Sequence[str]
+) -> None:
     if wrapper and no_namespace():
         pytest.skip(f"no PID namespace for us here: {no_namespace()}")
     gate = fifo("gate")

@@ -38,7 +38,7 @@ def serving(start: Start, then: str) -> Supervised:
     return supervised
 
 
-def test_its_end_is_waited_for(start: Start, tmp_path) -> None:
+def test_stop_waits_for_a_process_it_may_not_signal(start: Start, tmp_path) -> None:
     supervised = serving(start, "sys.stdout.close(); signal.sigtimedwait([], 2)\n")
     said = ctl(supervised, "signal", "HUP", "model-server").stdout
     assert "runs as another user, whom we may not signal" in said
@@ -46,7 +46,7 @@ def test_its_end_is_waited_for(start: Start, tmp_path) -> None:
     assert "SIGTERM to pid" in supervised.err.read_text()
 
 
-def test_a_second_signal_ends_the_supervisor_all_the_same(start: Start) -> None:
+def test_second_signal_ends_the_supervisor_anyway(start: Start) -> None:
     supervised = serving(start, "while True: signal.pause()\n")
     pid = supervised.pid()
     supervised.process.terminate()

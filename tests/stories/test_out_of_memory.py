@@ -61,7 +61,7 @@ SAID = f"out of memory: killed by the kernel at {LIMIT}.0 MiB of {LIMIT}.0 MiB, 
 
 
 @pytest.mark.parametrize("server_type", ["fastapi", "flask", "gunicorn"])
-def test_a_model_that_is_too_large_is_said_to_be(limited, start: Start, hungry, server_type: str) -> None:
+def test_model_too_large_for_memory_is_reported(limited, start: Start, hungry, server_type: str) -> None:
     given = ("--code-dir", hungry, "--target-type", "unstructured", "--server-type", server_type)
     supervised = start(*given, before=limited)
     failure = supervised.until_phase("failed")["failure"]
@@ -76,9 +76,7 @@ def test_a_model_that_is_too_large_is_said_to_be(limited, start: Start, hungry, 
     assert supervised.stop() == 0
 
 
-def test_without_error_server_the_exit_code_is_137_and_the_last_line_says_why(
-    limited, start: Start, hungry, tmp_path: Path
-) -> None:
+def test_without_error_server_exits_with_137_and_the_reason(limited, start: Start, hungry, tmp_path: Path) -> None:
     termination_log = tmp_path / "termination-log"
     termination_log.touch()
     given = ("--code-dir", hungry, "--target-type", "unstructured", "--termination-log", termination_log)
@@ -88,7 +86,7 @@ def test_without_error_server_the_exit_code_is_137_and_the_last_line_says_why(
     assert SAID in termination_log.read_text()
 
 
-def test_a_model_that_grows_too_large_while_it_serves_is_said_to_have(limited, start: Start, hungry) -> None:
+def test_oom_kill_while_serving_is_reported(limited, start: Start, hungry) -> None:
     (hungry / "hungry").unlink()
     given = ("--code-dir", hungry, "--target-type", "unstructured", "--max-restarts", "0")
     supervised = start(*given, before=limited)
@@ -102,7 +100,7 @@ def test_a_model_that_grows_too_large_while_it_serves_is_said_to_have(limited, s
     assert supervised.stop() == 0
 
 
-def test_somebody_s_kill_is_not_the_kernel_s(limited, start: Start, hungry) -> None:
+def test_sigkill_by_a_user_is_not_an_oom_kill(limited, start: Start, hungry) -> None:
     (hungry / "hungry").unlink()
     supervised = start("--code-dir", hungry, "--target-type", "unstructured", "--max-restarts", "0", before=limited)
     supervised.until_phase("serving")
@@ -180,7 +178,7 @@ def until_kills(supervised: Supervised, number: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_whose_model_is_too_large_is_said_to_be(serve, name: str, tmp_path: Path) -> None:
+def test_command_too_large_for_memory_is_reported(serve, name: str, tmp_path: Path) -> None:
     (tmp_path / "hungry").touch()
     supervised = serve(name)
     status = supervised.until_phase("failed")
@@ -195,7 +193,7 @@ def test_a_command_whose_model_is_too_large_is_said_to_be(serve, name: str, tmp_
 
 
 @pytest.mark.parametrize("name", ["gunicorn-2", "uvicorn-2", "hypercorn-2", "built-in"])
-def test_the_exit_code_is_137_also_when_it_was_a_worker_of_the_server(serve, name: str, tmp_path: Path) -> None:
+def test_oom_kill_of_a_server_worker_exits_with_137(serve, name: str, tmp_path: Path) -> None:
     (tmp_path / "hungry").touch()
     termination_log = tmp_path / "termination-log"
     termination_log.touch()
@@ -206,7 +204,7 @@ def test_the_exit_code_is_137_also_when_it_was_a_worker_of_the_server(serve, nam
 
 
 @pytest.mark.parametrize("name", ["gunicorn-2", "uvicorn-2", "built-in"])
-def test_a_worker_that_its_master_replaces_is_noticed_and_the_service_goes_on(serve, name: str) -> None:
+def test_oom_kill_of_a_replaced_worker_is_counted(serve, name: str) -> None:
     supervised = serve(name)
     supervised.until_phase("serving")
     workers = [worker.pid for worker in psutil.Process(supervised.pid()).children()]
@@ -223,7 +221,7 @@ def test_a_worker_that_its_master_replaces_is_noticed_and_the_service_goes_on(se
     assert supervised.stop() == 0
 
 
-def test_workers_that_are_killed_again_and_again_are_a_failure_and_a_restart_mends_it(serve) -> None:
+def test_repeated_oom_kills_fail_until_a_restart(serve) -> None:
     supervised = serve("built-in", "--max-restarts", "1")
     supervised.until_phase("serving")
     feed(supervised, "built-in")
@@ -241,7 +239,7 @@ def test_workers_that_are_killed_again_and_again_are_a_failure_and_a_restart_men
 
 
 @pytest.mark.parametrize("name", ["gunicorn", "uvicorn-2", "built-in"])
-def test_one_kill_is_the_end_where_no_restart_is_allowed(serve, name: str, tmp_path: Path) -> None:
+def test_one_oom_kill_without_restarts_exits_with_137(serve, name: str, tmp_path: Path) -> None:
     termination_log = tmp_path / "termination-log"
     termination_log.touch()
     supervised = serve(name, "--max-restarts", "0", "--no-error-server", "--termination-log", termination_log)
@@ -259,7 +257,7 @@ def score(pid: int) -> int:
     return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
 
-def test_who_uses_the_memory_goes_before_the_supervisor_and_its_error_server(start: Start, tmp_path: Path) -> None:
+def test_kernel_prefers_model_processes_over_the_supervisor(start: Start, tmp_path: Path) -> None:
     """A supervisor was killed 8 ms after the worker that had eaten everything, whose memory was not back yet."""
     (tmp_path / "custom.py").write_text("def load_model(code_dir):\n    raise OSError\n")
     (tmp_path / "further.conf").write_text("[program:further]\ncommand = sleep 1000\n")
@@ -279,9 +277,7 @@ def test_who_uses_the_memory_goes_before_the_supervisor_and_its_error_server(sta
 
 
 @pytest.mark.parametrize("server_type", ["fastapi", "flask", "gunicorn"])
-def test_a_model_that_fails_of_its_helper_s_death_says_so_and_the_kernel_s_part_is_added(
-    limited, start: Start, hungry, server_type: str
-) -> None:
+def test_failure_mentions_the_oom_kill_of_a_helper(limited, start: Start, hungry, server_type: str) -> None:
     (hungry / "hungry").rename(hungry / "pool")
     given = ("--code-dir", hungry, "--target-type", "unstructured", "--server-type", server_type)
     failure = start(*given, before=limited).until_phase("failed")["failure"]
@@ -291,7 +287,7 @@ def test_a_model_that_fails_of_its_helper_s_death_says_so_and_the_kernel_s_part_
     assert (failure["out_of_memory"], failure["memory_limit_bytes"]) == (False, LIMIT * MIB)
 
 
-def test_a_helper_that_a_model_survives_is_told_of_and_is_no_crash(limited, start: Start, hungry) -> None:
+def test_oom_kill_of_a_helper_is_no_crash(limited, start: Start, hungry) -> None:
     (hungry / "hungry").rename(hungry / "command")
     given = ("--code-dir", hungry, "--target-type", "unstructured", "--max-restarts", "0")
     supervised = start(*given, before=limited)

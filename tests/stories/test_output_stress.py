@@ -59,7 +59,7 @@ def flooding(request, start: Start, stalled) -> Callable[..., Supervised]:
     return begin
 
 
-def test_readiness_a_restart_and_a_stop_do_not_wait_for_a_reader(flooding) -> None:
+def test_start_restart_and_stop_do_not_wait_for_a_reader(flooding) -> None:
     supervised = flooding(UP, PAUSE)
     supervised.until_phase("serving")
     assert supervised.run("restart").returncode == 0
@@ -67,14 +67,14 @@ def test_readiness_a_restart_and_a_stop_do_not_wait_for_a_reader(flooding) -> No
     assert supervised.left() == []
 
 
-def test_an_error_server_does_not_wait_for_a_reader(flooding) -> None:
+def test_error_server_does_not_wait_for_a_reader(flooding) -> None:
     supervised = flooding("raise ValueError('no weights')\n")
     supervised.until_status(lambda status: status["programs"][-1]["state"] == "ready")
     assert supervised.get("/x").status == 513
     assert supervised.stop() == 0
 
 
-def test_one_worker_that_has_to_wait_keeps_no_other_from_working(flooding) -> None:
+def test_blocked_worker_does_not_block_others(flooding) -> None:
     floods_itself = "if os.environ['DRUM_SUPERVISOR_PROGRAM'].endswith('-1'):\n    while True: print('x' * 1000)\n"
     supervised = flooding(UP, floods_itself, PAUSE, arguments=("--workers", "2"))
     supervised.until_status(lambda status: status["workers_ready"] == 2)
@@ -82,7 +82,7 @@ def test_one_worker_that_has_to_wait_keeps_no_other_from_working(flooding) -> No
     assert supervised.stop() == 0
 
 
-def test_what_is_read_late_is_read_whole_to_the_last_word_of_the_dead(start: Start, stalled) -> None:
+def test_late_reader_gets_all_output_of_an_exited_program(start: Start, stalled) -> None:
     pipe = stalled()
     supervised = start("--no-error-server", *command(NUMBERS, "sys.exit(1)\n"), wrapper=pipe.wrapper)
     supervised.until(lambda: supervised.status()["phase"] == "starting")
@@ -93,7 +93,7 @@ def test_what_is_read_late_is_read_whole_to_the_last_word_of_the_dead(start: Sta
     assert numbers == [str(number) for number in range(LINES)]
 
 
-def test_a_server_that_writes_as_fast_as_it_can_to_a_reader_that_does_read(start: Start) -> None:
+def test_flood_of_output_to_a_fast_reader(start: Start) -> None:
     discarded = ("sh", "-c", 'exec "$@" >/dev/null', "sh")
     supervised = start(*command(FLOOD, UP, PAUSE), wrapper=discarded)
     supervised.until_phase("serving")

@@ -69,7 +69,7 @@ def gunicorn(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("how", ENDS)
-def test_a_worker_that_dies_before_the_server_was_ready_is_a_failure(gunicorn, how: str, workers: str) -> None:
+def test_worker_exit_before_ready_is_a_failure(gunicorn, how: str, workers: str) -> None:
     supervised = gunicorn(how, "-w", workers)
     error, _ = ENDS[how]
     status = supervised.until_phase("failed")
@@ -81,7 +81,7 @@ def test_a_worker_that_dies_before_the_server_was_ready_is_a_failure(gunicorn, h
 
 
 @pytest.mark.parametrize("how", ["os-exit", "segfault"])
-def test_the_master_need_not_say_so(gunicorn, how: str, kernel_tells: None) -> None:
+def test_worker_exit_is_found_without_the_master_log(gunicorn, how: str, kernel_tells: None) -> None:
     supervised = gunicorn(how, *QUIET, ours=("--no-error-server",))
     error, code = ENDS[how]
     assert supervised.wait() == code
@@ -95,7 +95,7 @@ def kernel_tells() -> None:
 
 
 @pytest.mark.parametrize("how", ["raises", "os-exit"])
-def test_a_worker_that_cannot_load_beside_one_that_can_is_a_failure(gunicorn, tmp_path: Path, how: str) -> None:
+def test_one_failed_worker_beside_a_good_one_is_a_failure(gunicorn, tmp_path: Path, how: str) -> None:
     supervised = gunicorn(how, "-w", "2", LOADED=str(tmp_path / "loaded"))
     status = supervised.until_phase("failed")
     assert ENDS[how][0] in status["failure"]["error"]
@@ -103,7 +103,7 @@ def test_a_worker_that_cannot_load_beside_one_that_can_is_a_failure(gunicorn, tm
     assert supervised.stop() == 0
 
 
-def test_a_server_that_answers_513_by_itself_has_failed(gunicorn) -> None:
+def test_server_that_answers_513_has_failed(gunicorn) -> None:
     supervised = gunicorn("says-it-itself", "-w", "2")
     status = supervised.until_phase("failed")
     assert status["failure"]["error"] == "no weights"
@@ -112,13 +112,13 @@ def test_a_server_that_answers_513_by_itself_has_failed(gunicorn) -> None:
     assert supervised.stop() == 0
 
 
-def test_the_status_that_says_failed_can_be_chosen(start: Start) -> None:
+def test_failure_status_can_be_chosen(start: Start) -> None:
     code = TINY.replace("send_response(200)", "send_response(520)") + "server.serve_forever()\n"
     arguments = ("--listener", "inherit", "--ready-failed", "520", "--", sys.executable, "-c", code)
     assert start(*arguments).until_phase("failed")["failure"]["error"] == "hello"
 
 
-def test_a_master_that_is_killed_after_one_of_its_workers_has_crashed_and_is_started_again(gunicorn) -> None:
+def test_killed_master_is_a_crash_even_after_a_worker_died(gunicorn) -> None:
     supervised = gunicorn("loads", "--workers", "2")
     supervised.until_phase("serving")
     (master,) = [process for process in supervised.left() if process.pid == supervised.pid()]
@@ -132,7 +132,7 @@ def test_a_master_that_is_killed_after_one_of_its_workers_has_crashed_and_is_sta
     assert supervised.stop() == 0
 
 
-def test_one_worker_and_several_serve(gunicorn) -> None:
+def test_one_or_several_workers_serve(gunicorn) -> None:
     for workers in ("1", "3"):
         supervised = gunicorn("loads", "-w", workers)
         supervised.until_phase("serving")
@@ -157,7 +157,7 @@ if __name__ == "__main__":
 """
 
 
-def test_helpers_that_fail_while_a_server_loads_mean_nothing(start: Start) -> None:
+def test_failing_helpers_during_load_are_ignored(start: Start) -> None:
     code = HELPERS + "    " + TINY.replace("\n", "\n    ") + "\n    server.serve_forever()\n"
     supervised = start("--listener", "inherit", "--", sys.executable, "-c", code)
     supervised.until_phase("serving")
@@ -193,7 +193,7 @@ def drum_in_path(tmp_path: Path) -> str:
     return str(program.parent)
 
 
-def test_drum_is_found_in_path_and_gets_the_listener(start: Start, drum_in_path: str, tmp_path: Path) -> None:
+def test_drum_in_path_gets_the_listener(start: Start, drum_in_path: str, tmp_path: Path) -> None:
     arguments = ("--server-type", "drum", "--code-dir", tmp_path, "--target-type", "regression", "--workers", "2")
     supervised = start(*arguments, PATH=drum_in_path)
     assert supervised.until_phase("serving")["server_type"] == "drum"
@@ -204,7 +204,7 @@ def test_drum_is_found_in_path_and_gets_the_listener(start: Start, drum_in_path:
     assert supervised.stop() == 0
 
 
-def test_a_line_of_drum_needs_only_our_words_in_front(start: Start, drum_in_path: str, reserved_port: int) -> None:
+def test_drum_command_line_needs_only_our_prefix(start: Start, drum_in_path: str, reserved_port: int) -> None:
     line = ["drum", "server", "--address", f"127.0.0.1:{reserved_port}", "--with-error-server", "--code-dir", "m"]
     supervised = start("--address", f"127.0.0.1:{reserved_port}", "--", *line, PATH=drum_in_path, WITH_ERROR_SERVER="1")
     supervised.until_phase("serving")
@@ -213,7 +213,7 @@ def test_a_line_of_drum_needs_only_our_words_in_front(start: Start, drum_in_path
     assert not told["WITH_ERROR_SERVER"]
 
 
-def test_drum_that_is_not_installed_is_a_mistake_of_usage(start: Start, tmp_path: Path) -> None:
+def test_missing_drum_is_a_usage_error(start: Start, tmp_path: Path) -> None:
     supervised = start("--server-type", "drum", "--code-dir", tmp_path, PATH="/nowhere")
     assert supervised.wait() == 2
     assert "no command 'drum' in PATH" in supervised.last_line

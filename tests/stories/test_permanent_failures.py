@@ -45,7 +45,7 @@ def refused(supervised: Supervised) -> str:
 
 
 @pytest.mark.parametrize("code", BROKEN)
-def test_broken_code_is_not_retried_until_somebody_asks(start: Start, model: Callable[[str], Path], code: str) -> None:
+def test_broken_code_is_retried_only_on_request(start: Start, model: Callable[[str], Path], code: str) -> None:
     custom, error = BROKEN[code]
     folder = model(custom)
     (folder / "broken.py").write_text("1 +\n")
@@ -78,7 +78,7 @@ def test_bad_configuration_is_not_retried(
     assert supervised.stop() == 0
 
 
-def test_it_is_retried_if_that_is_wanted(start: Start, model: Callable[[str], Path]) -> None:
+def test_retry_permanent_retries_it(start: Start, model: Callable[[str], Path]) -> None:
     folder = model(BROKEN["module"][0])
     supervised = start("--code-dir", folder, *UNSTRUCTURED[:2], "--max-retries", 50, "--retry-permanent", *RETRIES[2:])
     supervised.until_phase("failed", "retrying")
@@ -88,7 +88,7 @@ def test_it_is_retried_if_that_is_wanted(start: Start, model: Callable[[str], Pa
     assert supervised.stop() == 0
 
 
-def test_what_may_pass_is_retried_and_tells_when(start: Start, model: Callable[[str], Path]) -> None:
+def test_transient_failure_is_retried_and_says_when(start: Start, model: Callable[[str], Path]) -> None:
     never = SCORE + "def load_model(code_dir): raise OSError('the disk is not there')\n"
     supervised = start("--code-dir", model(never), "--target-type", "unstructured", "--max-retries", 2)
     supervised.until_phase("failed")
@@ -101,7 +101,7 @@ def test_what_may_pass_is_retried_and_tells_when(start: Start, model: Callable[[
     assert supervised.stop() == 0
 
 
-def test_without_retries_the_answer_is_the_error_alone(start: Start, model: Callable[[str], Path]) -> None:
+def test_without_retries_the_answer_is_only_the_error(start: Start, model: Callable[[str], Path]) -> None:
     supervised = start("--code-dir", model(BROKEN["module"][0]), "--target-type", "unstructured")
     supervised.until_phase("failed")
     answer = supervised.get("/x")

@@ -92,7 +92,7 @@ def test_orphans_are_reaped(start: Start) -> None:
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", 139),
     ],
 )
-def test_the_container_s_exit_code_is_the_cause_s(start: Start, model, tmp_path, custom: str, code: int) -> None:
+def test_container_exit_code_is_that_of_the_cause(start: Start, model, tmp_path, custom: str, code: int) -> None:
     log = tmp_path / "termination-log"
     log.write_text("of the container before")
     given = ("--code-dir", model(custom), "--target-type", "unstructured", "--no-error-server")
@@ -101,7 +101,7 @@ def test_the_container_s_exit_code_is_the_cause_s(start: Start, model, tmp_path,
     assert supervised.last_line == f"drum-supervise: exit {code}: {log.read_text()}"
 
 
-def test_closed_output_is_no_reason_to_stop(start: Start) -> None:
+def test_closed_output_does_not_stop_it(start: Start) -> None:
     supervised = start(*program("print('x' * 100000, flush=True)\n"), wrapper=CLOSED)
     assert supervised.until_phase("serving")["ready"]
     first_process(supervised).terminate()
@@ -110,7 +110,7 @@ def test_closed_output_is_no_reason_to_stop(start: Start) -> None:
 
 @pytest.mark.parametrize("wrapper", [PROC_OF_ANOTHER, NO_PROC], ids=["of another namespace", "none"])
 @pytest.mark.parametrize("left", ["", SLEEPS_ON], ids=["nothing left", "a daemon left"])
-def test_a_proc_that_is_not_ours_is_no_reason_to_hang(start: Start, wrapper: Sequence[str], left: str) -> None:
+def test_wrong_or_missing_proc_does_not_block_a_stop(start: Start, wrapper: Sequence[str], left: str) -> None:
     """All that is left ends with the namespace; nobody else may be meant by the numbers in that /proc."""
     bystander = subprocess.Popen(["sleep", "1000"])
     try:
@@ -134,7 +134,7 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-def test_a_stop_is_obeyed_before_it_has_even_begun(start: Start, tmp_path: Path, fifo: Callable[[str], Path]) -> None:
+def test_stop_during_the_first_imports_is_obeyed(start: Start, tmp_path: Path, fifo: Callable[[str], Path]) -> None:
     """Else it would be lost, for the first process has no default for it, and the container be killed much later."""
     (tmp_path / "sitecustomize.py").write_text(BLOCKS)
     gate = fifo("gate")

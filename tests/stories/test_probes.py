@@ -52,7 +52,7 @@ def _status(supervised: Supervised, path: str, seconds: float) -> str:
 
 
 @pytest.mark.parametrize("server_type", ["fastapi", "flask", "gunicorn"])
-def test_probes_are_answered_as_the_page_says(start: Start, model, fifo, server_type: str) -> None:
+def test_probe_answers_match_the_page(start: Start, model, fifo, server_type: str) -> None:
     table = promised()
     assert list(table) == ["starting", "serving", "failed", "retrying", "stopping"]
     folder: Path = model(MODEL)

@@ -90,7 +90,7 @@ def prometheus(tmp_path: Path, supervised: Supervised) -> Iterator[Prometheus]:
     server.end()
 
 
-def test_it_scrapes_and_the_dashboard_and_the_alerts_find_what_they_ask_for(prometheus: Prometheus) -> None:
+def test_dashboard_and_alert_queries_find_their_metrics(prometheus: Prometheus) -> None:
     prometheus.until(lambda: prometheus.query("count_over_time(drum_supervisor_ready[1m]) > 2"))
     (target,) = prometheus.ask("targets")["activeTargets"]
     assert (target["health"], target["lastError"]) == ("up", "")
@@ -102,7 +102,7 @@ def test_it_scrapes_and_the_dashboard_and_the_alerts_find_what_they_ask_for(prom
     assert {rule["state"] for rule in group["rules"]} == {"inactive"}
 
 
-def test_it_sees_a_failure(prometheus: Prometheus, supervised: Supervised) -> None:
+def test_failure_raises_an_alert(prometheus: Prometheus, supervised: Supervised) -> None:
     prometheus.until(lambda: prometheus.query("drum_supervisor_ready == 1"))
     (supervised.run_dir.parents[1] / "model" / "custom.py").write_text("raise ValueError('gone')")
     supervised.client.restart()

@@ -104,7 +104,7 @@ def serve(start: Start, reserved_port: int) -> Callable[..., Supervised]:
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_server_predicts_is_restarted_under_load_crashes_and_stops(serve, server: str) -> None:
+def test_server_predicts_restarts_crashes_and_stops(serve, server: str) -> None:
     """What a server has accepted it may lose when it stops, each in its own way: see docs/servers.md."""
     supervised = serve(server)
     supervised.until_phase("serving")
@@ -138,7 +138,7 @@ def kill_with_all_that_it_started(supervised: Supervised) -> None:
 
 @pytest.mark.parametrize("fails", REASONS)
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_model_that_fails_is_told_on_the_same_port_whatever_the_exit_code(serve, server: str, fails: str) -> None:
+def test_failed_model_is_reported_on_the_same_port(serve, server: str, fails: str) -> None:
     supervised = serve(server, FAIL=fails)
     failure = supervised.until_phase("failed")["failure"]
     assert supervised.until(lambda: answer_of(supervised)) == (513, f"ERROR: {REASONS[fails]}")
@@ -156,7 +156,7 @@ def answer_of(supervised: Supervised) -> "tuple[int, str] | None":
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_model_that_hangs_is_given_up_in_time(serve, server: str) -> None:
+def test_hanging_model_is_given_up_in_time(serve, server: str) -> None:
     supervised = serve(server, "--startup-timeout", 2, "--stop-timeout", 1, "--no-error-server", FAIL="hang")
     assert supervised.wait() == 4
     assert "the model server was not ready within 2 s" in supervised.last_line
@@ -183,7 +183,7 @@ def is_gone(process: psutil.Process) -> bool:
 
 
 @pytest.mark.parametrize(("server", "crashes"), [("uvicorn-workers", 0), ("gunicorn", 0), ("hypercorn", 1)])
-def test_a_killed_worker_of_a_server_comes_back_by_the_server_or_with_it(serve, server: str, crashes: int) -> None:
+def test_killed_worker_comes_back(serve, server: str, crashes: int) -> None:
     """gunicorn and uvicorn start another worker; hypercorn ends, and is started again."""
     supervised = serve(server)
     before = supervised.until_phase("serving")
@@ -212,7 +212,7 @@ def start_script(text: str) -> str:
 
 
 @pytest.mark.parametrize("text", [EXECS, FORKS], ids=["execs", "forks"])
-def test_a_server_behind_a_start_script(start: Start, text: str) -> None:
+def test_server_behind_a_start_script(start: Start, text: str) -> None:
     command, *arguments = SERVERS["uvicorn-workers"].split()
     supervised = start("--", start_script(text), script(command), *arguments)
     supervised.until_phase("serving")
@@ -225,14 +225,14 @@ def test_a_server_behind_a_start_script(start: Start, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", [EXECS, FORKS], ids=["execs", "forks"])
-def test_a_failure_behind_a_start_script(start: Start, text: str) -> None:
+def test_failure_behind_a_start_script(start: Start, text: str) -> None:
     command, *arguments = SERVERS["uvicorn"].split()
     supervised = start("--no-error-server", "--", start_script(text), script(command), *arguments, FAIL="load")
     assert supervised.wait() == 3
     assert supervised.last_line.endswith(REASONS["load"])
 
 
-def test_a_start_script_that_ends_is_the_end_of_its_server(start: Start) -> None:
+def test_exit_of_a_start_script_ends_its_server(start: Start) -> None:
     """A server in the background, and nobody who waits for it: it does not survive, nor keep the port."""
     command, *arguments = SERVERS["uvicorn"].split()
     supervised = start("--", start_script(LEAVES), script(command), *arguments)
@@ -244,7 +244,7 @@ def test_a_start_script_that_ends_is_the_end_of_its_server(start: Start) -> None
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["good", "failing"])
-def test_a_command_of_another_environment(start: Start, tmp_path: Path, fails: bool) -> None:
+def test_command_in_another_environment(start: Start, tmp_path: Path, fails: bool) -> None:
     """Nothing of ours is installed there; the error server runs in our own."""
     other = tmp_path / "other"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(other)], check=True)

@@ -37,7 +37,7 @@ def stopped_at(start: Start, tmp_path: Path, fifo: Callable[[str], Path]) -> Cal
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
-def test_while_it_imports_it_ends_at_once(stopped_at, number: signal.Signals) -> None:
+def test_while_importing_ends_at_once(stopped_at, number: signal.Signals) -> None:
     supervised, gate = stopped_at("supervisor")
     with open(gate, "w"):
         assert supervised.stop(number) == 0
@@ -46,7 +46,7 @@ def test_while_it_imports_it_ends_at_once(stopped_at, number: signal.Signals) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
-def test_while_it_makes_itself_ready_it_ends_before_anything_was_started(stopped_at, number: signal.Signals) -> None:
+def test_while_preparing_ends_before_any_start(stopped_at, number: signal.Signals) -> None:
     supervised, gate = stopped_at("supervisor.web")  # supervisord imports it just before its loop
     with open(gate, "w"):
         supervised.process.send_signal(number)
@@ -57,7 +57,7 @@ def test_while_it_makes_itself_ready_it_ends_before_anything_was_started(stopped
     assert list(supervised.run_dir.iterdir()) == []
 
 
-def test_a_restart_that_comes_that_early_is_no_reason_to_end(stopped_at) -> None:
+def test_early_sighup_does_not_end_it(stopped_at) -> None:
     supervised, gate = stopped_at("supervisor.web")
     with open(gate, "w"):
         supervised.process.send_signal(signal.SIGHUP)
@@ -94,7 +94,7 @@ def test_while_a_worker_is_replaced(start: Start) -> None:
     assert supervised.err.read_text().count(") started\n") == 1
 
 
-def test_a_second_one_while_a_worker_is_replaced_kills_at_once(start: Start) -> None:
+def test_second_signal_during_a_restart_kills_at_once(start: Start) -> None:
     supervised = serving(start, IGNORE, SETSID, arguments=("--stop-timeout", "1000"))
     supervised.client.restart()
     supervised.until_status(lambda status: status["programs"][0]["state"] == "stopping")

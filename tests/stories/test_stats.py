@@ -60,7 +60,7 @@ def program(stats: dict[str, Any], name: str = "model-server") -> dict[str, Any]
 
 
 class TestServing:
-    def test_everything_is_there(self, serving: Supervised) -> None:
+    def test_json_is_complete_and_documented(self, serving: Supervised) -> None:
         stats = json.loads(serving.run("stats", "--json").stdout)
         worker = program(stats)
         process = psutil.Process(serving.pid())
@@ -84,19 +84,19 @@ class TestServing:
         page = (Path(__file__).parents[2] / "docs/operations.md").read_text(encoding="utf-8")
         assert [name for name in (*stats, *stats["supervisor"], *worker, *history) if f"`{name}`" not in page] == []
 
-    def test_people_get_tables(self, serving: Supervised) -> None:
+    def test_text_output_is_tables(self, serving: Supervised) -> None:
         shown = serving.run("stats").stdout
         assert re.search(rf"^model-server  ready  {serving.pid()} ", shown, re.MULTILINE)
         assert re.search(rf"^{serving.pid()} .* python\S* .*-m drum_supervisor", shown, re.MULTILINE)
         assert "CPU " in shown
         assert max(map(len, shown.splitlines())) <= 80
 
-    def test_young_sample_is_used_again_and_an_old_one_is_not(self, serving: Supervised) -> None:
+    def test_recent_sample_is_reused_an_old_one_is_not(self, serving: Supervised) -> None:
         first = serving.client.stats()
         assert serving.client.stats(max_age_seconds=1000)["taken_at"] == pytest.approx(first["taken_at"], abs=0.002)
         assert serving.client.stats()["taken_at"] > first["taken_at"]
 
-    def test_shared_memory_and_history_are_told_when_they_are_asked_for(self, serving: Supervised) -> None:
+    def test_shared_memory_and_history_only_on_request(self, serving: Supervised) -> None:
         everything = serving.client.stats(shared_memory=True, history=True)
         assert program(everything)["processes"][0]["pss_bytes"] > 0
         plain = serving.client.stats(max_age_seconds=1000)
@@ -104,14 +104,16 @@ class TestServing:
         assert program(plain)["memory_bytes"] == program(plain)["rss_bytes"]
         assert plain["history"] is None
 
-    def test_share_of_cpu_is_right_in_the_first_call(self, start: Start, model: Callable[[str], Path]) -> None:
+    def test_cpu_percent_is_right_in_the_first_call(self, start: Start, model: Callable[[str], Path]) -> None:
         supervised = start("--code-dir", model(BUSY), *UNSTRUCTURED)
         supervised.until_phase("serving")
         stats = supervised.client.stats()
         assert 5 < program(stats)["cpu_percent"] < 400
         assert stats["supervisor"]["cpu_percent"] < 50
 
-    def test_each_worker_is_told_of_and_the_history_is_of_all(self, start: Start, model: Callable[[str], Path]) -> None:
+    def test_each_worker_is_listed_and_the_history_is_their_sum(
+        self, start: Start, model: Callable[[str], Path]
+    ) -> None:
         supervised = start("--code-dir", model(GOOD), *UNSTRUCTURED, "--workers", 2)
         supervised.until_status(lambda status: status["workers_ready"] == 2)
         stats = supervised.client.stats(history=True)
@@ -121,7 +123,7 @@ class TestServing:
 
 
 class TestFailed:
-    def test_dead_model_server_leaves_its_figures(self, start: Start, model: Callable[[str], Path]) -> None:
+    def test_crashed_model_server_leaves_its_usage(self, start: Start, model: Callable[[str], Path]) -> None:
         supervised = start("--code-dir", model(GOOD), *UNSTRUCTURED, "--max-restarts", 0)
         supervised.until_phase("serving")
         used = program(supervised.client.stats(history=True))["rss_bytes"]
@@ -143,7 +145,7 @@ class TestFailed:
         )
         assert "stopped" in supervised.run("stats").stdout
 
-    def test_load_that_grows_and_fails_is_drawn_up_to_its_end(
+    def test_usage_is_recorded_up_to_the_failure(
         self, start: Start, model: Callable[[str], Path], fifo: Callable[[str], Path]
     ) -> None:
         pipe = fifo("go")
@@ -166,7 +168,7 @@ class TestFailed:
         answer = supervised.post("/invocations", b"x", "text/plain")
         assert answer.json() == {"message": "ERROR: MemoryError: the weights do not fit"}
 
-    def test_child_that_dies_at_once_has_no_curve_or_a_short_one(self, start: Start) -> None:
+    def test_instant_exit_has_a_short_curve_or_none(self, start: Start) -> None:
         supervised = start("--", "sh", "-c", "exit 7; : {fd}")
         curve = supervised.until_phase("failed")["failure"]["curve"]
         assert curve is None or len(curve["rss_bytes"]) <= 2
@@ -208,9 +210,7 @@ class TestWatch:
         _, complaints = process.communicate(timeout=TIMEOUT)
         assert (process.returncode, complaints) == (0, "")
 
-    def test_goes_on_when_the_model_server_is_replaced_and_ends_with_the_supervisor(
-        self, serving: Supervised, watch
-    ) -> None:
+    def test_follows_a_restart_and_ends_with_the_supervisor(self, serving: Supervised, watch) -> None:
         process = watch(serving, "--json")
         before = program(json.loads(process.stdout.readline()))["pid"]
         assert serving.run("restart").returncode == 0
@@ -221,7 +221,7 @@ class TestWatch:
         assert all(json.loads(line)["phase"] for line in process.stdout)
         assert (process.wait(), process.stderr.read()) == (0, "The supervisor has ended.\n")
 
-    def test_supervisor_that_is_killed_has_ended_too(self, serving: Supervised, watch) -> None:
+    def test_killed_supervisor_has_ended_too(self, serving: Supervised, watch) -> None:
         process = watch(serving)
         process.stdout.readline()
         serving.process.kill()
@@ -238,7 +238,7 @@ class TestWatch:
         assert max(len(line) for line in re.split(r"[\r\n]+", plain)) <= 80
         assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is back
 
-    def test_lines_in_a_terminal_that_can_nothing(self, serving: Supervised) -> None:
+    def test_plain_lines_in_a_dumb_terminal(self, serving: Supervised) -> None:
         shown, code = in_terminal(serving, "dumb", lambda text: text.count("serving") >= 3)
         assert code == 0
         assert "\x1b" not in shown

@@ -101,7 +101,7 @@ def asking(address: Address) -> Iterator[Client]:
 
 
 @pytest.mark.parametrize("server", ["fastapi", "flask", "gunicorn"])
-def test_no_connection_is_lost_from_start_over_failure_and_repair_to_restart(
+def test_no_connection_is_lost_across_failure_and_repair(
     start: Start, model: Callable[[str], Path], server: str
 ) -> None:
     folder = model(REPAIRABLE)
@@ -131,7 +131,7 @@ def score_unstructured(model, data, **kwargs):
 
 
 @pytest.mark.parametrize("server", ["fastapi", "flask"])
-def test_with_a_stand_in_every_answer_says_how_it_stands(
+def test_with_a_stand_in_every_answer_has_the_current_status(
     start: Start, model: Callable[[str], Path], server: str
 ) -> None:
     folder = model(GATED)
@@ -173,7 +173,7 @@ def is_gone(program: str, status: dict[str, Any]) -> bool:
     return all(each["state"] == "stopped" for each in status["programs"] if each["name"] == program)
 
 
-def test_a_killed_model_server_costs_only_the_requests_it_had(start: Start, model: Callable[[str], Path]) -> None:
+def test_killed_model_server_loses_only_its_own_requests(start: Start, model: Callable[[str], Path]) -> None:
     folder = model(REPAIRABLE)
     (folder / "weights").touch()
     supervised = start("--code-dir", folder, "--target-type", "unstructured")
@@ -184,9 +184,7 @@ def test_a_killed_model_server_costs_only_the_requests_it_had(start: Start, mode
     assert supervised.stop() == 0
 
 
-def test_with_a_stand_in_nobody_waits_for_an_error_server_that_was_killed(
-    start: Start, model: Callable[[str], Path]
-) -> None:
+def test_stand_in_replaces_a_killed_error_server(start: Start, model: Callable[[str], Path]) -> None:
     arguments = ("--target-type", "unstructured", "--while-starting", "respond")
     supervised = start("--code-dir", model(REPAIRABLE), *arguments)
     supervised.until_status(lambda s: s["phase"] == "failed" and is_gone("stand-in", s))
@@ -205,7 +203,7 @@ def test_with_a_stand_in_nobody_waits_for_an_error_server_that_was_killed(
     assert supervised.stop() == 0
 
 
-def test_a_stand_in_that_was_killed_comes_back(start: Start, model: Callable[[str], Path]) -> None:
+def test_killed_stand_in_comes_back(start: Start, model: Callable[[str], Path]) -> None:
     folder = model(GATED)
     os.mkfifo(folder / "gate")
     supervised = start("--code-dir", folder, "--target-type", "unstructured", "--while-starting", "respond")
@@ -232,9 +230,7 @@ def score_unstructured(model, data, **kwargs):
 """
 
 
-def test_a_worker_that_never_loads_beside_one_that_serves_changes_no_answer(
-    start: Start, model: Callable[[str], Path]
-) -> None:
+def test_failed_worker_beside_a_good_one_changes_no_answer(start: Start, model: Callable[[str], Path]) -> None:
     arguments = ("--target-type", "unstructured", "--workers", 2, "--max-restarts", 2)
     supervised = start("--code-dir", model(ROOM_FOR_ONE), *arguments)
     with asking(supervised.address) as client:

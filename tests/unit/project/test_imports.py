@@ -52,11 +52,11 @@ def test_supervisor_loads_no_framework():
 
 
 @pytest.mark.parametrize("module", ["drum_supervisor.supervise.start", "drum_supervisor.supervise.api.stats"])
-def test_supervisor_samples_with_the_standard_library(module):
+def test_supervisor_samples_without_third_parties(module):
     assert not loaded_by(module) & {"psutil", "rich", "pynvml"}
 
 
-def test_no_program_waits_for_the_import_of_what_samples_it():
+def test_sampler_is_imported_after_the_programs_start():
     program = "import drum_supervisor.supervise.start, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert {"drum_supervisor.supervise.lifecycle.loop"} <= set(loaded)
@@ -79,11 +79,11 @@ def test_command_imports_only_what_it_runs(arguments, never):
     assert not never & set(loaded)
 
 
-def test_client_of_the_control_socket_loads_nothing_of_supervisord():
+def test_control_client_does_not_load_supervisord():
     assert "supervisor" not in loaded_by("drum_supervisor.contract.control_client")
 
 
-def test_view_and_gpus_are_loaded_only_when_they_are_asked_for():
+def test_rich_and_pynvml_are_loaded_on_demand():
     assert not loaded_by("drum_supervisor.cli.main") & {"rich", "pynvml"}
 
 
@@ -92,7 +92,7 @@ def test_package_itself_loads_nothing():
     assert loaded_by("drum_supervisor") - before == {"drum_supervisor"}
 
 
-def test_control_groups_are_read_with_the_standard_library_alone():
+def test_cgroups_are_read_with_the_standard_library_only():
     loaded = loaded_by("drum_supervisor.resources.cgroup") - loaded_by("sys")
     assert loaded - sys.stdlib_module_names == {"drum_supervisor"}
 
