@@ -8,16 +8,16 @@ import pytest
 
 from drum_supervisor.supervise.watch.descendants import HIGHEST_PIDFD, Descendants, Kin
 from drum_supervisor.supervise.watch.worker_deaths import Death, Offspring, is_bad, told_deaths
-from tests.unit.process_table import MASTER, Village, exited
+from tests.unit.process_table import MASTER, FakeProcessTable, exited
 
 
 @pytest.fixture
-def village() -> Village:
-    return Village()
+def village() -> FakeProcessTable:
+    return FakeProcessTable()
 
 
 @pytest.fixture
-def offspring(village: Village) -> Offspring:
+def offspring(village: FakeProcessTable) -> Offspring:
     return Offspring(Descendants(MASTER, lambda: village.now, village))
 
 
