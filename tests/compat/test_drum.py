@@ -1,7 +1,7 @@
-"""DRUM itself, the real one, behind drum-supervise: each row of its failures ends in our error server.
+"""The real DRUM under drum-supervise: each of its ways to fail ends in our error server.
 
-Needs an environment with `datarobot-drum`: the path of its `bin/drum` in $DRUM_BIN. Black box: it is run and asked, and
-no file of it is opened.
+Needs an environment with `datarobot-drum`, and the path of its `bin/drum` in $DRUM_BIN. DRUM is a black box here: the
+tests run it and send it requests, and open none of its files.
 """
 
 import json
@@ -70,7 +70,7 @@ MODES = {
 
 @pytest.fixture
 def drum(start: Start, tmp_path: Path, reserved_port: int) -> Callable[..., Supervised]:
-    """Put our words in front of a line of DRUM."""
+    """Prefix a DRUM command line with ours."""
 
     def begin(
         custom: "str | None", *options: str, ours: tuple[str, ...] = (), before=None, **environ: str
@@ -108,13 +108,13 @@ def test_failed_load_ends_in_our_error_server(
 
 
 LIMIT = 700
-EATS = """
-def eat():
+ALLOCATES = """
+def allocate():
     kept = []
     while True:
         kept.append(bytearray(8 * 1024 * 1024))
 """
-EATEN = f"out of memory: killed by the kernel at {LIMIT}.0 MiB of {LIMIT}.0 MiB, "
+OOM_KILLED = f"out of memory: killed by the kernel at {LIMIT}.0 MiB of {LIMIT}.0 MiB, "
 
 
 @pytest.fixture
@@ -125,22 +125,22 @@ def limited() -> Iterator[Callable[[], None]]:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_model_too_large_for_memory_is_reported(limited, drum: Callable[..., Supervised], mode: str) -> None:
-    supervised = drum(EATS + "def load_model(code_dir):\n    eat()\n" + SCORE, before=limited, **MODES[mode])
+    supervised = drum(ALLOCATES + "def load_model(code_dir):\n    allocate()\n" + SCORE, before=limited, **MODES[mode])
     failure = supervised.until_phase("failed")["failure"]
-    assert failure["error"].startswith(EATEN)
+    assert failure["error"].startswith(OOM_KILLED)
     assert (failure["out_of_memory"], failure["memory_limit_bytes"]) == (True, LIMIT * MIB)
-    assert supervised.post("/predict/", b"a,b\n1,2\n").json()["message"].startswith(f"ERROR: {EATEN}")
+    assert supervised.post("/predict/", b"a,b\n1,2\n").json()["message"].startswith(f"ERROR: {OOM_KILLED}")
     assert supervised.stop() == 0
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_oom_kill_while_serving_is_reported(limited, drum: Callable[..., Supervised], mode: str) -> None:
-    model = EATS + GOOD.replace("    return pd", "    if len(data) > 1:\n        eat()\n    return pd")
+    model = ALLOCATES + GOOD.replace("    return pd", "    if len(data) > 1:\n        allocate()\n    return pd")
     supervised = drum(model, before=limited, **MODES[mode])
     supervised.until_phase("serving")
     with pytest.raises(ConnectionResetError):
         supervised.post("/predict/", b"a,b\n1,2\n3,4\n")
-    supervised.until(lambda: EATEN in supervised.err.read_text())
+    supervised.until(lambda: OOM_KILLED in supervised.err.read_text())
     memory = supervised.until_phase("serving")["out_of_memory"]
     assert (memory["kills"], memory["limit_bytes"], memory["peak_bytes"]) == (1, LIMIT * MIB, LIMIT * MIB)
     assert supervised.post("/predict/", b"a,b\n1,2\n").json() == {"predictions": [1.5]}

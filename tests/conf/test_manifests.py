@@ -1,4 +1,4 @@
-"""conf/kubernetes and conf/kserve: schemas, pod security, and numbers that have to fit ours."""
+"""conf/kubernetes and conf/kserve: schemas, pod security, and numbers that must fit our settings."""
 
 import importlib
 import re
@@ -26,7 +26,7 @@ def ours(pod: Manifest) -> Manifest:
 
 
 def settings_of(pod: Manifest) -> Settings:
-    """Return what the supervisor makes of the container's environment."""
+    """Return the settings that the container's environment gives."""
     return resolve(choose({}, {each["name"]: each["value"] for each in ours(pod)["env"]}))
 
 
@@ -73,7 +73,7 @@ class TestSchemas:
 
 
 class TestPodSecurity:
-    """The restricted profile, and more: https://kubernetes.io/docs/concepts/security/pod-security-standards/."""
+    """The restricted profile and more: https://kubernetes.io/docs/concepts/security/pod-security-standards/."""
 
     @each_pod
     def test_meets_the_restricted_profile(self, pod):
@@ -115,7 +115,7 @@ class TestFits:
 
     @each_pod
     def test_grace_period_outlasts_the_drain(self, pod):
-        """Else the kubelet kills what would have been answered."""
+        # else the kubelet kills the container before it has answered all requests
         sleeps = ours(pod)["lifecycle"]["preStop"]["sleep"]["seconds"]
         assert sleeps + settings_of(pod).stop_timeout < pod["terminationGracePeriodSeconds"]
 
@@ -137,7 +137,7 @@ class TestFits:
     def test_memory_limit_and_cpu_request_are_set(self, pod):
         resources = ours(pod)["resources"]
         assert resources["limits"]["memory"]
-        assert resources["requests"]["cpu"]  # the autoscaler counts in parts of it
+        assert resources["requests"]["cpu"]  # the autoscaler's target is a percentage of it
 
     def test_all_selectors_match_the_same_pods(self):
         found = base()
@@ -162,39 +162,39 @@ class TestFits:
         assert base()["Deployment"]["spec"]["progressDeadlineSeconds"] > budget
 
 
-# --- KServe publishes its resources as classes that name their fields and types; what they take from Kubernetes is
-# checked above.
+# --- KServe publishes its resources as classes that name their fields and types. The tests above check the parts that
+# are Kubernetes' own.
 
 _PLAIN: dict[str, type] = {"str": str, "int": int, "bool": bool, "float": float}
 
 
 def problems(value: Any, kind: str, where: str = "") -> list[str]:
-    """Return what of `value` is not as KServe's `kind` has it."""
+    """Return how `value` differs from KServe's `kind`."""
     if kind in _PLAIN:
-        return [] if type(value) is _PLAIN[kind] else [f"{where}: {value!r} is no {kind}"]
+        return [] if type(value) is _PLAIN[kind] else [f"{where}: {value!r} is not {kind}"]
     if inner := re.fullmatch(r"list\[(.+)\]", kind):
         return [each for number, item in enumerate(value) for each in problems(item, inner[1], f"{where}[{number}]")]
     model = _model(kind)
     if model is None:
         return []
     attributes = {written: name for name, written in model.attribute_map.items()}
-    found = [f"{where}.{name}: there is no such field" for name in value if name not in attributes]
+    found = [f"{where}.{name}: no such field" for name in value if name not in attributes]
     for name in value.keys() & attributes.keys():
         found += problems(value[name], model.openapi_types[attributes[name]], f"{where}.{name}")
     return found
 
 
 def _model(kind: str) -> Any:
-    """Return KServe's class of that name; None for those of Kubernetes."""
+    """Return KServe's class of that name, None for the classes of Kubernetes."""
     module = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
-    _without_serving()
+    _bypass_package_code()
     if find_spec(f"kserve.models.{module}") is None:
         return None
     return getattr(importlib.import_module(f"kserve.models.{module}"), kind)
 
 
-def _without_serving() -> None:
-    """Make packages of `kserve` that run none of its code: it imports a whole server, which is not installed."""
+def _bypass_package_code() -> None:
+    """Replace the packages of `kserve` by empty ones: its own import a whole server, which is not installed."""
     if "kserve" in sys.modules:
         return
     spec = find_spec("kserve")

@@ -1,4 +1,4 @@
-"""conf/prometheus and conf/grafana: what they name exists, and promtool, where it is installed, agrees."""
+"""conf/prometheus and conf/grafana: the metrics and labels exist, and promtool accepts the files."""
 
 import json
 import re
@@ -22,8 +22,8 @@ NAME = re.compile(r"\b(?:drum_supervisor|process|container)_[a-z_]+\b")
 SELECTED = re.compile(r"([a-z_]+){([^}]*)}")
 GROUPED = re.compile(r"\b(?:by|on|without) \(([^)]*)\)")
 CHOSEN = '{job=~"$job", instance=~"$instance"}'
-OF_A_TARGET = {"job", "instance"}
-LABELS = {metric.name: set(metric.labels) | OF_A_TARGET for metric in METRICS if metric.name}
+TARGET_LABELS = {"job", "instance"}
+LABELS = {metric.name: set(metric.labels) | TARGET_LABELS for metric in METRICS if metric.name}
 ALL_LABELS = set().union(*LABELS.values())
 
 
@@ -41,7 +41,7 @@ def panels() -> list[dict[str, Any]]:
 
 
 def expressions() -> Iterator[tuple[str, str, str]]:
-    """Yield every question to Prometheus, where it stands, and what is said about its answer."""
+    """Yield the place of every query to Prometheus, the query, and the texts that show its result."""
     for rule in rules():
         yield rule["alert"], rule["expr"], " ".join(rule["annotations"].values())
     for panel in panels():
@@ -71,7 +71,7 @@ class TestNames:
     @each_expression
     def test_labels_in_texts_belong_to_the_metric(self, expression, words):
         used = set(re.findall(r"{{ ?(?:\$labels\.)?(\w+) ?}}", words))
-        assert used <= set().union(*(LABELS[name] for name in NAME.findall(expression)), OF_A_TARGET)
+        assert used <= set().union(*(LABELS[name] for name in NAME.findall(expression)), TARGET_LABELS)
 
     def test_expressions_are_found(self):
         assert len(list(expressions())) > 30
@@ -103,7 +103,7 @@ class TestAlerts:
     )
     def test_promtool_accepts(self, arguments):
         if not shutil.which("promtool"):
-            pytest.skip("there is no promtool (Debian: prometheus)")
+            pytest.skip("promtool is not installed (Debian: prometheus)")
         ran = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stdout + ran.stderr
 

@@ -1,4 +1,4 @@
-"""conf/sagemaker/create_endpoint.py: its requests, held against SageMaker's own description of its service."""
+"""conf/sagemaker/create_endpoint.py: its requests match SageMaker's own service description."""
 
 import importlib.util
 import json
@@ -28,7 +28,7 @@ def script():
 
 @pytest.fixture
 def sagemaker():
-    """A client that checks each request against the service's model, and sends none."""
+    """A client that validates requests against the service description and sends none."""
     session = botocore.session.get_session()
     session.set_credentials("none", "none")
     return session.create_client("sagemaker", region_name="eu-central-1")

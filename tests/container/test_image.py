@@ -1,4 +1,4 @@
-"""The image: what is in it, what is not, and that it runs wherever it is put."""
+"""The image: its configuration, its contents, and how it runs."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tests.container.engine import ROOT
 
 pytestmark = pytest.mark.container
 
-LARGEST_MIB = 330  # what comes on top of the base image: docs/container.md says of what
+LARGEST_MIB = 330  # on top of the base image; docs/container.md breaks it down
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def ask(engine, image):
 
 @pytest.fixture(scope="module")
 def packages(ask):
-    """The name and version of all that is installed for Python."""
+    """Name and version of each installed Python package."""
     found = ask("ls -d /opt/drum-supervisor/lib/python3*/site-packages/*.dist-info").splitlines()
     pairs = (path.rpartition("/")[2].removesuffix(".dist-info").split("-") for path in found)
     return {(canonical(name), version) for name, version in pairs}
@@ -45,7 +45,7 @@ class TestConfiguration:
         assert config["Cmd"] == ["serve"]
 
     def test_user_is_numeric_and_not_root(self, config):
-        """So that `runAsNonRoot` can tell."""
+        # `runAsNonRoot` can check only numbers
         assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", config["User"])
 
     def test_labels_describe_the_image(self, config):
@@ -121,8 +121,8 @@ class TestRuns:
         assert container.output().splitlines()[-1].startswith("drum-supervise: exit 3: initialization failed")
 
     def test_health_check_follows_the_model(self, engine, image, run, model, config):
-        told = config.get("Healthcheck") or engine.inspect(image)["Healthcheck"]  # docker's place, podman's place
-        kind, *check = told["Test"]
+        declared = config.get("Healthcheck") or engine.inspect(image)["Healthcheck"]  # docker's place, podman's place
+        kind, *check = declared["Test"]
         assert kind == "CMD"
         container = run(flags=mounted(model()))
         container.until_phase("serving")
@@ -135,5 +135,5 @@ class TestRuns:
 
 
 def canonical(name: str) -> str:
-    """Return the name of a package as an index has it (PEP 503)."""
+    """Return the normalized name of a package (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,4 +1,4 @@
-"""The contract of SageMaker hosting, asked of the running container as SageMaker asks."""
+"""The contract of SageMaker hosting, tested on a running container as SageMaker uses it."""
 
 import os
 import threading
@@ -49,14 +49,14 @@ def score_unstructured(model, data, **kwargs):
 
 
 def with_gate(folder: Path) -> Path:
-    """Put a named pipe into a model folder: the model waits until the test opens it."""
+    """Put a named pipe into a model folder; the model waits until the test opens it."""
     os.mkfifo(folder / "gate")
     (folder / "gate").chmod(0o666)
     return folder
 
 
 def writable(folder: Path) -> Path:
-    """Let the container's user write to a model folder, for it to tell how far it has come."""
+    """Make a model folder writable for the container's user, so that the model can mark its progress."""
     folder.chmod(0o777)
     return with_gate(folder)
 
@@ -70,22 +70,22 @@ def ping(container: Container) -> int:
 
 
 def first_ping(container: Container) -> int:
-    """Return the first answer; a container whose port is not open yet refuses, an answer that is late raises."""
+    """Return the status of the first answer, retrying while the port is closed; a late answer raises."""
     answers: list[int] = []
 
-    def asked() -> bool:
+    def has_answered() -> bool:
         try:
             answers.append(ping(container))
         except ConnectionRefusedError:
             assert container.state["Running"], container.output()
         return bool(answers)
 
-    until(asked, tail=container.output)
+    until(has_answered, tail=container.output)
     return answers[0]
 
 
 class InFlight(threading.Thread):
-    """A request that is not answered yet."""
+    """A request that waits for its answer."""
 
     def __init__(self, container: Container, body: bytes) -> None:
         super().__init__()
@@ -152,14 +152,14 @@ class TestStop:
         assert request.answer.body == b"last words"
 
     def test_does_not_wait_for_endless_requests(self, run, model):
-        """The default leaves five of SageMaker's thirty seconds; here it is less, for the sake of whoever waits."""
+        # less than the default, to save time: the default leaves 5 of SageMaker's 30 seconds
         folder = writable(model(WAITS_TO_ANSWER))
         container = serve(run, folder, DRUM_SUPERVISOR_STOP_TIMEOUT="2")
         container.until_phase("serving")
         request = InFlight(container, b"hello")
         until((folder / "begun").exists, tail=container.output)
         container.signal("TERM")
-        told = time.monotonic()
+        sent = time.monotonic()
         assert container.wait() == 0
-        assert time.monotonic() - told < KILL_SECONDS - 25
+        assert time.monotonic() - sent < KILL_SECONDS - 25
         request.join()

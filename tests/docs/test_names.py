@@ -1,4 +1,4 @@
-"""What the pages name exists: options, environment variables, other pages."""
+"""Options, environment variables and pages named in the documentation exist."""
 
 import re
 from collections.abc import Iterator
@@ -32,8 +32,8 @@ def known_options() -> set[str]:
     return found
 
 
-def of_ours(text: str) -> Iterator[str]:
-    """Yield the pieces of code that are about our command line: its calls, up to the user's command, and options."""
+def our_code(text: str) -> Iterator[str]:
+    """Yield the code in a text that is about our command line: options, and calls up to the user's command."""
     for line in text.splitlines():
         if "drum-supervise" in line and not CODE.search(line):
             yield line.partition(" -- ")[0]
@@ -48,7 +48,7 @@ def test_pages_are_found():
 
 @each_page
 def test_every_option_exists(page: Path):
-    named = {option for code in of_ours(page.read_text(encoding="utf-8")) for option in OPTION.findall(code)}
+    named = {option for code in our_code(page.read_text(encoding="utf-8")) for option in OPTION.findall(code)}
     assert named - known_options() == set()
 
 
@@ -75,4 +75,4 @@ class TestOptionsAreFound:
         ],
     )
     def test_up_to_the_user_command(self, text, options):
-        assert {option for code in of_ours(text) for option in OPTION.findall(code)} == options
+        assert {option for code in our_code(text) for option in OPTION.findall(code)} == options

@@ -1,4 +1,4 @@
-"""Table and drawing of docs/performance.md are those of the figures that were measured."""
+"""Table and drawing of docs/performance.md match the measurements."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from bench.results import markdown
 from bench.run import MEASUREMENTS
 from tests.docs import render
 
-HOW = "make bench DOCS=1 measures; UPDATE_DOCS=1 pytest tests/docs writes the page anew"
+HOW = "make bench DOCS=1 measures; UPDATE_DOCS=1 pytest tests/docs updates the page"
 
 
 def test_table_matches_the_measurements():

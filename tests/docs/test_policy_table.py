@@ -1,4 +1,4 @@
-"""docs/policy.md says what the code does."""
+"""docs/policy.md matches the policy."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.docs import render, render_policy
 TABLES = {
     "policy": render_policy.policy,
     "policy-of-workers": render_policy.policy_of_workers,
-    "replacing": render_policy.replacing,
+    "replacing": render_policy.rolling_restart,
 }
 
 
@@ -18,7 +18,7 @@ def test_table_matches_the_code(name):
     rendered = TABLES[name]()
     if render.UPDATING:
         render.write("policy.md", name, rendered)
-    assert render.in_page("policy.md", name) == rendered, "UPDATE_DOCS=1 pytest tests/docs writes it anew"
+    assert render.in_page("policy.md", name) == rendered, "UPDATE_DOCS=1 pytest tests/docs updates it"
 
 
 def test_table_has_every_phase_and_every_event():

@@ -1,4 +1,4 @@
-"""The tables of the pages that are not docs/policy.md say what the code does."""
+"""The tables of all pages but docs/policy.md match the code."""
 
 import re
 
@@ -32,7 +32,7 @@ def test_table_matches_the_code(page, name):
     rendered = TABLES[page, name]()
     if render.UPDATING:
         render.write(page, name, rendered)
-    assert render.in_page(page, name) == rendered, "UPDATE_DOCS=1 pytest tests/docs writes it anew"
+    assert render.in_page(page, name) == rendered, "UPDATE_DOCS=1 pytest tests/docs updates it"
 
 
 def test_every_exit_code_and_cause_is_explained():
