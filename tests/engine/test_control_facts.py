@@ -1,4 +1,4 @@
-"""What we know about supervisord's own interface, 4.3.0; a `trap` that fails needs no override any more."""
+"""Facts about the XML-RPC interface of supervisord 4.3.0. When a `trap` fails, its override is no longer needed."""
 
 import inspect
 import os

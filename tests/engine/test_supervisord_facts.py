@@ -1,7 +1,7 @@
-"""What we know about supervisord 4.3.0, fact by fact: a newer release that behaves differently is noticed here.
+"""Facts about supervisord 4.3.0. A newer release that behaves differently fails here.
 
-A test called `trap` shows the behaviour of supervisord itself, which an override of ours exists for: when it fails,
-the override is no longer needed. The others show that the engine is right where supervisord was not.
+A `trap` shows a behaviour of supervisord itself that one of our overrides corrects: when it fails, the override is no
+longer needed. The other tests show that the engine is right where supervisord is not.
 """
 
 import json
@@ -51,7 +51,7 @@ def plain_process(command: str, extra: str = "") -> tuple[ServerOptions, Subproc
 
 
 def reap(options: ServerOptions, process: Subprocess) -> None:
-    """Wait for the process, and let supervisord know as its loop does."""
+    """Wait for the process and report its exit to supervisord as its loop does."""
     pid, status = os.waitpid(process.pid, 0)
     process.finish(pid, status)
 
@@ -164,7 +164,7 @@ def test_fact_6_all_programs_stop_in_the_same_turn(bench: Make) -> None:
     assert all(run.stop_asked for run in made.owner.exits)
 
 
-CHILD_LOOKS = """
+PRINTS_ITS_FDS = """
 import json, os, socket, stat
 fds = sorted(int(n) for n in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{n}'))
 listener = socket.socket(fileno=3)
@@ -178,7 +178,7 @@ os.write(4, b'{"kind": "ready"}\\n')
 
 
 def test_fact_7_child_gets_only_listener_and_report_pipe(bench: Make, tmp_path: Path) -> None:
-    made = bench({"x": python(CHILD_LOOKS)})
+    made = bench({"x": python(PRINTS_ITS_FDS)})
     leaked = [os.open(os.devnull, os.O_RDONLY) for _ in range(5)]
     for fd in leaked:
         os.set_inheritable(fd, True)
@@ -234,7 +234,7 @@ def test_fact_9_trap_setsid_child_survives_the_group_kill(bench: Make) -> None:
     made.owner.step = step
     made.engine.run()
     survivor = int(made.output())
-    try:  # it may still be in the midst of its exec, when nobody can read its environment
+    try:  # during its exec its environment cannot be read
         until(lambda: Orphans().look([]) == {survivor: "x"})
     finally:
         os.kill(survivor, signal.SIGKILL)
@@ -291,7 +291,7 @@ def test_failed_spawn_is_reported_and_the_engine_goes_on(bench: Make) -> None:
 
 
 def test_stop_right_after_start_is_never_lost(bench: Make) -> None:
-    """A TERM between fork and exec would meet supervisord's handler, in the child, and vanish."""
+    # between fork and exec supervisord's own handler would swallow a SIGTERM in the child
     made = bench({"x": ["sleep", "1000"]})
 
     def again(run: object = None) -> None:
@@ -344,15 +344,8 @@ def test_only_engine_and_api_import_supervisor() -> None:
         for path in package.rglob("*.py")
         if re.search(r"^\s*(from|import) supervisor\b", path.read_text(), re.M)
     }
-    engine = {
-        "engine.py",
-        "engine_child.py",
-        "engine_further.py",
-        "engine_loop.py",
-        "engine_process.py",
-        "supervisor_namespace.py",
-    }
-    assert importers == engine | {"control.py"}
+    engine = {"engine.py", "child.py", "extra_process.py", "event_loop.py", "managed_process.py"}
+    assert importers == engine | {"supervisorctl.py", "rpc.py"}
 
 
 def test_supervisord_still_has_the_methods_we_override() -> None:
