@@ -1,4 +1,4 @@
-"""Where it serves, and one clear sentence where it cannot."""
+"""Addresses to serve on, and one clear sentence for an address or run directory that is refused."""
 
 import os
 import shutil
@@ -64,8 +64,10 @@ def privileged_port() -> int:
     return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) - 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root needs setpriv to give up its power")
-@pytest.mark.skipif(privileged_port() < 1, reason="here everybody may bind every port")
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not shutil.which("setpriv"), reason="root needs setpriv to drop its capabilities"
+)
+@pytest.mark.skipif(privileged_port() < 1, reason="any user may bind any port here")
 def test_privileged_port_is_refused(tmp_path: Path) -> None:
     without = ["setpriv", "--bounding-set=-net_bind_service"] if os.geteuid() == 0 else []
     address = f"127.0.0.1:{privileged_port()}"
@@ -80,7 +82,7 @@ def refusal(tmp_path: Path, run_dir: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*argv, "--run-dir", str(run_dir)], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of a directory")
 def test_run_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir(mode=0o700)

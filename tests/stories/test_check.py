@@ -1,4 +1,4 @@
-"""`check`: one initialization, its figures or its failure, and nothing left."""
+"""`check` loads a model once, prints time and memory or the failure, and leaves nothing."""
 
 import json
 import os
@@ -20,7 +20,7 @@ ARGV = [sys.executable, "-m", "drum_supervisor", "check"]
 
 @pytest.fixture
 def environ(short_path: Path) -> dict[str, str]:
-    """An environment in which all that is temporary is in one folder."""
+    """An environment that keeps all temporary files in one folder."""
     return {**os.environ, "TMPDIR": str(short_path)}
 
 

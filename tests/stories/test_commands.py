@@ -1,4 +1,4 @@
-"""Commands of other people under supervision: how readiness is known, how they fail. Whole servers: test_servers.py."""
+"""Third-party commands: how they become ready, how they fail. Whole servers are in test_servers.py."""
 
 import shutil
 import signal
@@ -9,7 +9,7 @@ import pytest
 
 from tests.stories.conftest import Start
 
-# A server in a few lines that takes fd 3 as systemd announces it, or binds a port itself.
+# A tiny server that takes fd 3 if LISTEN_PID names it, as with systemd, and else binds a port.
 TINY = """
 import http.server, os, socket, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -33,7 +33,7 @@ NOTIFY = (
 
 def script(name: str) -> str:
     path = shutil.which(name, path=str(Path(sys.executable).parent))
-    assert path, f"{name} is not installed beside this Python: the test extra has it"
+    assert path, f"{name} is not installed for this Python: the extra `test` has it"
     return path
 
 

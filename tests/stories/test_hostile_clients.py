@@ -1,4 +1,4 @@
-"""Hostile clients: neither the model server nor the error server falls over, grows, or keeps others waiting."""
+"""Hostile clients: model server and error server neither crash nor grow, and keep answering others."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -38,8 +38,6 @@ def victim(
 
 
 class Victim:
-    """One server under attack."""
-
     def __init__(self, supervised: Supervised, program: str) -> None:
         self.supervised = supervised
         self.program = program
@@ -62,9 +60,10 @@ class Victim:
         assert self.memory() < self.before + GROWTH
 
     def attack(self, *pieces: bytes, is_last: bool = False) -> bytes:
-        """Send the pieces on one connection, as far as they are taken; return the answer.
+        """Send the pieces on one connection, as far as the server reads them; return the answer.
 
-        `is_last` says that no more will come; uvicorn then no longer answers what is complete.
+        Args:
+            is_last: half-close the connection; uvicorn then leaves complete requests unanswered.
         """
         with self.supervised.connect() as sock:
             try:
@@ -73,7 +72,7 @@ class Victim:
                 if is_last:
                     sock.shutdown(socket.SHUT_WR)
             except (BrokenPipeError, ConnectionResetError):
-                pass  # it has seen enough
+                pass  # the server has closed the connection
             try:
                 return b"".join(iter(lambda: sock.recv(65536), b""))
             except ConnectionResetError:

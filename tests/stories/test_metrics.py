@@ -1,4 +1,4 @@
-"""Metrics of a real supervisor, scraped as Prometheus does it, in all phases and against the odds."""
+"""Metrics of a real supervisor, scraped as Prometheus does: in all phases, under attack, and sent over OTLP."""
 
 import gzip
 import json
@@ -40,7 +40,7 @@ OFFERED = (*UNSTRUCTURED, "--metrics-address", "127.0.0.1:0")
 
 
 def exporter_ready(supervised: Supervised) -> dict[str, object]:
-    """Wait until the exporter is ready; return what the status says of it."""
+    """Wait until the exporter is ready; return its entry in the status."""
 
     def found(status: dict[str, object]) -> list[dict[str, object]]:
         return [each for each in status["programs"] if each["name"] == "exporter" and each["state"] == "ready"]
@@ -56,7 +56,7 @@ def ready(supervised: Supervised) -> Supervised:
 
 @pytest.fixture
 def serving(start: Start) -> Supervised:
-    """One that is up at once: its model server answers nobody."""
+    """A supervisor that is ready at once; its model server answers no requests."""
     return ready(start(*AT_ONCE[0], "--metrics-address", "127.0.0.1:0", "--", *AT_ONCE[1]))
 
 
@@ -107,7 +107,7 @@ class TestServing:
 
     def test_promtool_has_no_complaints(self, serving: Supervised) -> None:
         if not shutil.which("promtool"):
-            pytest.skip("there is no promtool (Debian: prometheus)")
+            pytest.skip("promtool is not installed (Debian: prometheus)")
         text = get(serving).body
         checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
         assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
@@ -186,7 +186,7 @@ class TestPhases:
             before = after
         labels = {"program": "model-server", "worker": "1"}
         used = scrape(serving)("process_cpu_seconds_total", **labels)
-        assert used > 2 * sum(psutil.Process(serving.pid()).cpu_times()[:2])  # of four runs
+        assert used > 2 * sum(psutil.Process(serving.pid()).cpu_times()[:2])  # the sum of four runs
 
 
 class TestExporterDies:
@@ -194,7 +194,7 @@ class TestExporterDies:
         before = scrape(serving)
         pid, worker = exporter_ready(serving)["pid"], serving.pid()
         os.kill(pid, signal.SIGKILL)
-        after = scrape(serving)  # it waits in the backlog
+        after = scrape(serving)  # waits in the backlog
         assert after("process_start_time_seconds", program="exporter", worker="") > before(
             "process_start_time_seconds", program="exporter", worker=""
         )
@@ -314,7 +314,7 @@ class TestHostileClients:
     def test_unwanted_body(self, victim: Supervised) -> None:
         with connect(victim) as sock:
             sock.sendall(b"POST /metrics HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n")
-            assert sock.recv(100).split()[1] == b"405"  # after a second, in which it has not come
+            assert sock.recv(100).split()[1] == b"405"  # after waiting a second for the body
 
     def test_slow_readers(self, victim: Supervised) -> None:
         with ExitStack() as stack:
@@ -324,11 +324,11 @@ class TestHostileClients:
             assert scrape(victim).phase == ["serving"]
 
     def test_constant_scraping_costs_the_supervisor_nothing(self, victim: Supervised) -> None:
-        asked = 200
+        scrapes = 200
         before = victim.client.stats()["supervisor"]["cpu_seconds"]
-        for _ in range(asked):
+        for _ in range(scrapes):
             scrape(victim)
-        assert victim.client.stats()["supervisor"]["cpu_seconds"] - before < asked * 0.001
+        assert victim.client.stats()["supervisor"]["cpu_seconds"] - before < scrapes * 0.001
 
 
 NVML = """
@@ -353,7 +353,7 @@ def nvmlDeviceGetComputeRunningProcesses(handle):
 
 
 def test_exporter_reads_gpus(start: Start, tmp_path: Path) -> None:
-    """No machine of ours has one: a library that has NVML's functions says that each program uses one."""
+    # a fake NVML library, on which each program uses a GPU: test machines have none
     (tmp_path / "pynvml.py").write_text(NVML)
     supervised = ready(
         start(
@@ -401,14 +401,14 @@ class TestSending:
             assert supervised.stop() == 0
 
     def test_unreachable_collector_blocks_nothing(self, start: Start) -> None:
-        nobody = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:1/v1/metrics"}
-        supervised = start(*AT_ONCE[0], "--metrics-address", "127.0.0.1:0", "--", *AT_ONCE[1], **nobody)
+        unreachable = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:1/v1/metrics"}
+        supervised = start(*AT_ONCE[0], "--metrics-address", "127.0.0.1:0", "--", *AT_ONCE[1], **unreachable)
         supervised.until_phase("serving")
         assert scrape(supervised).phase == ["serving"]
         assert supervised.stop() == 0
 
     def test_exporter_none_sends_nothing(self, start: Start) -> None:
-        nobody = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:1", "OTEL_METRICS_EXPORTER": "none"}
-        supervised = start(*AT_ONCE[0], "--", *AT_ONCE[1], **nobody)
+        environ = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:1", "OTEL_METRICS_EXPORTER": "none"}
+        supervised = start(*AT_ONCE[0], "--", *AT_ONCE[1], **environ)
         supervised.until_phase("serving")
         assert "exporter" not in {each["name"] for each in supervised.status()["programs"]}

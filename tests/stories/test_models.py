@@ -1,4 +1,4 @@
-"""Good models under each built-in server: right predictions, a telling status, a clean end."""
+"""Good models under each built-in server: correct predictions, a complete status, a clean stop."""
 
 import io
 import os
@@ -24,13 +24,13 @@ def multipart(name: str, content: bytes) -> tuple[bytes, dict[str, str]]:
 
 
 def reading(gate: Path) -> str:
-    """Return a model whose prediction waits until somebody opens `gate` for writing, and answers what is written."""
+    """Return a model whose prediction reads the named pipe `gate` and returns what is written to it."""
     load = "def load_model(d): return 1\n"
     return load + f"def score_unstructured(model, data, **k): return open({str(gate)!r}).read()\n"
 
 
 def expected(csv: bytes) -> list[float]:
-    """Predict with scikit-learn itself, trained anew."""
+    """Return the predictions of a freshly trained model."""
     data = load_diabetes(as_frame=True, scaled=False)
     rows = pd.read_csv(io.BytesIO(csv))
     return list(LinearRegression().fit(data.data, data.target).predict(rows))
@@ -84,7 +84,7 @@ def test_ping_answers_while_a_prediction_runs(
     supervised.until_phase("serving")
     with supervised.connect() as busy:
         busy.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx")
-        with open(gate, "w") as opened:  # opens when the prediction has opened the other end
+        with open(gate, "w") as opened:  # opens when the prediction reads it
             assert supervised.get("/ping").status == 200
             opened.write("done")
         answer = b"".join(iter(lambda: busy.recv(4096), b""))

@@ -1,5 +1,5 @@
-"""Servers that start workers by themselves, and servers that answer for a model that they do not have: no crash loop,
-no split brain, and the true reason. Small commands that behave like DRUM in front of a model that cannot be loaded."""
+"""Servers with their own workers, and servers that run without their model: no crash loop, no split brain, and the true
+reason. The commands are small and behave like DRUM with a model that cannot be loaded."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from tests.stories.conftest import Start
 from tests.stories.test_commands import TINY, script
 from tests.support import Supervised
 
-# Each gunicorn worker loads the model by itself; HOW says what becomes of it, SECOND of all but the first.
+# Each gunicorn worker loads the model by itself, with the result $HOW. With $LOADED the first one succeeds.
 APP = """
 import os, signal, sys, time
 def load():
@@ -24,14 +24,14 @@ def load():
             pass
     if how == "raises":
         raise ValueError("no weights")
-    if how == "says-it-itself":
+    if how == "answers-513":
         from flask import Flask
         app = Flask("error-server")
         @app.errorhandler(404)
         def error(_):
             return {"message": "ERROR: no weights"}, 513
         return app
-    time.sleep(0.5)  # a worker that is gone at once is seen only in the words of its master
+    time.sleep(0.5)  # only the master's log shows a worker that exits at once
     if how == "sys-exit":
         sys.exit(7)
     if how == "os-exit":
@@ -45,7 +45,7 @@ def load():
 app = load()
 """
 
-QUIET = ("--log-level", "critical")  # the master says nothing about its workers
+QUIET = ("--log-level", "critical")  # the master logs nothing about its workers
 ENDS = {
     "raises": ("ValueError: no weights", 3),
     "sys-exit": ("exited with status 7 before it was ready", 3),
@@ -56,7 +56,7 @@ ENDS = {
 
 @pytest.fixture
 def gunicorn(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Start gunicorn on the application above."""
+    """Start gunicorn with APP."""
     (tmp_path / "app.py").write_text(APP)
     monkeypatch.chdir(tmp_path)
 
@@ -81,7 +81,7 @@ def test_worker_exit_before_ready_is_a_failure(gunicorn, how: str, workers: str)
 
 
 @pytest.mark.parametrize("how", ["os-exit", "segfault"])
-def test_worker_exit_is_found_without_the_master_log(gunicorn, how: str, kernel_tells: None) -> None:
+def test_worker_exit_is_found_without_the_master_log(gunicorn, how: str, kernel_reports_exits: None) -> None:
     supervised = gunicorn(how, *QUIET, ours=("--no-error-server",))
     error, code = ENDS[how]
     assert supervised.wait() == code
@@ -89,9 +89,9 @@ def test_worker_exit_is_found_without_the_master_log(gunicorn, how: str, kernel_
 
 
 @pytest.fixture
-def kernel_tells() -> None:
+def kernel_reports_exits() -> None:
     if tuple(int(number) for number in Path("/proc/sys/kernel/osrelease").read_text().split(".")[:2]) < (6, 15):
-        pytest.skip("before Linux 6.15 nobody but its parent is told how a process ended")
+        pytest.skip("before Linux 6.15 the kernel reports an exit status only to the parent")
 
 
 @pytest.mark.parametrize("how", ["raises", "os-exit"])
@@ -104,7 +104,7 @@ def test_one_failed_worker_beside_a_good_one_is_a_failure(gunicorn, tmp_path: Pa
 
 
 def test_server_that_answers_513_has_failed(gunicorn) -> None:
-    supervised = gunicorn("says-it-itself", "-w", "2")
+    supervised = gunicorn("answers-513", "-w", "2")
     status = supervised.until_phase("failed")
     assert status["failure"]["error"] == "no weights"
     answer = supervised.get("/ping")
@@ -125,7 +125,7 @@ def test_killed_master_is_a_crash_even_after_a_worker_died(gunicorn) -> None:
     workers = master.children()
     workers[0].kill()
     supervised.until(lambda: workers[0].pid not in {child.pid for child in master.children()})
-    supervised.until(lambda: "SIGKILL" in supervised.err.read_text())  # the master says so
+    supervised.until(lambda: "SIGKILL" in supervised.err.read_text())  # in the master's log
     master.kill()
     status = supervised.until_status(lambda status: status["restarts"]["crash"] == 1 and status["phase"] == "serving")
     assert status["failure"] is None
@@ -165,7 +165,7 @@ def test_failing_helpers_during_load_are_ignored(start: Start) -> None:
     assert supervised.stop() == 0
 
 
-# What answers to the name of drum: with what it was started, it answers to every question.
+# A fake drum: it answers every request with its own arguments and environment.
 DRUM = f"""#!{sys.executable}
 import http.server, json, os, socket, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -197,10 +197,10 @@ def test_drum_in_path_gets_the_listener(start: Start, drum_in_path: str, tmp_pat
     arguments = ("--server-type", "drum", "--code-dir", tmp_path, "--target-type", "regression", "--workers", "2")
     supervised = start(*arguments, PATH=drum_in_path)
     assert supervised.until_phase("serving")["server_type"] == "drum"
-    told = supervised.get("/").json()
+    received = supervised.get("/").json()
     address = ["--address", str(supervised.address)]
-    assert told["argv"] == ["server", "--code-dir", str(tmp_path), "--target-type", "regression", *address]
-    assert json.loads(told["MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS"]) == {"type": "numeric", "payload": 2}
+    assert received["argv"] == ["server", "--code-dir", str(tmp_path), "--target-type", "regression", *address]
+    assert json.loads(received["MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS"]) == {"type": "numeric", "payload": 2}
     assert supervised.stop() == 0
 
 
@@ -208,9 +208,9 @@ def test_drum_command_line_needs_only_our_prefix(start: Start, drum_in_path: str
     line = ["drum", "server", "--address", f"127.0.0.1:{reserved_port}", "--with-error-server", "--code-dir", "m"]
     supervised = start("--address", f"127.0.0.1:{reserved_port}", "--", *line, PATH=drum_in_path, WITH_ERROR_SERVER="1")
     supervised.until_phase("serving")
-    told = supervised.get("/").json()
-    assert told["argv"] == ["server", "--code-dir", "m", "--address", f"127.0.0.1:{reserved_port}"]
-    assert not told["WITH_ERROR_SERVER"]
+    received = supervised.get("/").json()
+    assert received["argv"] == ["server", "--code-dir", "m", "--address", f"127.0.0.1:{reserved_port}"]
+    assert not received["WITH_ERROR_SERVER"]
 
 
 def test_missing_drum_is_a_usage_error(start: Start, tmp_path: Path) -> None:

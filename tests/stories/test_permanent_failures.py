@@ -1,4 +1,4 @@
-"""Failures that another attempt would only repeat: nobody waits for retries that cannot help."""
+"""Permanent failures, which a retry would only repeat, are not retried."""
 
 import sys
 from collections.abc import Callable
@@ -24,15 +24,15 @@ BROKEN = {
 }
 
 
-def explained(status: dict[str, Any]) -> bool:
-    """Whether the error server answers; before that nobody does where a command binds the address itself."""
+def error_server_is_ready(status: dict[str, Any]) -> bool:
+    # a command that binds the address itself leaves it closed until the error server is ready
     states = {program["name"]: program["state"] for program in status["programs"]}
     return status["phase"] == "failed" and states.get("error-server") == "ready"
 
 
-def refused(supervised: Supervised) -> str:
-    """Return the error of a failure that is not retried, and nobody says otherwise."""
-    status = supervised.until_status(explained)
+def permanent_error(supervised: Supervised) -> str:
+    """Assert that nothing is retried, and that status, answer and report agree; return the error."""
+    status = supervised.until_status(error_server_is_ready)
     assert (status["attempt"], status["attempts_left"], status["next_retry_at"]) == (1, 0, None)
     assert status["failure"]["permanent"] is True
     answer = supervised.get("/x")
@@ -50,7 +50,7 @@ def test_broken_code_is_retried_only_on_request(start: Start, model: Callable[[s
     folder = model(custom)
     (folder / "broken.py").write_text("1 +\n")
     supervised = start("--code-dir", folder, *UNSTRUCTURED)
-    assert error in refused(supervised)
+    assert error in permanent_error(supervised)
     assert supervised.run("restart").returncode == 3
     assert supervised.status()["attempts_left"] == 0
     (folder / "custom.py").write_text(GOOD)
@@ -74,7 +74,7 @@ def test_bad_configuration_is_not_retried(
 ) -> None:
     given = [argument.format(model=model(GOOD)) if "{model}" in argument else argument for argument in arguments]
     supervised = start(*RETRIES, "--address", f"127.0.0.1:{reserved_port}", *given)
-    assert error in refused(supervised)
+    assert error in permanent_error(supervised)
     assert supervised.stop() == 0
 
 

@@ -1,4 +1,4 @@
-"""After a failure: retries, limits, and the end of patience."""
+"""After a failure: retries, limits, and giving up."""
 
 import os
 import signal
@@ -32,7 +32,9 @@ def test_retries_bring_the_model_up_behind_the_error_server(start: Start, model:
     supervised = start("--code-dir", model(COUNTING), *arguments)
     status = supervised.until_phase("serving")
     assert (status["restarts"]["retry"], status["restarts"]["crash"]) == (2, 0)
-    supervised.until(lambda: supervised.get("/ping").json() == {"message": "OK"})  # the error server may still go
+    supervised.until(
+        lambda: supervised.get("/ping").json() == {"message": "OK"}
+    )  # the error server may still be stopping
     text = supervised.err.read_text()
     assert text.index("not yet, try 1") < text.index("not yet, try 2")
     assert supervised.stop() == 0
@@ -95,8 +97,8 @@ def test_error_server_answers_with_a_broken_framework(
         assert supervised.stop() == 0
 
 
-def stood_down(status: dict[str, Any]) -> bool:
-    """Whether the stand-in is gone: it may take a connection in the moment before it hears that the model is ready."""
+def stand_in_is_gone(status: dict[str, Any]) -> bool:
+    # the stand-in may accept one more connection just after the model is ready
     return all(program["state"] == "stopped" for program in status["programs"] if program["name"] == "stand-in")
 
 
@@ -111,7 +113,7 @@ def test_stand_in_answers_while_the_model_starts(
     assert supervised.get("/livez").status == 200
     with open(gate, "w") as opened:
         opened.write("weights")
-    status = supervised.until_status(lambda s: s["phase"] == "serving" and stood_down(s))
+    status = supervised.until_status(lambda s: s["phase"] == "serving" and stand_in_is_gone(s))
     assert supervised.get("/ping").status == 200
     states = {program["name"]: program["state"] for program in status["programs"]}
     assert states == {"model-server": "ready", "stand-in": "stopped"}
@@ -122,7 +124,7 @@ def test_serve_is_start_with_the_sagemaker_profile(start: Start, model: Callable
     supervised = start(
         "--code-dir", model(GOOD + "def load_model(d): return 1\n"), "--target-type", "unstructured", command="serve"
     )
-    supervised.until_status(lambda s: s["phase"] == "serving" and stood_down(s))
+    supervised.until_status(lambda s: s["phase"] == "serving" and stand_in_is_gone(s))
     assert supervised.post("/invocations", b"x", "text/plain").body == b"fine"
     assert supervised.stop() == 0
 

@@ -1,4 +1,4 @@
-"""Replacing workers under load: nobody is refused, reset, or answered wrongly; and what cannot replace does not."""
+"""Replacing workers under load: no request is refused, reset or answered wrongly; a failed successor never serves."""
 
 import http.client
 import os
@@ -17,7 +17,7 @@ from tests.stories.test_commands import SERVE, TINY
 from tests.support import TIMEOUT, Supervised
 from tests.unit.control_groups import MIB, limited_group
 
-# Predicts its own pid; the file beside it says what becomes of the next load.
+# Predicts its own pid; files in its folder control the next load.
 MODEL = """
 import os, pathlib
 import pandas as pd
@@ -48,13 +48,13 @@ def serve(start: Start, folder: Path) -> Callable[..., Supervised]:
 
 
 def predicting(supervised: Supervised) -> int:
-    """Return the pid of the process that predicts."""
+    """Return the pid of the predicting process."""
     return int(supervised.post("/predict/", b"a\n1\n").json()["predictions"][0])
 
 
 @contextmanager
 def clients(supervised: Supervised) -> Iterator[Counter[object]]:
-    """Predict again and again, on connections that are kept and on new ones; yield how often what came back."""
+    """Predict continuously, on kept and on new connections; yield a count of each outcome."""
     seen: Counter[object] = Counter()
     done = threading.Event()
 
@@ -128,7 +128,7 @@ def test_restart_of_a_repaired_model_serves_again(serve, folder):
     supervised = serve()
     (folder / "broken").touch()
     assert supervised.run("restart").returncode == 3
-    assert supervised.status()["restart_failure"] is None  # the service has failed, and says so itself
+    assert supervised.status()["restart_failure"] is None  # the failure of the service covers it
     (folder / "broken").unlink()
     done = supervised.run("restart")
     assert (done.returncode, done.stdout.split(" after ")[0]) == (0, "Serving again")
@@ -147,7 +147,7 @@ def test_old_worker_serves_while_its_successor_starts(serve, folder):
     pid = predicting(supervised)
     os.mkfifo(folder / "hangs")
     assert supervised.run("restart", "--overlap", "--no-wait").returncode == 0
-    with open(folder / "hangs", "w"):  # opens when the new one loads
+    with open(folder / "hangs", "w"):  # opens when the successor loads
         programs = {each["name"]: each["state"] for each in supervised.status()["programs"]}
         assert programs == {"model-server": "ready", "model-server-next": "starting"}
         assert predicting(supervised) == pid

@@ -1,4 +1,4 @@
-"""A program of somebody else's with a `DrumRuntime` in it, under `drum-supervise start`."""
+"""A third-party program with a `DrumRuntime`, under `drum-supervise start`."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def test_failure_and_repair_swap_the_server(start: Start, program, reserved_port
 
 
 def _answer(supervised: Supervised) -> Answer | None:
-    """Return the answer, if there is one: who binds the port itself lets clients down when it dies."""
+    """Return the answer, None while no server has bound the port."""
     with suppress(ConnectionError):
         return supervised.post("/invocations", b"x")
     return None

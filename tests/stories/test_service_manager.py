@@ -1,4 +1,4 @@
-"""What a service manager above the supervisor is told, on a real socket as systemd has it."""
+"""Notifications to a service manager, over a real socket as with systemd."""
 
 import signal
 import socket
@@ -15,7 +15,7 @@ BAD = "def load_model(code_dir): raise ValueError('no weights')\n"
 
 
 class Manager:
-    """Collects words until those that are waited for have come."""
+    """Receives notifications."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -26,7 +26,7 @@ class Manager:
         self._socket.settimeout(TIMEOUT)
 
     def until(self, met: Callable[[str], bool]) -> None:
-        """Wait for such a word, unless it came since the last one that was waited for."""
+        """Wait for a matching word, unless one has come since the last wait."""
         while not any(map(met, self.words[self._waited_for :])):
             self.words += self._socket.recv(4096).decode().splitlines()
         self._waited_for = len(self.words) - [*map(met, reversed(self.words))].index(True)

@@ -1,4 +1,4 @@
-"""What the programs use, as operators see it: while it serves, after it has failed, and again and again."""
+"""Resource usage as operators see it: while serving, after a failure, and with `--watch`."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def load_model(code_dir):
     return 1
 def score_unstructured(model, data, **kwargs): return data
 """
-# Takes 64 MiB at each word that is written to a named pipe, and fails in the end.
+# Allocates 64 MiB each time a named pipe is written to, three times, then fails.
 GROWING = """
 def load_model(code_dir):
     kept = []
@@ -156,14 +156,14 @@ class TestFailed:
             return program(supervised.client.stats(history=True))["rss_bytes"]
 
         before = used()
-        for grown in (0, 48, 96):  # 64 each; meanwhile the kernel may take back what was mapped and not used
+        for grown in (0, 48, 96):  # each adds 64, but the kernel may reclaim unused pages meanwhile
             supervised.until(lambda grown=grown: used() >= before + grown * MIB)
             pipe.write_text("go")
         failure = supervised.until_phase("failed")["failure"]
         curve = failure["curve"]
         assert failure["error"] == "MemoryError: the weights do not fit"
         assert curve["seconds_before"] == sorted(curve["seconds_before"], reverse=True)
-        assert curve["seconds_before"][-1] < 0.5  # it was still there: the last sample is of the moment
+        assert curve["seconds_before"][-1] < 0.5  # the process still runs, so the last sample is from this moment
         assert curve["rss_bytes"][-1] > curve["rss_bytes"][0] + 128 * MIB
         answer = supervised.post("/invocations", b"x", "text/plain")
         assert answer.json() == {"message": "ERROR: MemoryError: the weights do not fit"}
@@ -177,7 +177,7 @@ class TestFailed:
 
 @pytest.fixture
 def watch(request: pytest.FixtureRequest) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Start `stats --watch` against a supervisor, its output in a pipe."""
+    """Start `stats --watch` for a supervisor, with its output in a pipe."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(supervised: Supervised, *arguments: str) -> "subprocess.Popen[str]":
@@ -194,7 +194,7 @@ def watch(request: pytest.FixtureRequest) -> Iterator[Callable[..., "subprocess.
 
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C end what is started, also where a shell runs these tests in the background, and has it ignored."""
+    """Let Ctrl-C end child processes; a shell that runs the tests in the background ignores SIGINT for them."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -228,7 +228,7 @@ class TestWatch:
         _, complaints = process.communicate(timeout=TIMEOUT)
         assert (process.returncode, complaints) == (0, "The supervisor has ended.\n")
         serving.process.wait()
-        until(lambda: not serving.left())  # the kernel tells them that their parent is gone
+        until(lambda: not serving.left())  # by their parent-death signal
 
     def test_view_in_a_terminal_of_80_columns(self, serving: Supervised) -> None:
         shown, code = in_terminal(serving, "xterm", lambda text: text.count("PROGRAM") >= 3)
@@ -245,7 +245,7 @@ class TestWatch:
 
 
 def in_terminal(supervised: Supervised, term: str, enough: Callable[[str], bool]) -> tuple[str, int]:
-    """Run `stats --watch` in a terminal until there is enough, then press Ctrl-C; return output and exit code."""
+    """Run `stats --watch` in a terminal until `enough`, then press Ctrl-C; return output and exit code."""
     argv = [sys.executable, "-m", "drum_supervisor", "stats", "--run-dir", str(supervised.run_dir), "--watch"]
     ours, theirs = pty.openpty()
     ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -260,7 +260,7 @@ def in_terminal(supervised: Supervised, term: str, enough: Callable[[str], bool]
     )
     os.close(theirs)
     shown = ""
-    with process, os.fdopen(ours, "rb", buffering=0) as terminal, killed_at_last(process):
+    with process, os.fdopen(ours, "rb", buffering=0) as terminal, killed_on_exit(process):
         while not enough(shown):
             shown += terminal.read(65536).decode()
         process.send_signal(signal.SIGINT)
@@ -272,8 +272,8 @@ def in_terminal(supervised: Supervised, term: str, enough: Callable[[str], bool]
 
 
 @contextmanager
-def killed_at_last(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Let a test that fails not wait for a process that nobody ended."""
+def killed_on_exit(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Kill a process, so that a failing test does not wait for it."""
     try:
         yield
     finally:

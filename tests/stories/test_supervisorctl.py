@@ -1,4 +1,4 @@
-"""supervisorctl, and the XML-RPC clients that people have, without any change: the policy decides on what they ask."""
+"""supervisorctl and XML-RPC clients work unchanged, and their requests go through the policy."""
 
 import socket
 import subprocess
@@ -15,7 +15,7 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 from tests.stories.conftest import Start
 from tests.stories.test_commands import script
 from tests.stories.test_ending import IGNORING_CHILD, serving
-from tests.stories.test_swap import REPAIRABLE, asking
+from tests.stories.test_swap import REPAIRABLE, under_load
 from tests.support import TIMEOUT, Supervised, until
 
 DIES = ("--listener", "inherit", "--ready", "report", "--", sys.executable, "-c", "raise OSError('no weights')")
@@ -28,23 +28,23 @@ def ctl(supervised: Supervised, *command: str) -> "subprocess.CompletedProcess[s
 
 @contextmanager
 def server(supervised: Supervised) -> Iterator[Any]:
-    """Return a proxy of the server, as supervisord's documentation has it."""
+    """Return a proxy of the server, made as in supervisord's documentation."""
     with closing(SupervisorTransport(None, None, f"unix://{supervised.run_dir}/supervisor.sock")) as transport:
         yield xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
 
 
-def ask(supervised: Supervised, method: str, *arguments: object) -> Any:
+def call_method(supervised: Supervised, method: str, *arguments: object) -> Any:
     with server(supervised) as proxy:
         return getattr(proxy.supervisor, method)(*arguments)
 
 
 def states(supervised: Supervised) -> dict[str, str]:
-    return {info["name"]: info["statename"] for info in ask(supervised, "getAllProcessInfo")}
+    return {info["name"]: info["statename"] for info in call_method(supervised, "getAllProcessInfo")}
 
 
 def fault(supervised: Supervised, method: str, *arguments: object) -> xmlrpc.client.Fault:
     with pytest.raises(xmlrpc.client.Fault) as raised:
-        ask(supervised, method, *arguments)
+        call_method(supervised, method, *arguments)
     return raised.value
 
 
@@ -94,7 +94,7 @@ def test_restart_loses_no_connection(start: Start, model: Callable[[str], Path],
     folder = model(REPAIRABLE)
     (folder / "weights").touch()
     supervised = start("--code-dir", folder, "--target-type", "unstructured", "--server-type", server_type)
-    with asking(supervised.address) as client:
+    with under_load(supervised.address) as client:
         supervised.until(lambda: client.outcomes[200] >= 20)
         assert ctl(supervised, "restart", "model-server").returncode == 0
         before = client.outcomes[200]
@@ -153,7 +153,7 @@ def test_failed_model_is_fatal_and_start_retries_it(start: Start) -> None:
     supervised = start(*DIES)
     supervised.until_phase("failed")
     supervised.until(lambda: states(supervised) == {"error-server": "RUNNING", "model-server": "FATAL"})
-    assert ask(supervised, "getProcessInfo", "model-server")["description"] == "OSError: no weights"
+    assert call_method(supervised, "getProcessInfo", "model-server")["description"] == "OSError: no weights"
     assert ctl(supervised, "start", "model-server").stdout == "model-server: ERROR (abnormal termination)\n"
     assert [supervised.status()[name] for name in ("phase", "attempt")] == ["failed", 2]
     again = fault(supervised, "startProcess", "model-server")
@@ -201,24 +201,24 @@ def test_logs_are_read_and_cleared(start: Start) -> None:
     assert "model-server" in ctl(supervised, "maintail").stdout
     assert ctl(supervised, "clear", "model-server").stdout == "model-server: cleared\n"
     assert ctl(supervised, "tail", "model-server").stdout.strip() == ""
-    assert ask(supervised, "clearLog")
+    assert call_method(supervised, "clearLog")
     assert "model-server" not in ctl(supervised, "maintail").stdout
-    assert Path("/dev/null").is_char_device()  # what supervisord would have removed, as root
+    assert Path("/dev/null").is_char_device()  # supervisord would remove it, as root
     assert fault(supervised, "sendProcessStdin", "model-server", "hello").faultCode == Faults.NO_FILE
     assert supervised.stop() == 0
 
 
 def test_no_call_breaks_the_supervisor(start: Start) -> None:
-    """Every method of the namespace, about every program and none, with arguments that it does and does not know."""
+    # every method, for every kind of program name, with right and wrong arguments
     supervised = serving(start, arguments=("--stop-timeout", "1"))
-    names = ("model-server", "model-server:*", "error-server", "stand-in", "nobody", "", ":", "a:b:c")
+    names = ("model-server", "model-server:*", "error-server", "stand-in", "unknown", "", ":", "a:b:c")
     with server(supervised) as proxy:
         methods = [name for name in proxy.system.listMethods() if name.startswith("supervisor.")]
         assert "supervisor.getState" in methods  # inherited
         for method in set(methods) - {"supervisor.shutdown", "supervisor.restart"}:
             for arguments in [(), *((name,) for name in names), ("model-server", "HUP"), ("error-server", 0, 10)]:
                 assert call(proxy, method, arguments) is not None, method
-        supervised.until_status(lambda status: not status["workers_coming"])  # a signal in its start is a failure
+        supervised.until_status(lambda status: not status["workers_coming"])  # a signal during its start is a failure
         call(proxy, "supervisor.startProcess", ("model-server",))
     assert supervised.until_phase("serving")["programs"][0]["state"] == "ready"
     assert supervised.stop() == 0
@@ -227,7 +227,7 @@ def test_no_call_breaks_the_supervisor(start: Start) -> None:
 def call(proxy: Any, method: str, arguments: tuple[object, ...]) -> object:
     try:
         return getattr(proxy, method)(*arguments)
-    except xmlrpc.client.Error as error:  # supervisord answers some nonsense with 500, and goes on
+    except xmlrpc.client.Error as error:  # supervisord answers some bad requests with 500 and goes on
         return error
 
 

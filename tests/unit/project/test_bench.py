@@ -1,4 +1,4 @@
-"""What the benchmarks make of what they have measured; nothing here measures."""
+"""How the benchmarks evaluate and print their measurements; nothing is measured here."""
 
 import xml.etree.ElementTree as ET
 from typing import Any

@@ -1,4 +1,4 @@
-"""What each process loads. import-linter holds the import direction; this is what it cannot see."""
+"""What each process loads at run time, which import-linter cannot see."""
 
 import ast
 import json
@@ -29,7 +29,7 @@ ONLY_CHILDREN_LOAD = {
 
 
 def loaded_by(module: str) -> set[str]:
-    """Return the top-level names of all that is loaded after importing `module` in a fresh interpreter."""
+    """Return the top-level names of all modules that importing `module` loads in a fresh interpreter."""
     program = f"import {module}, json, sys; print(json.dumps([name.partition('.')[0] for name in sys.modules]))"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -37,7 +37,7 @@ def loaded_by(module: str) -> set[str]:
 
 
 def imported_by(source: str) -> set[str]:
-    """Return the modules that are named in the import statements of `source`, wherever they stand."""
+    """Return the modules that `source` imports at any level."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

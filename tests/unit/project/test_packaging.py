@@ -1,4 +1,4 @@
-"""What pip installs: the metadata of the installed distribution."""
+"""The metadata of the installed distribution, and the image's lock files."""
 
 import re
 from importlib.metadata import entry_points, metadata, requires, version
@@ -12,7 +12,7 @@ NAME = "drum_supervisor"
 
 
 def requirements(extra: str = "") -> set[str]:
-    """Return the names of what `extra` requires, or of what is always required."""
+    """Return the names of the requirements of `extra`, or of the unconditional ones."""
     found = set()
     for requirement in requires(NAME) or []:
         wanted_by = re.search(r"""extra == ["']([\w-]+)["']""", requirement)
@@ -31,7 +31,7 @@ def test_command_is_installed_and_resolves():
 
 
 def test_no_command_is_called_serve():
-    """Ray installs one of that name."""
+    # Ray installs a command of that name
     assert {command.name for command in entry_points(group="console_scripts") if command.value.startswith(NAME)} == {
         "drum-supervise"
     }
@@ -57,7 +57,7 @@ def test_type_information_is_shipped():
 
 
 class TestImageLock:
-    """What `make lock` writes for the image."""
+    """The files that `make lock` writes for the image."""
 
     ROOT = Path(__file__).parents[3]
     PIN = re.compile(r"^([a-z0-9-]+)==([^\s;]+)", re.MULTILINE)
