@@ -1,4 +1,4 @@
-"""A real OTLP collector on the loopback, for tests of what is sent to one."""
+"""An OTLP collector on the loopback interface."""
 
 import gzip
 import threading
@@ -11,7 +11,7 @@ from tests.support import TIMEOUT
 
 
 class Collector(ThreadingHTTPServer):
-    """A collector that keeps what it receives.
+    """Keeps every export it receives.
 
     Attributes:
         received: path, headers and message of each export, in order.
@@ -85,12 +85,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """Run a collector."""
     with Collector() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

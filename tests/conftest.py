@@ -1,4 +1,4 @@
-"""Fixtures that all tests share."""
+"""Fixtures shared by all tests."""
 
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +9,6 @@ import pytest
 
 @pytest.fixture
 def short_path() -> Iterator[Path]:
-    """A folder of the test whose path is short enough for sockets, which pytest's own need not be."""
+    """A folder with a path short enough for Unix sockets; `tmp_path` can be too long."""
     with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
         yield Path(folder)

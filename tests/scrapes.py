@@ -1,4 +1,4 @@
-"""Scraping a supervisor as Prometheus does, and reading what comes of it."""
+"""Scrape a supervisor as Prometheus does, and read the samples."""
 
 import http.client
 import socket
@@ -53,7 +53,7 @@ class Scrape:
         }
 
     def __call__(self, name: str, **labels: str) -> float | None:
-        """Return a value, None when there is no such sample."""
+        """Return the value of a sample, None if there is none."""
         return self.series.get((name, frozenset(labels.items())))
 
     @property
@@ -73,7 +73,6 @@ class Scrape:
 
 
 def scrape(supervised: Supervised) -> Scrape:
-    """Scrape, whatever the figures' age."""
     answer = get(supervised)
     assert answer.status == 200, answer.body
     return Scrape(answer.body.decode())

@@ -1,4 +1,4 @@
-"""What tests of real processes share: one waiter, and a supervisor under test that leaves nothing behind."""
+"""Tools for tests of real processes: waiting with a limit, and a supervisor under test."""
 
 import http.client
 import json
@@ -27,21 +27,21 @@ T = TypeVar("T")
 
 
 def until(probe: Callable[[], T], process: "subprocess.Popen[Any] | None" = None, tail: Callable[[], str] = str) -> T:
-    """Return the first true value of `probe`; fail when time is over, or at once when `process` is gone."""
+    """Return the first true value of `probe`; fail after TIMEOUT, or as soon as `process` has exited."""
     deadline = time.monotonic() + TIMEOUT
     while True:
-        gone = process is not None and process.poll() is not None
+        has_exited = process is not None and process.poll() is not None
         value = probe()
         if value:
             return value
-        if gone or time.monotonic() > deadline:
-            why = f"exit status {process.returncode}" if gone and process else f"{TIMEOUT:g} s are over"
+        if has_exited or time.monotonic() > deadline:
+            why = f"exit status {process.returncode}" if has_exited and process else f"not within {TIMEOUT:g} s"
             raise AssertionError(f"{why}; last value: {value!r}; output:\n{tail()}")
         pause(process)
 
 
 def pause(process: "subprocess.Popen[Any] | None") -> None:
-    """Wait a moment, but not longer than `process` lives."""
+    """Wait a moment, or until `process` exits."""
     try:
         if process is not None:
             process.wait(0.02)
@@ -53,8 +53,6 @@ def pause(process: "subprocess.Popen[Any] | None") -> None:
 
 @dataclass
 class Answer:
-    """An HTTP answer."""
-
     status: int
     body: bytes
     headers: Mapping[str, str]
@@ -70,7 +68,7 @@ def answer(
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Send one request on a connection, and close it."""
+    """Send one request on a connection, then close the connection."""
     try:
         connection.request(method, path, body, dict(headers or {}))
         response = connection.getresponse()
@@ -80,14 +78,14 @@ def answer(
 
 
 class Supervised:
-    """A real `drum-supervise start`, its output in files.
+    """A real `drum-supervise start` with its output in files.
 
     Args:
-        folder: an empty folder for output and run directory.
-        arguments: what comes after `start`.
+        folder: empty; for the output and the run directory.
+        arguments: those after `start`.
         environ: added to a clean environment.
         before: called in the new process before it becomes the supervisor.
-        wrapper: a command that runs the supervisor, in a namespace for example.
+        wrapper: a command that runs the supervisor, for example in a namespace.
     """
 
     def __init__(
@@ -113,7 +111,7 @@ class Supervised:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                preexec_fn=before,  # noqa: PLW1509 - it writes one file, before any thread matters
+                preexec_fn=before,  # noqa: PLW1509 - it only writes one file
                 env={**clean, **environ, MARK: self.mark},
             )
 
@@ -135,7 +133,7 @@ class Supervised:
         return until(probe, self.process, self.output)
 
     def status(self) -> dict[str, Any]:
-        """Return the status, as soon as there is one."""
+        """Return the status, waiting until the supervisor answers."""
         found: list[dict[str, Any]] = []
 
         def ask() -> bool:
@@ -149,7 +147,7 @@ class Supervised:
         return found[-1]
 
     def until_status(self, met: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Return the first status that meets the condition; the supervisor tells of each change."""
+        """Return the first status that meets the condition, by long polling."""
         deadline = time.monotonic() + TIMEOUT
         status = self.status()
         while not met(status):
@@ -167,7 +165,7 @@ class Supervised:
         return next(int(entry["pid"]) for entry in self.status()["programs"] if entry["name"] == program)
 
     def left(self) -> list[psutil.Process]:
-        """Return all processes that came from this supervisor and still live."""
+        """Return all running processes that descend from this supervisor, itself included."""
         return [process for process in psutil.process_iter() if _has_mark(process, self.mark)]
 
     # --- acting
@@ -186,7 +184,6 @@ class Supervised:
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """Send one request on a connection of its own."""
         connection = http.client.HTTPConnection("test", timeout=TIMEOUT)
         connection.sock = self.connect()
         return answer(connection, method, path, body, headers)
@@ -198,28 +195,24 @@ class Supervised:
         return self.request("POST", path, body, {"Content-Type": content_type})
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        """Run another command of ours against this supervisor."""
+        """Run another drum-supervise command against this supervisor."""
         argv = [sys.executable, "-m", "drum_supervisor", command[0], "--run-dir", str(self.run_dir), *command[1:]]
         return subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT, check=False)
 
     def wait(self) -> int:
-        """Return the exit code, when it has ended by itself."""
+        """Wait until the supervisor exits; return its exit code."""
         try:
             return self.process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running\n{self.output()}") from None
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal and return the exit code."""
         self.process.send_signal(number)
         return self.wait()
 
     def kill(self) -> None:
-        """Kill the supervisor, and wait until nothing of it is left.
-
-        In the moment in which its guard becomes another program nobody can see whose it is; its pid stays.
-        """
-        seen = self.left()
+        """Kill the supervisor, and wait until none of its processes is left."""
+        seen = self.left()  # its guard is about to exec, and during an exec its environment cannot be read
         self.process.kill()
         self.wait()
         assert not psutil.wait_procs(seen, TIMEOUT)[1], self.output()
@@ -230,15 +223,15 @@ class Supervised:
         return self.err.read_text().splitlines()[-1]
 
     def close(self) -> None:
-        """End everything by force; fail if the supervisor is gone and something of it was left."""
-        ended = self.process.poll() is not None
+        """Kill everything; fail if the supervisor had exited and left a process running."""
+        had_exited = self.process.poll() is not None
         left = self.left()
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(left, timeout=TIMEOUT)
         self.process.wait(TIMEOUT)
-        assert not (ended and left), f"left running: {left}\n{self.output()}"
+        assert not (had_exited and left), f"left running: {left}\n{self.output()}"
 
 
 def _has_mark(process: psutil.Process, mark: str) -> bool:

@@ -1,4 +1,4 @@
-"""Fixtures of the stories: other people's servers are started in the same way as our own."""
+"""The fixtures of the stories: third-party servers start as our own do."""
 
 from tests.stories.conftest import model, reserved_port, start
 

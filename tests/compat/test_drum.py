@@ -1,7 +1,7 @@
-"""DRUM itself, the real one, behind drum-supervise: each row of its failures ends in our error server.
+"""The real DRUM under drum-supervise: each of its ways to fail ends in our error server.
 
-Needs an environment with `datarobot-drum`: the path of its `bin/drum` in $DRUM_BIN. Black box: it is run and asked, and
-no file of it is opened.
+Needs an environment with `datarobot-drum`, and the path of its `bin/drum` in $DRUM_BIN. DRUM is a black box here: the
+tests run it and send it requests, and open none of its files.
 """
 
 import json
@@ -70,7 +70,7 @@ MODES = {
 
 @pytest.fixture
 def drum(start: Start, tmp_path: Path, reserved_port: int) -> Callable[..., Supervised]:
-    """Put our words in front of a line of DRUM."""
+    """Prefix a DRUM command line with ours."""
 
     def begin(
         custom: "str | None", *options: str, ours: tuple[str, ...] = (), before=None, **environ: str
@@ -90,7 +90,7 @@ def drum(start: Start, tmp_path: Path, reserved_port: int) -> Callable[..., Supe
 @pytest.mark.parametrize("own_error_server", [(), ("--with-error-server",)], ids=["", "with-error-server"])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("how", MODELS)
-def test_a_model_that_cannot_be_loaded_ends_in_our_error_server(
+def test_failed_load_ends_in_our_error_server(
     drum: Callable[..., Supervised], how: str, mode: str, own_error_server: tuple[str, ...]
 ) -> None:
     supervised = drum(MODELS[how], *own_error_server, **MODES[mode])
@@ -108,13 +108,13 @@ def test_a_model_that_cannot_be_loaded_ends_in_our_error_server(
 
 
 LIMIT = 700
-EATS = """
-def eat():
+ALLOCATES = """
+def allocate():
     kept = []
     while True:
         kept.append(bytearray(8 * 1024 * 1024))
 """
-EATEN = f"out of memory: killed by the kernel at {LIMIT}.0 MiB of {LIMIT}.0 MiB, "
+OOM_KILLED = f"out of memory: killed by the kernel at {LIMIT}.0 MiB of {LIMIT}.0 MiB, "
 
 
 @pytest.fixture
@@ -124,23 +124,23 @@ def limited() -> Iterator[Callable[[], None]]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_model_that_is_too_large_is_said_to_be(limited, drum: Callable[..., Supervised], mode: str) -> None:
-    supervised = drum(EATS + "def load_model(code_dir):\n    eat()\n" + SCORE, before=limited, **MODES[mode])
+def test_model_too_large_for_memory_is_reported(limited, drum: Callable[..., Supervised], mode: str) -> None:
+    supervised = drum(ALLOCATES + "def load_model(code_dir):\n    allocate()\n" + SCORE, before=limited, **MODES[mode])
     failure = supervised.until_phase("failed")["failure"]
-    assert failure["error"].startswith(EATEN)
+    assert failure["error"].startswith(OOM_KILLED)
     assert (failure["out_of_memory"], failure["memory_limit_bytes"]) == (True, LIMIT * MIB)
-    assert supervised.post("/predict/", b"a,b\n1,2\n").json()["message"].startswith(f"ERROR: {EATEN}")
+    assert supervised.post("/predict/", b"a,b\n1,2\n").json()["message"].startswith(f"ERROR: {OOM_KILLED}")
     assert supervised.stop() == 0
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_model_that_grows_too_large_is_noticed(limited, drum: Callable[..., Supervised], mode: str) -> None:
-    model = EATS + GOOD.replace("    return pd", "    if len(data) > 1:\n        eat()\n    return pd")
+def test_oom_kill_while_serving_is_reported(limited, drum: Callable[..., Supervised], mode: str) -> None:
+    model = ALLOCATES + GOOD.replace("    return pd", "    if len(data) > 1:\n        allocate()\n    return pd")
     supervised = drum(model, before=limited, **MODES[mode])
     supervised.until_phase("serving")
     with pytest.raises(ConnectionResetError):
         supervised.post("/predict/", b"a,b\n1,2\n3,4\n")
-    supervised.until(lambda: EATEN in supervised.err.read_text())
+    supervised.until(lambda: OOM_KILLED in supervised.err.read_text())
     memory = supervised.until_phase("serving")["out_of_memory"]
     assert (memory["kills"], memory["limit_bytes"], memory["peak_bytes"]) == (1, LIMIT * MIB, LIMIT * MIB)
     assert supervised.post("/predict/", b"a,b\n1,2\n").json() == {"predictions": [1.5]}
@@ -153,7 +153,7 @@ def has_error_server(entry: "dict[str, object]") -> bool:
 
 @pytest.mark.parametrize("fail", ["raise ValueError('no weights')", "os._exit(9)"])
 @pytest.mark.parametrize("own_error_server", [(), ("--with-error-server",)], ids=["", "with-error-server"])
-def test_one_worker_that_loads_does_not_hide_one_that_does_not(
+def test_one_loaded_worker_does_not_hide_a_failed_one(
     drum: Callable[..., Supervised], fail: str, own_error_server: tuple[str, ...]
 ) -> None:
     model = HALF.replace("FAIL", fail) + SCORE
@@ -164,7 +164,7 @@ def test_one_worker_that_loads_does_not_hide_one_that_does_not(
     assert supervised.stop() == 0
 
 
-def test_its_own_513_in_a_script_that_hides_it_is_a_failure(
+def test_513_from_drum_behind_a_script_is_a_failure(
     start: Start, model: Callable[[str], Path], reserved_port: int
 ) -> None:
     folder = model(MODELS["raises"] or "")
@@ -176,7 +176,7 @@ def test_its_own_513_in_a_script_that_hides_it_is_a_failure(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_it_serves_is_replaced_and_stops(drum: Callable[..., Supervised], mode: str) -> None:
+def test_drum_serves_restarts_and_stops(drum: Callable[..., Supervised], mode: str) -> None:
     supervised = drum(GOOD, **MODES[mode])
     assert supervised.until_phase("serving")["server_type"] == "drum"
     assert supervised.get("/ping").json() == {"message": "OK"}
@@ -187,7 +187,7 @@ def test_it_serves_is_replaced_and_stops(drum: Callable[..., Supervised], mode: 
     assert supervised.left() == []
 
 
-def test_server_type_drum_takes_our_options(start: Start, model: Callable[[str], Path]) -> None:
+def test_server_type_drum_accepts_our_options(start: Start, model: Callable[[str], Path]) -> None:
     arguments = ("--server-type", "drum", "--code-dir", model(GOOD), "--target-type", "regression", "--workers", 2)
     path = os.pathsep.join([str(Path(DRUM).parent), os.environ["PATH"]])
     supervised = start(*arguments, "--url-prefix", "v1", PATH=path)  # on port 0: the listener is ours
@@ -197,7 +197,7 @@ def test_server_type_drum_takes_our_options(start: Start, model: Callable[[str],
     assert supervised.stop() == 0
 
 
-def test_a_killed_master_leaves_no_worker_on_the_port(drum: Callable[..., Supervised]) -> None:
+def test_killed_master_leaves_no_worker_on_the_port(drum: Callable[..., Supervised]) -> None:
     supervised = drum(GOOD, **MODES["gunicorn, 2 workers"])
     supervised.until_phase("serving")
     master = psutil.Process(supervised.pid())
@@ -208,7 +208,7 @@ def test_a_killed_master_leaves_no_worker_on_the_port(drum: Callable[..., Superv
     assert supervised.post("/predict/", b"a,b\n1,2\n").json() == {"predictions": [1.5]}
 
 
-def test_no_connection_is_refused_while_it_fails(drum: Callable[..., Supervised]) -> None:
+def test_no_connection_is_refused_while_retries_fail(drum: Callable[..., Supervised]) -> None:
     supervised = drum(MODELS["os._exit"], ours=("--max-retries", "1", "--retry-interval", "0.1"))
     while supervised.status()["attempt"] < 2 or supervised.status()["phase"] != "failed":
         supervised.connect().close()

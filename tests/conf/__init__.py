@@ -1,1 +1,1 @@
-"""What an operator deploys (`conf/`), held against published schemas and against our own settings: `make conf`."""
+"""Tests of `conf/` against published schemas and against our own settings: `make conf`."""

@@ -1,4 +1,4 @@
-"""These tests have an environment of their own, `make conf`; in any other they are not even looked at."""
+"""These tests have their own environment, `make conf`. In any other they are not collected."""
 
 from importlib.util import find_spec
 

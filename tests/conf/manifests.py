@@ -1,4 +1,4 @@
-"""The manifests of conf/, and the container in them that is ours."""
+"""The manifests of conf/, and the pods in them that run our image."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,13 +25,13 @@ def base() -> dict[str, Manifest]:
 
 
 def monitor() -> Manifest:
-    """Return what has the base scraped, a component of its own: not every cluster knows the kind."""
+    """Return the ServiceMonitor, which is a separate component: not every cluster has this kind."""
     (name,) = read(KUBERNETES / "monitoring" / "kustomization.yaml")["resources"]
     return read(KUBERNETES / "monitoring" / name)
 
 
 def pods() -> Iterator[tuple[str, Manifest]]:
-    """Yield each pod specification that runs our image, with a name for it."""
+    """Yield each pod specification that runs our image, with its name."""
     yield "deployment", base()["Deployment"]["spec"]["template"]["spec"]
     predictor = read(KSERVE / "inference-service.yaml")["spec"]["predictor"]
     yield "inference service", {name: value for name, value in predictor.items() if name not in _OF_KSERVE}

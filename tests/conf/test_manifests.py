@@ -1,4 +1,4 @@
-"""conf/kubernetes and conf/kserve: schemas, pod security, and numbers that have to fit ours."""
+"""conf/kubernetes and conf/kserve: schemas, pod security, and numbers that must fit our settings."""
 
 import importlib
 import re
@@ -26,29 +26,29 @@ def ours(pod: Manifest) -> Manifest:
 
 
 def settings_of(pod: Manifest) -> Settings:
-    """Return what the supervisor makes of the container's environment."""
+    """Return the settings that the container's environment gives."""
     return resolve(choose({}, {each["name"]: each["value"] for each in ours(pod)["env"]}))
 
 
 class TestSchemas:
     @pytest.mark.parametrize("version", VERSIONS)
     @pytest.mark.parametrize("kind", base())
-    def test_of_kubernetes_are_met(self, kind, version):
+    def test_kubernetes_accepts_each_resource(self, kind, version):
         kubernetes_validate.validate(base()[kind], version, strict=True)
 
     @pytest.mark.parametrize("version", VERSIONS)
     @each_pod
-    def test_of_a_pod_is_met(self, pod, version):
+    def test_kubernetes_accepts_each_pod(self, pod, version):
         whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}
         kubernetes_validate.validate(whole, version, strict=True)
 
-    def test_notices_what_is_wrong(self):
+    def test_unknown_field_is_rejected(self):
         wrong = base()["Deployment"]
         wrong["spec"]["template"]["spec"]["containers"][0]["livenessProbe"]["failureTreshold"] = 3
         with pytest.raises(kubernetes_validate.ValidationError, match="failureTreshold"):
             kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
 
-    def test_of_kserve_is_met(self):
+    def test_kserve_accepts_the_inference_service(self):
         service = read(KSERVE / "inference-service.yaml")
         assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
         assert problems(service, "V1beta1InferenceService") == []
@@ -56,11 +56,11 @@ class TestSchemas:
         service["spec"]["predictor"]["timeout"] = "long"
         assert len(problems(service, "V1beta1InferenceService")) == 2
 
-    def test_every_manifest_is_looked_at(self):
+    def test_every_manifest_is_checked(self):
         listed = set(read(KUBERNETES / "kustomization.yaml")["resources"]) | {"kustomization.yaml"}
         assert {path.name for path in KUBERNETES.iterdir()} == listed | {"monitoring"}
 
-    def test_of_the_prometheus_operator_is_met(self):
+    def test_prometheus_operator_accepts_the_service_monitor(self):
         from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor  # takes seconds
 
         def understood(manifest: Manifest) -> Any:
@@ -73,10 +73,10 @@ class TestSchemas:
 
 
 class TestPodSecurity:
-    """The restricted profile, and more: https://kubernetes.io/docs/concepts/security/pod-security-standards/."""
+    """The restricted profile and more: https://kubernetes.io/docs/concepts/security/pod-security-standards/."""
 
     @each_pod
-    def test_is_restricted(self, pod):
+    def test_meets_the_restricted_profile(self, pod):
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
         context = ours(pod)["securityContext"]
@@ -86,47 +86,47 @@ class TestPodSecurity:
         assert all(volume.keys() <= {"name", "emptyDir"} for volume in pod["volumes"])
 
     @each_pod
-    def test_nothing_can_be_written_to_but_tmp(self, pod):
+    def test_only_tmp_is_writable(self, pod):
         assert ours(pod)["securityContext"]["readOnlyRootFilesystem"] is True
         assert [mount["mountPath"] for mount in ours(pod)["volumeMounts"]] == ["/tmp"]
 
     @each_pod
-    def test_no_token_is_lying_about(self, pod):
+    def test_service_account_token_is_not_mounted(self, pod):
         assert pod["automountServiceAccountToken"] is False
 
 
 class TestFits:
     @each_pod
-    def test_variables_are_settings_with_good_values(self, pod):
+    def test_environment_is_valid_settings(self, pod):
         settings = settings_of(pod)
         assert (settings.profile, settings.code_dir) == ("kubernetes", "/opt/ml/model")
         names = {each["name"] for each in ours(pod)["env"]}
         assert len(names) == len(ours(pod)["env"])
 
     @each_pod
-    def test_probes_ask_what_they_are_for(self, pod):
+    def test_each_probe_requests_its_own_path(self, pod):
         paths = {name: ours(pod)[name]["httpGet"]["path"] for name in ours(pod) if name.endswith("Probe")}
         assert paths == {"startupProbe": "/startupz", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
 
     @each_pod
-    def test_start_up_probe_waits_longer_than_we_do(self, pod):
+    def test_startup_probe_outlasts_startup_timeout(self, pod):
         probe = ours(pod)["startupProbe"]
         assert probe["periodSeconds"] * probe["failureThreshold"] > settings_of(pod).startup_timeout
 
     @each_pod
-    def test_grace_period_has_room_for_the_drain(self, pod):
-        """Else the kubelet kills what would have been answered."""
+    def test_grace_period_outlasts_the_drain(self, pod):
+        # else the kubelet kills the container before it has answered all requests
         sleeps = ours(pod)["lifecycle"]["preStop"]["sleep"]["seconds"]
         assert sleeps + settings_of(pod).stop_timeout < pod["terminationGracePeriodSeconds"]
 
     @each_pod
-    def test_a_failed_model_comes_to_an_end_that_says_why(self, pod):
+    def test_error_server_ttl_outlasts_all_retries(self, pod):
         settings = settings_of(pod)
         retries = sum(settings.retry_interval * 2**n for n in range(settings.max_retries))
         assert settings.error_server_ttl > retries
 
     @each_pod
-    def test_port_is_the_one_that_is_served(self, pod):
+    def test_container_ports_match_the_settings(self, pod):
         ports = {port["name"]: port["containerPort"] for port in ours(pod)["ports"]}
         settings = settings_of(pod)
         offered = ports.pop("metrics", None)
@@ -134,12 +134,12 @@ class TestFits:
         assert list(ports.values()) == [settings.address.port]
 
     @each_pod
-    def test_there_is_a_limit_to_memory_and_a_request_for_processors(self, pod):
+    def test_memory_limit_and_cpu_request_are_set(self, pod):
         resources = ours(pod)["resources"]
         assert resources["limits"]["memory"]
-        assert resources["requests"]["cpu"]  # the autoscaler counts in parts of it
+        assert resources["requests"]["cpu"]  # the autoscaler's target is a percentage of it
 
-    def test_everything_means_the_same_pods(self):
+    def test_all_selectors_match_the_same_pods(self):
         found = base()
         labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
         assert found["Deployment"]["spec"]["selector"]["matchLabels"] == labels
@@ -148,7 +148,7 @@ class TestFits:
         target = found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
         assert (target["kind"], target["name"]) == ("Deployment", found["Deployment"]["metadata"]["name"])
 
-    def test_metrics_are_scraped_where_they_are_offered(self):
+    def test_service_monitor_scrapes_the_metrics_port(self):
         (endpoint,) = monitor()["spec"]["endpoints"]
         service = base()["Service"]
         (port,) = (port for port in service["spec"]["ports"] if port["name"] == endpoint["port"])
@@ -156,45 +156,45 @@ class TestFits:
         assert endpoint["path"] == "/metrics"
         assert monitor()["spec"]["selector"]["matchLabels"] == service["metadata"]["labels"]
 
-    def test_rollout_waits_longer_than_a_start_may_take(self):
+    def test_progress_deadline_outlasts_startup_probe(self):
         probe = ours(PODS["deployment"])["startupProbe"]
         budget = probe["periodSeconds"] * probe["failureThreshold"]
         assert base()["Deployment"]["spec"]["progressDeadlineSeconds"] > budget
 
 
-# --- KServe publishes its resources as classes that name their fields and types; what they take from Kubernetes is
-# checked above.
+# --- KServe publishes its resources as classes that name their fields and types. The tests above check the parts that
+# are Kubernetes' own.
 
 _PLAIN: dict[str, type] = {"str": str, "int": int, "bool": bool, "float": float}
 
 
 def problems(value: Any, kind: str, where: str = "") -> list[str]:
-    """Return what of `value` is not as KServe's `kind` has it."""
+    """Return how `value` differs from KServe's `kind`."""
     if kind in _PLAIN:
-        return [] if type(value) is _PLAIN[kind] else [f"{where}: {value!r} is no {kind}"]
+        return [] if type(value) is _PLAIN[kind] else [f"{where}: {value!r} is not {kind}"]
     if inner := re.fullmatch(r"list\[(.+)\]", kind):
         return [each for number, item in enumerate(value) for each in problems(item, inner[1], f"{where}[{number}]")]
     model = _model(kind)
     if model is None:
         return []
     attributes = {written: name for name, written in model.attribute_map.items()}
-    found = [f"{where}.{name}: there is no such field" for name in value if name not in attributes]
+    found = [f"{where}.{name}: no such field" for name in value if name not in attributes]
     for name in value.keys() & attributes.keys():
         found += problems(value[name], model.openapi_types[attributes[name]], f"{where}.{name}")
     return found
 
 
 def _model(kind: str) -> Any:
-    """Return KServe's class of that name; None for those of Kubernetes."""
+    """Return KServe's class of that name, None for the classes of Kubernetes."""
     module = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
-    _without_serving()
+    _bypass_package_code()
     if find_spec(f"kserve.models.{module}") is None:
         return None
     return getattr(importlib.import_module(f"kserve.models.{module}"), kind)
 
 
-def _without_serving() -> None:
-    """Make packages of `kserve` that run none of its code: it imports a whole server, which is not installed."""
+def _bypass_package_code() -> None:
+    """Replace the packages of `kserve` by empty ones: its own import a whole server, which is not installed."""
     if "kserve" in sys.modules:
         return
     spec = find_spec("kserve")

@@ -1,4 +1,4 @@
-"""conf/prometheus and conf/grafana: what they name exists, and promtool, where it is installed, agrees."""
+"""conf/prometheus and conf/grafana: the metrics and labels exist, and promtool accepts the files."""
 
 import json
 import re
@@ -22,8 +22,8 @@ NAME = re.compile(r"\b(?:drum_supervisor|process|container)_[a-z_]+\b")
 SELECTED = re.compile(r"([a-z_]+){([^}]*)}")
 GROUPED = re.compile(r"\b(?:by|on|without) \(([^)]*)\)")
 CHOSEN = '{job=~"$job", instance=~"$instance"}'
-OF_A_TARGET = {"job", "instance"}
-LABELS = {metric.name: set(metric.labels) | OF_A_TARGET for metric in METRICS if metric.name}
+TARGET_LABELS = {"job", "instance"}
+LABELS = {metric.name: set(metric.labels) | TARGET_LABELS for metric in METRICS if metric.name}
 ALL_LABELS = set().union(*LABELS.values())
 
 
@@ -41,7 +41,7 @@ def panels() -> list[dict[str, Any]]:
 
 
 def expressions() -> Iterator[tuple[str, str, str]]:
-    """Yield every question to Prometheus, where it stands, and what is said about its answer."""
+    """Yield the place of every query to Prometheus, the query, and the texts that show its result."""
     for rule in rules():
         yield rule["alert"], rule["expr"], " ".join(rule["annotations"].values())
     for panel in panels():
@@ -69,17 +69,17 @@ class TestNames:
             assert set(re.findall(r"\w+", names)) <= ALL_LABELS
 
     @each_expression
-    def test_labels_in_words_are_those_of_the_metric(self, expression, words):
+    def test_labels_in_texts_belong_to_the_metric(self, expression, words):
         used = set(re.findall(r"{{ ?(?:\$labels\.)?(\w+) ?}}", words))
-        assert used <= set().union(*(LABELS[name] for name in NAME.findall(expression)), OF_A_TARGET)
+        assert used <= set().union(*(LABELS[name] for name in NAME.findall(expression)), TARGET_LABELS)
 
-    def test_something_is_looked_at(self):
+    def test_expressions_are_found(self):
         assert len(list(expressions())) > 30
 
 
 class TestAlerts:
     @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
-    def test_each_says_what_to_do(self, rule):
+    def test_each_has_severity_and_runbook(self, rule):
         assert rule["labels"].keys() == {"severity"}
         assert rule["labels"]["severity"] in ("warning", "critical")
         assert rule["annotations"].keys() == {"summary", "description", "runbook"}
@@ -88,7 +88,7 @@ class TestAlerts:
         commands = set(re.findall(r"drum-supervise (\w+)", rule["annotations"]["runbook"]))
         assert commands <= set(re.findall(r"^\| `(\w+)", page, re.MULTILINE))
 
-    def test_each_is_tested_and_seen_to_fire(self):
+    def test_each_fires_in_a_test(self):
         tested = [case for test in yaml.safe_load(TESTS.read_text())["tests"] for case in test["alert_rule_test"]]
         assert {case["alertname"] for case in tested if case["exp_alerts"]} == {rule["alert"] for rule in rules()}
 
@@ -101,22 +101,22 @@ class TestAlerts:
         ],
         ids=["rules", "configuration", "alerts"],
     )
-    def test_promtool_agrees(self, arguments):
+    def test_promtool_accepts(self, arguments):
         if not shutil.which("promtool"):
-            pytest.skip("there is no promtool (Debian: prometheus)")
+            pytest.skip("promtool is not installed (Debian: prometheus)")
         ran = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 class TestDashboard:
-    def test_panels_have_numbers_and_places_of_their_own(self):
+    def test_panels_have_unique_ids_and_do_not_overlap(self):
         found = dashboard()["panels"]
         assert len({panel["id"] for panel in found}) == len(found)
         taken = [place for panel in found for place in places(panel["gridPos"])]
         assert len(set(taken)) == len(taken)
         assert all(0 <= column < COLUMNS for column, _ in taken)
 
-    def test_everything_is_asked_of_the_source_and_the_instances_that_are_chosen(self):
+    def test_queries_use_the_chosen_source_and_instances(self):
         for panel in panels():
             assert panel["datasource"]["uid"] == "${datasource}"
             for target in panel["targets"]:
@@ -124,12 +124,12 @@ class TestDashboard:
                 assert chosen == len(named), target["expr"]
             assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
 
-    def test_variables_that_are_used_are_declared(self):
+    def test_used_variables_are_declared(self):
         declared = {variable["name"] for variable in dashboard()["templating"]["list"]}
         used = set(re.findall(r"\$\{?(\w+)", json.dumps(dashboard()))) - {"__rate_interval", "__all"}
         assert used == declared
 
-    def test_every_metric_of_ours_that_tells_of_the_service_is_shown(self):
+    def test_every_service_metric_is_shown(self):
         shown = {name for panel in panels() for target in panel["targets"] for name in NAME.findall(target["expr"])}
         hidden = {metric.name for metric in METRICS if metric.name.startswith("drum_supervisor_")} - shown
         assert hidden == {

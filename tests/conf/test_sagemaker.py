@@ -1,4 +1,4 @@
-"""conf/sagemaker/create_endpoint.py: its requests, held against SageMaker's own description of its service."""
+"""conf/sagemaker/create_endpoint.py: its requests match SageMaker's own service description."""
 
 import importlib.util
 import json
@@ -28,7 +28,7 @@ def script():
 
 @pytest.fixture
 def sagemaker():
-    """A client that checks each request against the service's model, and sends none."""
+    """A client that validates requests against the service description and sends none."""
     session = botocore.session.get_session()
     session.set_credentials("none", "none")
     return session.create_client("sagemaker", region_name="eu-central-1")
@@ -38,7 +38,7 @@ ARN = "arn:aws:sagemaker:eu-central-1:123456789012:x/x"
 
 
 @pytest.mark.parametrize("model_data", ["", "s3://bucket/model.tar.gz"])
-def test_requests_are_what_sagemaker_takes(script, sagemaker, model_data):
+def test_sagemaker_accepts_the_requests(script, sagemaker, model_data):
     endpoint = script.Endpoint(*NAMED[0:1], image=NAMED[2], role=NAMED[4], model_data=model_data)
     with Stubber(sagemaker) as stub:
         stub.add_response("create_model", {"ModelArn": ARN}, script.model_request(endpoint, "diabetes-1"))
@@ -50,7 +50,7 @@ def test_requests_are_what_sagemaker_takes(script, sagemaker, model_data):
         stub.assert_no_pending_responses()
 
 
-def test_sagemaker_waits_longer_than_we_do(script):
+def test_sagemaker_health_check_outlasts_startup_timeout(script):
     endpoint = script.Endpoint("x", "y", "z", startup_timeout=900)
     (variant,) = script.config_request(endpoint, "x-1")["ProductionVariants"]
     environ = script.model_request(endpoint, "x-1")["PrimaryContainer"]["Environment"]
@@ -60,7 +60,7 @@ def test_sagemaker_waits_longer_than_we_do(script):
     assert variant["ContainerStartupHealthCheckTimeoutInSeconds"] == 960
 
 
-def test_a_dry_run_prints_the_requests_and_sends_none(script, capsys):
+def test_dry_run_prints_requests_and_sends_none(script, capsys):
     assert script.main([*NAMED, "--env", "TARGET_TYPE=binary", "--version", "7", "--wait", "--dry-run"]) == 0
     printed = capsys.readouterr().out
     calls = [line.split(" {")[0] for line in printed.splitlines() if line.endswith(" {") and line[0] != " "]
@@ -77,7 +77,7 @@ def test_a_dry_run_prints_the_requests_and_sends_none(script, capsys):
         (["--failed-ping", "404"], "invalid choice"),
     ],
 )
-def test_what_cannot_work_is_refused(script, capsys, arguments, complaint):
+def test_bad_arguments_are_refused(script, capsys, arguments, complaint):
     with pytest.raises(SystemExit):
         script.main([*NAMED, *arguments, "--dry-run"])
     assert complaint in capsys.readouterr().err

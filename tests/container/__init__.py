@@ -1,1 +1,1 @@
-"""The image, built and run for real; skipped where there is no container engine (`make container-engine`)."""
+"""Tests that build and run the image; skipped without a container engine (`make container-engine`)."""

@@ -1,4 +1,4 @@
-"""Fixtures for tests of the image: built once in a session, and containers that are gone afterwards."""
+"""The image, built once per session, and containers that are removed after each test."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from tests.container.engine import ROOT, Engine, NoEngineError, find
 
 TAG = "localhost/drum-supervisor-test"
 SECRET = "canary-cd1d2f0a7a"
-BESIDE_THE_SOURCE = (
+SECRET_FILES = (
     ".env",
     ".netrc",
     ".git/config",
@@ -41,13 +41,13 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="session")
 def image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Build the image, from a source tree with secrets lying about."""
+    """Build the image from a source tree that contains secrets."""
     context = tmp_path_factory.mktemp("context")
     for name in ("Dockerfile", ".dockerignore", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, context)
     shutil.copytree(ROOT / "conf", context / "conf")
     shutil.copytree(ROOT / "drum_supervisor", context / "drum_supervisor", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in BESIDE_THE_SOURCE:
+    for name in SECRET_FILES:
         (context / name).parent.mkdir(exist_ok=True)
         (context / name).write_text(SECRET)
     engine.build(context, TAG)
@@ -62,7 +62,7 @@ class RunImage(Protocol):
 
 @pytest.fixture
 def run(engine: Engine, image: str) -> Iterator[RunImage]:
-    """Run the image, or another one; removed afterwards, whatever it does."""
+    """Run the image, or another one."""
     started: list[Container] = []
     default = image
 
@@ -80,7 +80,7 @@ def run(engine: Engine, image: str) -> Iterator[RunImage]:
 
 @pytest.fixture
 def derive(engine: Engine, image: str, tmp_path: Path) -> Iterator[Callable[[Path, str], str]]:
-    """Make an image that only copies a model to a folder; return its name."""
+    """Build an image that only copies a model to a folder; return its name."""
     made: list[str] = []
 
     def build(model: Path, folder: str) -> str:
@@ -109,5 +109,5 @@ def model(tmp_path: Path) -> Callable[..., Path]:
 
 
 def mounted(folder: Path, at: str = "/opt/ml/model") -> tuple[str, ...]:
-    """Return the flags that put a folder of this machine into a container."""
+    """Return the flags that mount a folder into a container."""
     return (f"--volume={folder}:{at}:ro",)

@@ -1,4 +1,4 @@
-"""A container under test: what a platform does with it, and what it sees of it."""
+"""A container under test, used as a platform uses it."""
 
 import http.client
 import json
@@ -9,7 +9,7 @@ from typing import Any
 from tests.container.engine import Engine
 from tests.support import TIMEOUT, Answer, answer, until
 
-# As a restricted pod has it: nothing to write to but /tmp, a uid that nobody knows, no capabilities, none to be had.
+# As in a restricted pod: only /tmp is writable, the uid has no user, and it has no capabilities and cannot gain any.
 RESTRICTED = (
     "--read-only",
     "--tmpfs=/tmp",
@@ -26,7 +26,6 @@ class Container:
     port: int = 8080
 
     def output(self) -> str:
-        """Return what it wrote to stdout and stderr."""
         done = self.engine.call("logs", self.name)
         return done.stdout + done.stderr
 
@@ -59,12 +58,12 @@ class Container:
         return self.request("POST", path, body, {"Content-Type": content_type})
 
     def execute(self, *command: str) -> tuple[int, str]:
-        """Run a command in it, as `kubectl exec` does; return its exit code and output."""
+        """Run a command in it, as `kubectl exec` does; return exit code and stdout."""
         done = self.engine.call("exec", self.name, *command, check=False)
         return done.returncode, done.stdout
 
     def until_phase(self, phase: str) -> dict[str, Any]:
-        """Return the status, as soon as it has that phase."""
+        """Wait for a phase; return the status."""
         last: list[dict[str, Any]] = []
 
         def reached() -> bool:
@@ -80,6 +79,6 @@ class Container:
         self.engine.call("kill", f"--signal={name}", self.name)
 
     def wait(self) -> int:
-        """Return its exit code, when it has ended by itself."""
+        """Wait until it exits; return its exit code."""
         until(lambda: not self.state["Running"], tail=self.output)
         return int(self.state["ExitCode"])

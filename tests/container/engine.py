@@ -1,4 +1,4 @@
-"""A container engine as tests and `make image` use it: docker or podman, with the flags that this machine needs."""
+"""The container engine for tests and `make image`: docker or podman, with the flags this machine needs."""
 
 import json
 import os
@@ -18,7 +18,7 @@ LOW_LIMITS = ("--ulimit=nofile=1024:4096", "--ulimit=nproc=1024:1024")
 
 
 class NoEngineError(Exception):
-    """There is no engine that could run a container, and why."""
+    """No engine can run a container; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Engine:
     """docker or podman.
 
     Attributes:
-        base: the image with Python that is there.
-        limits: flags of `run` and `build`, where the engine's own limits are more than this machine permits.
+        base: an image with Python.
+        limits: flags for `run` and `build`, where this machine does not permit the engine's default limits.
     """
 
     program: str
@@ -35,15 +35,14 @@ class Engine:
     limits: tuple[str, ...] = ()
 
     def call(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        """Run a command of the engine."""
         done = subprocess.run([self.program, *arguments], capture_output=True, text=True, check=False)
         if check and done.returncode:
             raise AssertionError(f"{self.program} {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
     def build(self, context: Path, tag: str, arguments: Iterable[str] = ()) -> None:
-        """Build the Dockerfile in `context`; with the network and the certificates of this machine."""
-        # Only docker's format of an image keeps a health check; docker has no other and cannot mount.
+        """Build the Dockerfile in `context`, with the network and the certificates of this machine."""
+        # Only docker's image format keeps a health check. docker has no other format, and cannot mount volumes here.
         of_podman = (
             ["--format=docker", f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"] if self.program == "podman" else []
         )
@@ -55,11 +54,10 @@ class Engine:
         return self.call("run", "--detach", *self.limits, *arguments).stdout.strip()
 
     def remove(self, name: str) -> None:
-        """Kill and remove a container; podman alone would ask it to stop first."""
+        """Kill and remove a container. By default podman stops it first."""
         self.call("rm", "--force", *(["--time=0"] if self.program == "podman" else []), name)
 
     def inspect(self, what: str) -> dict:
-        """Return all that the engine knows of an image or a container."""
         return json.loads(self.call("inspect", what).stdout)[0]
 
 
@@ -68,7 +66,7 @@ def find() -> Engine:
     """Return the engine of this machine.
 
     Raises:
-        NoEngineError: none runs containers here.
+        NoEngineError: there is none that runs containers.
     """
     problems = [_problem_or_engine(program) for program in ("docker", "podman")]
     for found in problems:
@@ -81,12 +79,12 @@ def _problem_or_engine(program: str) -> Engine | str:
     if not shutil.which(program):
         return f"{program} is not installed"
     if program == "podman" and os.geteuid():
-        return "podman gives containers an address of their own to root alone"
+        return "podman gives containers their own address only for root"
     if _fails(program, "info"):
-        return f"{program} does not run"
+        return f"{program} is not running"
     base = next((base for base in BASES if not _fails(program, "image", "inspect", base)), None)
     if base is None and _fails(program, "pull", "--quiet", BASES[0]):
-        return f"{program} has no image with Python, and can pull none"
+        return f"{program} has no image with Python and cannot pull one"
     base = base or BASES[0]
     for limits in ((), LOW_LIMITS):
         problem = _fails(program, "run", "--rm", *limits, base, "python", "-c", "")
@@ -96,7 +94,7 @@ def _problem_or_engine(program: str) -> Engine | str:
 
 
 def _fails(*command: str) -> str:
-    """Return the last line of what a command that fails says; nothing if it does not."""
+    """Return the last line that a failing command prints, \"\" if it succeeds."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     said = (done.stderr or done.stdout).strip().splitlines()
     return (said[-1] if said else f"exit status {done.returncode}") if done.returncode else ""
@@ -106,7 +104,7 @@ def main(arguments: Sequence[str]) -> None:
     """Build the image: `python -m tests.container.engine [BUILD_ARG=VALUE ...]`."""
     engine = find()
     engine.build(ROOT, os.environ.get("TAG", IMAGE), arguments)
-    print(f"{engine.program} has built {os.environ.get('TAG', IMAGE)}")
+    print(f"{engine.program} built {os.environ.get('TAG', IMAGE)}")
 
 
 if __name__ == "__main__":

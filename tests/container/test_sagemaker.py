@@ -1,4 +1,4 @@
-"""The contract of SageMaker hosting, asked of the running container as SageMaker asks."""
+"""The contract of SageMaker hosting, tested on a running container as SageMaker uses it."""
 
 import os
 import threading
@@ -49,14 +49,14 @@ def score_unstructured(model, data, **kwargs):
 
 
 def with_gate(folder: Path) -> Path:
-    """Put a named pipe into a model folder: the model waits until the test opens it."""
+    """Put a named pipe into a model folder; the model waits until the test opens it."""
     os.mkfifo(folder / "gate")
     (folder / "gate").chmod(0o666)
     return folder
 
 
 def writable(folder: Path) -> Path:
-    """Let the container's user write to a model folder, for it to tell how far it has come."""
+    """Make a model folder writable for the container's user, so that the model can mark its progress."""
     folder.chmod(0o777)
     return with_gate(folder)
 
@@ -70,22 +70,22 @@ def ping(container: Container) -> int:
 
 
 def first_ping(container: Container) -> int:
-    """Return the first answer; a container whose port is not open yet refuses, an answer that is late raises."""
+    """Return the status of the first answer, retrying while the port is closed; a late answer raises."""
     answers: list[int] = []
 
-    def asked() -> bool:
+    def has_answered() -> bool:
         try:
             answers.append(ping(container))
         except ConnectionRefusedError:
             assert container.state["Running"], container.output()
         return bool(answers)
 
-    until(asked, tail=container.output)
+    until(has_answered, tail=container.output)
     return answers[0]
 
 
 class InFlight(threading.Thread):
-    """A request that is not answered yet."""
+    """A request that waits for its answer."""
 
     def __init__(self, container: Container, body: bytes) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class InFlight(threading.Thread):
 
 
 class TestPing:
-    def test_is_answered_in_time_from_the_first_second_on(self, run, model):
+    def test_is_answered_in_time_while_the_model_loads(self, run, model):
         folder = with_gate(model(WAITS_TO_LOAD))
         container = serve(run, folder)
         assert first_ping(container) == 503
@@ -113,7 +113,7 @@ class TestPing:
         assert container.post("/invocations", b"hello").body == b"hello"
 
     @pytest.mark.parametrize(("environ", "status"), [({}, 200), ({"DRUM_SUPERVISOR_FAILED_PING": "503"}, 503)])
-    def test_of_a_failed_model_is_what_was_chosen(self, run, model, environ, status):
+    def test_of_a_failed_model_has_the_chosen_status(self, run, model, environ, status):
         container = serve(run, model(FAILS), **environ)
         container.until_phase("failed")
         assert ping(container) == status
@@ -122,13 +122,13 @@ class TestPing:
 
 
 class TestInvocations:
-    def test_of_a_structured_model_on_the_port_that_is_told(self, run, model):
+    def test_of_a_structured_model_on_the_port_sagemaker_chose(self, run, model):
         container = serve(run, model(DOUBLES, "regression"), port=9123, SAGEMAKER_BIND_TO_PORT="9123")
         container.until_phase("serving")
         answer = container.post("/invocations", b"x\n1\n2.5\n", "text/csv")
         assert (answer.status, answer.json()["predictions"]) == (200, [2, 5])
 
-    def test_workers_and_time_limit_are_those_of_sagemaker_s_variables(self, run, model):
+    def test_workers_and_timeout_come_from_sagemaker_variables(self, run, model):
         folder = writable(model(WAITS_TO_ANSWER))
         container = serve(run, folder, SAGEMAKER_MODEL_SERVER_WORKERS="2", SAGEMAKER_MODEL_SERVER_TIMEOUT="0.2")
         assert container.until_phase("serving")["workers"] == 2
@@ -136,7 +136,7 @@ class TestInvocations:
 
 
 class TestStop:
-    def test_answers_what_is_in_flight(self, run, model):
+    def test_answers_requests_in_flight(self, run, model):
         folder = writable(model(WAITS_TO_ANSWER))
         container = serve(run, folder)
         container.until_phase("serving")
@@ -151,15 +151,15 @@ class TestStop:
         assert request.answer is not None
         assert request.answer.body == b"last words"
 
-    def test_does_not_wait_for_a_request_that_never_ends(self, run, model):
-        """The default leaves five of SageMaker's thirty seconds; here it is less, for the sake of whoever waits."""
+    def test_does_not_wait_for_endless_requests(self, run, model):
+        # less than the default, to save time: the default leaves 5 of SageMaker's 30 seconds
         folder = writable(model(WAITS_TO_ANSWER))
         container = serve(run, folder, DRUM_SUPERVISOR_STOP_TIMEOUT="2")
         container.until_phase("serving")
         request = InFlight(container, b"hello")
         until((folder / "begun").exists, tail=container.output)
         container.signal("TERM")
-        told = time.monotonic()
+        sent = time.monotonic()
         assert container.wait() == 0
-        assert time.monotonic() - told < KILL_SECONDS - 25
+        assert time.monotonic() - sent < KILL_SECONDS - 25
         request.join()

@@ -1,8 +1,6 @@
-"""Tables of the documentation, rendered from the code; each stands in its page between two markers.
+"""Tables of the documentation, rendered from the code. Each stands in its page between two markers.
 
-Those of docs/policy.md are in render_policy.py.
-
-`UPDATE_DOCS=1 pytest tests/docs` writes the pages anew.
+render_policy.py has those of docs/policy.md. `UPDATE_DOCS=1 pytest tests/docs` updates the pages.
 """
 
 import json
@@ -32,12 +30,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def in_page(page: str, name: str) -> str:
-    """Return what stands between the markers of table `name` in a page."""
+    """Return the text between the markers of table `name` in a page."""
     return _split(page, name)[1]
 
 
 def write(page: str, name: str, content: str) -> None:
-    """Put `content` between the markers of table `name` in a page."""
+    """Replace the text between the markers of table `name` in a page."""
     before, _, after = _split(page, name)
     (PAGES / page).write_text(f"{before}{content}{after}", encoding="utf-8")
 
@@ -72,7 +70,6 @@ def _variables(declared: Declaration) -> str:
 
 
 def profiles() -> str:
-    """Return what each profile sets."""
     names = list(dict.fromkeys(name for values in PROFILES.values() for name in values))
     rows = [[f"`{DECLARATIONS[name].option}`", *(_value(profile, name) for profile in PROFILES)] for name in names]
     return table(["", *(f"`{profile}`" for profile in PROFILES)], rows)
@@ -86,41 +83,41 @@ def _value(profile: str, name: str) -> str:
 # --- the configuration file
 
 SECTIONS = {
-    "supervisord": ("[supervisord]", "for all programs, ours too"),
+    "supervisord": ("[supervisord]", "for all programs, including ours"),
     "program:model-server": ("[program:model-server]", "how each worker runs; its command is on the command line"),
     "program:error-server": ("[program:error-server]", "how the error server runs"),
-    "program": ("[program:NAME]", "a further program; `essential` is ours, all others are supervisord's"),
-    "group": ("[group:NAME]", "further programs as one group"),
-    "eventlistener": ("[eventlistener:NAME]", "a program that is told of events"),
-    "inet_http_server": ("[inet_http_server]", "supervisord's interface over TCP: only if there is such a section"),
+    "program": ("[program:NAME]", "an extra program; the key `essential` is ours, all others are supervisord's"),
+    "group": ("[group:NAME]", "extra programs as one group"),
+    "eventlistener": ("[eventlistener:NAME]", "a program that receives events"),
+    "inet_http_server": ("[inet_http_server]", "supervisord's interface over TCP; off without this section"),
 }
 
 
 def file_keys() -> str:
-    """Return what each section may have."""
+    """Return the keys that each section may have."""
     assert SECTIONS.keys() == supervisord_keys.ALLOWED.keys()
     rows = [
         [f"`{heading}`", meaning, ", ".join(f"`{key}`" for key in sorted(supervisord_keys.ALLOWED[kind]))]
         for kind, (heading, meaning) in SECTIONS.items()
     ]
-    return table(["section", "what for", "keys"], [*rows, ["`[include]`", "more files, by pattern", "`files`"]])
+    return table(["section", "purpose", "keys"], [*rows, ["`[include]`", "more files, by pattern", "`files`"]])
 
 
-def _told_of_the_model_server(kind: str) -> set[tuple[str, str]]:
+def _refused_for_the_model_server_too(kind: str) -> set[tuple[str, str]]:
     return set(supervisord_keys.REFUSED["program:model-server"].items()) if kind == "program:error-server" else set()
 
 
 def refused_keys() -> str:
-    """Return what is refused, and why; keys with the same reason together."""
+    """Return refused sections and keys with the reasons; keys with the same reason share a row."""
     rows = [
         [f"`[{kind}{'' if '_' in kind else ':NAME'}]`", reason]
         for kind, reason in supervisord_keys.REFUSED_SECTIONS.items()
     ]
     for kind, refused in supervisord_keys.REFUSED.items():
         by_reason: dict[str, list[str]] = {}
-        told = _told_of_the_model_server(kind)
+        repeated = _refused_for_the_model_server_too(kind)
         for key, reason in refused.items():
-            if (key, reason) in told:
+            if (key, reason) in repeated:
                 continue
             by_reason.setdefault(reason, []).append(f"`{key}`")
         heading = SECTIONS[kind][0]
@@ -135,44 +132,45 @@ CODES = {
     ExitCode.USAGE: "bad usage or configuration: an option, a variable, the configuration file, the run directory",
     ExitCode.INIT_FAILED: "initialization failed",
     ExitCode.STARTUP_TIMEOUT: "not ready within `--startup-timeout`",
-    ExitCode.KEPT_DYING: "kept dying after it had been ready (`--max-restarts` within `--restart-window`)",
-    ExitCode.ADDRESS: "the address could not be bound: in use, not permitted, or not of this machine",
-    ExitCode.INTERNAL: "internal error: a bug of drum_supervisor, with a traceback on stderr",
+    ExitCode.KEPT_DYING: "kept dying after it was ready (`--max-restarts` within `--restart-window`)",
+    ExitCode.ADDRESS: "the address cannot be bound: in use, not permitted, or not an address of this machine",
+    ExitCode.INTERNAL: "internal error: a bug in drum_supervisor, with a traceback on stderr",
 }
 
 
 def exit_codes() -> str:
-    """Return the published exit codes."""
     rows = [[f"{code.value}", CODES[code]] for code in ExitCode]
     rows.append(
-        [f"{of_signal(0)} + n", "the model server died of signal n and was not replaced: 137 is SIGKILL, 139 SIGSEGV"]
+        [
+            f"{of_signal(0)} + n",
+            "signal n killed the model server, and it was not restarted: 137 is SIGKILL, 139 SIGSEGV",
+        ]
     )
     return table(["exit code", "meaning"], rows)
 
 
 CAUSES = {
-    Cause.INIT_FAILED: "it said so, or ended before it was ready",
-    Cause.STARTUP_TIMEOUT: "it was not ready in time",
-    Cause.KEPT_DYING: "it had been ready, and died, or answered no more, more often than is answered by a restart",
-    Cause.DIED: "it had been ready, died, or answered no more, and `--max-restarts 0` allows no restart",
+    Cause.INIT_FAILED: "it reported the failure, or exited before it was ready",
+    Cause.STARTUP_TIMEOUT: "it was not ready within `--startup-timeout`",
+    Cause.KEPT_DYING: "it crashed or failed liveness probes after ready, more often than `--max-restarts` allows",
+    Cause.DIED: "it crashed or failed liveness probes after ready, and `--max-restarts 0` allows no restart",
 }
 
 
 def causes() -> str:
-    """Return the exit code of each cause."""
     rows = []
     for cause in Cause:
         ended, killed = (FailureReport(cause, "", signal=signal).exit_code for signal in (None, 9))
         rows.append([f"`{cause.value}`", CAUSES[cause], f"{ended:d}", f"{killed:d}"])
-    return table(["cause", "what happened", "exit code", "if SIGKILL ended it"], rows)
+    return table(["cause", "what happened", "exit code", "if killed by SIGKILL"], rows)
 
 
 # --- metrics
 
 
 def metrics(declared: Iterable[Metric]) -> str:
-    """Return metrics with what they are called where they are sent."""
-    return table(["for Prometheus", "labels", "over OTLP", "what it says"], [_metric(each) for each in declared])
+    """Return metrics with their names in Prometheus and OTLP."""
+    return table(["Prometheus", "labels", "OTLP", "meaning"], [_metric(each) for each in declared])
 
 
 def _metric(metric: Metric) -> list[str]:
@@ -182,14 +180,14 @@ def _metric(metric: Metric) -> list[str]:
     return [f"`{metric.name}`{kind}" if metric.name else "-", labels, sent, metric.help]
 
 
-# --- figures beside peers
+# --- measurements beside peers
 
 FIGURES = PAGES / "performance.json"
 DRAWING = PAGES / "performance.svg"
 
 
 def figures() -> Any:
-    """Return what was measured last for the documentation: `make bench DOCS=1`."""
+    """Return the latest measurements for the documentation, those of `make bench DOCS=1`."""
     return json.loads(FIGURES.read_text(encoding="utf-8"))
 
 
@@ -197,7 +195,7 @@ def figures() -> Any:
 
 
 def differences() -> str:
-    """Return what differs from DRUM on purpose, a table for each topic."""
+    """Return the intended differences from DRUM, one table per topic."""
     headings = ["where", "DRUM", "ours", "why"]
     tables = [
         f"### {topic}\n\n{table(headings, [_difference(each) for each in declared])}"
@@ -212,7 +210,7 @@ def _difference(declared: Declared) -> list[str]:
 
 
 def _where(declared: Declared) -> str:
-    """Name requests and models, if not all are meant, and the part of the answer, if it is not its first line."""
+    """Return requests and models unless all are meant, and the part of the answer unless it is the first line."""
     requests = ", ".join(f"“{name.replace('*', '…')}”" for name in declared.requests if name != "*")
     models = ", ".join(f"`{name}`" for name in declared.models if name != "*")
     part = "" if declared.kind == "answer" else declared.kind.replace("header x*", "headers")

@@ -1,4 +1,4 @@
-"""The tables of docs/policy.md: what the policy decides in each situation that is thought of here."""
+"""The tables of docs/policy.md: what the policy decides in each situation listed here."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from tests.docs.render import table
 
 NOW = 1000.0
 REPORT = FailureReport(Cause.INIT_FAILED, "bad weights")
-FOR_GOOD = replace(REPORT, permanent=True)
+PERMANENT = replace(REPORT, permanent=True)
 LATE = FailureReport(Cause.STARTUP_TIMEOUT, "too late")
 LIMITS = Limits(ttl=3600.0, max_retries=3, stand_in=True)
 PAIR = replace(LIMITS, workers=2)
@@ -22,7 +22,7 @@ PAIR = replace(LIMITS, workers=2)
 
 @dataclass(frozen=True)
 class Situation:
-    """Where a service may stand when something happens; `when` tells it from others of the same phase."""
+    """A state in which an event arrives; `when` distinguishes it from others of the same phase."""
 
     when: str
     state: State
@@ -43,11 +43,11 @@ ALONE: dict[Phase, list[Situation]] = {
         Situation(NO_ERROR_SERVER, _state(Phase.STARTING, starting=[1]), replace(LIMITS, error_server=False)),
     ],
     Phase.SERVING: [
-        Situation("the first time within the window", _state(Phase.SERVING, [1])),
-        Situation("the third time", _state(Phase.SERVING, [1], crashes=CRASHED[-2:])),
-        Situation("once too often", _state(Phase.SERVING, [1], crashes=CRASHED)),
+        Situation("the first crash within the window", _state(Phase.SERVING, [1])),
+        Situation("the third crash", _state(Phase.SERVING, [1], crashes=CRASHED[-2:])),
+        Situation("one crash too many", _state(Phase.SERVING, [1], crashes=CRASHED)),
         Situation(
-            f"once too often, {NO_ERROR_SERVER}",
+            f"one crash too many, {NO_ERROR_SERVER}",
             _state(Phase.SERVING, [1], crashes=CRASHED),
             replace(LIMITS, error_server=False),
         ),
@@ -75,15 +75,15 @@ EVENTS: tuple[tuple[str, Event], ...] = (
     ("the supervisor is up", events.SupervisorStarted(NOW)),
     ("ready", events.WorkerReady(NOW)),
     ("initialization failed", events.WorkerInitFailed(NOW, REPORT)),
-    ("initialization failed for good", events.WorkerInitFailed(NOW, FOR_GOOD)),
-    ("ready too soon", events.FailedProbation(NOW, REPORT)),
+    ("initialization failed permanently", events.WorkerInitFailed(NOW, PERMANENT)),
+    ("failed in probation", events.FailedProbation(NOW, REPORT)),
     ("exited", events.WorkerExited(NOW, REPORT)),
-    ("answers no more", events.LivenessFailed(NOW, REPORT)),
-    ("a worker of its own was killed", events.OwnWorkerOomKilled(NOW, REPORT)),
+    ("failed liveness probes", events.LivenessFailed(NOW, REPORT)),
+    ("one of its own workers was OOM-killed", events.OwnWorkerOomKilled(NOW, REPORT)),
     ("deadline passed", events.StartupTimedOut(NOW, LATE)),
     ("restart of the worker is due", events.WorkerRestartDue(NOW)),
     ("restart requested", events.RestartRequested(NOW)),
-    ("a worker that was to stop is gone", events.WorkerStopped(NOW)),
+    ("a stopping worker has exited", events.WorkerStopped(NOW)),
     ("start of the worker requested", events.StartWorkerRequested(NOW)),
     ("stop of the worker requested", events.StopWorkerRequested(NOW)),
     ("retry is due", events.RetryDue(NOW)),
@@ -95,7 +95,7 @@ EVENTS: tuple[tuple[str, Event], ...] = (
     ("stand-in exited", events.StandInExited(NOW)),
     ("stand-in cannot start", events.StandInExited(NOW, was_ready=False)),
     ("stand-in is due", events.StandInRestartDue(NOW)),
-    ("TTL over", events.ErrorServerTtlExpired(NOW)),
+    ("TTL expired", events.ErrorServerTtlExpired(NOW)),
     ("an essential program has ended", events.EssentialProgramExited(NOW, 7, "metrics exited with status 7")),
     ("stop requested", events.StopRequested(NOW)),
     ("everything has stopped", events.AllStopped(NOW)),
@@ -104,7 +104,7 @@ EVENTS: tuple[tuple[str, Event], ...] = (
 
 @dataclass(frozen=True)
 class Case:
-    """Something that happens to one of two workers, and where the other stands."""
+    """An event of one of two workers, and the state of the other."""
 
     event: str
     when: str
@@ -118,9 +118,9 @@ HOLD = (events.StopWorkerRequested(NOW, 1),)
 START = (events.StartWorkerRequested(NOW, 1),)
 TOO_SOON = (events.FailedProbation(NOW, REPORT, 1),)
 LOST = (events.OwnWorkerOomKilled(NOW, REPORT, 1),)
-ONE_LOST = "a worker of worker 1's own was killed"
+ONE_LOST = "one of worker 1's own workers was OOM-killed"
 ONE_FAILS = "initialization of worker 1 failed, worker 1 exited"
-OFTEN = "once too often, "
+TOO_MANY = "one crash too many, "
 BOTH_COMING = _state(Phase.STARTING, starting=[1, 2])
 BOTH_RETRYING = _state(Phase.RETRYING, starting=[1, 2], retries=3, report=REPORT)
 
@@ -132,17 +132,19 @@ TOGETHER: tuple[Case, ...] = (
     Case("restart of worker 1 requested", "", BOTH_COMING, (events.RestartRequested(NOW, 1),)),
     Case("worker 1 is ready", "2 is ready", _state(Phase.SERVING, [2], [1]), (events.WorkerReady(NOW, 1),)),
     Case(ONE_FAILS, "2 is ready", _state(Phase.SERVING, [1, 2]), FAILS),
-    Case("worker 1 was ready too soon", "2 is ready", _state(Phase.SERVING, [1, 2]), TOO_SOON),
+    Case("worker 1 failed in probation", "2 is ready", _state(Phase.SERVING, [1, 2]), TOO_SOON),
     Case(ONE_FAILS, "2 is starting", _state(Phase.SERVING, [1], [2]), FAILS),
     Case(ONE_LOST, "2 is ready", _state(Phase.SERVING, [1, 2]), LOST),
-    Case(ONE_LOST, f"{OFTEN}2 is ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), LOST),
-    Case(ONE_LOST, f"{OFTEN}2 is given up", _state(Phase.SERVING, [1], crashes=CRASHED), LOST),
-    Case(ONE_FAILS, f"{OFTEN}2 is ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), FAILS),
-    Case(ONE_FAILS, f"{OFTEN}2 is starting", _state(Phase.SERVING, [1], [2], crashes=CRASHED), FAILS),
-    Case(ONE_FAILS, f"{OFTEN}2 is given up", _state(Phase.SERVING, [1], crashes=CRASHED), FAILS),
-    Case("nobody answers", "1 and 2 are ready", _state(Phase.SERVING, [1, 2]), HANGS),
-    Case("nobody answers", "2 is starting", _state(Phase.SERVING, [1], [2]), HANGS),
-    Case("nobody answers", f"{OFTEN}1 and 2 are ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), HANGS),
+    Case(ONE_LOST, f"{TOO_MANY}2 is ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), LOST),
+    Case(ONE_LOST, f"{TOO_MANY}2 is given up", _state(Phase.SERVING, [1], crashes=CRASHED), LOST),
+    Case(ONE_FAILS, f"{TOO_MANY}2 is ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), FAILS),
+    Case(ONE_FAILS, f"{TOO_MANY}2 is starting", _state(Phase.SERVING, [1], [2], crashes=CRASHED), FAILS),
+    Case(ONE_FAILS, f"{TOO_MANY}2 is given up", _state(Phase.SERVING, [1], crashes=CRASHED), FAILS),
+    Case("failed liveness probes", "1 and 2 are ready", _state(Phase.SERVING, [1, 2]), HANGS),
+    Case("failed liveness probes", "2 is starting", _state(Phase.SERVING, [1], [2]), HANGS),
+    Case(
+        "failed liveness probes", f"{TOO_MANY}1 and 2 are ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), HANGS
+    ),
     Case("deadline passed", "2 is starting", _state(Phase.SERVING, [1], [2]), (events.StartupTimedOut(NOW, LATE),)),
     Case(
         "restart of worker 1 requested",
@@ -190,33 +192,33 @@ SUCCESSOR_FAILS = (events.WorkerInitFailed(NOW, REPORT, 3), events.WorkerExited(
 
 REPLACED: tuple[Case, ...] = (
     Case("restart requested", "", BOTH_READY, (events.RestartRequested(NOW),)),
-    Case("worker 1 is ready again", "2 is still to come", FIRST_STARTS, (events.WorkerReady(NOW, 1),)),
-    Case(ONE_FAILS, "2 is still to come, and stays", FIRST_STARTS, FAILS),
+    Case("worker 1 is ready again", "2 is next", FIRST_STARTS, (events.WorkerReady(NOW, 1),)),
+    Case(ONE_FAILS, "2 is next, and keeps running", FIRST_STARTS, FAILS),
     Case("restart with overlap requested", "", BOTH_READY, (events.RestartRequested(NOW, overlap=True),)),
     Case("the successor of worker 1 is ready", "", SUCCESSOR_STARTS, (events.WorkerReady(NOW, 3),)),
     Case("the successor of worker 1 failed or exited", "", SUCCESSOR_STARTS, SUCCESSOR_FAILS),
     Case("deadline passed", "the successor is starting", SUCCESSOR_STARTS, (events.StartupTimedOut(NOW, LATE),)),
     Case("worker 1 exited", "its successor is starting", SUCCESSOR_STARTS, (events.WorkerExited(NOW, REPORT, 1),)),
-    Case("nobody answers", "a successor is starting", SUCCESSOR_STARTS, HANGS),
-    Case("worker 1 is gone", "its successor serves", SUCCESSOR_SERVES, (events.WorkerStopped(NOW, 1),)),
+    Case("failed liveness probes", "a successor is starting", SUCCESSOR_STARTS, HANGS),
+    Case("worker 1 has exited", "its successor serves", SUCCESSOR_SERVES, (events.WorkerStopped(NOW, 1),)),
 )
 
-HEADINGS = ["phase", "event", "when", "next", "what is done"]
+HEADINGS = ["phase", "event", "when", "next", "actions"]
 Answer = tuple[str, str]  # next phase, actions
 
 
 def policy() -> str:
-    """Return what is done about each event in each phase, with one worker."""
+    """Return the actions for each event in each phase, with one worker."""
     return table(HEADINGS, [[phase.value, *row] for phase, here in ALONE.items() for row in _rows(here)])
 
 
 def policy_of_workers() -> str:
-    """Return what is done about the events of one of two workers."""
+    """Return the actions for events of one of two workers."""
     return table(HEADINGS, [_row(case) for case in TOGETHER])
 
 
-def replacing() -> str:
-    """Return how two workers are replaced."""
+def rolling_restart() -> str:
+    """Return the steps of a rolling restart of two workers."""
     return table(HEADINGS, [_row(case) for case in REPLACED])
 
 
@@ -227,7 +229,7 @@ def _row(case: Case) -> list[str]:
 
 
 def _rows(situations: list[Situation]) -> list[list[str]]:
-    """Return a row for each answer, with all events that have it; what is no concern of this phase comes last."""
+    """Return one row per answer with all events that have it; those without actions come last."""
     answers: dict[tuple[str, Answer], list[str]] = {}
     for words, event in EVENTS:
         for when, answer in _answers(event, situations):
@@ -237,7 +239,7 @@ def _rows(situations: list[Situation]) -> list[list[str]]:
 
 
 def _answers(event: Event, situations: list[Situation]) -> list[tuple[str, Answer]]:
-    """Return the one answer, or, where situations differ in it, the answer in each."""
+    """Return the answer in each situation, or a single one if all are equal."""
     answers: dict[Answer, list[str]] = {}
     for situation in situations:
         answers.setdefault(_answer(event, situation), []).append(situation.when)
@@ -271,7 +273,6 @@ def _worker(number: int, limits: Limits) -> str:
 
 
 def _words(action: Action, limits: Limits) -> str:
-    """Say an action in words."""
     worker = _worker(getattr(action, "worker", 0), limits)
     match action:
         case actions.StartWorker():
@@ -299,7 +300,7 @@ def _words(action: Action, limits: Limits) -> str:
         case actions.SetAlarm(alarm):
             return f"set {ALARMS[alarm]}"
         case actions.CancelAlarm(alarm):
-            return f"drop {ALARMS[alarm]}"
+            return f"cancel {ALARMS[alarm]}"
         case actions.StopAll():
             return "stop everything"
         case actions.KillAll():

@@ -1,4 +1,4 @@
-"""What the pages name exists: options, environment variables, other pages."""
+"""Options, environment variables and pages named in the documentation exist."""
 
 import re
 from collections.abc import Iterator
@@ -32,8 +32,8 @@ def known_options() -> set[str]:
     return found
 
 
-def of_ours(text: str) -> Iterator[str]:
-    """Yield the pieces of code that are about our command line: its calls, up to the user's command, and options."""
+def our_code(text: str) -> Iterator[str]:
+    """Yield the code in a text that is about our command line: options, and calls up to the user's command."""
     for line in text.splitlines():
         if "drum-supervise" in line and not CODE.search(line):
             yield line.partition(" -- ")[0]
@@ -42,24 +42,24 @@ def of_ours(text: str) -> Iterator[str]:
                 yield code.partition(" -- ")[0]
 
 
-def test_there_are_pages():
+def test_pages_are_found():
     assert len(ALL_PAGES) > 2
 
 
 @each_page
-def test_every_option_that_is_named_exists(page: Path):
-    named = {option for code in of_ours(page.read_text(encoding="utf-8")) for option in OPTION.findall(code)}
+def test_every_option_exists(page: Path):
+    named = {option for code in our_code(page.read_text(encoding="utf-8")) for option in OPTION.findall(code)}
     assert named - known_options() == set()
 
 
 @each_page
-def test_every_variable_that_is_named_exists(page: Path):
+def test_every_variable_exists(page: Path):
     known = {variable for declared in DECLARATIONS.values() for variable in declared.all_variables}
     assert set(VARIABLE.findall(page.read_text(encoding="utf-8"))) <= known | {REPORT_FD_VARIABLE}
 
 
 @each_page
-def test_every_page_that_is_linked_exists(page: Path):
+def test_every_linked_page_exists(page: Path):
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         assert "://" in target or (page.parent / target).exists(), target
 
@@ -74,5 +74,5 @@ class TestOptionsAreFound:
             ("a -- b --- c `a--b`", set()),
         ],
     )
-    def test_up_to_the_command_of_the_user(self, text, options):
-        assert {option for code in of_ours(text) for option in OPTION.findall(code)} == options
+    def test_up_to_the_user_command(self, text, options):
+        assert {option for code in our_code(text) for option in OPTION.findall(code)} == options

@@ -1,4 +1,4 @@
-"""The tables of the pages that are not docs/policy.md say what the code does."""
+"""The tables of all pages but docs/policy.md match the code."""
 
 import re
 
@@ -30,14 +30,14 @@ TABLES = {
 
 
 @pytest.mark.parametrize(("page", "name"), TABLES)
-def test_table_is_what_the_code_does(page, name):
+def test_table_matches_the_code(page, name):
     rendered = TABLES[page, name]()
     if render.UPDATING:
         render.write(page, name, rendered)
-    assert render.in_page(page, name) == rendered, "UPDATE_DOCS=1 pytest tests/docs writes it anew"
+    assert render.in_page(page, name) == rendered, "UPDATE_DOCS=1 pytest tests/docs updates it"
 
 
-def test_every_exit_code_and_every_cause_has_a_meaning():
+def test_every_exit_code_and_cause_is_explained():
     assert list(render.CODES) == list(ExitCode)
     assert list(render.CAUSES) == list(Cause)
 
@@ -46,18 +46,18 @@ def test_every_option_has_a_row():
     assert render.options().count("\n") == len(DECLARATIONS) + 1
 
 
-def test_cells_do_not_end_at_a_bar_in_their_text():
+def test_bars_in_cells_are_escaped():
     assert render.table(["a"], [["x|y"]]).splitlines()[-1] == r"| x\|y |"
 
 
-def test_every_label_and_its_attribute_are_explained():
+def test_every_label_and_attribute_is_explained():
     page = (render.PAGES / "metrics.md").read_text(encoding="utf-8")
     for label, attribute in ATTRIBUTES.items():
         assert re.search(rf"^\| `{label}` \| `{attribute}` \|", page, re.MULTILINE), label
 
 
 @pytest.mark.parametrize("declared", PARAMETERS.values(), ids=lambda declared: declared.name)
-def test_every_parameter_of_gunicorn_has_a_row_with_its_range_and_default(declared):
+def test_every_gunicorn_parameter_has_range_and_default(declared):
     page = (render.PAGES / "gunicorn.md").read_text(encoding="utf-8")
     (row,) = [line for line in page.splitlines() if line.startswith(f"| `{declared.name}`")]
     _, names, accepted, default, *_ = (cell.strip() for cell in row.split("|"))

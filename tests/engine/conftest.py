@@ -1,4 +1,4 @@
-"""A real engine in this process, driven by a script of steps."""
+"""A real engine in this process, driven by the steps of a test."""
 
 import os
 import sys
@@ -18,8 +18,8 @@ from drum_supervisor.supervise.programs.program import Program, Programs, Readin
 from drum_supervisor.supervise.programs.render import render
 
 
-class Scripted:
-    """An owner that records what the engine tells, and calls `step` at the end of each turn."""
+class Recorder:
+    """Callbacks that record what the engine reports, and call `step` at the end of each turn."""
 
     def __init__(self) -> None:
         self.engine: Engine
@@ -53,31 +53,31 @@ class Scripted:
 
 
 class Bench:
-    """One engine, its owner and the files its programs write to."""
+    """One engine, its callbacks, and the files its programs write to."""
 
-    def __init__(self, folder: Path, commands: dict[str, list[str]], further: str = "") -> None:
+    def __init__(self, folder: Path, commands: dict[str, list[str]], extra: str = "") -> None:
         self.programs = {name: Program(name, name, tuple(argv), 1) for name, argv in commands.items()}
         workers = tuple(self.programs.values())
-        nothing = Program("error-server", "error-server", ("true",))
+        error_server = Program("error-server", "error-server", ("true",))
         stand_in = Program("stand-in", "stand-in", ("true",))
-        found = Programs(workers, nothing, nothing, stand_in, True, Readiness.REPORT, "command")
+        found = Programs(workers, error_server, error_server, stand_in, True, Readiness.REPORT, "command")
         directory = RunDir(folder)
         self.out_path, self.err_path = folder / "out", folder / "err"
         self.log_lines: list[bytes] = []
         self._files = [open(self.out_path, "ab"), open(self.err_path, "ab")]
-        self.owner = Scripted()
+        self.owner = Recorder()
         self.program_control: ProgramControl | None = None
         known = {program.name: program for program in found.all}
         sinks = [Sink(file.fileno()) for file in self._files]
         log = Log(self.log_lines.append, "debug")
-        text = render(found, directory) + further
+        text = render(found, directory) + extra
         self.engine = self.owner.engine = Engine(text, known, log, OutputStreams(*sinks))
 
     def start(self, name: str, listener_fd: int | None = None) -> Run:
         return self.engine.start(self.programs[name], listener_fd)
 
     def until(self, met: Callable[[], bool]) -> None:
-        """Run the engine until `met` at the end of a turn."""
+        """Run the engine until `met` is true at the end of a turn."""
         self.owner.step = lambda: self.engine.end() if met() else None
         self.run()
 
@@ -94,18 +94,18 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
-    """Make an engine for some commands, and further configuration; whatever they leave is killed."""
+    """Make an engine for some commands, with extra configuration."""
     benches: list[Bench] = []
     assert become_subreaper()
 
-    def make(commands: dict[str, list[str]], further: str = "") -> Bench:
-        benches.append(Bench(tmp_path, commands, further))
+    def make(commands: dict[str, list[str]], extra: str = "") -> Bench:
+        benches.append(Bench(tmp_path, commands, extra))
         return benches[-1]
 
     yield make
     for made in benches:
         made.close()
-    prctl._libc.prctl(prctl.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)  # other tests do not reap what is left to them
+    prctl._libc.prctl(prctl.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)  # other tests do not reap orphans
 
 
 def python(code: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What we know about supervisord's own interface, 4.3.0; a `trap` that fails needs no override any more."""
+"""Facts about the XML-RPC interface of supervisord 4.3.0. When a `trap` fails, its override is no longer needed."""
 
 import inspect
 import os
@@ -23,11 +23,11 @@ def test_trap_start_and_stop_act_on_the_process_at_once() -> None:
     assert "process.stop()" in inspect.getsource(SupervisorNamespaceRPCInterface.stopProcess)
 
 
-def test_trap_who_waits_for_a_stop_is_asked_without_a_pause() -> None:
+def test_trap_waiting_for_a_stop_polls_without_a_pause() -> None:
     assert "onwait.delay = 0\n" in inspect.getsource(SupervisorNamespaceRPCInterface.stopProcess)
 
 
-def test_trap_the_main_log_is_removed_whatever_it_is() -> None:
+def test_trap_clear_log_removes_any_file() -> None:
     assert "options.remove(logfile)" in inspect.getsource(SupervisorNamespaceRPCInterface.clearLog)
 
 
@@ -39,7 +39,7 @@ def test_trap_inherited_methods_are_not_listed() -> None:
     assert "supervisor.getState" not in listed
 
 
-def test_ours_lists_all_that_supervisord_has() -> None:
+def test_our_namespace_lists_all_methods_of_supervisord() -> None:
     theirs, ours = (
         SystemNamespaceRPCInterface([("supervisor", namespace(SimpleNamespace()))]).listMethods()
         for namespace in (SupervisorNamespaceRPCInterface, SupervisorNamespace)
@@ -47,7 +47,7 @@ def test_ours_lists_all_that_supervisord_has() -> None:
     assert ours == theirs
 
 
-def test_trap_the_end_of_what_may_not_be_signalled_is_an_error_of_the_loop() -> None:
+def test_trap_exit_after_a_forbidden_signal_breaks_the_loop() -> None:
     options, process = plain_process("sleep 1000")
     process.spawn()
     options.kill = refuse
@@ -58,7 +58,7 @@ def test_trap_the_end_of_what_may_not_be_signalled_is_an_error_of_the_loop() -> 
         reap(options, process)
 
 
-def test_the_end_of_what_may_not_be_signalled_is_told_like_any_other(bench: Make, monkeypatch) -> None:
+def test_exit_after_a_forbidden_signal_is_reported(bench: Make, monkeypatch) -> None:
     made = bench({"x": ["sleep", "1000"]})
     kill = os.kill
 

@@ -1,4 +1,4 @@
-"""Programs of the user's configuration: supervisord runs them, we tell of them and stop them."""
+"""Programs of the user's configuration: supervisord runs them, we list and stop them."""
 
 import time
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from drum_supervisor.supervise.programs.program import Program, Programs, Readin
 from drum_supervisor.supervise.stats.scan import Top
 from tests.engine.conftest import Bench, python
 
-FOR_EVER = python("import time; time.sleep(1000)")
-FURTHER = """
+SLEEPS = python("import time; time.sleep(1000)")
+EXTRA = """
 [program:cache]
 command=sleep 1000
 startsecs=0
@@ -24,13 +24,13 @@ programs=cache
 """
 
 
-def test_are_told_of_while_they_run_and_afterwards(bench: Callable[..., Bench]) -> None:
-    made = bench({"model-server": FOR_EVER}, FURTHER)
+def test_extra_program_is_listed_while_it_runs_and_afterwards(bench: Callable[..., Bench]) -> None:
+    made = bench({"model-server": SLEEPS}, EXTRA)
     seen: list[ExtraProgram] = []
     found: list[list[Top]] = []
     worker = Program("model-server", "model-server", ("true",), 1)
-    nothing = Program("error-server", "error-server", ("true",))
-    programs = Programs((worker,), nothing, nothing, nothing, True, Readiness.REPORT, "command")
+    error_server = Program("error-server", "error-server", ("true",))
+    programs = Programs((worker,), error_server, error_server, error_server, True, Readiness.REPORT, "command")
 
     def step() -> bool:
         (other,) = made.engine.others()

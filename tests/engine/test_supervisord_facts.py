@@ -1,7 +1,7 @@
-"""What we know about supervisord 4.3.0, fact by fact: a newer release that behaves differently is noticed here.
+"""Facts about supervisord 4.3.0. A newer release that behaves differently fails here.
 
-A test called `trap` shows the behaviour of supervisord itself, which an override of ours exists for: when it fails,
-the override is no longer needed. The others show that the engine is right where supervisord was not.
+A `trap` shows a behaviour of supervisord itself that one of our overrides corrects: when it fails, the override is no
+longer needed. The other tests show that the engine is right where supervisord is not.
 """
 
 import json
@@ -23,7 +23,6 @@ from supervisor.states import ProcessStates
 from supervisor.supervisord import Supervisor
 
 from drum_supervisor.resources import proctree
-from drum_supervisor.supervise.engine import engine
 from drum_supervisor.supervise.engine.event_loop import Orphans
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.output.log import Log
@@ -31,7 +30,6 @@ from tests.engine.conftest import Bench, open_descriptors, python
 from tests.support import until
 
 Make = Callable[[dict[str, list[str]]], Bench]
-ENGINE = Path(engine.__file__)
 PLAIN = "[supervisord]\nnodaemon=true\nlogfile=/dev/null\nlogfile_maxbytes=0\n"
 
 
@@ -51,7 +49,7 @@ def plain_process(command: str, extra: str = "") -> tuple[ServerOptions, Subproc
 
 
 def reap(options: ServerOptions, process: Subprocess) -> None:
-    """Wait for the process, and let supervisord know as its loop does."""
+    """Wait for the process and report its exit to supervisord as its loop does."""
     pid, status = os.waitpid(process.pid, 0)
     process.finish(pid, status)
 
@@ -76,14 +74,14 @@ def test_fact_2_trap_subscriptions_made_before_run_are_lost() -> None:
     assert heard == []
 
 
-def test_fact_3_trap_an_early_death_loses_its_exit_status() -> None:
+def test_fact_3_trap_early_exit_loses_its_status() -> None:
     options, process = plain_process("sh -c 'exit 7'", "startsecs=100\n")
     process.spawn()
     reap(options, process)
     assert (process.state, process.exitstatus) == (ProcessStates.BACKOFF, None)
 
 
-def test_fact_3_the_engine_knows_status_and_signal_of_every_death(bench: Make) -> None:
+def test_fact_3_engine_knows_status_and_signal_of_every_exit(bench: Make) -> None:
     made = bench({"exits": ["sh", "-c", "exit 7"], "dies": ["sh", "-c", "kill -SEGV $$"]})
     made.owner.begin = lambda: [made.start(name) for name in made.programs] and None
     made.until(lambda: len(made.owner.exits) == 2)
@@ -93,7 +91,7 @@ def test_fact_3_the_engine_knows_status_and_signal_of_every_death(bench: Make) -
     assert all(run.peak_memory_bytes for run in made.owner.exits)
 
 
-def test_fact_4_trap_a_program_cannot_be_started_in_an_event_callback() -> None:
+def test_fact_4_trap_no_program_starts_in_an_event_callback() -> None:
     options, process = plain_process("true", "startsecs=0\n")
     results: list[object] = []
     process.spawn()
@@ -111,7 +109,7 @@ def test_fact_4_trap_a_program_cannot_be_started_in_an_event_callback() -> None:
     assert process.pid == 0
 
 
-def test_fact_4_a_program_can_be_started_when_its_exit_is_told(bench: Make) -> None:
+def test_fact_4_program_can_start_again_in_on_exit(bench: Make) -> None:
     made = bench({"x": ["true"]})
     made.owner.begin = lambda: made.start("x") and None
     made.owner.at_exit = lambda run: made.start("x") and None if len(made.owner.exits) < 3 else None
@@ -120,7 +118,7 @@ def test_fact_4_a_program_can_be_started_when_its_exit_is_told(bench: Make) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2])
-def test_fact_5_no_poll_runs_out_before_a_signal_a_death_or_the_first_start_is_seen(bench: Make, number: int) -> None:
+def test_fact_5_signals_exits_and_first_start_wake_the_loop(bench: Make, number: int) -> None:
     made = bench({"x": python(f"import os; os.kill({os.getpid()}, {int(number)})")})
     idle = []
     poll = made.engine._options.poller._poll_fds
@@ -130,7 +128,7 @@ def test_fact_5_no_poll_runs_out_before_a_signal_a_death_or_the_first_start_is_s
     assert idle == []
 
 
-def test_fact_5_signals_that_arrive_together_are_all_seen_in_one_turn(bench: Make) -> None:
+def test_fact_5_simultaneous_signals_are_seen_in_one_turn(bench: Make) -> None:
     made = bench({})
     seen: list[list[int]] = []
 
@@ -144,7 +142,7 @@ def test_fact_5_signals_that_arrive_together_are_all_seen_in_one_turn(bench: Mak
     assert [len(signals) for signals in seen][:-1].count(1) == 0
 
 
-def test_fact_6_all_programs_are_told_to_stop_in_the_same_turn(bench: Make) -> None:
+def test_fact_6_all_programs_stop_in_the_same_turn(bench: Make) -> None:
     made = bench({name: ["sleep", "1000"] for name in "abc"})
     made.owner.begin = lambda: [made.start(name) for name in made.programs] and None
     stopped_in: list[int] = []
@@ -164,7 +162,7 @@ def test_fact_6_all_programs_are_told_to_stop_in_the_same_turn(bench: Make) -> N
     assert all(run.stop_requested for run in made.owner.exits)
 
 
-CHILD_LOOKS = """
+PRINTS_ITS_FDS = """
 import json, os, socket, stat
 fds = sorted(int(n) for n in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{n}'))
 listener = socket.socket(fileno=3)
@@ -177,8 +175,8 @@ os.write(4, b'{"kind": "ready"}\\n')
 """
 
 
-def test_fact_7_a_child_gets_the_listener_and_the_report_pipe_and_nothing_else(bench: Make, tmp_path: Path) -> None:
-    made = bench({"x": python(CHILD_LOOKS)})
+def test_fact_7_child_gets_only_listener_and_report_pipe(bench: Make, tmp_path: Path) -> None:
+    made = bench({"x": python(PRINTS_ITS_FDS)})
     leaked = [os.open(os.devnull, os.O_RDONLY) for _ in range(5)]
     for fd in leaked:
         os.set_inheritable(fd, True)
@@ -197,7 +195,7 @@ def test_fact_7_a_child_gets_the_listener_and_the_report_pipe_and_nothing_else(b
     assert made.owner.lines == [b'{"kind": "ready"}']
 
 
-def test_fact_7_a_child_without_the_listener_is_told_of_none(bench: Make) -> None:
+def test_fact_7_child_without_listener_has_no_listen_variables(bench: Make) -> None:
     made = bench(
         {"x": python("import os; print([n for n in os.environ if n.startswith('LISTEN_')], end=''); os.fstat(4)")}
     )
@@ -206,19 +204,19 @@ def test_fact_7_a_child_without_the_listener_is_told_of_none(bench: Make) -> Non
     assert (made.output(), made.owner.exits[0].status) == ("[]", 0)
 
 
-def test_fact_7_trap_a_child_of_supervisord_keeps_nothing_above_2() -> None:
+def test_fact_7_trap_supervisord_closes_all_fds_above_2() -> None:
     assert "for i in range(3, options.minfds)" in Path(sys.modules[Subprocess.__module__].__file__ or "").read_text()
 
 
 @pytest.mark.parametrize("argument", ["100%", "%(x)s", "a ; b", "# c", "two\nlines", "'\"", "ü", "", "{}"])
-def test_fact_8_every_argument_arrives_as_it_was_given(bench: Make, argument: str) -> None:
+def test_fact_8_every_argument_arrives_unchanged(bench: Make, argument: str) -> None:
     made = bench({"x": [*python("import sys; sys.stdout.write(repr(sys.argv[1]))"), argument]})
     made.owner.begin = lambda: made.start("x") and None
     made.until(lambda: bool(made.owner.exits))
     assert made.output() == repr(argument)
 
 
-def test_fact_9_trap_a_descendant_in_its_own_session_survives_the_kill_of_the_group(bench: Make) -> None:
+def test_fact_9_trap_setsid_child_survives_the_group_kill(bench: Make) -> None:
     script = (
         "import os, subprocess\nprint(subprocess.Popen(['sleep', '1000'], start_new_session=True).pid, flush=True)\n"
     )
@@ -234,7 +232,7 @@ def test_fact_9_trap_a_descendant_in_its_own_session_survives_the_kill_of_the_gr
     made.owner.step = step
     made.run()
     survivor = int(made.output())
-    try:  # it may still be in the midst of its exec, when nobody can read its environment
+    try:  # during its exec its environment cannot be read
         until(lambda: Orphans().look([]) == {survivor: "x"})
     finally:
         os.kill(survivor, signal.SIGKILL)
@@ -246,7 +244,7 @@ def test_fact_10_trap_supervisord_ends_without_an_exit_code() -> None:
     assert "sys.exit" not in source
 
 
-def test_fact_11_trap_dev_stdout_cannot_be_opened_when_it_is_a_socket() -> None:
+def test_fact_11_trap_dev_stdout_cannot_be_opened_on_a_socket() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         done = subprocess.run(["sh", "-c", "exec 2>/dev/null; : > /dev/stdout"], stdout=theirs.fileno(), check=False)
@@ -267,11 +265,11 @@ def test_fact_12_three_hundred_children_are_reaped_in_one_turn(bench: Make) -> N
     assert proctree.children(os.getpid()) == []
 
 
-def test_fact_12_trap_supervisord_reaps_a_hundred_at_most() -> None:
+def test_fact_12_trap_supervisord_reaps_at_most_a_hundred() -> None:
     assert "recursionguard == 100" in Path(sys.modules[Supervisor.__module__].__file__ or "").read_text()
 
 
-def test_fact_13_no_line_of_supervisord_escapes_our_format(bench: Make) -> None:
+def test_fact_13_every_supervisord_line_has_our_format(bench: Make) -> None:
     made = bench({"x": ["true"], "y": ["/nonexistent"]})
     made.owner.begin = lambda: [made.start(name) for name in made.programs] and None
     made.until(lambda: bool(made.owner.exits))
@@ -280,7 +278,7 @@ def test_fact_13_no_line_of_supervisord_escapes_our_format(bench: Make) -> None:
     assert all(form.match(line) for line in made.log_lines)
 
 
-def test_what_cannot_be_started_is_said_and_does_not_stop_the_engine(bench: Make) -> None:
+def test_failed_spawn_is_reported_and_the_engine_goes_on(bench: Make) -> None:
     made = bench({"x": ["no-such-command"], "y": ["/etc/passwd"], "z": ["true"]})
     runs = []
     made.owner.begin = lambda: runs.extend(made.start(name) for name in made.programs)
@@ -290,8 +288,8 @@ def test_what_cannot_be_started_is_said_and_does_not_stop_the_engine(bench: Make
     assert [run.spawn_error for run in runs[2:]] == [""]
 
 
-def test_a_stop_right_after_the_start_is_never_lost(bench: Make) -> None:
-    """A TERM between fork and exec would meet supervisord's handler, in the child, and vanish."""
+def test_stop_right_after_start_is_never_lost(bench: Make) -> None:
+    # between fork and exec supervisord's own handler would swallow a SIGTERM in the child
     made = bench({"x": ["sleep", "1000"]})
 
     def again(run: object = None) -> None:
@@ -305,7 +303,7 @@ def test_a_stop_right_after_the_start_is_never_lost(bench: Make) -> None:
     assert {run.status for run in made.owner.exits} == {signal.SIGTERM}
 
 
-def test_what_a_child_wrote_before_its_death_arrives_whole(bench: Make) -> None:
+def test_output_before_an_exit_arrives_whole(bench: Make) -> None:
     made = bench(
         {
             "x": python(
@@ -319,7 +317,7 @@ def test_what_a_child_wrote_before_its_death_arrives_whole(bench: Make) -> None:
     assert made.owner.lines == [b"last"]
 
 
-def test_an_engine_leaves_no_descriptor_and_no_signal_handler_behind(bench: Make) -> None:
+def test_engine_leaves_no_fd_and_no_signal_handler(bench: Make) -> None:
     made = bench({"x": ["true"]})
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP)]
     before = open_descriptors()
@@ -329,7 +327,7 @@ def test_an_engine_leaves_no_descriptor_and_no_signal_handler_behind(bench: Make
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP)] == handlers
 
 
-def test_the_control_socket_is_for_this_user_alone(bench: Make, tmp_path: Path) -> None:
+def test_control_socket_is_private_to_this_user(bench: Make, tmp_path: Path) -> None:
     made = bench({})
     modes: list[int] = []
     made.owner.begin = lambda: modes.append(RunDir(tmp_path).socket.stat().st_mode & 0o777)
@@ -337,6 +335,6 @@ def test_the_control_socket_is_for_this_user_alone(bench: Make, tmp_path: Path) 
     assert modes == [0o600]
 
 
-def test_the_configuration_class_still_takes_what_we_override() -> None:
+def test_supervisord_still_has_the_methods_we_override() -> None:
     assert {"make_process", "make_dispatchers"} <= set(vars(ProcessConfig))
     assert {"finish", "drain", "get_execv_args", "_prepare_child_fds"} <= set(vars(Subprocess))

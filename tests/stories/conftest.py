@@ -1,4 +1,4 @@
-"""Fixtures for stories: a supervisor to start, and model folders."""
+"""Fixtures for stories: supervisors, model folders, ports and named pipes."""
 
 import os
 import socket
@@ -27,7 +27,7 @@ STARTED = pytest.StashKey[list[Supervised]]()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the supervisors of a test that failed have said."""
+    """Show the output of the supervisors of a failed test."""
     report = yield
     if report.failed:
         report.sections += [("supervisor", each.output()) for each in item.stash.get(STARTED, [])]
@@ -36,7 +36,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture
 def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
-    """Start a supervisor on a free port; whatever is still there afterwards is ended, and what should not be fails."""
+    """Start a supervisor on a free port; the test fails if an exited supervisor has left a process."""
     started = request.node.stash[STARTED] = []
 
     def begin(
@@ -69,10 +69,10 @@ def model(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def reserved_port() -> Iterator[int]:
-    """A port that nobody else gets, for commands that bind it themselves.
+    """A reserved port, for commands that bind it themselves.
 
-    It is bound here and not listened on: the kernel gives it to nobody by chance, and lets a server with
-    SO_REUSEADDR bind it all the same.
+    It is bound here, but nothing listens: the kernel does not assign it to another process, and still lets a server
+    with SO_REUSEADDR bind it.
     """
     with socket.socket() as reservation:
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

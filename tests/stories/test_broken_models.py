@@ -1,4 +1,4 @@
-"""Broken models of every kind, under every built-in server: the true reason is served, or is the last word."""
+"""Broken models under each built-in server: the error server, or the last log line, gives the true reason."""
 
 import json
 import signal
@@ -18,17 +18,17 @@ LOAD = GOOD + "def load_model(code_dir):\n    "
 
 @dataclass(frozen=True)
 class Broken:
-    """A broken model: what stands in custom.py, what is said about it, and the exit code without error server."""
+    """A broken model: its custom.py, part of the reported error, and the exit code without error server."""
 
     custom: str
-    said: str
+    error: str
     code: int = 3
     arguments: tuple[str, ...] = ("--target-type", "unstructured")
 
 
-def loading(statement: str, said: str, code: int = 3, modules: str = "", options: tuple[str, ...] = ()) -> Broken:
-    """A model whose load_model executes this statement."""
-    return Broken(f"{modules}\n{LOAD}{statement}", said, code, ("--target-type", "unstructured", *options))
+def loading(statement: str, error: str, code: int = 3, modules: str = "", options: tuple[str, ...] = ()) -> Broken:
+    """Return a model whose load_model executes this statement."""
+    return Broken(f"{modules}\n{LOAD}{statement}", error, code, ("--target-type", "unstructured", *options))
 
 
 KINDS = {
@@ -62,7 +62,7 @@ KINDS = {
 
 @pytest.fixture
 def broken(model: Callable[[str], Path]) -> Callable[[str], tuple[str, ...]]:
-    """Make the broken model of a kind; return the arguments that start it."""
+    """Make a broken model; return the arguments that start it."""
 
     def make(kind: str) -> tuple[str, ...]:
         folder = model(KINDS[kind].custom)
@@ -73,32 +73,32 @@ def broken(model: Callable[[str], Path]) -> Callable[[str], tuple[str, ...]]:
     return make
 
 
-def assert_serves_the_reason(supervised: Supervised, said: str) -> None:
+def assert_serves_the_reason(supervised: Supervised, error: str) -> None:
     supervised.until_phase("failed")
     answer = supervised.post("/predict/", b"a,b\n1,2\n")
     assert answer.status == 513
-    assert said in answer.json()["message"]
+    assert error in answer.json()["message"]
     assert answer.json()["message"].startswith("ERROR: ")
     ping = supervised.get("/ping")
     assert (ping.status, ping.json()["message"]) == (200, "Error Server Running")
-    assert said in ping.json()["error"]
+    assert error in ping.json()["error"]
     shown = supervised.run("failure", "--json")
-    assert said in json.loads(shown.stdout)["error"]
+    assert error in json.loads(shown.stdout)["error"]
     assert supervised.run("status").returncode == 3
     assert supervised.stop() == 0
 
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_error_server_tells_the_true_reason(
+def test_error_server_gives_the_true_reason(
     start: Start, broken: Callable[[str], tuple[str, ...]], kind: str, server: str
 ) -> None:
-    assert_serves_the_reason(start(*broken(kind), "--server-type", server), KINDS[kind].said)
+    assert_serves_the_reason(start(*broken(kind), "--server-type", server), KINDS[kind].error)
 
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_error_server_the_reason_is_the_last_word(
+def test_without_error_server_the_last_line_is_the_reason(
     start: Start, broken: Callable[[str], tuple[str, ...]], kind: str, server: str, tmp_path: Path
 ) -> None:
     termination_log = tmp_path / "termination-log"
@@ -109,31 +109,31 @@ def test_without_error_server_the_reason_is_the_last_word(
     code = supervised.wait()
     # gunicorn's master survives a worker that dies of a signal
     assert code == (3 if server == "gunicorn" and KINDS[kind].code > 128 else KINDS[kind].code), supervised.output()
-    assert KINDS[kind].said in supervised.last_line
+    assert KINDS[kind].error in supervised.last_line
     assert supervised.last_line == f"drum-supervise: exit {code}: {termination_log.read_text()}"
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_two_workers_that_cannot_load_end_in_one_error_server(
+def test_two_failed_workers_end_in_one_error_server(
     start: Start, broken: Callable[[str], tuple[str, ...]], server: str
 ) -> None:
     supervised = start(*broken("exception in load_model"), "--server-type", server, "--workers", 2)
     assert_serves_the_reason(supervised, "corrupt weights")
 
 
-def test_no_folder_an_empty_folder_and_two_custom_py(start: Start, tmp_path: Path) -> None:
+def test_missing_empty_and_ambiguous_model_folders(start: Start, tmp_path: Path) -> None:
     empty, two = tmp_path / "empty", tmp_path / "two"
     empty.mkdir()
     for name in ("a", "b"):
         (two / name).mkdir(parents=True)
         (two / name / "custom.py").write_text(GOOD)
-    said = {tmp_path / "nowhere": "does not exist", empty: "is empty", two: "More than one custom.py"}
-    for folder, sentence in said.items():
+    errors = {tmp_path / "nowhere": "does not exist", empty: "is empty", two: "More than one custom.py"}
+    for folder, sentence in errors.items():
         supervised = start("--code-dir", folder, "--target-type", "unstructured")
         assert_serves_the_reason(supervised, sentence)
 
 
-def test_the_report_has_all_that_is_known(start: Start, broken: Callable[[str], tuple[str, ...]]) -> None:
+def test_failure_report_is_complete(start: Start, broken: Callable[[str], tuple[str, ...]]) -> None:
     supervised = start(*broken("exception in load_model"))
     supervised.until_phase("failed")
     report = json.loads(supervised.run("failure", "--json").stdout)
@@ -155,7 +155,7 @@ def test_the_report_has_all_that_is_known(start: Start, broken: Callable[[str], 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_while_the_model_loads_ends_at_once(
+def test_stop_while_the_model_loads_ends_at_once(
     start: Start, broken: Callable[[str], tuple[str, ...]], number: int
 ) -> None:
     supervised = start(*broken("hanging"), "--startup-timeout", "600")
@@ -163,10 +163,10 @@ def test_a_stop_while_the_model_loads_ends_at_once(
     assert supervised.stop(number) == 0
 
 
-def test_secrets_never_leave(start: Start, model: Callable[[str], Path]) -> None:
+def test_secrets_are_masked_everywhere(start: Start, model: Callable[[str], Path]) -> None:
     folder = model(LOAD + "raise RuntimeError('no access: password=hunter2hunter2, key AKIAABCDEFGHIJKLMNOP')")
     supervised = start(
-        "--code-dir", folder, "--target-type", "unstructured", "--error-detail", "full", TOKEN="tell-nobody-of-me"
+        "--code-dir", folder, "--target-type", "unstructured", "--error-detail", "full", TOKEN="hidden-token-value"
     )
     supervised.until_phase("failed")
     texts = (
@@ -176,5 +176,5 @@ def test_secrets_never_leave(start: Start, model: Callable[[str], Path]) -> None
     )
     for text in texts:
         assert b"no access" in text
-        assert not any(secret in text for secret in (b"hunter2", b"AKIAABCDE", b"tell-nobody-of-me"))
+        assert not any(secret in text for secret in (b"hunter2", b"AKIAABCDE", b"hidden-token-value"))
     supervised.stop()

@@ -1,4 +1,4 @@
-"""`check`: one initialization, its figures or its failure, and nothing left."""
+"""`check` loads a model once, prints time and memory or the failure, and leaves nothing."""
 
 import json
 import os
@@ -20,7 +20,7 @@ ARGV = [sys.executable, "-m", "drum_supervisor", "check"]
 
 @pytest.fixture
 def environ(short_path: Path) -> dict[str, str]:
-    """An environment in which all that is temporary is in one folder."""
+    """An environment that keeps all temporary files in one folder."""
     return {**os.environ, "TMPDIR": str(short_path)}
 
 
@@ -38,7 +38,7 @@ def options(folder: Path) -> Sequence[object]:
     return "--code-dir", folder, "--target-type", "regression"
 
 
-def test_a_good_model_is_ready_with_figures_and_an_answer(check, model):
+def test_good_model_reports_time_memory_and_ping(check, model):
     done = check(*options(model(GOOD)), "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -49,14 +49,14 @@ def test_a_good_model_is_ready_with_figures_and_an_answer(check, model):
     assert found["peak_memory_bytes"] > 20 * 1024 * 1024
 
 
-def test_what_the_model_prints_is_on_stderr_and_the_result_alone_on_stdout(check, model):
+def test_model_output_goes_to_stderr_and_the_result_to_stdout(check, model):
     done = check(*options(model("print('hello from the model')\n" + GOOD)))
     assert done.stdout.splitlines()[0].startswith("Ready after ")
     assert done.stdout.splitlines()[1:] == ['GET /ping: 200 {"message": "OK"}']
     assert "hello from the model" in done.stderr
 
 
-def test_a_broken_model_is_explained_and_has_the_exit_code_of_its_cause(check, model):
+def test_broken_model_exits_with_the_code_of_its_cause(check, model):
     done = check(*options(model(BAD)))
     assert done.returncode == 3
     assert done.stdout.startswith("ValueError: no weights\n")
@@ -64,21 +64,21 @@ def test_a_broken_model_is_explained_and_has_the_exit_code_of_its_cause(check, m
     assert (found["ready"], found["exit_code"], found["failure"]["error"]) == (False, 3, "ValueError: no weights")
 
 
-def test_a_deadline_that_passes_has_its_own_exit_code(check, model):
+def test_startup_timeout_exits_with_4(check, model):
     folder = model("import time\ndef load_model(code_dir): time.sleep(1000)\n")
     done = check(*options(folder), "--startup-timeout", "5")
     assert done.returncode == 4
     assert "not ready within 5 s, still in load_model" in done.stdout
 
 
-def test_a_command_that_binds_the_port_itself(check, reserved_port):
+def test_command_that_binds_the_port_itself(check, reserved_port):
     address = f"127.0.0.1:{reserved_port}"
     done = check("--address", address, "--", sys.executable, "-c", f"{TINY}server.serve_forever()", "{host}", "{port}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "GET /ping: 200 hello"
 
 
-def test_a_server_that_is_ready_and_does_not_answer_is_no_success(check):
+def test_ready_server_that_does_not_answer_exits_with_1(check):
     program = """import os, socket; l = socket.socket(fileno=3); l.setblocking(True)
 os.write(4, b'{"kind": "ready"}\\n')
 while True: l.accept()[0].close()"""
@@ -87,14 +87,14 @@ while True: l.accept()[0].close()"""
     assert done.stdout.splitlines()[-1] == "It does not answer."
 
 
-def test_a_mistake_of_the_user_is_one_sentence(check):
+def test_usage_error_is_one_sentence(check):
     done = check("--json")
     assert done.returncode == 2
     assert json.loads(done.stdout)["failure"] is None
     assert done.stderr.startswith("drum-supervise: Nothing to run: ")
 
 
-def test_ended_in_the_midst_it_leaves_nothing(environ, model, fifo, short_path):
+def test_sigterm_while_loading_leaves_nothing(environ, model, fifo, short_path):
     gate = fifo("gate")
     folder = model(f"def load_model(code_dir): open({str(gate)!r}).read()\n")
     process = subprocess.Popen([*ARGV, *map(str, options(folder))], env=environ, stderr=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""Commands of other people under supervision: how readiness is known, how they fail. Whole servers: test_servers.py."""
+"""Third-party commands: how they become ready, how they fail. Whole servers are in test_servers.py."""
 
 import shutil
 import signal
@@ -9,7 +9,7 @@ import pytest
 
 from tests.stories.conftest import Start
 
-# A server in a few lines that takes fd 3 as systemd announces it, or binds a port itself.
+# A tiny server that takes fd 3 if LISTEN_PID names it, as with systemd, and else binds a port.
 TINY = """
 import http.server, os, socket, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -33,14 +33,14 @@ NOTIFY = (
 
 def script(name: str) -> str:
     path = shutil.which(name, path=str(Path(sys.executable).parent))
-    assert path, f"{name} is not installed beside this Python: the test extra has it"
+    assert path, f"{name} is not installed for this Python: the extra `test` has it"
     return path
 
 
 @pytest.mark.parametrize(
     ("ready", "code"), [("http", ""), ("report", SAY_READY), ("notify", NOTIFY)], ids=["http", "report", "notify"]
 )
-def test_readiness_of_a_server_that_understands_listen_fds(start: Start, ready: str, code: str) -> None:
+def test_readiness_of_a_server_that_takes_listen_fds(start: Start, ready: str, code: str) -> None:
     program = TINY + code + SERVE
     supervised = start("--listener", "inherit", "--ready", ready, "--", sys.executable, "-c", program)
     supervised.until_phase("serving")
@@ -48,7 +48,7 @@ def test_readiness_of_a_server_that_understands_listen_fds(start: Start, ready: 
     assert supervised.stop() == 0
 
 
-def test_a_shell_script_may_say_that_it_is_ready(start: Start) -> None:
+def test_shell_script_can_report_ready(start: Start) -> None:
     supervised = start(
         "--ready", "report", "--listener", "inherit", "--", "sh", "-c", """echo '{"kind": "ready"}' >&4; sleep 1000"""
     )
@@ -56,7 +56,7 @@ def test_a_shell_script_may_say_that_it_is_ready(start: Start) -> None:
     assert supervised.stop() == 0
 
 
-def test_an_open_port_can_mean_ready(start: Start, reserved_port: int) -> None:
+def test_open_port_can_mean_ready(start: Start, reserved_port: int) -> None:
     arguments = ("--address", f"127.0.0.1:{reserved_port}", "--ready", "port", "--")
     supervised = start(*arguments, sys.executable, "-c", TINY + SERVE, "{host}", "{port}")
     supervised.until_phase("serving")
@@ -64,13 +64,13 @@ def test_an_open_port_can_mean_ready(start: Start, reserved_port: int) -> None:
     assert supervised.stop() == 0
 
 
-def test_a_command_that_does_not_exist_is_a_failure_with_a_reason(start: Start) -> None:
+def test_missing_command_is_a_failure_with_a_reason(start: Start) -> None:
     supervised = start("--no-error-server", "--", "no-such-server", "{fd}")
     assert supervised.wait() == 3
     assert "can't find command 'no-such-server' in PATH" in supervised.last_line
 
 
-def test_the_report_of_a_silent_death_quotes_the_last_line(start: Start) -> None:
+def test_report_without_a_traceback_quotes_the_last_line(start: Start) -> None:
     supervised = start("--no-error-server", "--", "sh", "-c", "echo config.json is missing >&2; exit 4; : {fd}")
     assert supervised.wait() == 3
     assert supervised.last_line.endswith(
@@ -79,13 +79,13 @@ def test_the_report_of_a_silent_death_quotes_the_last_line(start: Start) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
-def test_a_death_by_a_signal_is_the_exit_code(start: Start, number: signal.Signals) -> None:
+def test_exit_code_is_128_plus_the_signal(start: Start, number: signal.Signals) -> None:
     supervised = start("--no-error-server", "--", "sh", "-c", f"kill -{int(number)} $$; : {{fd}}")
     assert supervised.wait() == 128 + number
     assert f"was killed by {number.name} before it was ready" in supervised.last_line
 
 
-def test_output_passes_through_untouched(start: Start) -> None:
+def test_output_passes_through_unchanged(start: Start) -> None:
     code = "import os, sys; os.write(1, bytes(range(256)) * 100); os.write(2, b'no newline'); sys.exit(1)"
     supervised = start("--no-error-server", "--", sys.executable, "-c", code, "{fd}")
     supervised.wait()

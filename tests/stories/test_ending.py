@@ -1,4 +1,4 @@
-"""Everything goes when the supervisor goes, and nothing else does."""
+"""However a supervisor or a program ends, it leaves no process, no port and no lost output."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ import pytest
 from tests.stories.conftest import Start
 from tests.support import MARK, TIMEOUT, Supervised, until
 
-UP = 'os.write(4, b\'{"kind": "ready"}\\n\')\n'
+REPORT_READY = 'os.write(4, b\'{"kind": "ready"}\\n\')\n'
 PAUSE = "while True: signal.pause()\n"
 HEAD = "import os, signal, subprocess, sys, time\n"
 IGNORE = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -32,7 +32,7 @@ HOLDS_THE_PORT = (
     "subprocess.Popen(['sleep', '1000'], start_new_session=True, env=only, pass_fds=[3])\n"
 )
 
-HIDING = pytest.mark.parametrize(
+each_hidden_descendant = pytest.mark.parametrize(
     "left",
     [SETSID, DOUBLE_FORK, SCRUBBED, IGNORING_CHILD],
     ids=["setsid", "double fork", "scrubbed", "ignores TERM"],
@@ -48,7 +48,7 @@ def program(*parts: str) -> tuple[str, ...]:
         "--",
         sys.executable,
         "-c",
-        HEAD + "".join(parts) + UP + PAUSE,
+        HEAD + "".join(parts) + REPORT_READY + PAUSE,
     )
 
 
@@ -58,21 +58,21 @@ def serving(start: Start, *parts: str, arguments: tuple[str, ...] = ()) -> Super
     return supervised
 
 
-@HIDING
-def test_descendants_that_hide_are_found_when_it_stops(start: Start, left: str) -> None:
+@each_hidden_descendant
+def test_stop_finds_hidden_descendants(start: Start, left: str) -> None:
     supervised = serving(start, left, arguments=("--stop-timeout", "0.5"))
-    assert len(supervised.left()) > len(family(supervised))
+    assert len(supervised.left()) > len(own_pids(supervised))
     assert supervised.stop() == 0
     assert supervised.left() == []
 
 
-def test_what_ignores_sigterm_is_killed_after_the_timeout(start: Start) -> None:
+def test_stop_kills_what_ignores_sigterm_after_the_timeout(start: Start) -> None:
     supervised = serving(start, IGNORE, IGNORING_CHILD, arguments=("--stop-timeout", "0.5"))
     assert supervised.stop() == 0
     assert supervised.left() == []
 
 
-def test_a_second_signal_kills_at_once(start: Start) -> None:
+def test_second_signal_kills_at_once(start: Start) -> None:
     supervised = serving(start, IGNORE, SETSID, arguments=("--stop-timeout", "1000"))
     supervised.process.send_signal(signal.SIGTERM)
     supervised.until_phase("stopping")
@@ -81,11 +81,11 @@ def test_a_second_signal_kills_at_once(start: Start) -> None:
     assert supervised.left() == []
 
 
-@HIDING
-def test_what_a_dead_model_server_leaves_is_gone_before_the_next_one_starts(start: Start, left: str) -> None:
+@each_hidden_descendant
+def test_leftovers_of_a_crash_are_gone_before_the_restart(start: Start, left: str) -> None:
     supervised = serving(start, left, arguments=("--stop-timeout", "0.5"))
     worker = supervised.pid()
-    daemons = [process for process in supervised.left() if process.pid not in family(supervised)]
+    daemons = [process for process in supervised.left() if process.pid not in own_pids(supervised)]
     assert daemons
     os.kill(worker, signal.SIGKILL)
     supervised.until_status(lambda s: s["phase"] == "serving" and s["restarts"]["crash"] == 1)
@@ -94,20 +94,18 @@ def test_what_a_dead_model_server_leaves_is_gone_before_the_next_one_starts(star
 
 
 @pytest.mark.parametrize("listener", ["inherit", "bind"])
-@HIDING
-def test_what_a_failed_model_server_leaves_is_gone_too(
-    start: Start, reserved_port: int, left: str, listener: str
-) -> None:
+@each_hidden_descendant
+def test_leftovers_of_a_failed_start_are_gone(start: Start, reserved_port: int, left: str, listener: str) -> None:
     command = ("--listener", listener, "--ready", "report", "--", sys.executable, "-c", HEAD + left + "sys.exit(1)")
     supervised = start("--address", f"127.0.0.1:{reserved_port}", "--stop-timeout", "0.5", *command)
     supervised.until_status(lambda status: status["programs"][-1]["state"] == "ready")
-    supervised.until(lambda: {process.pid for process in supervised.left()} == family(supervised))
+    supervised.until(lambda: {process.pid for process in supervised.left()} == own_pids(supervised))
     assert supervised.get("/x").status == 513
     assert supervised.stop() == 0
 
 
-def family(supervised: Supervised) -> set[int]:
-    """Return the supervisor, its guard and the programs that run now."""
+def own_pids(supervised: Supervised) -> set[int]:
+    """Return the pids of the supervisor, its guard and its programs."""
     programs = {program["pid"] for program in supervised.status()["programs"]}
     guards = {process.pid for process in supervised.left() if "drum-guard" in process.cmdline()}
     return ({supervised.process.pid} | programs | guards) - {None}
@@ -116,29 +114,29 @@ def family(supervised: Supervised) -> set[int]:
 @pytest.mark.parametrize(
     "parts",
     [(), (SETSID,), (DOUBLE_FORK,), (IGNORE,), (IGNORING_CHILD,), (HOLDS_THE_PORT,)],
-    ids=["itself", "setsid", "double fork", "ignores TERM", "a child that ignores TERM", "no name, but the listener"],
+    ids=["itself", "setsid", "double fork", "ignores TERM", "a child that ignores TERM", "keeps the listener"],
 )
-def test_a_killed_supervisor_takes_all_along_and_the_port_is_free(start: Start, parts: tuple[str, ...]) -> None:
+def test_killed_supervisor_leaves_no_process_and_a_free_port(start: Start, parts: tuple[str, ...]) -> None:
     supervised = serving(start, *parts, arguments=("--stop-timeout", "0.5"))
-    killed(supervised)
+    assert_kill_frees_the_port(supervised)
 
 
 @pytest.mark.parametrize("server", ["fastapi", "flask", "gunicorn"])
-def test_a_killed_supervisor_takes_the_built_in_servers_along(start: Start, model, server: str) -> None:
+def test_killed_supervisor_leaves_no_built_in_server(start: Start, model, server: str) -> None:
     folder = model("load_model = len\ndef score_unstructured(model, data, **kwargs): return 'fine'\n")
     supervised = start("--code-dir", folder, "--target-type", "unstructured", "--server-type", server, "--workers", 2)
     supervised.until_status(lambda status: status["workers_ready"] == status["workers"])
-    killed(supervised)
+    assert_kill_frees_the_port(supervised)
 
 
-def killed(supervised: Supervised) -> None:
+def assert_kill_frees_the_port(supervised: Supervised) -> None:
     address = supervised.address
     supervised.kill()
     with socket.socket() as probe:
         assert probe.connect_ex((address.host, address.port)) == errno.ECONNREFUSED
 
 
-def test_the_stop_command_waits_for_the_end(start: Start) -> None:
+def test_stop_command_waits_for_the_exit(start: Start) -> None:
     supervised = serving(start)
     done = supervised.run("stop")
     assert (done.returncode, done.stdout) == (0, f"Stopped (pid {supervised.process.pid}).\n")
@@ -181,13 +179,13 @@ ATEXIT = """
 import atexit, sys
 from drum_supervisor.cli.main import main
 atexit.register(print, "said at the end")
-print("still in Python's buffer")
+print("still in the buffer")
 sys.exit(main())
 """
 
 
-def ended(folder: Path, stdout: int) -> "subprocess.CompletedProcess[str]":
-    """Run a supervisor whose program fails, in a process in which others print, too; return how it ended."""
+def run_to_the_end(folder: Path, stdout: int) -> "subprocess.CompletedProcess[str]":
+    """Run a supervisor whose program fails, in a process where other code prints too."""
     given = ["--address", "127.0.0.1:0", "--run-dir", str(folder / "run"), "--no-error-server", "--listener", "inherit"]
     argv = [sys.executable, "-c", ATEXIT, "start", *given, "--", "sh", "-c", "echo from the program; exit 1"]
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -195,31 +193,31 @@ def ended(folder: Path, stdout: int) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(argv, **streams, text=True, timeout=TIMEOUT, env=environ, check=False)
 
 
-def test_what_others_have_printed_or_registered_is_not_lost_at_the_exit(tmp_path: Path) -> None:
-    done = ended(tmp_path, subprocess.PIPE)
-    assert done.stdout == "from the program\nstill in Python's buffer\nsaid at the end\n"
+def test_exit_flushes_buffers_and_runs_atexit(tmp_path: Path) -> None:
+    done = run_to_the_end(tmp_path, subprocess.PIPE)
+    assert done.stdout == "from the program\nstill in the buffer\nsaid at the end\n"
     assert (done.returncode, done.stderr.splitlines()[-1][:24]) == (3, "drum-supervise: exit 3: ")
 
 
-def test_exit_code_is_the_same_when_nobody_reads_what_is_still_in_the_buffer(tmp_path: Path) -> None:
+def test_exit_code_survives_a_broken_stdout(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
-    done = ended(tmp_path, write)
+    done = run_to_the_end(tmp_path, write)
     os.close(write)
     assert (done.returncode, done.stderr.splitlines()[-1][:24]) == (3, "drum-supervise: exit 3: ")
 
 
-def test_socket_of_a_killed_supervisor_does_not_keep_the_next_one_waiting(short_path: Path) -> None:
+def test_stale_control_socket_does_not_delay_the_start(short_path: Path) -> None:
     (short_path / "run").mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(short_path / "run" / "supervisor.sock"))
-    done = ended(short_path, subprocess.DEVNULL)
+    done = run_to_the_end(short_path, subprocess.DEVNULL)
     assert done.returncode == 3
     assert "stale" not in done.stderr
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
-def test_closed_standard_descriptors_change_nothing(start: Start, tmp_path: Path, closed: str) -> None:
+def test_closed_standard_fds_change_nothing(start: Start, tmp_path: Path, closed: str) -> None:
     run_dir = tmp_path / "run"
     command = f'exec "$0" -m drum_supervisor start --address 127.0.0.1:0 --run-dir {run_dir} "$@" {closed}'
     process = subprocess.Popen(["sh", "-c", command, sys.executable, *program()], start_new_session=True)
@@ -229,7 +227,7 @@ def test_closed_standard_descriptors_change_nothing(start: Start, tmp_path: Path
     assert process.wait() == 0
 
 
-def test_output_may_be_a_socket(start: Start, tmp_path: Path) -> None:
+def test_stdout_can_be_a_socket(start: Start, tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         argv = [sys.executable, "-m", "drum_supervisor", "start", "--address", "127.0.0.1:0", "--no-error-server"]
@@ -239,7 +237,7 @@ def test_output_may_be_a_socket(start: Start, tmp_path: Path) -> None:
         assert ours.recv(100) == b"hello\n"
 
 
-def test_a_stalled_reader_does_not_delay_a_stop(start: Start, tmp_path: Path, fifo: Callable[[str], Path]) -> None:
+def test_stalled_reader_does_not_delay_a_stop(start: Start, tmp_path: Path, fifo: Callable[[str], Path]) -> None:
     path, run_dir = fifo("output"), tmp_path / "run"
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with open(path, "wb") as writer:

@@ -1,4 +1,4 @@
-"""A configuration file of the user: further programs beside the model server, and how ours are to run."""
+"""The user's configuration file: extra programs, and settings for our own."""
 
 import base64
 import http.client
@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.stories.conftest import Start
-from tests.stories.test_ending import HEAD, IGNORE, PAUSE, SETSID, killed, program, serving
+from tests.stories.test_ending import HEAD, IGNORE, PAUSE, SETSID, assert_kill_frees_the_port, program, serving
 from tests.stories.test_supervisorctl import ctl, states
 from tests.support import TIMEOUT, Supervised, until
 
@@ -26,17 +26,17 @@ SIDECAR = (
 
 @pytest.fixture
 def config(tmp_path: Path) -> Callable[[str], tuple[str, str]]:
-    """Write a configuration file; return the options that name it."""
+    """Write a configuration file; return the options for it."""
 
     def write(text: str) -> tuple[str, str]:
-        (tmp_path / "further.conf").write_text(text)
-        return "--config", str(tmp_path / "further.conf")
+        (tmp_path / "extra.conf").write_text(text)
+        return "--config", str(tmp_path / "extra.conf")
 
     return write
 
 
 def script(tmp_path: Path, code: str) -> str:
-    """Return the command that runs this code, free of all that a configuration file would read into it."""
+    """Return a command that runs this code from a file: in a configuration file it would need escapes."""
     path = tmp_path / f"script-{len(list(tmp_path.iterdir()))}.py"
     path.write_text(HEAD + code)
     return f"{sys.executable} {path}"
@@ -46,24 +46,24 @@ def named(supervised: Supervised, name: str) -> dict[str, object]:
     return next(entry for entry in supervised.status()["programs"] if entry["name"] == name)
 
 
-def test_the_annotated_example_with_its_metrics_sidecar(start: Start, tmp_path: Path) -> None:
+def test_annotated_example_with_its_metrics_sidecar(start: Start, tmp_path: Path) -> None:
     text = (CONF / "supervisord.conf").read_text()
     for line in ("127.0.0.1:9090", "python3 %(here)s", "address = 127.0.0.1:8080"):
         assert line in text
     text = text.replace("127.0.0.1:9090", "127.0.0.1:0").replace("python3 %(here)s", f"{sys.executable} {CONF}")
     (tmp_path / "example.conf").write_text(text)
-    told = "print(os.environ['OMP_NUM_THREADS'], os.environ['DEPLOYMENT'])"
+    printed = "print(os.environ['OMP_NUM_THREADS'], os.environ['DEPLOYMENT'])"
     (tmp_path / "custom.py").write_text(
-        f"import os\nload_model = lambda code_dir: {told} or 1\nscore_unstructured = len\n"
+        f"import os\nload_model = lambda code_dir: {printed} or 1\nscore_unstructured = len\n"
     )
     model = ("--code-dir", tmp_path, "--target-type", "unstructured")
     supervised = start("--config", tmp_path / "example.conf", *model)
     supervised.until_status(lambda status: status["phase"] == "serving" and len(status["programs"]) == 2)
     url = supervised.until(lambda: supervised.out.read_text().partition("metrics on ")[2].partition("\n")[0])
     with urlopen(url, timeout=TIMEOUT) as answer:
-        told = answer.read().decode()
-    assert 'drum_supervisor_phase{phase="serving"} 1\n' in told
-    assert 'program="metrics"' in told
+        metrics = answer.read().decode()
+    assert 'drum_supervisor_phase{phase="serving"} 1\n' in metrics
+    assert 'program="metrics"' in metrics
     assert "2 example" in supervised.out.read_text()
     assert supervised.stop() == 0
     ends = [line for line in supervised.err.read_text().splitlines() if "stopped as asked" in line]
@@ -71,7 +71,7 @@ def test_the_annotated_example_with_its_metrics_sidecar(start: Start, tmp_path: 
     assert supervised.left() == []
 
 
-def test_is_shown_started_again_and_stopped_by_name(start: Start, config) -> None:
+def test_extra_program_is_shown_restarted_and_stopped(start: Start, config) -> None:
     supervised = serving(start, arguments=config(SIDECAR))
     status = supervised.until_status(lambda status: status["programs"][-1]["state"] == "running")
     shown = status["programs"][-1]
@@ -93,7 +93,7 @@ def test_is_shown_started_again_and_stopped_by_name(start: Start, config) -> Non
     assert supervised.left() == []
 
 
-def test_that_cannot_be_started_does_not_keep_the_model_server_from_serving(start: Start, config) -> None:
+def test_failed_start_does_not_affect_the_model_server(start: Start, config) -> None:
     supervised = serving(start, arguments=config("[program:x]\ncommand = no-such-command\nstartretries = 0\n"))
     supervised.until_status(lambda status: status["programs"][-1]["state"] == "fatal")
     assert ctl(supervised, "status").returncode == 3
@@ -112,7 +112,7 @@ def test_that_cannot_be_started_does_not_keep_the_model_server_from_serving(star
         ("sys.exit(9)", "startretries = 1", 9, "exited with status 9"),
     ],
 )
-def test_that_is_essential_ends_the_supervisor_with_its_code(
+def test_essential_program_ends_the_supervisor_with_its_code(
     start: Start, config, tmp_path: Path, fifo, ends: str, rules: str, code: int, how: str
 ) -> None:
     gate, log = fifo("gate"), tmp_path / "termination-log"
@@ -130,21 +130,21 @@ def test_that_is_essential_ends_the_supervisor_with_its_code(
 
 
 def open_gate(gate: Path) -> None:
-    """Let who waits at a named pipe go on; nobody may be there."""
+    """Release the program that waits for a named pipe, if there is one."""
     try:
         os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
     except OSError:
         signal.sigtimedwait([], 0.02)
 
 
-def test_that_is_essential_and_cannot_be_started_ends_it_with_127(start: Start, config) -> None:
+def test_essential_program_that_cannot_start_exits_with_127(start: Start, config) -> None:
     text = "[program:vital]\ncommand = no-such-command\nstartretries = 0\nessential = true\n"
     supervised = start(*config(text), *program())
     assert supervised.wait() == 127
     assert "could not be started: can't find command 'no-such-command'" in supervised.last_line
 
 
-def test_that_is_essential_may_be_stopped_by_an_operator(start: Start, config) -> None:
+def test_operator_can_stop_an_essential_program(start: Start, config) -> None:
     supervised = serving(start, arguments=config(f"{SIDECAR}essential = true\n"))
     supervised.until(lambda: states(supervised)["sidecar"] == "RUNNING")
     assert ctl(supervised, "stop", "sidecar").returncode == 0
@@ -152,14 +152,14 @@ def test_that_is_essential_may_be_stopped_by_an_operator(start: Start, config) -
     assert supervised.stop() == 0
 
 
-def test_ends_with_a_supervisor_that_is_killed(start: Start, config, tmp_path: Path) -> None:
+def test_killed_supervisor_leaves_no_extra_program(start: Start, config, tmp_path: Path) -> None:
     text = f"[program:x]\ncommand = {script(tmp_path, IGNORE + SETSID + PAUSE)}\n"
     supervised = serving(start, arguments=(*config(text), "--stop-timeout", "0.5"))
     supervised.until(lambda: len([process for process in supervised.left() if process.name() == "sleep"]) == 1)
-    killed(supervised)
+    assert_kill_frees_the_port(supervised)
 
 
-def test_that_does_not_stop_is_killed_with_all_that_it_has_started(start: Start, config, tmp_path: Path) -> None:
+def test_stubborn_program_is_killed_with_its_descendants(start: Start, config, tmp_path: Path) -> None:
     text = f"[program:x]\ncommand = {script(tmp_path, IGNORE + SETSID + PAUSE)}\nstopwaitsecs = 1000\n"
     supervised = serving(start, arguments=(*config(text), "--stop-timeout", "0.5"))
     supervised.until(lambda: len([process for process in supervised.left() if process.name() == "sleep"]) == 1)
@@ -167,9 +167,7 @@ def test_that_does_not_stop_is_killed_with_all_that_it_has_started(start: Start,
     assert supervised.left() == []
 
 
-def test_with_a_higher_priority_stop_first_and_the_model_server_goes_on_meanwhile(
-    start: Start, config, tmp_path: Path, fifo
-) -> None:
+def test_higher_priority_stops_first_while_the_model_serves(start: Start, config, tmp_path: Path, fifo) -> None:
     gate = fifo("gate")
     end = f"def end(*_): open({str(gate)!r}).read(); sys.exit()\nsignal.signal(signal.SIGTERM, end)\n"
     waits = end + "print('up', flush=True)\n"
@@ -178,14 +176,14 @@ def test_with_a_higher_priority_stop_first_and_the_model_server_goes_on_meanwhil
     supervised.until(lambda: "up" in supervised.out.read_text())
     supervised.process.terminate()
     supervised.until_phase("stopping")
-    with open(gate, "w"):  # it is being stopped
+    with open(gate, "w"):  # opens when the program is being stopped
         assert named(supervised, "model-server")["state"] == "ready"
     assert supervised.wait() == 0
     ends = [line.split()[3] for line in supervised.err.read_text().splitlines() if "stopped as asked" in line]
     assert ends == ["first", "model-server"]
 
 
-def test_a_second_signal_waits_for_no_priority(start: Start, config, tmp_path: Path) -> None:
+def test_second_signal_ignores_priorities(start: Start, config, tmp_path: Path) -> None:
     up = "print('up', flush=True)\n"
     text = f"[program:x]\ncommand = {script(tmp_path, IGNORE + up + PAUSE)}\npriority = 1000\nstopwaitsecs = 1000\n"
     supervised = serving(start, arguments=(*config(text), "--stop-timeout", "1000"))
@@ -196,7 +194,7 @@ def test_a_second_signal_waits_for_no_priority(start: Start, config, tmp_path: P
     assert supervised.left() == []
 
 
-def test_the_control_port_wants_a_password_and_says_who_has_none(start: Start, config, reserved_port: int) -> None:
+def test_control_port_needs_a_password_or_warns(start: Start, config, reserved_port: int) -> None:
     port = f"[inet_http_server]\nport = 127.0.0.1:{reserved_port}\n"
     supervised = serving(start, arguments=config(f"{port}username = me\npassword = secret\n"))
     assert [page(reserved_port), page(reserved_port, "me:wrong"), page(reserved_port, "me:secret")] == [401, 401, 200]
@@ -220,7 +218,7 @@ def page(port: int, credentials: str = "") -> int:
         connection.close()
 
 
-def test_a_control_port_that_is_taken_is_bad_usage_and_leaves_nothing(start: Start, config) -> None:
+def test_control_port_in_use_is_a_usage_error(start: Start, config) -> None:
     supervised = serving(start)
     port = supervised.address.port
     other = start(*config(f"[inet_http_server]\nport = 127.0.0.1:{port}\n"), *program())
@@ -230,8 +228,8 @@ def test_a_control_port_that_is_taken_is_bad_usage_and_leaves_nothing(start: Sta
     assert supervised.stop() == 0
 
 
-def test_the_model_server_runs_as_the_file_says(start: Start, config, model) -> None:
-    """Also with a model folder that was named from here."""
+def test_model_server_runs_as_the_file_says(start: Start, config, model) -> None:
+    # the relative path of the model folder is that of the supervisor's working directory
     facts = "{'cwd': os.getcwd(), 'umask': os.umask(0o022), 'a': os.environ['A']}"
     load = f"import json, os\ndef load_model(code_dir): return print(json.dumps({facts}), flush=True) or 1\n"
     folder = model(load + "score_unstructured = len\n")
@@ -243,18 +241,18 @@ def test_the_model_server_runs_as_the_file_says(start: Start, config, model) -> 
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
-def test_the_model_server_runs_as_another_user(start: Start, config) -> None:
+def test_model_server_runs_as_another_user(start: Start, config) -> None:
     command = ("--ready", "report", "--listener", "inherit", "--", "sh", "-c", f"id -un; {READY} >&4; exec sleep 1000")
     supervised = start(*config("[program:model-server]\nuser = nobody\n"), *command)
     supervised.until_phase("serving")
     assert supervised.out.read_text() == "nobody\n"
-    supervised.kill()  # the kernel tells also who has become another user
+    supervised.kill()  # the parent-death signal reaches a process of another user too
 
 
-def test_mistakes_are_named_with_their_line(start: Start, config) -> None:
+def test_errors_name_their_line_or_section(start: Start, config) -> None:
     supervised = start(*config("[program:x]\ncommand = x\nautostrat = true\n"), *program())
     assert supervised.wait() == 2
-    assert "further.conf', line 3: 'autostrat' in [program:x] is refused: there is no such key." in supervised.last_line
+    assert "extra.conf', line 3: 'autostrat' in [program:x] is refused: there is no such key." in supervised.last_line
     supervised = start(*config("[program:x]\ncommand = x\nstartsecs = soon\n"), *program())
     assert supervised.wait() == 2
     assert supervised.last_line == (
@@ -262,8 +260,7 @@ def test_mistakes_are_named_with_their_line(start: Start, config) -> None:
     )
 
 
-def test_the_loop_of_a_program_without_end_costs_nothing_else(start: Start, config, tmp_path: Path) -> None:
-    """It ends at once, again and again; the model server is stopped in the midst of it."""
+def test_restart_loop_does_not_affect_the_model_server(start: Start, config, tmp_path: Path) -> None:
     text = "[program:x]\ncommand = true\nstartsecs = 0\nautorestart = true\n"
     supervised = serving(start, arguments=config(text))
     supervised.until(lambda: supervised.err.read_text().count("x (pid") > 20)

@@ -1,4 +1,4 @@
-"""Hostile clients: neither the model server nor the error server falls over, grows, or keeps others waiting."""
+"""Hostile clients: model server and error server neither crash nor grow, and keep answering others."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -38,8 +38,6 @@ def victim(
 
 
 class Victim:
-    """One server under attack."""
-
     def __init__(self, supervised: Supervised, program: str) -> None:
         self.supervised = supervised
         self.program = program
@@ -62,9 +60,10 @@ class Victim:
         assert self.memory() < self.before + GROWTH
 
     def attack(self, *pieces: bytes, is_last: bool = False) -> bytes:
-        """Send the pieces on one connection, as far as they are taken; return the answer.
+        """Send the pieces on one connection, as far as the server reads them; return the answer.
 
-        `is_last` says that no more will come; uvicorn then no longer answers what is complete.
+        Args:
+            is_last: half-close the connection; uvicorn then leaves complete requests unanswered.
         """
         with self.supervised.connect() as sock:
             try:
@@ -73,21 +72,21 @@ class Victim:
                 if is_last:
                     sock.shutdown(socket.SHUT_WR)
             except (BrokenPipeError, ConnectionResetError):
-                pass  # it has seen enough
+                pass  # the server has closed the connection
             try:
                 return b"".join(iter(lambda: sock.recv(65536), b""))
             except ConnectionResetError:
                 return b""
 
 
-def test_two_hundred_megabytes(victim: Victim) -> None:
+def test_body_of_200_mib_is_refused(victim: Victim) -> None:
     chunk = bytes(MIB)
     answer = victim.attack(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % (200 * MIB), *[chunk] * 200)
     assert answer.split()[1] == (b"413" if victim.program == "model-server" else b"513")
     victim.assert_unharmed()
 
 
-def test_two_hundred_megabytes_in_chunks(victim: Victim) -> None:
+def test_chunked_body_of_200_mib_is_refused(victim: Victim) -> None:
     chunk = b"100000\r\n" + bytes(MIB) + b"\r\n"
     answer = victim.attack(
         HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n", *[chunk] * 200, b"0\r\n\r\n"
@@ -96,21 +95,21 @@ def test_two_hundred_megabytes_in_chunks(victim: Victim) -> None:
     victim.assert_unharmed()
 
 
-def test_broken_chunks(victim: Victim) -> None:
+def test_malformed_chunks_do_no_harm(victim: Victim) -> None:
     for body in (b"xyz\r\nabc", b"-5\r\nabc", b"5\r\nab", b"ffffffffffffffffffff\r\nabc", b"5;" + b"x" * 100_000):
         answer = victim.attack(HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + body, is_last=True)
         assert answer == b"" or answer.split()[1] in (b"400", b"431", b"513"), answer
     victim.assert_unharmed()
 
 
-def test_ten_thousand_headers(victim: Victim) -> None:
+def test_ten_thousand_headers_do_no_harm(victim: Victim) -> None:
     headers = b"".join(b"X-Header-%d: %s\r\n" % (number, b"v" * 50) for number in range(10_000))
     answer = victim.attack(HEAD + headers + b"Content-Length: 0\r\n\r\n")
     assert answer == b"" or answer.split()[1] in (b"400", b"431"), answer[:200]
     victim.assert_unharmed()
 
 
-def test_garbage(victim: Victim) -> None:
+def test_garbage_does_no_harm(victim: Victim) -> None:
     for garbage in (
         b"\0" * 1000,
         b"\xff" * 100_000,
@@ -122,7 +121,7 @@ def test_garbage(victim: Victim) -> None:
     victim.assert_unharmed()
 
 
-def test_a_hundred_clients_that_send_a_byte_now_and_then(victim: Victim) -> None:
+def test_hundred_slow_clients_do_no_harm(victim: Victim) -> None:
     with ExitStack() as stack:
         slow = [stack.enter_context(victim.supervised.connect()) for _ in range(100)]
         request = HEAD + b"Content-Length: 100000\r\n\r\n"

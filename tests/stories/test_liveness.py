@@ -1,4 +1,4 @@
-"""A server that was ready and answers no more: it is noticed, told in a true sentence, and replaced within limits."""
+"""Liveness probes: a server that stops answering is reported truthfully and replaced within the limits."""
 
 import os
 import signal
@@ -12,21 +12,22 @@ import pytest
 from tests.stories.conftest import Start
 from tests.support import Supervised
 
-# What /alive is answered with stands in a file: a status, or how long it takes, in turn. Each question leaves a mark.
+# Answers /alive as the file `answers` says, entry by entry: a status, or a way to stall. Each probe adds a byte to the
+# file `probes`.
 SERVER = """
 import http.server, os, socket, sys, threading
 from pathlib import Path
 class Handler(http.server.BaseHTTPRequestHandler):
-    asked = 0
+    probes = 0
     def do_GET(self):
         self.send_response(self.alive() if self.path == "/alive" else 200)
         self.send_header("Content-Length", "5"); self.end_headers(); self.wfile.write(b"hello")
     def alive(self):
         answers = Path("answers").read_text().split()
-        answer = answers[Handler.asked % len(answers)]
-        Handler.asked += 1
-        with open("asked", "a") as asked:
-            asked.write("x")
+        answer = answers[Handler.probes % len(answers)]
+        Handler.probes += 1
+        with open("probes", "a") as probes:
+            probes.write("x")
         if answer == "hang":
             threading.Event().wait()
         if answer == "later":
@@ -39,8 +40,8 @@ server.socket = socket.socket(fileno=3)
 server.serve_forever()
 """
 
-# Like Sanic: the main process holds the port and goes on; the worker that accepts may be gone.
-LEFT_ALONE = """
+# Like Sanic: the main process keeps the port open even when the worker that accepts has exited.
+IGNORES_WORKER_EXIT = """
 import http.server, os, signal, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -58,7 +59,7 @@ UNSTRUCTURED = "def load_model(code_dir): return 1\ndef score_unstructured(model
 
 @pytest.fixture
 def serve(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Supervised]:
-    """Start the server above, with what it answers to the question whether it is alive."""
+    """Start SERVER with its answers to liveness probes."""
     monkeypatch.chdir(tmp_path)
 
     def begin(answers: str, *options: object) -> Supervised:
@@ -68,11 +69,11 @@ def serve(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     return begin
 
 
-def times_asked() -> int:
-    return Path("asked").stat().st_size if Path("asked").exists() else 0
+def probes_received() -> int:
+    return Path("probes").stat().st_size if Path("probes").exists() else 0
 
 
-def replaced(supervised: Supervised, crashes: int = 1) -> dict[str, object]:
+def until_replaced(supervised: Supervised, crashes: int = 1) -> dict[str, object]:
     return supervised.until_status(
         lambda status: status["phase"] == "serving" and status["restarts"]["crash"] == crashes
     )
@@ -83,7 +84,7 @@ def warnings(supervised: Supervised) -> list[str]:
 
 
 @pytest.mark.parametrize("where", ["tcp", "unix"])
-def test_a_server_that_does_not_run_any_more_is_replaced_and_no_request_is_lost(
+def test_frozen_server_is_replaced_and_no_request_is_lost(
     start: Start, model: Callable[[str], Path], tmp_path: Path, where: str
 ) -> None:
     address = ("--address", f"unix:{tmp_path}/model.sock") if where == "unix" else ()
@@ -92,8 +93,8 @@ def test_a_server_that_does_not_run_any_more_is_replaced_and_no_request_is_lost(
     supervised.until_phase("serving")
     stopped = supervised.pid()
     os.kill(stopped, signal.SIGSTOP)
-    assert supervised.post("/invocations", b"x", "text/plain").body == b"fine"  # waits for the next one
-    status = replaced(supervised)
+    assert supervised.post("/invocations", b"x", "text/plain").body == b"fine"  # waits in the backlog
+    status = until_replaced(supervised)
     assert supervised.pid() != stopped
     assert status["failure"] is None
     assert warnings(supervised)[-1].endswith(
@@ -102,18 +103,18 @@ def test_a_server_that_does_not_run_any_more_is_replaced_and_no_request_is_lost(
     assert supervised.stop() == 0
 
 
-def test_a_main_process_that_does_not_miss_its_worker_is_replaced(start: Start, reserved_port: int) -> None:
-    command = (sys.executable, "-c", LEFT_ALONE, "{host}", "{port}")
+def test_main_process_without_its_worker_is_replaced(start: Start, reserved_port: int) -> None:
+    command = (sys.executable, "-c", IGNORES_WORKER_EXIT, "{host}", "{port}")
     supervised = start(*QUICK, "--address", f"127.0.0.1:{reserved_port}", "--", *command)
     supervised.until_phase("serving")
     (worker,) = [process for process in supervised.left() if process.ppid() == supervised.pid()]
     worker.kill()
-    replaced(supervised)
+    until_replaced(supervised)
     assert supervised.get("/").body == b"hello"
     assert supervised.stop() == 0
 
 
-def test_all_workers_of_a_listener_that_nobody_answers_on_are_replaced_as_one_crash(serve) -> None:
+def test_frozen_workers_are_replaced_as_one_crash(serve) -> None:
     supervised = serve("200", "--workers", 2, "--stop-timeout", 1)
     supervised.until_status(lambda status: status["workers_ready"] == 2)
     before = {supervised.pid(f"model-server-{worker}") for worker in (1, 2)}
@@ -125,7 +126,7 @@ def test_all_workers_of_a_listener_that_nobody_answers_on_are_replaced_as_one_cr
     assert supervised.stop() == 0
 
 
-def test_one_that_fails_too_often_is_given_up_and_the_reason_is_served(serve) -> None:
+def test_too_many_failed_probes_end_in_the_error_server(serve) -> None:
     supervised = serve("500 hang", "--alive-failures", 2, "--max-restarts", 1, "--restart-window", 600)
     failure = supervised.until_phase("failed")["failure"]
     failures = "answered GET /alive with status 500 or did not answer GET /alive within 1 s"
@@ -133,15 +134,15 @@ def test_one_that_fails_too_often_is_given_up_and_the_reason_is_served(serve) ->
     assert (failure["cause"], failure["error"], failure["exit_status"]) == ("kept_dying", error, None)
     answer = supervised.get("/x")
     assert (answer.status, answer.json()) == (513, {"message": f"ERROR: {error}"})
-    asked = times_asked()
+    before = probes_received()
     Path("answers").write_text("200")
     assert supervised.run("restart").returncode == 0
-    supervised.until(lambda: times_asked() > asked)
+    supervised.until(lambda: probes_received() > before)
     assert supervised.status()["phase"] == "serving"
     assert supervised.stop() == 0
 
 
-def test_one_that_may_not_be_restarted_ends_the_supervisor(serve) -> None:
+def test_failed_probe_without_restarts_ends_the_supervisor(serve) -> None:
     supervised = serve("500", "--alive-timeout", 20, "--alive-failures", 1, "--max-restarts", 0, "--no-error-server")
     assert supervised.wait() == 5
     assert supervised.last_line == (
@@ -150,44 +151,44 @@ def test_one_that_may_not_be_restarted_ends_the_supervisor(serve) -> None:
     )
 
 
-def test_a_few_failures_that_are_made_good_are_nothing(serve) -> None:
+def test_success_resets_the_failure_count(serve) -> None:
     supervised = serve("500 500 404", "--alive-timeout", 20)
-    supervised.until(lambda: times_asked() >= 7)
+    supervised.until(lambda: probes_received() >= 7)
     status = supervised.status()
     assert (status["phase"], status["restarts"]["crash"]) == ("serving", 0)
     assert supervised.stop() == 0
 
 
-def test_a_restart_does_not_wait_for_an_answer_nor_count_it(serve) -> None:
+def test_restart_drops_a_pending_probe(serve) -> None:
     supervised = serve("hang", "--alive-timeout", 600)
-    for asked in (1, 2, 3):
-        supervised.until(lambda asked=asked: times_asked() == asked)
+    for probes in (1, 2, 3):
+        supervised.until(lambda probes=probes: probes_received() == probes)
         assert supervised.run("restart").returncode == 0
     assert supervised.status()["restarts"]["request"] == 3
     assert warnings(supervised) == []
     assert supervised.stop() == 0
 
 
-def test_one_that_dies_while_it_is_asked_has_died(serve) -> None:
+def test_exit_during_a_probe_is_reported_as_the_exit(serve) -> None:
     supervised = serve("hang", "--alive-timeout", 600, "--alive-failures", 1)
-    supervised.until(lambda: times_asked() == 1)
+    supervised.until(lambda: probes_received() == 1)
     os.kill(supervised.pid(), signal.SIGKILL)
-    replaced(supervised)
+    until_replaced(supervised)
     assert [line.partition(") ")[2] for line in warnings(supervised)] == ["was killed by SIGKILL"]
     assert supervised.stop() == 0
 
 
-def test_a_supervisor_that_is_stopped_meanwhile_does_not_blame_the_server(serve, fifo) -> None:
+def test_paused_supervisor_does_not_blame_the_server(serve, fifo) -> None:
     fifo("later")
     supervised = serve("later", "--alive-failures", 1)
-    supervised.until(lambda: times_asked() == 1)
+    supervised.until(lambda: probes_received() == 1)
     os.kill(supervised.process.pid, signal.SIGSTOP)
-    over = time.monotonic() + 2.0  # twice as long as the server has
+    over = time.monotonic() + 2.0  # twice the probe timeout
     supervised.until(lambda: time.monotonic() > over)
     Path("answers").write_text("200")
     os.kill(supervised.process.pid, signal.SIGCONT)
     Path("later").write_text("now")
-    supervised.until(lambda: times_asked() >= 3)
+    supervised.until(lambda: probes_received() >= 3)
     assert supervised.status()["restarts"]["crash"] == 0
     assert warnings(supervised) == []
     assert supervised.stop() == 0

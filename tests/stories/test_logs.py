@@ -1,4 +1,4 @@
-"""Reading what the programs have written: `logs`, supervisorctl, and output that is wrapped."""
+"""Output of the programs: `logs`, supervisorctl tail, and formatted lines."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from tests.stories.conftest import Start
 from tests.stories.test_commands import script
 from tests.support import TIMEOUT, Supervised, until
 
-TALKS = """
+ECHOES = """
 import os, sys
 print("out", flush=True)
 print("err", file=sys.stderr, flush=True)
@@ -26,9 +26,9 @@ print("last words", end="")
 
 @pytest.fixture
 def talking(start: Start, fifo: Callable[[str], Path]) -> tuple[Supervised, Path]:
-    """A program that writes what it reads from a named pipe."""
+    """A program that prints the lines it reads from a named pipe."""
     gate = fifo("gate")
-    command = ["--listener", "inherit", "--ready", "report", "--", sys.executable, "-c", TALKS, str(gate)]
+    command = ["--listener", "inherit", "--ready", "report", "--", sys.executable, "-c", ECHOES, str(gate)]
     supervised = start("--max-restarts", 0, "--no-error-server", *command)
     supervised.until_phase("serving")
     return supervised, gate
@@ -48,7 +48,7 @@ def following(talking) -> Iterator[Callable[..., "Follower"]]:
 
 
 class Follower:
-    """A `logs -f` of its own process, with its output in a file."""
+    """A `logs -f` process with its output in a file."""
 
     def __init__(self, supervised: Supervised, *options: str) -> None:
         self.path = supervised.run_dir.parent / f"followed-{len(options)}.log"
@@ -65,7 +65,7 @@ class Follower:
         self.process.wait(TIMEOUT)
 
 
-def test_the_end_of_all_output_in_order(talking):
+def test_logs_prints_recent_output_in_order(talking):
     supervised, _ = talking
     lines = supervised.run("logs").stdout.splitlines()
     assert "out" in lines
@@ -78,13 +78,13 @@ def test_the_end_of_all_output_in_order(talking):
     assert record == {"program": "model-server", "stream": "stdout", "message": "out"}
 
 
-def test_a_program_that_is_not_there_is_named_with_those_that_are(talking):
-    result = talking[0].run("logs", "--program", "nobody")
+def test_unknown_program_is_refused_with_the_known_ones(talking):
+    result = talking[0].run("logs", "--program", "unknown")
     assert result.returncode == 2
-    assert "'nobody' has not run: there are drum-supervise, model-server." in result.stderr
+    assert "'unknown' has not run: there are drum-supervise, model-server." in result.stderr
 
 
-def test_follow_sees_each_line_when_it_is_written_and_the_end(talking, following):
+def test_follow_prints_each_line_and_the_end(talking, following):
     supervised, gate = talking
     follower = following("--program", "model-server")
     with open(gate, "w") as writer:
@@ -97,7 +97,7 @@ def test_follow_sees_each_line_when_it_is_written_and_the_end(talking, following
     assert follower.until("The supervisor has ended.").startswith("out\nerr\none\ntwo\nlast words")
 
 
-def test_supervisorctl_reads_the_logs_of_each_stream(talking):
+def test_supervisorctl_tails_each_stream(talking):
     supervised, gate = talking
     ctl = [script("supervisorctl"), "-s", f"unix://{supervised.run_dir}/supervisor.sock", "tail"]
     for stream, text in (("stdout", "out"), ("stderr", "err")):
@@ -116,7 +116,7 @@ def test_supervisorctl_reads_the_logs_of_each_stream(talking):
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_output_is_wrapped_where_that_is_asked_for(start, form):
+def test_log_prefix_and_log_format(start, form):
     command = f'{sys.executable} -c \'import os; print("one"); print("last words", end="")\''
     supervised = start(
         "--log-prefix",

@@ -1,4 +1,4 @@
-"""Metrics of a real supervisor, scraped as Prometheus does it, in all phases and against the odds."""
+"""Metrics of a real supervisor, scraped as Prometheus does: in all phases, under attack, and sent over OTLP."""
 
 import gzip
 import json
@@ -40,7 +40,7 @@ OFFERED = (*UNSTRUCTURED, "--metrics-address", "127.0.0.1:0")
 
 
 def exporter_ready(supervised: Supervised) -> dict[str, object]:
-    """Wait until the exporter is ready; return what the status says of it."""
+    """Wait until the exporter is ready; return its entry in the status."""
 
     def found(status: dict[str, object]) -> list[dict[str, object]]:
         return [each for each in status["programs"] if each["name"] == "exporter" and each["state"] == "ready"]
@@ -56,7 +56,7 @@ def ready(supervised: Supervised) -> Supervised:
 
 @pytest.fixture
 def serving(start: Start) -> Supervised:
-    """One that is up at once: its model server answers nobody."""
+    """A supervisor that is ready at once; its model server answers no requests."""
     return ready(start(*AT_ONCE[0], "--metrics-address", "127.0.0.1:0", "--", *AT_ONCE[1]))
 
 
@@ -66,7 +66,7 @@ def built_in(start: Start, model: Callable[[str], Path]) -> Supervised:
 
 
 class TestServing:
-    def test_address_is_printed_and_the_figures_are_those_of_stats(self, built_in: Supervised) -> None:
+    def test_address_is_logged_and_metrics_match_stats(self, built_in: Supervised) -> None:
         serving = built_in
         assert f"metrics on http://{metrics_address(serving)}/metrics" in serving.err.read_text()
         seen = scrape(serving)
@@ -86,11 +86,11 @@ class TestServing:
         assert 0 < seen("drum_supervisor_startup_duration_seconds", worker="1") < 60
         assert seen("drum_supervisor_workers_ready") == seen("drum_supervisor_workers") == 1
 
-    def test_openmetrics_is_for_those_who_ask_for_it(self, serving: Supervised) -> None:
+    def test_openmetrics_on_request(self, serving: Supervised) -> None:
         assert "text/plain; version=0.0.4" in get(serving).headers["content-type"]
         assert scrape_openmetrics(serving).phase == ["serving"]
 
-    def test_answers_are_packed_for_those_who_take_it(self, serving: Supervised) -> None:
+    def test_gzip_on_request(self, serving: Supervised) -> None:
         packed = get(serving, headers={"Accept-Encoding": "gzip"})
         assert packed.headers["content-encoding"] == "gzip"
         assert b"drum_supervisor_ready 1.0" in gzip.decompress(packed.body)
@@ -105,14 +105,14 @@ class TestServing:
         assert (head.status, head.body) == (200, b"")
         assert int(head.headers["content-length"]) > 1000
 
-    def test_promtool_finds_nothing_to_complain_about(self, serving: Supervised) -> None:
+    def test_promtool_has_no_complaints(self, serving: Supervised) -> None:
         if not shutil.which("promtool"):
-            pytest.skip("there is no promtool (Debian: prometheus)")
+            pytest.skip("promtool is not installed (Debian: prometheus)")
         text = get(serving).body
         checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
         assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 
-    def test_exporter_is_a_program_like_others_and_no_part_of_readiness(self, serving: Supervised) -> None:
+    def test_exporter_is_a_program_but_does_not_affect_readiness(self, serving: Supervised) -> None:
         table = serving.run("status").stdout
         assert re.search(r"^exporter +ready +\d+ ", table, re.MULTILINE)
         assert "1 of 1 workers ready" in table
@@ -125,7 +125,7 @@ class TestServing:
 
 
 class TestPhases:
-    def test_each_is_told_and_what_happened_is_counted(
+    def test_each_is_exposed_and_transitions_are_counted(
         self, start: Start, model: Callable[[str], Path], fifo: Callable[[str], Path]
     ) -> None:
         pipe = fifo("go")
@@ -159,7 +159,7 @@ class TestPhases:
         assert supervised.get("/ping").json() == {"message": "OK"}
         assert supervised.stop() == 0
 
-    def test_retries_that_are_planned(self, start: Start, model: Callable[[str], Path]) -> None:
+    def test_next_retry_is_exposed(self, start: Start, model: Callable[[str], Path]) -> None:
         never = GOOD.replace("return 1", "raise ValueError('no weights')")
         supervised = start("--code-dir", model(never), *OFFERED, "--max-retries", 3, "--retry-interval", 600)
         supervised.until_phase("failed")
@@ -168,7 +168,7 @@ class TestPhases:
         after = seen("drum_supervisor_next_retry_timestamp_seconds") - seen("drum_supervisor_phase_start_time_seconds")
         assert 500 < after < 700
 
-    def test_counters_never_fall_while_workers_are_replaced_and_killed(self, built_in: Supervised) -> None:
+    def test_counters_never_fall_across_restarts_and_crashes(self, built_in: Supervised) -> None:
         serving = built_in
         before = scrape(serving).counters()
         pids = {serving.pid()}
@@ -186,15 +186,15 @@ class TestPhases:
             before = after
         labels = {"program": "model-server", "worker": "1"}
         used = scrape(serving)("process_cpu_seconds_total", **labels)
-        assert used > 2 * sum(psutil.Process(serving.pid()).cpu_times()[:2])  # of four runs
+        assert used > 2 * sum(psutil.Process(serving.pid()).cpu_times()[:2])  # the sum of four runs
 
 
 class TestExporterDies:
-    def test_scrapes_wait_for_the_next_one_and_the_service_notices_nothing(self, serving: Supervised) -> None:
+    def test_scrapes_wait_for_its_restart(self, serving: Supervised) -> None:
         before = scrape(serving)
         pid, worker = exporter_ready(serving)["pid"], serving.pid()
         os.kill(pid, signal.SIGKILL)
-        after = scrape(serving)  # it waits in the backlog
+        after = scrape(serving)  # waits in the backlog
         assert after("process_start_time_seconds", program="exporter", worker="") > before(
             "process_start_time_seconds", program="exporter", worker=""
         )
@@ -206,7 +206,7 @@ class TestExporterDies:
         assert status["restarts"] == dict.fromkeys(status["restarts"], 0)
         assert f"exporter (pid {pid}) was killed by SIGKILL; it is started again in 1 s" in serving.err.read_text()
 
-    def test_stop_does_not_wait_for_one_that_is_to_come(self, serving: Supervised) -> None:
+    def test_stop_does_not_wait_for_its_restart(self, serving: Supervised) -> None:
         pid = exporter_ready(serving)["pid"]
         os.kill(pid, signal.SIGKILL)
         serving.until_status(lambda status: all(each["pid"] != pid for each in status["programs"]))
@@ -214,7 +214,7 @@ class TestExporterDies:
         assert serving.err.read_text().count("exporter (pid") == 2  # started, and killed
 
 
-def test_supervisor_that_does_not_answer_is_503_and_a_sentence(serving: Supervised) -> None:
+def test_frozen_supervisor_is_a_503_with_a_reason(serving: Supervised) -> None:
     serving.process.send_signal(signal.SIGSTOP)
     try:
         answer = serving.until(lambda: (now := get(serving)).status == 503 and now)
@@ -229,7 +229,7 @@ class TestAddress:
         supervised = start(*arguments, "--", "true", "{fd}", **environ)
         return supervised.wait(), supervised.err.read_text().splitlines()
 
-    def test_in_use(self, start: Start) -> None:
+    def test_in_use_is_refused(self, start: Start) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             address = f"127.0.0.1:{other.getsockname()[1]}"
             code, lines = self.refused(start, "--metrics-address", address)
@@ -240,12 +240,12 @@ class TestAddress:
         ]
 
     @pytest.mark.parametrize("address", ["9100", "127.0.0.1:x", "on"])
-    def test_that_is_none(self, start: Start, address: str) -> None:
+    def test_malformed_is_refused(self, start: Start, address: str) -> None:
         code, (line,) = self.refused(start, "--metrics-address", address)
         assert code == ExitCode.USAGE
         assert line.startswith(f"drum-supervise: --metrics-address: Address '{address}' is not HOST:PORT")
 
-    def test_without_what_makes_metrics(self, start: Start, tmp_path: Path) -> None:
+    def test_without_prometheus_client_is_refused(self, start: Start, tmp_path: Path) -> None:
         (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['prometheus_client'] = None\n")
         code, (line,) = self.refused(start, "--metrics-address", "127.0.0.1:0", PYTHONPATH=f"{tmp_path}:{os.getcwd()}")
         assert code == ExitCode.USAGE
@@ -255,7 +255,7 @@ class TestAddress:
         )
 
     @pytest.mark.parametrize("address", ["[::1]:0", "[::]:0", "unix"])
-    def test_of_other_kinds(self, start: Start, tmp_path: Path, address: str) -> None:
+    def test_can_be_ipv6_or_a_unix_socket(self, start: Start, tmp_path: Path, address: str) -> None:
         path = tmp_path / "metrics.sock"
         address = f"unix:{path}" if address == "unix" else address
         supervised = start(*AT_ONCE[0], "--metrics-address", address, "--", *AT_ONCE[1])
@@ -264,7 +264,7 @@ class TestAddress:
         assert supervised.stop() == 0
         assert not path.exists()
 
-    def test_error_server_binds_the_address_while_the_exporter_is_there(self, start: Start, reserved_port: int) -> None:
+    def test_error_server_can_bind_while_the_exporter_runs(self, start: Start, reserved_port: int) -> None:
         supervised = start(
             "--address", f"127.0.0.1:{reserved_port}", "--metrics-address", "127.0.0.1:0", "--", "sh", "-c", "exit 7"
         )
@@ -273,7 +273,7 @@ class TestAddress:
         assert supervised.get("/x").status == 513
         assert supervised.stop() == 0
 
-    def test_check_offers_none(self, start: Start, model: Callable[[str], Path]) -> None:
+    def test_check_does_not_bind_it(self, start: Start, model: Callable[[str], Path]) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             address = f"127.0.0.1:{other.getsockname()[1]}"
             environ = {**os.environ, "DRUM_SUPERVISOR_METRICS_ADDRESS": address}
@@ -300,21 +300,21 @@ class TestHostileClients:
         assert process.memory_info().rss < before + 16 * 2**20
         assert serving.status()["phase"] == "serving"
 
-    def test_a_hundred_connections_that_say_nothing(self, victim: Supervised) -> None:
+    def test_hundred_silent_connections(self, victim: Supervised) -> None:
         with ExitStack() as stack:
             for _ in range(100):
                 stack.enter_context(connect(victim))
             assert scrape(victim).phase == ["serving"]
 
-    def test_heads_without_an_end(self, victim: Supervised) -> None:
+    def test_endless_head(self, victim: Supervised) -> None:
         with connect(victim) as sock:
             sock.sendall(b"GET /metrics HTTP/1.1\r\n" + b"X: y\r\n" * 20_000)
             assert sock.recv(100).split()[1] == b"431"
 
-    def test_bodies_that_nobody_wants(self, victim: Supervised) -> None:
+    def test_unwanted_body(self, victim: Supervised) -> None:
         with connect(victim) as sock:
             sock.sendall(b"POST /metrics HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n")
-            assert sock.recv(100).split()[1] == b"405"  # after a second, in which it has not come
+            assert sock.recv(100).split()[1] == b"405"  # after waiting a second for the body
 
     def test_slow_readers(self, victim: Supervised) -> None:
         with ExitStack() as stack:
@@ -323,12 +323,12 @@ class TestHostileClients:
                 sock.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")  # and never reads
             assert scrape(victim).phase == ["serving"]
 
-    def test_who_asks_without_a_pause_costs_the_supervisor_nothing(self, victim: Supervised) -> None:
-        asked = 200
+    def test_constant_scraping_costs_the_supervisor_nothing(self, victim: Supervised) -> None:
+        scrapes = 200
         before = victim.client.stats()["supervisor"]["cpu_seconds"]
-        for _ in range(asked):
+        for _ in range(scrapes):
             scrape(victim)
-        assert victim.client.stats()["supervisor"]["cpu_seconds"] - before < asked * 0.001
+        assert victim.client.stats()["supervisor"]["cpu_seconds"] - before < scrapes * 0.001
 
 
 NVML = """
@@ -352,8 +352,8 @@ def nvmlDeviceGetComputeRunningProcesses(handle):
 """
 
 
-def test_gpus_are_read_by_the_exporter(start: Start, tmp_path: Path) -> None:
-    """No machine of ours has one: a library that has NVML's functions says that each program uses one."""
+def test_exporter_reads_gpus(start: Start, tmp_path: Path) -> None:
+    # a fake NVML library, on which each program uses a GPU: test machines have none
     (tmp_path / "pynvml.py").write_text(NVML)
     supervised = ready(
         start(
@@ -371,7 +371,7 @@ def test_gpus_are_read_by_the_exporter(start: Start, tmp_path: Path) -> None:
 
 
 class TestSending:
-    def test_figures_are_sent_under_their_conventional_names(self, start: Start) -> None:
+    def test_metrics_have_their_conventional_names(self, start: Start) -> None:
         with collecting() as collector:
             environ = {**collector.environ, "OTEL_METRIC_EXPORT_INTERVAL": "100"}
             supervised = start(*AT_ONCE[0], "--", *AT_ONCE[1], **environ)
@@ -400,15 +400,15 @@ class TestSending:
             assert found["process.cpu.time"].unit == "s"
             assert supervised.stop() == 0
 
-    def test_collector_that_is_not_there_keeps_nobody(self, start: Start) -> None:
-        nobody = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:1/v1/metrics"}
-        supervised = start(*AT_ONCE[0], "--metrics-address", "127.0.0.1:0", "--", *AT_ONCE[1], **nobody)
+    def test_unreachable_collector_blocks_nothing(self, start: Start) -> None:
+        unreachable = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:1/v1/metrics"}
+        supervised = start(*AT_ONCE[0], "--metrics-address", "127.0.0.1:0", "--", *AT_ONCE[1], **unreachable)
         supervised.until_phase("serving")
         assert scrape(supervised).phase == ["serving"]
         assert supervised.stop() == 0
 
-    def test_none_are_sent_where_that_is_said(self, start: Start) -> None:
-        nobody = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:1", "OTEL_METRICS_EXPORTER": "none"}
-        supervised = start(*AT_ONCE[0], "--", *AT_ONCE[1], **nobody)
+    def test_exporter_none_sends_nothing(self, start: Start) -> None:
+        environ = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:1", "OTEL_METRICS_EXPORTER": "none"}
+        supervised = start(*AT_ONCE[0], "--", *AT_ONCE[1], **environ)
         supervised.until_phase("serving")
         assert "exporter" not in {each["name"] for each in supervised.status()["programs"]}

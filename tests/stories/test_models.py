@@ -1,4 +1,4 @@
-"""Good models under each built-in server: right predictions, a telling status, a clean end."""
+"""Good models under each built-in server: correct predictions, a complete status, a clean stop."""
 
 import io
 import os
@@ -24,13 +24,13 @@ def multipart(name: str, content: bytes) -> tuple[bytes, dict[str, str]]:
 
 
 def reading(gate: Path) -> str:
-    """Return a model whose prediction waits until somebody opens `gate` for writing, and answers what is written."""
+    """Return a model whose prediction reads the named pipe `gate` and returns what is written to it."""
     load = "def load_model(d): return 1\n"
     return load + f"def score_unstructured(model, data, **k): return open({str(gate)!r}).read()\n"
 
 
 def expected(csv: bytes) -> list[float]:
-    """Predict with scikit-learn itself, trained anew."""
+    """Return the predictions of a freshly trained model."""
     data = load_diabetes(as_frame=True, scaled=False)
     rows = pd.read_csv(io.BytesIO(csv))
     return list(LinearRegression().fit(data.data, data.target).predict(rows))
@@ -38,7 +38,7 @@ def expected(csv: bytes) -> list[float]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_good_model_predicts_tells_its_status_and_ends_cleanly(start: Start, server: str, workers: int) -> None:
+def test_good_model_predicts_and_stops_cleanly(start: Start, server: str, workers: int) -> None:
     supervised = start("--code-dir", DIABETES, "--server-type", server, "--workers", workers)
     status = supervised.until_status(lambda s: s["phase"] == "serving" and not s["workers_coming"])
     csv = (DIABETES / "diabetes.csv").read_bytes()
@@ -76,7 +76,7 @@ def test_every_worker_serves(start: Start, model: Callable[[str], Path], server:
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_probes_answer_while_a_prediction_runs(
+def test_ping_answers_while_a_prediction_runs(
     start: Start, model: Callable[[str], Path], tmp_path: Path, server: str, fifo: Callable[[str], Path]
 ) -> None:
     gate = fifo("gate")
@@ -84,7 +84,7 @@ def test_probes_answer_while_a_prediction_runs(
     supervised.until_phase("serving")
     with supervised.connect() as busy:
         busy.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx")
-        with open(gate, "w") as opened:  # opens when the prediction has opened the other end
+        with open(gate, "w") as opened:  # opens when the prediction reads it
             assert supervised.get("/ping").status == 200
             opened.write("done")
         answer = b"".join(iter(lambda: busy.recv(4096), b""))
@@ -94,7 +94,7 @@ def test_probes_answer_while_a_prediction_runs(
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_stop_lets_a_running_prediction_finish(
+def test_stop_lets_a_running_prediction_finish(
     start: Start, model: Callable[[str], Path], server: str, fifo: Callable[[str], Path]
 ) -> None:
     gate = fifo("gate")
@@ -111,7 +111,7 @@ def test_a_stop_lets_a_running_prediction_finish(
     assert supervised.wait() == 0
 
 
-def test_prints_of_the_model_reach_the_log(start: Start, model: Callable[[str], Path]) -> None:
+def test_model_prints_reach_the_log(start: Start, model: Callable[[str], Path]) -> None:
     custom = (
         "def load_model(d): return print('weights are here') or 1\n"
         "def score_unstructured(model, data, **k): return ''\n"
@@ -122,7 +122,7 @@ def test_prints_of_the_model_reach_the_log(start: Start, model: Callable[[str], 
     assert supervised.stop() == 0
 
 
-def test_a_killed_model_server_is_replaced(start: Start) -> None:
+def test_killed_model_server_is_replaced(start: Start) -> None:
     supervised = start("--code-dir", DIABETES)
     pid = supervised.until_phase("serving")["programs"][0]["pid"]
     os.kill(pid, signal.SIGKILL)
@@ -132,7 +132,7 @@ def test_a_killed_model_server_is_replaced(start: Start) -> None:
     assert supervised.stop() == 0
 
 
-def test_a_bad_parameter_of_gunicorn_is_refused_before_anything_starts(start: Start) -> None:
+def test_bad_gunicorn_parameter_is_refused_at_start(start: Start) -> None:
     given = ("--code-dir", "examples/diabetes", "--server-type", "gunicorn", "--workers", "1")
     environ = {
         "MLOPS_RUNTIME_PARAM_DRUM_GUNICORN_MAX_REQUESTS": '{"type": "numeric", "payload": 20000}',
@@ -143,7 +143,7 @@ def test_a_bad_parameter_of_gunicorn_is_refused_before_anything_starts(start: St
     assert "$MLOPS_RUNTIME_PARAM_DRUM_GUNICORN_MAX_REQUESTS: '20000' is not accepted" in supervised.last_line
 
 
-def test_parameters_of_gunicorn_reach_its_workers(start: Start) -> None:
+def test_gunicorn_parameters_reach_its_workers(start: Start) -> None:
     given = ("--code-dir", "examples/diabetes", "--server-type", "gunicorn")
     supervised = start(*given, DRUM_GUNICORN_MAX_REQUESTS="2")
     supervised.until_phase("serving")

@@ -1,4 +1,4 @@
-"""What a model server leaves to us by the thousand is taken away, and nobody notices."""
+"""Thousands of orphans of a model server are reaped without disturbing the service."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from tests.support import Supervised
 NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 MANY = 10_000
 
-# All are dead when their parent goes, so that they are handed over at once.
+# All children have exited before their parent does, so the supervisor inherits all zombies at once.
 BURST = f"""
 import os, sys
 os.write(4, b'{{"kind": "ready"}}\\n')
@@ -34,21 +34,23 @@ open(sys.argv[1]).read()
 
 @cache
 def no_namespace() -> str:
-    """Return why this machine makes no PID namespace for us; nothing if it does."""
+    """Return why a PID namespace cannot be made here, "" if it can."""
     return subprocess.run([*NAMESPACE, "true"], capture_output=True, text=True, check=False).stderr.strip()
 
 
 def supervisor(supervised: Supervised) -> psutil.Process:
-    """Return it as this machine sees it, whatever its number in a namespace."""
+    """Return the supervisor's process outside of its namespace."""
     process = psutil.Process(supervised.process.pid)
     return process if process.cmdline()[0] == sys.executable else process.children()[0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wrapper", [(), NAMESPACE], ids=["child subreaper", "first process"])
-def test_ten_thousand_orphans_at_once(start: Start, fifo: Callable[[str], Path], wrapper: Sequence[str]) -> None:
+def test_ten_thousand_orphans_are_reaped_at_once(
+    start: Start, fifo: Callable[[str], Path], wrapper: Sequence[str]
+) -> None:
     if wrapper and no_namespace():
-        pytest.skip(f"no PID namespace for us here: {no_namespace()}")
+        pytest.skip(f"cannot make a PID namespace: {no_namespace()}")
     gate = fifo("gate")
     command = ("--listener", "inherit", "--ready", "report", "--", sys.executable, "-ISc", BURST, gate)
     supervised = start(*command, wrapper=wrapper)

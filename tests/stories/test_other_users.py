@@ -1,4 +1,4 @@
-"""A server that runs as another user, whom the supervisor may not signal: nothing breaks, and nobody waits for ever."""
+"""A server that runs as another user and cannot be signalled: nothing breaks, and no stop waits for ever."""
 
 import os
 import shutil
@@ -10,35 +10,36 @@ from functools import cache
 import pytest
 
 from tests.stories.conftest import Start
-from tests.stories.test_ending import HEAD, UP
+from tests.stories.test_ending import HEAD, REPORT_READY
 from tests.stories.test_supervisorctl import ctl
 from tests.support import Supervised, until
 
-# root, and yet not allowed to signal others: as in a container that drops this capability
+# root without the capability to signal other users, as in a container that drops it
 NO_KILL = ("setpriv", "--bounding-set", "-kill", "--inh-caps", "-kill")
 BECOMES_ANOTHER = "os.setgid(12345); os.setuid(12345)\n"
 
 
 @cache
 def refusal() -> str:
-    """Return why this machine cannot show that; nothing if it can."""
+    """Return why this machine cannot run these tests, "" if it can."""
     if not shutil.which("setpriv"):
         return "no setpriv"
     become = [sys.executable, "-c", f"import os; {BECOMES_ANOTHER}"]
     return subprocess.run([*NO_KILL, *become], capture_output=True, text=True, check=False).stderr.strip()
 
 
-pytestmark = pytest.mark.skipif(bool(refusal()), reason=f"no other user here: {refusal()[-200:]}")
+pytestmark = pytest.mark.skipif(bool(refusal()), reason=f"cannot become another user: {refusal()[-200:]}")
 
 
 def serving(start: Start, then: str) -> Supervised:
-    command = ("--ready", "report", "--listener", "inherit", "--", sys.executable, "-c", HEAD + BECOMES_ANOTHER + UP)
-    supervised = start("--stop-timeout", "0.2", *command[:-1], command[-1] + then, wrapper=NO_KILL)
+    code = HEAD + BECOMES_ANOTHER + REPORT_READY + then
+    command = ("--ready", "report", "--listener", "inherit", "--", sys.executable, "-c", code)
+    supervised = start("--stop-timeout", "0.2", *command, wrapper=NO_KILL)
     supervised.until_phase("serving")
     return supervised
 
 
-def test_its_end_is_waited_for(start: Start, tmp_path) -> None:
+def test_stop_waits_for_a_process_it_may_not_signal(start: Start, tmp_path) -> None:
     supervised = serving(start, "sys.stdout.close(); signal.sigtimedwait([], 2)\n")
     said = ctl(supervised, "signal", "HUP", "model-server").stdout
     assert "runs as another user, whom we may not signal" in said
@@ -46,11 +47,11 @@ def test_its_end_is_waited_for(start: Start, tmp_path) -> None:
     assert "SIGTERM to pid" in supervised.err.read_text()
 
 
-def test_a_second_signal_ends_the_supervisor_all_the_same(start: Start) -> None:
+def test_second_signal_ends_the_supervisor_anyway(start: Start) -> None:
     supervised = serving(start, "while True: signal.pause()\n")
     pid = supervised.pid()
     supervised.process.terminate()
     supervised.until_phase("stopping")
     assert supervised.stop() == 0
-    os.kill(pid, signal.SIGKILL)  # we may
+    os.kill(pid, signal.SIGKILL)  # this process has the capability
     until(lambda: not supervised.left())

@@ -1,5 +1,5 @@
-"""Servers that start workers by themselves, and servers that answer for a model that they do not have: no crash loop,
-no split brain, and the true reason. Small commands that behave like DRUM in front of a model that cannot be loaded."""
+"""Servers with their own workers, and servers that run without their model: no crash loop, no split brain, and the true
+reason. The commands are small and behave like DRUM with a model that cannot be loaded."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from tests.stories.conftest import Start
 from tests.stories.test_commands import TINY, script
 from tests.support import Supervised
 
-# Each gunicorn worker loads the model by itself; HOW says what becomes of it, SECOND of all but the first.
+# Each gunicorn worker loads the model by itself, with the result $HOW. With $LOADED the first one succeeds.
 APP = """
 import os, signal, sys, time
 def load():
@@ -24,14 +24,14 @@ def load():
             pass
     if how == "raises":
         raise ValueError("no weights")
-    if how == "says-it-itself":
+    if how == "answers-513":
         from flask import Flask
         app = Flask("error-server")
         @app.errorhandler(404)
         def error(_):
             return {"message": "ERROR: no weights"}, 513
         return app
-    time.sleep(0.5)  # a worker that is gone at once is seen only in the words of its master
+    time.sleep(0.5)  # only the master's log shows a worker that exits at once
     if how == "sys-exit":
         sys.exit(7)
     if how == "os-exit":
@@ -45,7 +45,7 @@ def load():
 app = load()
 """
 
-QUIET = ("--log-level", "critical")  # the master says nothing about its workers
+QUIET = ("--log-level", "critical")  # the master logs nothing about its workers
 ENDS = {
     "raises": ("ValueError: no weights", 3),
     "sys-exit": ("exited with status 7 before it was ready", 3),
@@ -56,7 +56,7 @@ ENDS = {
 
 @pytest.fixture
 def gunicorn(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Start gunicorn on the application above."""
+    """Start gunicorn with APP."""
     (tmp_path / "app.py").write_text(APP)
     monkeypatch.chdir(tmp_path)
 
@@ -69,7 +69,7 @@ def gunicorn(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("how", ENDS)
-def test_a_worker_that_dies_before_the_server_was_ready_is_a_failure(gunicorn, how: str, workers: str) -> None:
+def test_worker_exit_before_ready_is_a_failure(gunicorn, how: str, workers: str) -> None:
     supervised = gunicorn(how, "-w", workers)
     error, _ = ENDS[how]
     status = supervised.until_phase("failed")
@@ -81,7 +81,7 @@ def test_a_worker_that_dies_before_the_server_was_ready_is_a_failure(gunicorn, h
 
 
 @pytest.mark.parametrize("how", ["os-exit", "segfault"])
-def test_the_master_need_not_say_so(gunicorn, how: str, kernel_tells: None) -> None:
+def test_worker_exit_is_found_without_the_master_log(gunicorn, how: str, kernel_reports_exits: None) -> None:
     supervised = gunicorn(how, *QUIET, ours=("--no-error-server",))
     error, code = ENDS[how]
     assert supervised.wait() == code
@@ -89,13 +89,13 @@ def test_the_master_need_not_say_so(gunicorn, how: str, kernel_tells: None) -> N
 
 
 @pytest.fixture
-def kernel_tells() -> None:
+def kernel_reports_exits() -> None:
     if tuple(int(number) for number in Path("/proc/sys/kernel/osrelease").read_text().split(".")[:2]) < (6, 15):
-        pytest.skip("before Linux 6.15 nobody but its parent is told how a process ended")
+        pytest.skip("before Linux 6.15 the kernel reports an exit status only to the parent")
 
 
 @pytest.mark.parametrize("how", ["raises", "os-exit"])
-def test_a_worker_that_cannot_load_beside_one_that_can_is_a_failure(gunicorn, tmp_path: Path, how: str) -> None:
+def test_one_failed_worker_beside_a_good_one_is_a_failure(gunicorn, tmp_path: Path, how: str) -> None:
     supervised = gunicorn(how, "-w", "2", LOADED=str(tmp_path / "loaded"))
     status = supervised.until_phase("failed")
     assert ENDS[how][0] in status["failure"]["error"]
@@ -103,8 +103,8 @@ def test_a_worker_that_cannot_load_beside_one_that_can_is_a_failure(gunicorn, tm
     assert supervised.stop() == 0
 
 
-def test_a_server_that_answers_513_by_itself_has_failed(gunicorn) -> None:
-    supervised = gunicorn("says-it-itself", "-w", "2")
+def test_server_that_answers_513_has_failed(gunicorn) -> None:
+    supervised = gunicorn("answers-513", "-w", "2")
     status = supervised.until_phase("failed")
     assert status["failure"]["error"] == "no weights"
     answer = supervised.get("/ping")
@@ -112,27 +112,27 @@ def test_a_server_that_answers_513_by_itself_has_failed(gunicorn) -> None:
     assert supervised.stop() == 0
 
 
-def test_the_status_that_says_failed_can_be_chosen(start: Start) -> None:
+def test_failure_status_can_be_chosen(start: Start) -> None:
     code = TINY.replace("send_response(200)", "send_response(520)") + "server.serve_forever()\n"
     arguments = ("--listener", "inherit", "--ready-failed", "520", "--", sys.executable, "-c", code)
     assert start(*arguments).until_phase("failed")["failure"]["error"] == "hello"
 
 
-def test_a_master_that_is_killed_after_one_of_its_workers_has_crashed_and_is_started_again(gunicorn) -> None:
+def test_killed_master_is_a_crash_even_after_a_worker_died(gunicorn) -> None:
     supervised = gunicorn("loads", "--workers", "2")
     supervised.until_phase("serving")
     (master,) = [process for process in supervised.left() if process.pid == supervised.pid()]
     workers = master.children()
     workers[0].kill()
     supervised.until(lambda: workers[0].pid not in {child.pid for child in master.children()})
-    supervised.until(lambda: "SIGKILL" in supervised.err.read_text())  # the master says so
+    supervised.until(lambda: "SIGKILL" in supervised.err.read_text())  # in the master's log
     master.kill()
     status = supervised.until_status(lambda status: status["restarts"]["crash"] == 1 and status["phase"] == "serving")
     assert status["failure"] is None
     assert supervised.stop() == 0
 
 
-def test_one_worker_and_several_serve(gunicorn) -> None:
+def test_one_or_several_workers_serve(gunicorn) -> None:
     for workers in ("1", "3"):
         supervised = gunicorn("loads", "-w", workers)
         supervised.until_phase("serving")
@@ -157,7 +157,7 @@ if __name__ == "__main__":
 """
 
 
-def test_helpers_that_fail_while_a_server_loads_mean_nothing(start: Start) -> None:
+def test_failing_helpers_during_load_are_ignored(start: Start) -> None:
     code = HELPERS + "    " + TINY.replace("\n", "\n    ") + "\n    server.serve_forever()\n"
     supervised = start("--listener", "inherit", "--", sys.executable, "-c", code)
     supervised.until_phase("serving")
@@ -165,7 +165,7 @@ def test_helpers_that_fail_while_a_server_loads_mean_nothing(start: Start) -> No
     assert supervised.stop() == 0
 
 
-# What answers to the name of drum: with what it was started, it answers to every question.
+# A fake drum: it answers every request with its own arguments and environment.
 DRUM = f"""#!{sys.executable}
 import http.server, json, os, socket, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -193,27 +193,27 @@ def drum_in_path(tmp_path: Path) -> str:
     return str(program.parent)
 
 
-def test_drum_is_found_in_path_and_gets_the_listener(start: Start, drum_in_path: str, tmp_path: Path) -> None:
+def test_drum_in_path_gets_the_listener(start: Start, drum_in_path: str, tmp_path: Path) -> None:
     arguments = ("--server-type", "drum", "--code-dir", tmp_path, "--target-type", "regression", "--workers", "2")
     supervised = start(*arguments, PATH=drum_in_path)
     assert supervised.until_phase("serving")["server_type"] == "drum"
-    told = supervised.get("/").json()
+    received = supervised.get("/").json()
     address = ["--address", str(supervised.address)]
-    assert told["argv"] == ["server", "--code-dir", str(tmp_path), "--target-type", "regression", *address]
-    assert json.loads(told["MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS"]) == {"type": "numeric", "payload": 2}
+    assert received["argv"] == ["server", "--code-dir", str(tmp_path), "--target-type", "regression", *address]
+    assert json.loads(received["MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS"]) == {"type": "numeric", "payload": 2}
     assert supervised.stop() == 0
 
 
-def test_a_line_of_drum_needs_only_our_words_in_front(start: Start, drum_in_path: str, reserved_port: int) -> None:
+def test_drum_command_line_needs_only_our_prefix(start: Start, drum_in_path: str, reserved_port: int) -> None:
     line = ["drum", "server", "--address", f"127.0.0.1:{reserved_port}", "--with-error-server", "--code-dir", "m"]
     supervised = start("--address", f"127.0.0.1:{reserved_port}", "--", *line, PATH=drum_in_path, WITH_ERROR_SERVER="1")
     supervised.until_phase("serving")
-    told = supervised.get("/").json()
-    assert told["argv"] == ["server", "--code-dir", "m", "--address", f"127.0.0.1:{reserved_port}"]
-    assert not told["WITH_ERROR_SERVER"]
+    received = supervised.get("/").json()
+    assert received["argv"] == ["server", "--code-dir", "m", "--address", f"127.0.0.1:{reserved_port}"]
+    assert not received["WITH_ERROR_SERVER"]
 
 
-def test_drum_that_is_not_installed_is_a_mistake_of_usage(start: Start, tmp_path: Path) -> None:
+def test_missing_drum_is_a_usage_error(start: Start, tmp_path: Path) -> None:
     supervised = start("--server-type", "drum", "--code-dir", tmp_path, PATH="/nowhere")
     assert supervised.wait() == 2
     assert "no command 'drum' in PATH" in supervised.last_line

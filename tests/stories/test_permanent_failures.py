@@ -1,4 +1,4 @@
-"""Failures that another attempt would only repeat: nobody waits for retries that cannot help."""
+"""Permanent failures, which a retry would only repeat, are not retried."""
 
 import sys
 from collections.abc import Callable
@@ -24,15 +24,15 @@ BROKEN = {
 }
 
 
-def explained(status: dict[str, Any]) -> bool:
-    """Whether the error server answers; before that nobody does where a command binds the address itself."""
+def error_server_is_ready(status: dict[str, Any]) -> bool:
+    # a command that binds the address itself leaves it closed until the error server is ready
     states = {program["name"]: program["state"] for program in status["programs"]}
     return status["phase"] == "failed" and states.get("error-server") == "ready"
 
 
-def refused(supervised: Supervised) -> str:
-    """Return the error of a failure that is not retried, and nobody says otherwise."""
-    status = supervised.until_status(explained)
+def permanent_error(supervised: Supervised) -> str:
+    """Assert that nothing is retried, and that status, answer and report agree; return the error."""
+    status = supervised.until_status(error_server_is_ready)
     assert (status["attempt"], status["attempts_left"], status["next_retry_at"]) == (1, 0, None)
     assert status["failure"]["permanent"] is True
     answer = supervised.get("/x")
@@ -45,12 +45,12 @@ def refused(supervised: Supervised) -> str:
 
 
 @pytest.mark.parametrize("code", BROKEN)
-def test_broken_code_is_not_retried_until_somebody_asks(start: Start, model: Callable[[str], Path], code: str) -> None:
+def test_broken_code_is_retried_only_on_request(start: Start, model: Callable[[str], Path], code: str) -> None:
     custom, error = BROKEN[code]
     folder = model(custom)
     (folder / "broken.py").write_text("1 +\n")
     supervised = start("--code-dir", folder, *UNSTRUCTURED)
-    assert error in refused(supervised)
+    assert error in permanent_error(supervised)
     assert supervised.run("restart").returncode == 3
     assert supervised.status()["attempts_left"] == 0
     (folder / "custom.py").write_text(GOOD)
@@ -74,11 +74,11 @@ def test_bad_configuration_is_not_retried(
 ) -> None:
     given = [argument.format(model=model(GOOD)) if "{model}" in argument else argument for argument in arguments]
     supervised = start(*RETRIES, "--address", f"127.0.0.1:{reserved_port}", *given)
-    assert error in refused(supervised)
+    assert error in permanent_error(supervised)
     assert supervised.stop() == 0
 
 
-def test_it_is_retried_if_that_is_wanted(start: Start, model: Callable[[str], Path]) -> None:
+def test_retry_permanent_retries_it(start: Start, model: Callable[[str], Path]) -> None:
     folder = model(BROKEN["module"][0])
     supervised = start("--code-dir", folder, *UNSTRUCTURED[:2], "--max-retries", 50, "--retry-permanent", *RETRIES[2:])
     supervised.until_phase("failed", "retrying")
@@ -88,7 +88,7 @@ def test_it_is_retried_if_that_is_wanted(start: Start, model: Callable[[str], Pa
     assert supervised.stop() == 0
 
 
-def test_what_may_pass_is_retried_and_tells_when(start: Start, model: Callable[[str], Path]) -> None:
+def test_transient_failure_is_retried_and_says_when(start: Start, model: Callable[[str], Path]) -> None:
     never = SCORE + "def load_model(code_dir): raise OSError('the disk is not there')\n"
     supervised = start("--code-dir", model(never), "--target-type", "unstructured", "--max-retries", 2)
     supervised.until_phase("failed")
@@ -101,7 +101,7 @@ def test_what_may_pass_is_retried_and_tells_when(start: Start, model: Callable[[
     assert supervised.stop() == 0
 
 
-def test_without_retries_the_answer_is_the_error_alone(start: Start, model: Callable[[str], Path]) -> None:
+def test_without_retries_the_answer_is_only_the_error(start: Start, model: Callable[[str], Path]) -> None:
     supervised = start("--code-dir", model(BROKEN["module"][0]), "--target-type", "unstructured")
     supervised.until_phase("failed")
     answer = supervised.get("/x")

@@ -1,7 +1,7 @@
-"""The supervisor as the first process of a PID namespace, as it is in a container.
+"""The supervisor as PID 1 of a namespace, as in a container.
 
-The kernel treats that process differently: what it has no handler for does not reach it, every orphan becomes its
-child, and when it ends, everything does.
+The kernel treats PID 1 differently: signals without a handler do not reach it, every orphan becomes its child, and its
+exit ends all others.
 """
 
 import os
@@ -26,12 +26,12 @@ CLOSED = (*NAMESPACE, "sh", "-c", 'exec "$@" >&- 2>&-', "sh")
 
 @cache
 def _refusal() -> str:
-    """Return why this machine makes no PID namespace for us; nothing if it does."""
+    """Return why a PID namespace cannot be made here, "" if it can."""
     done = subprocess.run([*NAMESPACE, "true"], capture_output=True, text=True, check=False)
     return done.stderr.strip()
 
 
-pytestmark = pytest.mark.skipif(bool(_refusal()), reason=f"no PID namespace for us here: {_refusal()}")
+pytestmark = pytest.mark.skipif(bool(_refusal()), reason=f"cannot make a PID namespace: {_refusal()}")
 
 
 DIES_ORPHANED = "subprocess.run(['sh', '-c', 'true & (true &) ; setsid true & setsid sleep 0 &'])\n"
@@ -39,7 +39,7 @@ SLEEPS_ON = "subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
 
 
 def first_process(supervised: Supervised) -> psutil.Process:
-    """Return the supervisor as this machine sees it: the child of `unshare`."""
+    """Return the supervisor's process outside of its namespace: the child of `unshare`."""
     (child,) = supervised.until(psutil.Process(supervised.process.pid).children)
     return child
 
@@ -92,7 +92,7 @@ def test_orphans_are_reaped(start: Start) -> None:
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", 139),
     ],
 )
-def test_the_container_s_exit_code_is_the_cause_s(start: Start, model, tmp_path, custom: str, code: int) -> None:
+def test_container_exit_code_is_that_of_the_cause(start: Start, model, tmp_path, custom: str, code: int) -> None:
     log = tmp_path / "termination-log"
     log.write_text("of the container before")
     given = ("--code-dir", model(custom), "--target-type", "unstructured", "--no-error-server")
@@ -101,7 +101,7 @@ def test_the_container_s_exit_code_is_the_cause_s(start: Start, model, tmp_path,
     assert supervised.last_line == f"drum-supervise: exit {code}: {log.read_text()}"
 
 
-def test_closed_output_is_no_reason_to_stop(start: Start) -> None:
+def test_closed_output_does_not_stop_it(start: Start) -> None:
     supervised = start(*program("print('x' * 100000, flush=True)\n"), wrapper=CLOSED)
     assert supervised.until_phase("serving")["ready"]
     first_process(supervised).terminate()
@@ -110,8 +110,8 @@ def test_closed_output_is_no_reason_to_stop(start: Start) -> None:
 
 @pytest.mark.parametrize("wrapper", [PROC_OF_ANOTHER, NO_PROC], ids=["of another namespace", "none"])
 @pytest.mark.parametrize("left", ["", SLEEPS_ON], ids=["nothing left", "a daemon left"])
-def test_a_proc_that_is_not_ours_is_no_reason_to_hang(start: Start, wrapper: Sequence[str], left: str) -> None:
-    """All that is left ends with the namespace; nobody else may be meant by the numbers in that /proc."""
+def test_wrong_or_missing_proc_does_not_block_a_stop(start: Start, wrapper: Sequence[str], left: str) -> None:
+    # the pids in that /proc are those of other processes, such as this one
     bystander = subprocess.Popen(["sleep", "1000"])
     try:
         supervised = serving(start, left, wrapper)
@@ -134,11 +134,11 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-def test_a_stop_is_obeyed_before_it_has_even_begun(start: Start, tmp_path: Path, fifo: Callable[[str], Path]) -> None:
-    """Else it would be lost, for the first process has no default for it, and the container be killed much later."""
+def test_stop_during_the_first_imports_is_obeyed(start: Start, tmp_path: Path, fifo: Callable[[str], Path]) -> None:
+    # PID 1 has no default action: a lost SIGTERM means that the container is killed much later
     (tmp_path / "sitecustomize.py").write_text(BLOCKS)
     gate = fifo("gate")
     supervised = start(*program(""), wrapper=NAMESPACE, PYTHONPATH=f"{tmp_path}:{os.getcwd()}", TEST_FIFO=str(gate))
-    with open(gate, "w"):  # it is in the midst of its imports now
+    with open(gate, "w"):  # opens during its imports
         first_process(supervised).terminate()
         assert supervised.wait() == 0

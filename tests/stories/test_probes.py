@@ -1,4 +1,4 @@
-"""The table of docs/kubernetes.md: what each probe is answered in each phase, asked of the real process."""
+"""The table of docs/kubernetes.md, the answer to each probe in each phase, against a real supervisor."""
 
 import http.client
 import re
@@ -34,7 +34,7 @@ def promised() -> dict[str, tuple[str, ...]]:
 
 
 def answers(supervised: Supervised, seconds: float) -> tuple[str, ...]:
-    """Return the status of each probe; one that is not answered is none, as a kubelet sees it."""
+    """Return the status of each probe, "none" for one without an answer."""
     return tuple(_status(supervised, path, seconds) for path in PROBES)
 
 
@@ -52,7 +52,7 @@ def _status(supervised: Supervised, path: str, seconds: float) -> str:
 
 
 @pytest.mark.parametrize("server_type", ["fastapi", "flask", "gunicorn"])
-def test_probes_are_answered_as_the_page_says(start: Start, model, fifo, server_type: str) -> None:
+def test_probe_answers_match_the_page(start: Start, model, fifo, server_type: str) -> None:
     table = promised()
     assert list(table) == ["starting", "serving", "failed", "retrying", "stopping"]
     folder: Path = model(MODEL)
@@ -65,13 +65,15 @@ def test_probes_are_answered_as_the_page_says(start: Start, model, fifo, server_
     def is_as_promised(phase: str) -> None:
         supervised.until_phase(phase)
         seconds = TIMEOUT if phase != "stopping" else 0.3
-        supervised.until(lambda: answers(supervised, seconds) == table[phase])  # the program before may still go
+        supervised.until(
+            lambda: answers(supervised, seconds) == table[phase]
+        )  # the previous program may still be stopping
 
     is_as_promised("starting")
     gate.write_text("no weights")
     is_as_promised("failed")
-    told = supervised.get("/predict").json()
-    assert (told["message"], told["retry"]["attempts_left"]) == ("ERROR: OSError: no weights", 1)
+    failure = supervised.get("/predict").json()
+    assert (failure["message"], failure["retry"]["attempts_left"]) == ("ERROR: OSError: no weights", 1)
     supervised.client.restart()
     is_as_promised("retrying")
     gate.write_text("good")
@@ -80,7 +82,7 @@ def test_probes_are_answered_as_the_page_says(start: Start, model, fifo, server_
 
 
 def is_as_promised_while_it_drains(supervised: Supervised, gate: Path, check: Callable[[str], None]) -> None:
-    """Let a request keep the model server from ending, and check meanwhile."""
+    """Check while a request in flight keeps the model server from stopping."""
     request = threading.Thread(target=supervised.post, args=("/invocations", b"x", "text/plain"))
     request.start()
     with open(gate, "w") as word:  # the request has begun

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real supervisor, loads the alerts, and answers the dashboard; where it is installed."""
+"""A real Prometheus scrapes a supervisor, loads the alerts, and runs the dashboard's queries."""
 
 import json
 import re
@@ -26,10 +26,12 @@ scrape_configs:
   - job_name: drum-supervisor
     static_configs: [{{targets: ["{target}"]}}]
 """
-# There is nothing to see where nothing failed, no limit is set, or no GPU is.
+# Without a failure, a memory limit or a GPU these have no samples.
 MAY_BE_EMPTY = re.compile(r"gpu|next_retry|container_")
 
-pytestmark = pytest.mark.skipif(not shutil.which("prometheus"), reason="there is no prometheus (Debian: prometheus)")
+pytestmark = pytest.mark.skipif(
+    not shutil.which("prometheus"), reason="prometheus is not installed (Debian: prometheus)"
+)
 
 
 class Prometheus:
@@ -53,7 +55,7 @@ class Prometheus:
         self.until(self._is_ready)
 
     def _is_ready(self) -> bool:
-        """It listens before it answers questions."""
+        # it listens before it is ready
         try:
             with urllib.request.urlopen(f"http://{self._address}/-/ready", timeout=TIMEOUT):
                 return True
@@ -63,13 +65,13 @@ class Prometheus:
     def until(self, probe: Callable[[], Any]) -> Any:
         return until(probe, self.process, self._log.read_text)
 
-    def ask(self, path: str, **parameters: str) -> Any:
+    def get(self, path: str, **parameters: str) -> Any:
         query = urllib.parse.urlencode(parameters)
         with urllib.request.urlopen(f"http://{self._address}/api/v1/{path}?{query}", timeout=TIMEOUT) as answer:
             return json.load(answer)["data"]
 
     def query(self, expression: str) -> list[Any]:
-        return list(self.ask("query", query=expression)["result"])
+        return list(self.get("query", query=expression)["result"])
 
     def end(self) -> None:
         self.process.terminate()
@@ -90,38 +92,38 @@ def prometheus(tmp_path: Path, supervised: Supervised) -> Iterator[Prometheus]:
     server.end()
 
 
-def test_it_scrapes_and_the_dashboard_and_the_alerts_find_what_they_ask_for(prometheus: Prometheus) -> None:
+def test_dashboard_and_alert_queries_find_their_metrics(prometheus: Prometheus) -> None:
     prometheus.until(lambda: prometheus.query("count_over_time(drum_supervisor_ready[1m]) > 2"))
-    (target,) = prometheus.ask("targets")["activeTargets"]
+    (target,) = prometheus.get("targets")["activeTargets"]
     assert (target["health"], target["lastError"]) == ("up", "")
     assert prometheus.query('drum_supervisor_phase{phase="serving"}')[0]["value"][1] == "1"
     empty = [expression for expression in expressions() if not prometheus.query(expression)]
     assert [expression for expression in empty if not MAY_BE_EMPTY.search(expression)] == []
-    (group,) = prometheus.until(lambda: evaluated(prometheus.ask("rules")["groups"]))
+    (group,) = prometheus.until(lambda: evaluated(prometheus.get("rules")["groups"]))
     assert {rule["health"] for rule in group["rules"]} == {"ok"}
     assert {rule["state"] for rule in group["rules"]} == {"inactive"}
 
 
-def test_it_sees_a_failure(prometheus: Prometheus, supervised: Supervised) -> None:
+def test_failure_raises_an_alert(prometheus: Prometheus, supervised: Supervised) -> None:
     prometheus.until(lambda: prometheus.query("drum_supervisor_ready == 1"))
     (supervised.run_dir.parents[1] / "model" / "custom.py").write_text("raise ValueError('gone')")
     supervised.client.restart()
     prometheus.until(lambda: prometheus.query('drum_supervisor_failures_total{cause="init_failed"} == 1'))
-    prometheus.until(lambda: prometheus.ask("alerts")["alerts"])  # pending, for two minutes
-    (alert,) = prometheus.ask("alerts")["alerts"]
+    prometheus.until(lambda: prometheus.get("alerts")["alerts"])  # pending, for two minutes
+    (alert,) = prometheus.get("alerts")["alerts"]
     assert (alert["labels"]["alertname"], alert["state"]) == ("DrumModelRetriesExhausted", "pending")
 
 
 def evaluated(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the groups once every rule was evaluated."""
+    """Return the groups if every rule has been evaluated."""
     rules = [rule for group in groups for rule in group["rules"]]
     return groups if rules and all(rule["health"] != "unknown" for rule in rules) else []
 
 
 def expressions() -> list[str]:
-    """Return what the dashboard asks, of all instances, over the last minute."""
+    """Return the dashboard's queries, for all instances over the last minute."""
     panels = json.loads((CONF / "grafana" / "dashboard.json").read_text())["panels"]
-    asked = [target["expr"] for panel in panels for target in panel.get("targets", [])]
+    queries = [target["expr"] for panel in panels for target in panel.get("targets", [])]
     for name, value in (("$__rate_interval", "1m"), ("$job", ".*"), ("$instance", ".*")):
-        asked = [expression.replace(name, value) for expression in asked]
-    return asked
+        queries = [expression.replace(name, value) for expression in queries]
+    return queries

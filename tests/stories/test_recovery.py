@@ -1,4 +1,4 @@
-"""After a failure: retries, limits, and the end of patience."""
+"""After a failure: retries, limits, and giving up."""
 
 import os
 import signal
@@ -32,7 +32,9 @@ def test_retries_bring_the_model_up_behind_the_error_server(start: Start, model:
     supervised = start("--code-dir", model(COUNTING), *arguments)
     status = supervised.until_phase("serving")
     assert (status["restarts"]["retry"], status["restarts"]["crash"]) == (2, 0)
-    supervised.until(lambda: supervised.get("/ping").json() == {"message": "OK"})  # the error server may still go
+    supervised.until(
+        lambda: supervised.get("/ping").json() == {"message": "OK"}
+    )  # the error server may still be stopping
     text = supervised.err.read_text()
     assert text.index("not yet, try 1") < text.index("not yet, try 2")
     assert supervised.stop() == 0
@@ -47,13 +49,13 @@ def test_attempts_left_are_counted_down(start: Start, model: Callable[[str], Pat
     assert supervised.stop() == 0
 
 
-def test_the_error_server_ends_with_its_time_to_live(start: Start, model: Callable[[str], Path]) -> None:
+def test_error_server_ends_after_its_ttl(start: Start, model: Callable[[str], Path]) -> None:
     supervised = start("--code-dir", model(NEVER), "--target-type", "unstructured", "--error-server-ttl", 0.3)
     assert supervised.wait() == 3
     assert supervised.last_line == "drum-supervise: exit 3: initialization failed in load_model: RuntimeError: never"
 
 
-def test_a_server_that_keeps_dying_is_given_up(start: Start) -> None:
+def test_crash_loop_is_given_up(start: Start) -> None:
     limits = ("--max-restarts", 2, "--restart-window", 600, "--no-error-server")
     supervised = start(
         *limits, "--ready", "report", "--listener", "inherit", "--", sys.executable, "-c", READY_THEN_DIE
@@ -62,7 +64,7 @@ def test_a_server_that_keeps_dying_is_given_up(start: Start) -> None:
     assert "kept dying after it had been ready: the model server was killed by SIGKILL after" in supervised.last_line
 
 
-def test_a_server_that_may_not_be_restarted_gives_its_signal_as_exit_code(start: Start) -> None:
+def test_crash_without_restarts_exits_with_its_signal(start: Start) -> None:
     limits = ("--max-restarts", 0, "--no-error-server")
     supervised = start(
         *limits, "--ready", "report", "--listener", "inherit", "--", sys.executable, "-c", READY_THEN_DIE
@@ -70,7 +72,7 @@ def test_a_server_that_may_not_be_restarted_gives_its_signal_as_exit_code(start:
     assert supervised.wait() == 137
 
 
-def test_a_killed_error_server_comes_back(start: Start, model: Callable[[str], Path]) -> None:
+def test_killed_error_server_comes_back(start: Start, model: Callable[[str], Path]) -> None:
     supervised = start("--code-dir", model(NEVER), "--target-type", "unstructured")
     supervised.until_phase("failed")
     assert supervised.get("/x").status == 513
@@ -79,7 +81,7 @@ def test_a_killed_error_server_comes_back(start: Start, model: Callable[[str], P
     assert supervised.stop() == 0
 
 
-def test_an_error_server_whose_framework_is_broken_answers_all_the_same(
+def test_error_server_answers_with_a_broken_framework(
     start: Start, model: Callable[[str], Path], tmp_path: Path
 ) -> None:
     hidden = tmp_path / "hidden"
@@ -95,12 +97,12 @@ def test_an_error_server_whose_framework_is_broken_answers_all_the_same(
         assert supervised.stop() == 0
 
 
-def stood_down(status: dict[str, Any]) -> bool:
-    """Whether the stand-in is gone: it may take a connection in the moment before it hears that the model is ready."""
+def stand_in_is_gone(status: dict[str, Any]) -> bool:
+    # the stand-in may accept one more connection just after the model is ready
     return all(program["state"] == "stopped" for program in status["programs"] if program["name"] == "stand-in")
 
 
-def test_a_stand_in_answers_while_the_model_starts(
+def test_stand_in_answers_while_the_model_starts(
     start: Start, model: Callable[[str], Path], fifo: Callable[[str], Path]
 ) -> None:
     gate = fifo("gate")
@@ -111,18 +113,18 @@ def test_a_stand_in_answers_while_the_model_starts(
     assert supervised.get("/livez").status == 200
     with open(gate, "w") as opened:
         opened.write("weights")
-    status = supervised.until_status(lambda s: s["phase"] == "serving" and stood_down(s))
+    status = supervised.until_status(lambda s: s["phase"] == "serving" and stand_in_is_gone(s))
     assert supervised.get("/ping").status == 200
     states = {program["name"]: program["state"] for program in status["programs"]}
     assert states == {"model-server": "ready", "stand-in": "stopped"}
     assert supervised.stop() == 0
 
 
-def test_serve_is_start_with_the_profile_of_sagemaker(start: Start, model: Callable[[str], Path]) -> None:
+def test_serve_is_start_with_the_sagemaker_profile(start: Start, model: Callable[[str], Path]) -> None:
     supervised = start(
         "--code-dir", model(GOOD + "def load_model(d): return 1\n"), "--target-type", "unstructured", command="serve"
     )
-    supervised.until_status(lambda s: s["phase"] == "serving" and stood_down(s))
+    supervised.until_status(lambda s: s["phase"] == "serving" and stand_in_is_gone(s))
     assert supervised.post("/invocations", b"x", "text/plain").body == b"fine"
     assert supervised.stop() == 0
 
@@ -141,7 +143,7 @@ def load_model(code_dir):
 )
 
 
-def test_a_worker_that_fails_alone_is_started_again(start: Start, model: Callable[[str], Path]) -> None:
+def test_one_failed_worker_is_restarted(start: Start, model: Callable[[str], Path]) -> None:
     supervised = start("--code-dir", model(ONE_FAILS), "--target-type", "unstructured", "--workers", 2)
     degraded = supervised.until_status(lambda s: s["phase"] == "serving" and s["workers_ready"] == 1)
     assert (degraded["degraded"], degraded["ready"]) == (True, True)
@@ -151,9 +153,7 @@ def test_a_worker_that_fails_alone_is_started_again(start: Start, model: Callabl
     assert supervised.stop() == 0
 
 
-def test_a_worker_that_may_not_be_started_again_leaves_the_service_degraded_and_its_failure_shown(
-    start: Start, model: Callable[[str], Path]
-) -> None:
+def test_failed_worker_without_restarts_degrades_the_service(start: Start, model: Callable[[str], Path]) -> None:
     arguments = ("--target-type", "unstructured", "--workers", 2, "--max-restarts", 0)
     supervised = start("--code-dir", model(ONE_FAILS), *arguments)
     status = supervised.until_status(lambda s: s["phase"] == "serving" and not s["workers_coming"])
@@ -164,7 +164,7 @@ def test_a_worker_that_may_not_be_started_again_leaves_the_service_degraded_and_
     assert supervised.stop() == 0
 
 
-def test_a_server_has_all_its_time_to_start_although_the_old_one_does_not_want_to_stop(start: Start) -> None:
+def test_slow_stop_does_not_shorten_the_startup_timeout(start: Start) -> None:
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + TINY + "server.serve_forever()"
     times = ("--startup-timeout", 3, "--stop-timeout", 3.5)
     supervised = start(*times, "--listener", "inherit", "--", sys.executable, "-c", stubborn)

@@ -1,4 +1,4 @@
-"""Replacing workers under load: nobody is refused, reset, or answered wrongly; and what cannot replace does not."""
+"""Replacing workers under load: no request is refused, reset or answered wrongly; a failed successor never serves."""
 
 import http.client
 import os
@@ -17,7 +17,7 @@ from tests.stories.test_commands import SERVE, TINY
 from tests.support import TIMEOUT, Supervised
 from tests.unit.control_groups import MIB, limited_group
 
-# Predicts its own pid; the file beside it says what becomes of the next load.
+# Predicts its own pid; files in its folder control the next load.
 MODEL = """
 import os, pathlib
 import pandas as pd
@@ -48,13 +48,13 @@ def serve(start: Start, folder: Path) -> Callable[..., Supervised]:
 
 
 def predicting(supervised: Supervised) -> int:
-    """Return the pid of the process that predicts."""
+    """Return the pid of the predicting process."""
     return int(supervised.post("/predict/", b"a\n1\n").json()["predictions"][0])
 
 
 @contextmanager
 def clients(supervised: Supervised) -> Iterator[Counter[object]]:
-    """Predict again and again, on connections that are kept and on new ones; yield how often what came back."""
+    """Predict continuously, on kept and on new connections; yield a count of each outcome."""
     seen: Counter[object] = Counter()
     done = threading.Event()
 
@@ -92,7 +92,7 @@ def clients(supervised: Supervised) -> Iterator[Counter[object]]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("server", SERVERS)
-def test_with_overlap_and_without_nothing_is_lost(serve, server, workers):
+def test_no_request_is_lost_with_or_without_overlap(serve, server, workers):
     supervised = serve("--server-type", server, "--workers", workers)
     before = {program["pid"] for program in supervised.status()["programs"]}
     with clients(supervised) as seen:
@@ -107,7 +107,7 @@ def test_with_overlap_and_without_nothing_is_lost(serve, server, workers):
     assert not any(psutil.pid_exists(pid) for pid in before)
 
 
-def test_a_new_one_that_fails_leaves_the_old_one_serving(serve, folder):
+def test_failed_successor_leaves_the_old_worker_serving(serve, folder):
     supervised = serve()
     pid = predicting(supervised)
     (folder / "broken").touch()
@@ -124,17 +124,17 @@ def test_a_new_one_that_fails_leaves_the_old_one_serving(serve, folder):
     assert supervised.status()["restart_failure"] is None
 
 
-def test_a_repaired_model_is_told_to_serve_again_whatever_the_restart_before_has_met(serve, folder):
+def test_restart_of_a_repaired_model_serves_again(serve, folder):
     supervised = serve()
     (folder / "broken").touch()
     assert supervised.run("restart").returncode == 3
-    assert supervised.status()["restart_failure"] is None  # the service has failed, and says so itself
+    assert supervised.status()["restart_failure"] is None  # the failure of the service covers it
     (folder / "broken").unlink()
     done = supervised.run("restart")
     assert (done.returncode, done.stdout.split(" after ")[0]) == (0, "Serving again")
 
 
-def test_of_several_workers_only_the_first_meets_a_broken_model(serve, folder):
+def test_broken_model_aborts_a_rolling_restart(serve, folder):
     supervised = serve("--workers", 3, "--max-restarts", 0)
     (folder / "broken").touch()
     assert supervised.run("restart").returncode == 3
@@ -142,12 +142,12 @@ def test_of_several_workers_only_the_first_meets_a_broken_model(serve, folder):
     assert (status["phase"], status["workers_ready"], status["replacing"]) == ("serving", 2, 0)
 
 
-def test_while_the_new_one_starts_both_are_shown_and_the_old_one_serves(serve, folder):
+def test_old_worker_serves_while_its_successor_starts(serve, folder):
     supervised = serve()
     pid = predicting(supervised)
     os.mkfifo(folder / "hangs")
     assert supervised.run("restart", "--overlap", "--no-wait").returncode == 0
-    with open(folder / "hangs", "w"):  # opens when the new one loads
+    with open(folder / "hangs", "w"):  # opens when the successor loads
         programs = {each["name"]: each["state"] for each in supervised.status()["programs"]}
         assert programs == {"model-server": "ready", "model-server-next": "starting"}
         assert predicting(supervised) == pid
@@ -157,7 +157,7 @@ def test_while_the_new_one_starts_both_are_shown_and_the_old_one_serves(serve, f
     assert predicting(supervised) == status["programs"][0]["pid"] != pid
 
 
-def test_an_old_one_that_is_killed_meanwhile_is_followed_by_its_successor(serve, folder):
+def test_successor_takes_over_from_a_killed_worker(serve, folder):
     supervised = serve()
     pid = predicting(supervised)
     supervised.run("restart", "--overlap", "--no-wait")
@@ -167,7 +167,7 @@ def test_an_old_one_that_is_killed_meanwhile_is_followed_by_its_successor(serve,
     assert predicting(supervised) != pid
 
 
-def test_two_copies_that_do_not_fit_are_refused_with_figures(serve, folder):
+def test_overlap_without_enough_memory_is_refused(serve, folder):
     (folder / "size").write_text(str(200 * MIB))
     with limited_group(450) as join:
         supervised = serve(before=join)
@@ -181,7 +181,7 @@ def test_two_copies_that_do_not_fit_are_refused_with_figures(serve, folder):
         assert supervised.stop() == 0
 
 
-def test_a_command_that_cannot_overlap_says_why(start, reserved_port):
+def test_command_without_overlap_support_is_refused(start, reserved_port):
     command = [sys.executable, "-c", TINY + SERVE, "{host}", "{port}"]
     supervised = start("--address", f"127.0.0.1:{reserved_port}", "--", *command)
     supervised.until_phase("serving")
@@ -191,7 +191,7 @@ def test_a_command_that_cannot_overlap_says_why(start, reserved_port):
 
 
 @pytest.mark.parametrize("server", ["fastapi", "flask"])
-def test_after_enough_requests_a_worker_is_replaced_and_nothing_lost(serve, server):
+def test_max_requests_replaces_a_worker_without_loss(serve, server):
     supervised = serve("--server-type", server, "--max-requests", 50)
     with clients(supervised) as seen:
         supervised.until_status(lambda status: status["restarts"]["requests"] >= 2)
@@ -199,7 +199,7 @@ def test_after_enough_requests_a_worker_is_replaced_and_nothing_lost(serve, serv
     assert supervised.status()["restarts"]["crash"] == 0
 
 
-def test_gunicorns_workers_are_replaced_by_their_master_after_enough_requests(serve):
+def test_max_requests_is_left_to_the_gunicorn_master(serve):
     supervised = serve("--server-type", "gunicorn", "--max-requests", 50)
     first = predicting(supervised)
     with clients(supervised) as seen:
@@ -208,7 +208,7 @@ def test_gunicorns_workers_are_replaced_by_their_master_after_enough_requests(se
     assert supervised.status()["restarts"]["requests"] == 0
 
 
-def test_a_worker_that_has_grown_too_large_is_replaced_and_nothing_lost(serve, folder):
+def test_memory_limit_replaces_a_worker_without_loss(serve, folder):
     (folder / "size").write_text(str(300 * MIB))
     supervised = serve("--max-worker-memory", "200M")
     (folder / "size").write_text("0")

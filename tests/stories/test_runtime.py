@@ -1,4 +1,4 @@
-"""A program of somebody else's with a `DrumRuntime` in it, under `drum-supervise start`."""
+"""A third-party program with a `DrumRuntime`, under `drum-supervise start`."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def program(tmp_path: Path, model) -> Path:
 
 @pytest.mark.parametrize("server_type", ["fastapi", "flask"])
 @pytest.mark.parametrize("listener", ["inherit", "bind"])
-def test_its_failure_is_a_swap_and_its_repair_another(start: Start, program, reserved_port, server_type, listener):
+def test_failure_and_repair_swap_the_server(start: Start, program, reserved_port, server_type, listener):
     address = f"127.0.0.1:{reserved_port}" if listener == "bind" else "127.0.0.1:0"
     command = ["--address", address, "--listener", listener, "--ready", "report"]
     supervised = start(*command, "--", sys.executable, program, server_type, address)
@@ -63,19 +63,19 @@ def test_its_failure_is_a_swap_and_its_repair_another(start: Start, program, res
 
 
 def _answer(supervised: Supervised) -> Answer | None:
-    """Return the answer, if there is one: who binds the port itself lets clients down when it dies."""
+    """Return the answer, None while no server has bound the port."""
     with suppress(ConnectionError):
         return supervised.post("/invocations", b"x")
     return None
 
 
-def test_without_error_server_it_ends_with_the_cause(start: Start, program):
+def test_without_error_server_it_exits_with_the_cause(start: Start, program):
     supervised = start("--no-error-server", "--listener", "inherit", "--", sys.executable, program, "flask", "x:1")
     assert supervised.wait() == 3
     assert "FileNotFoundError" in supervised.last_line
 
 
-def test_its_worker_is_replaced_after_a_crash(start: Start, program):
+def test_worker_is_replaced_after_a_crash(start: Start, program):
     (program.parent / "model" / "weights").write_text("heavy ")
     command = ["--listener", "inherit", "--ready", "report", "--", sys.executable, program, "fastapi", "x:1"]
     supervised = start(*command)

@@ -1,6 +1,6 @@
-"""Other people's servers, each through the same life, and each with a model that fails or hangs.
+"""Third-party servers: each serves, restarts and crashes, and each has a model that fails or hangs.
 
-`make compat` goes through many more of them, each in an environment of its own; see docs/servers.md.
+`make compat` runs many more of them, each in its own environment; see docs/servers.md.
 """
 
 import os
@@ -15,8 +15,8 @@ import pytest
 
 from tests.stories.conftest import Start
 from tests.stories.test_commands import TINY, script
-from tests.stories.test_ending import family
-from tests.stories.test_swap import asking
+from tests.stories.test_ending import own_pids
+from tests.stories.test_swap import under_load
 from tests.support import Supervised
 
 MODEL = """
@@ -93,7 +93,7 @@ def apps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def serve(start: Start, reserved_port: int) -> Callable[..., Supervised]:
-    """Start a server by its name; one that binds the port itself gets a port that is kept for it."""
+    """Start a server by its name; one that binds the port itself gets a reserved port."""
 
     def begin(name: str, *options: object, **environ: str) -> Supervised:
         command, *arguments = SERVERS[name].split()
@@ -104,20 +104,20 @@ def serve(start: Start, reserved_port: int) -> Callable[..., Supervised]:
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_server_predicts_is_restarted_under_load_crashes_and_stops(serve, server: str) -> None:
-    """What a server has accepted it may lose when it stops, each in its own way: see docs/servers.md."""
+def test_server_predicts_restarts_crashes_and_stops(serve, server: str) -> None:
+    # on a stop each server may lose requests it has accepted: see docs/servers.md
     supervised = serve(server)
     supervised.until_phase("serving")
     assert supervised.post("/invocations", b"x").body == b"hello"
     restart_under_load(supervised, server in INHERIT)
-    kill_with_all_that_it_started(supervised)
+    kill_with_its_descendants(supervised)
     assert supervised.post("/invocations", b"x").body == b"hello"
     assert supervised.stop() == 0
 
 
 def restart_under_load(supervised: Supervised, inherits: bool) -> None:
     before = supervised.pid()
-    with asking(supervised.address) as client:
+    with under_load(supervised.address) as client:
         supervised.until(lambda: client.outcomes[200] >= 20)
         assert supervised.run("restart").returncode == 0
         answered = client.outcomes[200]
@@ -127,8 +127,8 @@ def restart_under_load(supervised: Supervised, inherits: bool) -> None:
     assert not inherits or not [outcome for outcome in client.outcomes if "Refused" in str(outcome)]
 
 
-def kill_with_all_that_it_started(supervised: Supervised) -> None:
-    """Kill the server: what it has started goes as well, before the next one comes."""
+def kill_with_its_descendants(supervised: Supervised) -> None:
+    """Kill the server; its descendants are gone before the next one starts."""
     main = psutil.Process(supervised.pid())
     old = [main, *main.children(recursive=True)]
     main.kill()
@@ -138,7 +138,7 @@ def kill_with_all_that_it_started(supervised: Supervised) -> None:
 
 @pytest.mark.parametrize("fails", REASONS)
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_model_that_fails_is_told_on_the_same_port_whatever_the_exit_code(serve, server: str, fails: str) -> None:
+def test_failed_model_is_reported_on_the_same_port(serve, server: str, fails: str) -> None:
     supervised = serve(server, FAIL=fails)
     failure = supervised.until_phase("failed")["failure"]
     assert supervised.until(lambda: answer_of(supervised)) == (513, f"ERROR: {REASONS[fails]}")
@@ -147,7 +147,7 @@ def test_a_model_that_fails_is_told_on_the_same_port_whatever_the_exit_code(serv
 
 
 def answer_of(supervised: Supervised) -> "tuple[int, str] | None":
-    """Return status and message; nothing while a port that is not shared changes hands."""
+    """Return status and message, None while no server has bound the port."""
     try:
         answer = supervised.get("/x")
     except ConnectionError:
@@ -156,19 +156,21 @@ def answer_of(supervised: Supervised) -> "tuple[int, str] | None":
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_model_that_hangs_is_given_up_in_time(serve, server: str) -> None:
+def test_hanging_model_is_given_up_in_time(serve, server: str) -> None:
     supervised = serve(server, "--startup-timeout", 2, "--stop-timeout", 1, "--no-error-server", FAIL="hang")
     assert supervised.wait() == 4
     assert "the model server was not ready within 2 s" in supervised.last_line
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    """Return the processes below a server that are no helpers of Python's multiprocessing."""
-    return [child for child in psutil.Process(pid).children(recursive=True) if "resource_tracker" not in words(child)]
+    """Return the descendants of a server without the helpers of multiprocessing."""
+    return [
+        child for child in psutil.Process(pid).children(recursive=True) if "resource_tracker" not in command_line(child)
+    ]
 
 
-def words(process: psutil.Process) -> str:
-    """Return the command line of a process; that of a helper is said of one that is gone."""
+def command_line(process: psutil.Process) -> str:
+    """Return the command line of a process, that of a helper if the process has exited."""
     try:
         return " ".join(process.cmdline())
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -183,8 +185,8 @@ def is_gone(process: psutil.Process) -> bool:
 
 
 @pytest.mark.parametrize(("server", "crashes"), [("uvicorn-workers", 0), ("gunicorn", 0), ("hypercorn", 1)])
-def test_a_killed_worker_of_a_server_comes_back_by_the_server_or_with_it(serve, server: str, crashes: int) -> None:
-    """gunicorn and uvicorn start another worker; hypercorn ends, and is started again."""
+def test_killed_worker_comes_back(serve, server: str, crashes: int) -> None:
+    # gunicorn and uvicorn start another worker; hypercorn exits and is restarted
     supervised = serve(server)
     before = supervised.until_phase("serving")
     worker = supervised.until(lambda: workers_of(supervised.pid()))[-1]
@@ -212,40 +214,40 @@ def start_script(text: str) -> str:
 
 
 @pytest.mark.parametrize("text", [EXECS, FORKS], ids=["execs", "forks"])
-def test_a_server_behind_a_start_script(start: Start, text: str) -> None:
+def test_server_behind_a_start_script(start: Start, text: str) -> None:
     command, *arguments = SERVERS["uvicorn-workers"].split()
     supervised = start("--", start_script(text), script(command), *arguments)
     supervised.until_phase("serving")
     assert supervised.get("/").body == b"hello"
     assert supervised.run("restart").returncode == 0
-    os.kill(supervised.pid(), signal.SIGKILL)  # what the script has started is left, and ends as well
+    os.kill(supervised.pid(), signal.SIGKILL)  # the server that it has started ends as well
     supervised.until_status(lambda status: status["phase"] == "serving" and status["restarts"]["crash"] == 1)
     assert supervised.get("/").body == b"hello"
     assert supervised.stop() == 0
 
 
 @pytest.mark.parametrize("text", [EXECS, FORKS], ids=["execs", "forks"])
-def test_a_failure_behind_a_start_script(start: Start, text: str) -> None:
+def test_failure_behind_a_start_script(start: Start, text: str) -> None:
     command, *arguments = SERVERS["uvicorn"].split()
     supervised = start("--no-error-server", "--", start_script(text), script(command), *arguments, FAIL="load")
     assert supervised.wait() == 3
     assert supervised.last_line.endswith(REASONS["load"])
 
 
-def test_a_start_script_that_ends_is_the_end_of_its_server(start: Start) -> None:
-    """A server in the background, and nobody who waits for it: it does not survive, nor keep the port."""
+def test_exit_of_a_start_script_ends_its_server(start: Start) -> None:
+    # the server in the background neither survives nor keeps the port
     command, *arguments = SERVERS["uvicorn"].split()
     supervised = start("--", start_script(LEAVES), script(command), *arguments)
     failure = supervised.until_phase("failed")["failure"]
     assert "exited with status 0 before it was ready" in failure["error"]
-    supervised.until(lambda: {process.pid for process in supervised.left()} <= family(supervised))
+    supervised.until(lambda: {process.pid for process in supervised.left()} <= own_pids(supervised))
     assert supervised.get("/x").status == 513
     assert supervised.stop() == 0
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["good", "failing"])
-def test_a_command_of_another_environment(start: Start, tmp_path: Path, fails: bool) -> None:
-    """Nothing of ours is installed there; the error server runs in our own."""
+def test_command_in_another_environment(start: Start, tmp_path: Path, fails: bool) -> None:
+    # drum_supervisor is not installed there; the error server runs in our own environment
     other = tmp_path / "other"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(other)], check=True)
     program = "import no_such_module" if fails else TINY + "server.serve_forever()"

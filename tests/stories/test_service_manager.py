@@ -1,4 +1,4 @@
-"""What a service manager above the supervisor is told, on a real socket as systemd has it."""
+"""Notifications to a service manager, over a real socket as with systemd."""
 
 import signal
 import socket
@@ -15,7 +15,7 @@ BAD = "def load_model(code_dir): raise ValueError('no weights')\n"
 
 
 class Manager:
-    """Collects words until those that are waited for have come."""
+    """Receives notifications."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -26,7 +26,7 @@ class Manager:
         self._socket.settimeout(TIMEOUT)
 
     def until(self, met: Callable[[str], bool]) -> None:
-        """Wait for such a word, unless it came since the last one that was waited for."""
+        """Wait for a matching word, unless one has come since the last wait."""
         while not any(map(met, self.words[self._waited_for :])):
             self.words += self._socket.recv(4096).decode().splitlines()
         self._waited_for = len(self.words) - [*map(met, reversed(self.words))].index(True)
@@ -42,7 +42,7 @@ def manager(short_path: Path) -> Iterator[Manager]:
     made.close()
 
 
-def test_ready_once_it_serves_and_stopping_when_it_stops(start: Start, model, manager):
+def test_notifies_ready_and_stopping(start: Start, model, manager):
     folder = model(GOOD)
     supervised = start("--code-dir", folder, "--target-type", "regression", NOTIFY_SOCKET=str(manager.path))
     manager.until(lambda word: word == "READY=1")
@@ -54,13 +54,13 @@ def test_ready_once_it_serves_and_stopping_when_it_stops(start: Start, model, ma
     assert manager.words.count("READY=1") == 1
 
 
-def test_ready_too_when_the_error_server_answers_with_the_reason_as_the_status(start: Start, model, manager):
+def test_error_server_is_ready_with_the_reason_as_status(start: Start, model, manager):
     start("--code-dir", model(BAD), "--target-type", "regression", NOTIFY_SOCKET=str(manager.path))
     manager.until(lambda word: word == "READY=1")
     assert "STATUS=failed: ValueError: no weights" in manager.words
 
 
-def test_the_watchdog_hears_of_it_twice_a_period(start: Start, manager):
+def test_watchdog_is_notified_twice_a_period(start: Start, manager):
     start(
         *("--listener", "inherit", "--", "sleep", "1000"), NOTIFY_SOCKET=str(manager.path), WATCHDOG_USEC="100000"
     ).until_phase("starting")
@@ -68,7 +68,7 @@ def test_the_watchdog_hears_of_it_twice_a_period(start: Start, manager):
         manager.until(lambda word: word == "WATCHDOG=1")
 
 
-def test_the_watchdog_of_another_process_is_not_ours(start: Start, manager):
+def test_watchdog_of_another_process_is_ignored(start: Start, manager):
     environ = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"}
     supervised = start("--listener", "inherit", "--", "sleep", "1000", **environ)
     supervised.until_phase("starting")
@@ -77,7 +77,7 @@ def test_the_watchdog_of_another_process_is_not_ours(start: Start, manager):
     assert "WATCHDOG=1" not in manager.words
 
 
-def test_a_manager_that_has_gone_changes_nothing(start: Start, model, manager):
+def test_missing_manager_changes_nothing(start: Start, model, manager):
     manager.path.unlink()
     folder = model(GOOD)
     supervised = start("--code-dir", folder, "--target-type", "regression", NOTIFY_SOCKET=str(manager.path))

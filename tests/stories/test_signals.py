@@ -1,4 +1,4 @@
-"""A stop keeps its promise whenever it comes: exit code 0, nothing left, and nothing started meanwhile."""
+"""A stop at any moment exits with 0, leaves nothing, and starts nothing."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from tests.stories.conftest import Start
 from tests.stories.test_ending import IGNORE, SETSID, program, serving
 from tests.support import Supervised
 
-# Imported in every Python process: says that it is at this module, and goes on when the gate is opened.
+# Imported in every Python process: opens the gate where $TEST_MODULE is imported, and goes on when the gate is closed.
 WAITS_AT_IMPORT = """
 import os, sys
 class Finder:
@@ -25,7 +25,7 @@ FAILS = 'os.write(4, b\'{"kind": "init_failed", "type": "ValueError", "message":
 
 @pytest.fixture
 def stopped_at(start: Start, tmp_path: Path, fifo: Callable[[str], Path]) -> Callable[[str], tuple[Supervised, Path]]:
-    """Start a supervisor that waits where it imports a module, with the gate that lets it go on."""
+    """Start a supervisor that waits while it imports a module; return it with the gate that releases it."""
 
     def begin(module: str) -> tuple[Supervised, Path]:
         (tmp_path / "sitecustomize.py").write_text(WAITS_AT_IMPORT)
@@ -37,7 +37,7 @@ def stopped_at(start: Start, tmp_path: Path, fifo: Callable[[str], Path]) -> Cal
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
-def test_while_it_imports_it_ends_at_once(stopped_at, number: signal.Signals) -> None:
+def test_while_importing_ends_at_once(stopped_at, number: signal.Signals) -> None:
     supervised, gate = stopped_at("supervisor")
     with open(gate, "w"):
         assert supervised.stop(number) == 0
@@ -46,7 +46,7 @@ def test_while_it_imports_it_ends_at_once(stopped_at, number: signal.Signals) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
-def test_while_it_makes_itself_ready_it_ends_before_anything_was_started(stopped_at, number: signal.Signals) -> None:
+def test_while_preparing_ends_before_any_start(stopped_at, number: signal.Signals) -> None:
     supervised, gate = stopped_at("supervisor.web")  # supervisord imports it just before its loop
     with open(gate, "w"):
         supervised.process.send_signal(number)
@@ -57,7 +57,7 @@ def test_while_it_makes_itself_ready_it_ends_before_anything_was_started(stopped
     assert list(supervised.run_dir.iterdir()) == []
 
 
-def test_a_restart_that_comes_that_early_is_no_reason_to_end(stopped_at) -> None:
+def test_early_sighup_does_not_end_it(stopped_at) -> None:
     supervised, gate = stopped_at("supervisor.web")
     with open(gate, "w"):
         supervised.process.send_signal(signal.SIGHUP)
@@ -69,14 +69,14 @@ def test_while_a_model_loads(start: Start, model: Callable[[str], Path], fifo: C
     gate = fifo("weights")
     folder = model(f"def load_model(code_dir):\n    return open({str(gate)!r}).read()\nscore_unstructured = len\n")
     supervised = start("--code-dir", folder, "--target-type", "unstructured")
-    with open(gate, "w"):  # it is reading now
+    with open(gate, "w"):  # opens when the model reads it
         assert supervised.stop() == 0
     assert supervised.left() == []
 
 
 @pytest.mark.parametrize("listener", ["inherit", "bind"])
 def test_while_the_error_server_takes_over(start: Start, reserved_port: int, listener: str) -> None:
-    """The failed server does not go; where it may hold the port, the error server has to wait for that."""
+    # the failed server ignores SIGTERM; where it may hold the port, the error server waits for its exit
     command = program(IGNORE, SETSID, FAILS)
     arguments = (*command[:2], "--listener", listener, "--stop-timeout", "0.5", *command[4:])
     supervised = start("--address", f"127.0.0.1:{reserved_port}", *arguments)
@@ -94,7 +94,7 @@ def test_while_a_worker_is_replaced(start: Start) -> None:
     assert supervised.err.read_text().count(") started\n") == 1
 
 
-def test_a_second_one_while_a_worker_is_replaced_kills_at_once(start: Start) -> None:
+def test_second_signal_during_a_restart_kills_at_once(start: Start) -> None:
     supervised = serving(start, IGNORE, SETSID, arguments=("--stop-timeout", "1000"))
     supervised.client.restart()
     supervised.until_status(lambda status: status["programs"][0]["state"] == "stopping")

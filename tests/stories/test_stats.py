@@ -1,4 +1,4 @@
-"""What the programs use, as operators see it: while it serves, after it has failed, and again and again."""
+"""Resource usage as operators see it: while serving, after a failure, and with `--watch`."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def load_model(code_dir):
     return 1
 def score_unstructured(model, data, **kwargs): return data
 """
-# Takes 64 MiB at each word that is written to a named pipe, and fails in the end.
+# Allocates 64 MiB each time a named pipe is written to, three times, then fails.
 GROWING = """
 def load_model(code_dir):
     kept = []
@@ -60,7 +60,7 @@ def program(stats: dict[str, Any], name: str = "model-server") -> dict[str, Any]
 
 
 class TestServing:
-    def test_everything_is_there(self, serving: Supervised) -> None:
+    def test_json_is_complete_and_documented(self, serving: Supervised) -> None:
         stats = json.loads(serving.run("stats", "--json").stdout)
         worker = program(stats)
         process = psutil.Process(serving.pid())
@@ -84,19 +84,19 @@ class TestServing:
         page = (Path(__file__).parents[2] / "docs/operations.md").read_text(encoding="utf-8")
         assert [name for name in (*stats, *stats["supervisor"], *worker, *history) if f"`{name}`" not in page] == []
 
-    def test_people_get_tables(self, serving: Supervised) -> None:
+    def test_text_output_is_tables(self, serving: Supervised) -> None:
         shown = serving.run("stats").stdout
         assert re.search(rf"^model-server  ready  {serving.pid()} ", shown, re.MULTILINE)
         assert re.search(rf"^{serving.pid()} .* python\S* .*-m drum_supervisor", shown, re.MULTILINE)
         assert "CPU " in shown
         assert max(map(len, shown.splitlines())) <= 80
 
-    def test_young_sample_is_used_again_and_an_old_one_is_not(self, serving: Supervised) -> None:
+    def test_recent_sample_is_reused_an_old_one_is_not(self, serving: Supervised) -> None:
         first = serving.client.stats()
         assert serving.client.stats(max_age_seconds=1000)["taken_at"] == pytest.approx(first["taken_at"], abs=0.002)
         assert serving.client.stats()["taken_at"] > first["taken_at"]
 
-    def test_shared_memory_and_history_are_told_when_they_are_asked_for(self, serving: Supervised) -> None:
+    def test_shared_memory_and_history_only_on_request(self, serving: Supervised) -> None:
         everything = serving.client.stats(shared_memory=True, history=True)
         assert program(everything)["processes"][0]["pss_bytes"] > 0
         plain = serving.client.stats(max_age_seconds=1000)
@@ -104,14 +104,16 @@ class TestServing:
         assert program(plain)["memory_bytes"] == program(plain)["rss_bytes"]
         assert plain["history"] is None
 
-    def test_share_of_cpu_is_right_in_the_first_call(self, start: Start, model: Callable[[str], Path]) -> None:
+    def test_cpu_percent_is_right_in_the_first_call(self, start: Start, model: Callable[[str], Path]) -> None:
         supervised = start("--code-dir", model(BUSY), *UNSTRUCTURED)
         supervised.until_phase("serving")
         stats = supervised.client.stats()
         assert 5 < program(stats)["cpu_percent"] < 400
         assert stats["supervisor"]["cpu_percent"] < 50
 
-    def test_each_worker_is_told_of_and_the_history_is_of_all(self, start: Start, model: Callable[[str], Path]) -> None:
+    def test_each_worker_is_listed_and_the_history_is_their_sum(
+        self, start: Start, model: Callable[[str], Path]
+    ) -> None:
         supervised = start("--code-dir", model(GOOD), *UNSTRUCTURED, "--workers", 2)
         supervised.until_status(lambda status: status["workers_ready"] == 2)
         stats = supervised.client.stats(history=True)
@@ -121,7 +123,7 @@ class TestServing:
 
 
 class TestFailed:
-    def test_dead_model_server_leaves_its_figures(self, start: Start, model: Callable[[str], Path]) -> None:
+    def test_crashed_model_server_leaves_its_usage(self, start: Start, model: Callable[[str], Path]) -> None:
         supervised = start("--code-dir", model(GOOD), *UNSTRUCTURED, "--max-restarts", 0)
         supervised.until_phase("serving")
         used = program(supervised.client.stats(history=True))["rss_bytes"]
@@ -143,7 +145,7 @@ class TestFailed:
         )
         assert "stopped" in supervised.run("stats").stdout
 
-    def test_load_that_grows_and_fails_is_drawn_up_to_its_end(
+    def test_usage_is_recorded_up_to_the_failure(
         self, start: Start, model: Callable[[str], Path], fifo: Callable[[str], Path]
     ) -> None:
         pipe = fifo("go")
@@ -154,19 +156,19 @@ class TestFailed:
             return program(supervised.client.stats(history=True))["rss_bytes"]
 
         before = used()
-        for grown in (0, 48, 96):  # 64 each; meanwhile the kernel may take back what was mapped and not used
+        for grown in (0, 48, 96):  # each adds 64, but the kernel may reclaim unused pages meanwhile
             supervised.until(lambda grown=grown: used() >= before + grown * MIB)
             pipe.write_text("go")
         failure = supervised.until_phase("failed")["failure"]
         curve = failure["curve"]
         assert failure["error"] == "MemoryError: the weights do not fit"
         assert curve["seconds_before"] == sorted(curve["seconds_before"], reverse=True)
-        assert curve["seconds_before"][-1] < 0.5  # it was still there: the last sample is of the moment
+        assert curve["seconds_before"][-1] < 0.5  # the process still runs, so the last sample is from this moment
         assert curve["rss_bytes"][-1] > curve["rss_bytes"][0] + 128 * MIB
         answer = supervised.post("/invocations", b"x", "text/plain")
         assert answer.json() == {"message": "ERROR: MemoryError: the weights do not fit"}
 
-    def test_child_that_dies_at_once_has_no_curve_or_a_short_one(self, start: Start) -> None:
+    def test_instant_exit_has_a_short_curve_or_none(self, start: Start) -> None:
         supervised = start("--", "sh", "-c", "exit 7; : {fd}")
         curve = supervised.until_phase("failed")["failure"]["curve"]
         assert curve is None or len(curve["rss_bytes"]) <= 2
@@ -175,7 +177,7 @@ class TestFailed:
 
 @pytest.fixture
 def watch(request: pytest.FixtureRequest) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Start `stats --watch` against a supervisor, its output in a pipe."""
+    """Start `stats --watch` for a supervisor, with its output in a pipe."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(supervised: Supervised, *arguments: str) -> "subprocess.Popen[str]":
@@ -192,7 +194,7 @@ def watch(request: pytest.FixtureRequest) -> Iterator[Callable[..., "subprocess.
 
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C end what is started, also where a shell runs these tests in the background, and has it ignored."""
+    """Let Ctrl-C end child processes; a shell that runs the tests in the background ignores SIGINT for them."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -208,9 +210,7 @@ class TestWatch:
         _, complaints = process.communicate(timeout=TIMEOUT)
         assert (process.returncode, complaints) == (0, "")
 
-    def test_goes_on_when_the_model_server_is_replaced_and_ends_with_the_supervisor(
-        self, serving: Supervised, watch
-    ) -> None:
+    def test_follows_a_restart_and_ends_with_the_supervisor(self, serving: Supervised, watch) -> None:
         process = watch(serving, "--json")
         before = program(json.loads(process.stdout.readline()))["pid"]
         assert serving.run("restart").returncode == 0
@@ -221,14 +221,14 @@ class TestWatch:
         assert all(json.loads(line)["phase"] for line in process.stdout)
         assert (process.wait(), process.stderr.read()) == (0, "The supervisor has ended.\n")
 
-    def test_supervisor_that_is_killed_has_ended_too(self, serving: Supervised, watch) -> None:
+    def test_killed_supervisor_has_ended_too(self, serving: Supervised, watch) -> None:
         process = watch(serving)
         process.stdout.readline()
         serving.process.kill()
         _, complaints = process.communicate(timeout=TIMEOUT)
         assert (process.returncode, complaints) == (0, "The supervisor has ended.\n")
         serving.process.wait()
-        until(lambda: not serving.left())  # the kernel tells them that their parent is gone
+        until(lambda: not serving.left())  # by their parent-death signal
 
     def test_view_in_a_terminal_of_80_columns(self, serving: Supervised) -> None:
         shown, code = in_terminal(serving, "xterm", lambda text: text.count("PROGRAM") >= 3)
@@ -238,14 +238,14 @@ class TestWatch:
         assert max(len(line) for line in re.split(r"[\r\n]+", plain)) <= 80
         assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is back
 
-    def test_lines_in_a_terminal_that_can_nothing(self, serving: Supervised) -> None:
+    def test_plain_lines_in_a_dumb_terminal(self, serving: Supervised) -> None:
         shown, code = in_terminal(serving, "dumb", lambda text: text.count("serving") >= 3)
         assert code == 0
         assert "\x1b" not in shown
 
 
 def in_terminal(supervised: Supervised, term: str, enough: Callable[[str], bool]) -> tuple[str, int]:
-    """Run `stats --watch` in a terminal until there is enough, then press Ctrl-C; return output and exit code."""
+    """Run `stats --watch` in a terminal until `enough`, then press Ctrl-C; return output and exit code."""
     argv = [sys.executable, "-m", "drum_supervisor", "stats", "--run-dir", str(supervised.run_dir), "--watch"]
     ours, theirs = pty.openpty()
     ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -260,7 +260,7 @@ def in_terminal(supervised: Supervised, term: str, enough: Callable[[str], bool]
     )
     os.close(theirs)
     shown = ""
-    with process, os.fdopen(ours, "rb", buffering=0) as terminal, killed_at_last(process):
+    with process, os.fdopen(ours, "rb", buffering=0) as terminal, killed_on_exit(process):
         while not enough(shown):
             shown += terminal.read(65536).decode()
         process.send_signal(signal.SIGINT)
@@ -272,8 +272,8 @@ def in_terminal(supervised: Supervised, term: str, enough: Callable[[str], bool]
 
 
 @contextmanager
-def killed_at_last(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Let a test that fails not wait for a process that nobody ended."""
+def killed_on_exit(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Kill a process, so that a failing test does not wait for it."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""supervisorctl, and the XML-RPC clients that people have, without any change: the policy decides on what they ask."""
+"""supervisorctl and XML-RPC clients work unchanged, and their requests go through the policy."""
 
 import socket
 import subprocess
@@ -15,7 +15,7 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 from tests.stories.conftest import Start
 from tests.stories.test_commands import script
 from tests.stories.test_ending import IGNORING_CHILD, serving
-from tests.stories.test_swap import REPAIRABLE, asking
+from tests.stories.test_swap import REPAIRABLE, under_load
 from tests.support import TIMEOUT, Supervised, until
 
 DIES = ("--listener", "inherit", "--ready", "report", "--", sys.executable, "-c", "raise OSError('no weights')")
@@ -28,23 +28,23 @@ def ctl(supervised: Supervised, *command: str) -> "subprocess.CompletedProcess[s
 
 @contextmanager
 def server(supervised: Supervised) -> Iterator[Any]:
-    """Return a proxy of the server, as supervisord's documentation has it."""
+    """Return a proxy of the server, made as in supervisord's documentation."""
     with closing(SupervisorTransport(None, None, f"unix://{supervised.run_dir}/supervisor.sock")) as transport:
         yield xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
 
 
-def ask(supervised: Supervised, method: str, *arguments: object) -> Any:
+def call_method(supervised: Supervised, method: str, *arguments: object) -> Any:
     with server(supervised) as proxy:
         return getattr(proxy.supervisor, method)(*arguments)
 
 
 def states(supervised: Supervised) -> dict[str, str]:
-    return {info["name"]: info["statename"] for info in ask(supervised, "getAllProcessInfo")}
+    return {info["name"]: info["statename"] for info in call_method(supervised, "getAllProcessInfo")}
 
 
 def fault(supervised: Supervised, method: str, *arguments: object) -> xmlrpc.client.Fault:
     with pytest.raises(xmlrpc.client.Fault) as raised:
-        ask(supervised, method, *arguments)
+        call_method(supervised, method, *arguments)
     return raised.value
 
 
@@ -62,7 +62,7 @@ def test_stop_keeps_the_model_server_down_until_start(start: Start) -> None:
     assert supervised.stop() == 0
 
 
-def test_clients_are_told_of_a_stop_by_an_operator(start: Start) -> None:
+def test_clients_learn_of_a_stop_by_an_operator(start: Start) -> None:
     supervised = serving(start, arguments=("--while-starting", "respond"))
     ctl(supervised, "stop", "model-server")
     answer = supervised.get("/ping")
@@ -71,7 +71,7 @@ def test_clients_are_told_of_a_stop_by_an_operator(start: Start) -> None:
     assert supervised.stop() == 0
 
 
-def test_stop_waits_for_all_that_it_has_started(start: Start) -> None:
+def test_stop_waits_for_all_descendants(start: Start) -> None:
     supervised = serving(start, IGNORING_CHILD, arguments=("--stop-timeout", "0.5"))
     assert ctl(supervised, "stop", "all").stdout == "model-server: stopped\n"
     guard = {"sh"}
@@ -80,7 +80,7 @@ def test_stop_waits_for_all_that_it_has_started(start: Start) -> None:
 
 
 @pytest.mark.parametrize("what", ["model-server", "all", "model-server:*"])
-def test_restart_is_over_when_it_is_ready(start: Start, what: str) -> None:
+def test_restart_returns_when_the_server_is_ready(start: Start, what: str) -> None:
     supervised = serving(start)
     before = supervised.pid()
     assert ctl(supervised, "restart", what).stdout == "model-server: stopped\nmodel-server: started\n"
@@ -94,7 +94,7 @@ def test_restart_loses_no_connection(start: Start, model: Callable[[str], Path],
     folder = model(REPAIRABLE)
     (folder / "weights").touch()
     supervised = start("--code-dir", folder, "--target-type", "unstructured", "--server-type", server_type)
-    with asking(supervised.address) as client:
+    with under_load(supervised.address) as client:
         supervised.until(lambda: client.outcomes[200] >= 20)
         assert ctl(supervised, "restart", "model-server").returncode == 0
         before = client.outcomes[200]
@@ -103,7 +103,7 @@ def test_restart_loses_no_connection(start: Start, model: Callable[[str], Path],
     assert supervised.stop() == 0
 
 
-def test_what_waits_meanwhile_is_told_so_where_that_is_wanted(start: Start, model: Callable[[str], Path]) -> None:
+def test_stand_in_answers_while_stopped_by_an_operator(start: Start, model: Callable[[str], Path]) -> None:
     folder = model(REPAIRABLE)
     (folder / "weights").touch()
     supervised = start("--while-starting", "respond", "--code-dir", folder, "--target-type", "unstructured")
@@ -116,7 +116,7 @@ def test_what_waits_meanwhile_is_told_so_where_that_is_wanted(start: Start, mode
     assert supervised.stop() == 0
 
 
-def test_one_of_several_workers(start: Start) -> None:
+def test_stop_and_start_one_of_several_workers(start: Start) -> None:
     supervised = serving(start, arguments=("--workers", "2"))
     supervised.until_status(lambda status: status["workers_ready"] == 2)
     assert ctl(supervised, "stop", "model-server-1").stdout == "model-server-1: stopped\n"
@@ -130,7 +130,7 @@ def test_one_of_several_workers(start: Start) -> None:
 
 
 @pytest.mark.parametrize("what", ["model-server:*", "model-server", "all"])
-def test_all_of_several_workers(start: Start, what: str) -> None:
+def test_stop_and_start_all_of_several_workers(start: Start, what: str) -> None:
     supervised = serving(start, arguments=("--workers", "2"))
     assert ctl(supervised, "stop", what).returncode == 0
     assert states(supervised) == {"model-server-1": "STOPPED", "model-server-2": "STOPPED"}
@@ -140,7 +140,7 @@ def test_all_of_several_workers(start: Start, what: str) -> None:
     assert supervised.stop() == 0
 
 
-def test_what_has_been_replaced_with_overlap_keeps_its_name(start: Start) -> None:
+def test_restart_with_overlap_keeps_the_program_name(start: Start) -> None:
     supervised = serving(start)
     assert supervised.run("restart", "--overlap", "--force").returncode == 0
     supervised.until(lambda: states(supervised) == {"model-server": "RUNNING"})
@@ -149,11 +149,11 @@ def test_what_has_been_replaced_with_overlap_keeps_its_name(start: Start) -> Non
     assert supervised.stop() == 0
 
 
-def test_a_model_that_does_not_load_is_fatal_with_the_reason_and_start_tries_again(start: Start) -> None:
+def test_failed_model_is_fatal_and_start_retries_it(start: Start) -> None:
     supervised = start(*DIES)
     supervised.until_phase("failed")
     supervised.until(lambda: states(supervised) == {"error-server": "RUNNING", "model-server": "FATAL"})
-    assert ask(supervised, "getProcessInfo", "model-server")["description"] == "OSError: no weights"
+    assert call_method(supervised, "getProcessInfo", "model-server")["description"] == "OSError: no weights"
     assert ctl(supervised, "start", "model-server").stdout == "model-server: ERROR (abnormal termination)\n"
     assert [supervised.status()[name] for name in ("phase", "attempt")] == ["failed", 2]
     again = fault(supervised, "startProcess", "model-server")
@@ -162,7 +162,7 @@ def test_a_model_that_does_not_load_is_fatal_with_the_reason_and_start_tries_aga
     assert supervised.stop() == 0
 
 
-def test_what_comes_and_goes_by_itself_is_neither_started_nor_stopped(start: Start) -> None:
+def test_error_server_and_stand_in_cannot_be_controlled(start: Start) -> None:
     supervised = start(*DIES)
     supervised.until_status(lambda status: status["programs"][-1]["state"] == "ready")
     said = ctl(supervised, "stop", "error-server").stdout
@@ -175,14 +175,14 @@ def test_what_comes_and_goes_by_itself_is_neither_started_nor_stopped(start: Sta
     assert supervised.stop() == 0
 
 
-def test_a_signal_that_kills_is_a_crash_like_any_other(start: Start) -> None:
+def test_kill_by_signal_command_is_a_crash(start: Start) -> None:
     supervised = serving(start)
     assert ctl(supervised, "signal", "KILL", "model-server").stdout == "model-server: signalled\n"
     supervised.until_status(lambda status: status["restarts"]["crash"] == 1 and status["phase"] == "serving")
     assert supervised.stop() == 0
 
 
-def test_the_configuration_is_neither_read_again_nor_taken_apart(start: Start) -> None:
+def test_configuration_can_be_neither_reread_nor_removed(start: Start) -> None:
     supervised = serving(start)
     said = "CANT_REREAD: the configuration is read when the supervisor starts, and not again"
     assert ctl(supervised, "reread").stdout == f"ERROR: {said}\n"
@@ -195,30 +195,30 @@ def test_the_configuration_is_neither_read_again_nor_taken_apart(start: Start) -
     assert supervised.stop() == 0
 
 
-def test_logs_are_read_and_forgotten(start: Start) -> None:
+def test_logs_are_read_and_cleared(start: Start) -> None:
     supervised = serving(start, "print('hello', flush=True)\n")
     until(lambda: ctl(supervised, "tail", "model-server").stdout.strip() == "hello")
     assert "model-server" in ctl(supervised, "maintail").stdout
     assert ctl(supervised, "clear", "model-server").stdout == "model-server: cleared\n"
     assert ctl(supervised, "tail", "model-server").stdout.strip() == ""
-    assert ask(supervised, "clearLog")
+    assert call_method(supervised, "clearLog")
     assert "model-server" not in ctl(supervised, "maintail").stdout
-    assert Path("/dev/null").is_char_device()  # what supervisord would have removed, as root
+    assert Path("/dev/null").is_char_device()  # supervisord would remove it, as root
     assert fault(supervised, "sendProcessStdin", "model-server", "hello").faultCode == Faults.NO_FILE
     assert supervised.stop() == 0
 
 
 def test_no_call_breaks_the_supervisor(start: Start) -> None:
-    """Every method of the namespace, about every program and none, with arguments that it does and does not know."""
+    # every method, for every kind of program name, with right and wrong arguments
     supervised = serving(start, arguments=("--stop-timeout", "1"))
-    names = ("model-server", "model-server:*", "error-server", "stand-in", "nobody", "", ":", "a:b:c")
+    names = ("model-server", "model-server:*", "error-server", "stand-in", "unknown", "", ":", "a:b:c")
     with server(supervised) as proxy:
         methods = [name for name in proxy.system.listMethods() if name.startswith("supervisor.")]
         assert "supervisor.getState" in methods  # inherited
         for method in set(methods) - {"supervisor.shutdown", "supervisor.restart"}:
             for arguments in [(), *((name,) for name in names), ("model-server", "HUP"), ("error-server", 0, 10)]:
                 assert call(proxy, method, arguments) is not None, method
-        supervised.until_status(lambda status: not status["workers_coming"])  # a signal in its start is a failure
+        supervised.until_status(lambda status: not status["workers_coming"])  # a signal during its start is a failure
         call(proxy, "supervisor.startProcess", ("model-server",))
     assert supervised.until_phase("serving")["programs"][0]["state"] == "ready"
     assert supervised.stop() == 0
@@ -227,11 +227,11 @@ def test_no_call_breaks_the_supervisor(start: Start) -> None:
 def call(proxy: Any, method: str, arguments: tuple[object, ...]) -> object:
     try:
         return getattr(proxy, method)(*arguments)
-    except xmlrpc.client.Error as error:  # supervisord answers some nonsense with 500, and goes on
+    except xmlrpc.client.Error as error:  # supervisord answers some bad requests with 500 and goes on
         return error
 
 
-def test_the_web_pages_ask_the_policy_too(start: Start) -> None:
+def test_web_pages_go_through_the_policy(start: Start) -> None:
     supervised = serving(start)
     assert "STOPPED" not in states(supervised).values()
     for action, state in (("stop", "STOPPED"), ("start", "RUNNING"), ("restart", "RUNNING"), ("clearlog", "RUNNING")):

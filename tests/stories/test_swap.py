@@ -1,4 +1,4 @@
-"""The port is never let go: not one refused or reset connection, whatever is swapped behind it."""
+"""The port stays open across all swaps: no connection is refused or reset."""
 
 import http.client
 import os
@@ -19,7 +19,7 @@ from drum_supervisor.contract.listener import Address
 from tests.stories.conftest import Start
 from tests.support import TIMEOUT
 
-EVERY = 0.005
+INTERVAL = 0.005
 REPAIRABLE = """
 from pathlib import Path
 def load_model(code_dir):
@@ -32,41 +32,41 @@ def score_unstructured(model, data, **kwargs):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request: when it was begun and when it was over, and the status of its answer, or what went wrong."""
+class Exchange:
+    """One request: when it began and ended, and the status of its answer or the error."""
 
     begun: float
-    over: float
+    ended: float
     outcome: object
 
 
 @dataclass
 class Client:
-    """Opens a new connection every five milliseconds and keeps what comes back."""
+    """Sends a request on a new connection every five milliseconds and keeps the outcomes."""
 
     address: Address
-    requests: list[Asked] = field(default_factory=list)
+    requests: list[Exchange] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def run(self) -> None:
-        while not self._stop.wait(EVERY):
-            thread = threading.Thread(target=self._ask)
+        while not self._stop.wait(INTERVAL):
+            thread = threading.Thread(target=self._send)
             thread.start()
             self._threads.append(thread)
 
     @property
     def outcomes(self) -> "Counter[object]":
-        return Counter(asked.outcome for asked in self.requests)
+        return Counter(each.outcome for each in self.requests)
 
     def begun_after(self, begin: float) -> list[object]:
-        """Return the outcomes of the requests that were begun after `begin` and are over."""
-        return [asked.outcome for asked in self.requests if begin <= asked.begun]
+        """Return the outcomes of the requests that began after `begin` and have ended."""
+        return [each.outcome for each in self.requests if begin <= each.begun]
 
-    def _ask(self) -> None:
+    def _send(self) -> None:
         begun = time.monotonic()
         outcome = self._outcome()
-        self.requests.append(Asked(begun, time.monotonic(), outcome))
+        self.requests.append(Exchange(begun, time.monotonic(), outcome))
 
     def _outcome(self) -> object:
         try:
@@ -78,7 +78,7 @@ class Client:
                 response.begin()
                 response.read()
                 return response.status
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is kept
+        except Exception as error:  # noqa: BLE001 - kept as the outcome
             return repr(error)
 
     def stop(self) -> None:
@@ -88,7 +88,7 @@ class Client:
 
 
 @contextmanager
-def asking(address: Address) -> Iterator[Client]:
+def under_load(address: Address) -> Iterator[Client]:
     client = Client(address)
     thread = threading.Thread(target=client.run)
     thread.start()
@@ -101,12 +101,12 @@ def asking(address: Address) -> Iterator[Client]:
 
 
 @pytest.mark.parametrize("server", ["fastapi", "flask", "gunicorn"])
-def test_no_connection_is_lost_from_start_over_failure_and_repair_to_restart(
+def test_no_connection_is_lost_across_failure_and_repair(
     start: Start, model: Callable[[str], Path], server: str
 ) -> None:
     folder = model(REPAIRABLE)
     supervised = start("--code-dir", folder, "--target-type", "unstructured", "--server-type", server)
-    with asking(supervised.address) as client:
+    with under_load(supervised.address) as client:
         supervised.until_phase("failed")
         supervised.until(lambda: client.outcomes[513] >= 20)
         (folder / "weights").touch()
@@ -131,17 +131,16 @@ def score_unstructured(model, data, **kwargs):
 
 
 @pytest.mark.parametrize("server", ["fastapi", "flask"])
-def test_with_a_stand_in_every_answer_says_how_it_stands(
+def test_with_a_stand_in_every_answer_has_the_current_status(
     start: Start, model: Callable[[str], Path], server: str
 ) -> None:
     folder = model(GATED)
     os.mkfifo(folder / "gate")
     rules = ("--while-starting", "respond", "--max-retries", 1, "--retry-interval", 0.2)
     supervised = start("--code-dir", folder, "--target-type", "unstructured", "--server-type", server, *rules)
-    with asking(supervised.address) as client:
+    with under_load(supervised.address) as client:
 
         def all_are_answered_with(status: int) -> None:
-            """Whoever begins to ask now is told how it stands now."""
             begin = time.monotonic()
             supervised.until(lambda: len(client.begun_after(begin)) >= 20)
             assert set(client.begun_after(begin)) == {status}
@@ -164,8 +163,8 @@ def test_with_a_stand_in_every_answer_says_how_it_stands(
         (folder / "gate").write_text("loads")
         supervised.until_status(lambda s: s["phase"] == "serving" and is_gone("stand-in", s))
         all_are_answered_with(200)
-    lost = [asked for asked in client.requests if asked.outcome not in (200, 503, 513)]
-    assert all(asked.begun <= gone and killed <= asked.over for asked in lost), lost  # by the killed process
+    lost = [each for each in client.requests if each.outcome not in (200, 503, 513)]
+    assert all(each.begun <= gone and killed <= each.ended for each in lost), lost  # by the killed process
     assert supervised.stop() == 0
 
 
@@ -173,25 +172,23 @@ def is_gone(program: str, status: dict[str, Any]) -> bool:
     return all(each["state"] == "stopped" for each in status["programs"] if each["name"] == program)
 
 
-def test_a_killed_model_server_costs_only_the_requests_it_had(start: Start, model: Callable[[str], Path]) -> None:
+def test_killed_model_server_loses_only_its_own_requests(start: Start, model: Callable[[str], Path]) -> None:
     folder = model(REPAIRABLE)
     (folder / "weights").touch()
     supervised = start("--code-dir", folder, "--target-type", "unstructured")
     supervised.until_phase("serving")
     os.kill(supervised.pid(), signal.SIGKILL)
-    answer = supervised.post("/invocations", b"x", "text/plain")  # waits in the backlog for the next one
+    answer = supervised.post("/invocations", b"x", "text/plain")  # waits in the backlog for the next server
     assert (answer.status, answer.body) == (200, b"fine")
     assert supervised.stop() == 0
 
 
-def test_with_a_stand_in_nobody_waits_for_an_error_server_that_was_killed(
-    start: Start, model: Callable[[str], Path]
-) -> None:
+def test_stand_in_replaces_a_killed_error_server(start: Start, model: Callable[[str], Path]) -> None:
     arguments = ("--target-type", "unstructured", "--while-starting", "respond")
     supervised = start("--code-dir", model(REPAIRABLE), *arguments)
     supervised.until_status(lambda s: s["phase"] == "failed" and is_gone("stand-in", s))
     pid = supervised.pid("error-server")
-    with asking(supervised.address) as client:
+    with under_load(supervised.address) as client:
         supervised.until(lambda: client.outcomes[513] >= 20)
         killed = time.monotonic()
         os.kill(pid, signal.SIGKILL)
@@ -200,12 +197,12 @@ def test_with_a_stand_in_nobody_waits_for_an_error_server_that_was_killed(
         supervised.until_status(lambda s: is_gone("stand-in", s) and not is_gone("error-server", s))
         before = len(client.requests)
         supervised.until(lambda: len(client.requests) >= before + 20)
-    lost = [asked for asked in client.requests if asked.outcome != 513]
-    assert all(asked.begun <= gone and killed <= asked.over for asked in lost), lost  # by the killed process
+    lost = [each for each in client.requests if each.outcome != 513]
+    assert all(each.begun <= gone and killed <= each.ended for each in lost), lost  # by the killed process
     assert supervised.stop() == 0
 
 
-def test_a_stand_in_that_was_killed_comes_back(start: Start, model: Callable[[str], Path]) -> None:
+def test_killed_stand_in_comes_back(start: Start, model: Callable[[str], Path]) -> None:
     folder = model(GATED)
     os.mkfifo(folder / "gate")
     supervised = start("--code-dir", folder, "--target-type", "unstructured", "--while-starting", "respond")
@@ -218,26 +215,24 @@ def test_a_stand_in_that_was_killed_comes_back(start: Start, model: Callable[[st
     assert supervised.stop() == 0
 
 
-ROOM_FOR_ONE = """
+FITS_ONCE = """
 import fcntl, os
 def load_model(code_dir):
-    room = os.open(code_dir, os.O_RDONLY)
+    lock = os.open(code_dir, os.O_RDONLY)
     try:
-        fcntl.flock(room, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise MemoryError("there is no room for another model")
-    return room
+    return lock
 def score_unstructured(model, data, **kwargs):
     return "fine"
 """
 
 
-def test_a_worker_that_never_loads_beside_one_that_serves_changes_no_answer(
-    start: Start, model: Callable[[str], Path]
-) -> None:
+def test_failed_worker_beside_a_good_one_changes_no_answer(start: Start, model: Callable[[str], Path]) -> None:
     arguments = ("--target-type", "unstructured", "--workers", 2, "--max-restarts", 2)
-    supervised = start("--code-dir", model(ROOM_FOR_ONE), *arguments)
-    with asking(supervised.address) as client:
+    supervised = start("--code-dir", model(FITS_ONCE), *arguments)
+    with under_load(supervised.address) as client:
         status = supervised.until_status(lambda s: s["restarts"]["crash"] == 1 and s["workers_coming"])
         assert (status["phase"], status["degraded"], status["ready"]) == ("serving", True, True)
         status = supervised.until_status(lambda s: s["restarts"]["crash"] == 2 and not s["workers_coming"])

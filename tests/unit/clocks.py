@@ -1,9 +1,7 @@
-"""A clock that the test sets."""
+"""A clock that tests set."""
 
 
 class Clock:
-    """Seconds that pass only when somebody says so."""
-
     def __init__(self) -> None:
         self.now = 100.0
 

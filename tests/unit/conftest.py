@@ -1,4 +1,4 @@
-"""Fixtures that several unit tests share."""
+"""Fixtures shared by unit tests."""
 
 import codecs
 import fcntl
@@ -23,12 +23,12 @@ pytest.register_assert_rewrite("tests.unit.policy_world")
 
 
 def run_in_child(call: Callable[[], Any], uid: int | None = None) -> Any:
-    """Return what `call` returns, as JSON carries it, from a forked child that does nothing else.
+    """Call a function in a forked child; return its result, passed on as JSON.
 
     Raises:
-        RuntimeError: `call` raised; the text is its traceback.
+        RuntimeError: `call` raised; the message is its traceback.
     """
-    codecs.lookup("ascii")  # loaded on its first use, and nobody may not be allowed to read where Python lives
+    codecs.lookup("ascii")  # loaded on first use; the child may not be allowed to read the standard library
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -51,7 +51,7 @@ def _run_and_exit(call: Callable[[], Any], uid: int | None, writing: int) -> Non
             os.setgid(uid)
             os.setuid(uid)
         answer = {"value": call()}
-    except BaseException:  # noqa: BLE001  (kept: the parent raises it)
+    except BaseException:  # noqa: BLE001  (the parent raises it)
         answer = {"failed": traceback.format_exc()}
     try:
         with open(writing, "w", encoding="utf-8") as pipe:
@@ -67,7 +67,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def family() -> Iterator[Family]:
-    """Processes whose orphans are left to us, as to a supervisor."""
+    """Real processes; this process is their child subreaper, as a supervisor is."""
     adopt(orphans=True)
     made = Family()
     yield made
@@ -84,12 +84,12 @@ def listener(request: pytest.FixtureRequest, short_path: Path) -> Iterator[socke
 
 @pytest.fixture
 def in_child() -> Callable[[Callable[[], Any]], Any]:
-    """Run a function in a child process, where it may bend descriptors and environment; return what it returns."""
+    """Run a function in a child process, where it may change descriptors and environment; return its result."""
     return run_in_child
 
 
 @pytest.fixture
 def as_nobody() -> Callable[[Callable[[], Any]], Any]:
-    """Run a function in a child process without root's rights; return what it returns."""
+    """Run a function in a child process without root's privileges; return its result."""
     uid = NOBODY if os.geteuid() == 0 else None
     return lambda call: run_in_child(call, uid)

@@ -1,4 +1,4 @@
-"""Control groups for tests: recorded ones as files, and real ones of this machine."""
+"""Control groups for tests: recorded trees, and real groups on this machine."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ NAMES = sorted(tree.stem for tree in TREES.glob("*.txt"))
 
 
 def lay_out(name: str, root: Path) -> Path:
-    """Make the files of a recorded tree below `root`; return it."""
+    """Write the files of a recorded tree below `root`; return `root`."""
     text = (TREES / f"{name}.txt").read_text(encoding="ascii")
     for entry in text.split("\n--- ")[1:]:
         path, _, content = entry.partition("\n")
@@ -31,7 +31,7 @@ def lay_out(name: str, root: Path) -> Path:
 
 
 def own_directory(controller: str) -> Path:
-    """Return the directory of this process's group in the version 1 hierarchy of `controller`; skip without one."""
+    """Return this process's group in the cgroup v1 hierarchy of `controller`; skip the test if there is none."""
     mounts = parse_mounts(Path("/proc/self/mountinfo").read_text())
     for membership in parse_memberships(Path("/proc/self/cgroup").read_text()):
         for mount in mounts:
@@ -42,7 +42,7 @@ def own_directory(controller: str) -> Path:
 
 
 def own_unified_directory() -> Path:
-    """Return the directory of this process's group of version 2; skip without one."""
+    """Return this process's cgroup v2 group; skip the test if there is none."""
     mounts = [mount for mount in parse_mounts(Path("/proc/self/mountinfo").read_text()) if mount.version == 2]
     paths = [item.path for item in parse_memberships(Path("/proc/self/cgroup").read_text()) if not item.controllers]
     for mount, path in zip(mounts, paths, strict=False):
@@ -54,21 +54,21 @@ def own_unified_directory() -> Path:
 
 @contextmanager
 def new_group(parent: Path) -> Iterator[Path]:
-    """Make a real group below `parent`, or skip; it is gone afterwards, the processes in it have to be so before."""
+    """Make a real group below `parent`, or skip the test. Its processes must have exited when the block ends."""
     directory = parent / f"test-{uuid.uuid4().hex[:8]}"
     try:
         directory.mkdir()
     except OSError as error:
-        pytest.skip(f"may not make a control group: {error}")
+        pytest.skip(f"cannot make a control group: {error}")
     try:
         yield directory
     finally:
-        until(lambda: _removed(directory))  # a moment after the end of a process its group is still busy
+        until(lambda: _removed(directory))  # a group stays busy for a moment after its last process has exited
 
 
 @contextmanager
 def limited_group(mebibytes: int) -> Iterator[Callable[[], None]]:
-    """Make a group with a limit for memory, or skip; what is given moves the process that calls it there."""
+    """Make a group with a memory limit, or skip the test; yield a function that moves its caller into it."""
     with new_group(own_directory("memory")) as group:
         for name in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"):
             if (group / name).exists():
@@ -84,7 +84,7 @@ def _removed(directory: Path) -> bool:
     return True
 
 
-_FILLS = """
+_GROWS = """
 import sys
 kept = []
 print(flush=True)
@@ -96,8 +96,8 @@ for line in sys.stdin:
 
 @contextmanager
 def eater(*groups: Path) -> Iterator["Eater"]:
-    """Run a process in these groups that takes as much memory as it is told to."""
-    process = subprocess.Popen([sys.executable, "-c", _FILLS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    """Run a process in these groups that allocates memory on demand."""
+    process = subprocess.Popen([sys.executable, "-c", _GROWS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         process.stdout.readline()
@@ -110,22 +110,22 @@ def eater(*groups: Path) -> Iterator["Eater"]:
 
 
 def join(group: Path, pid: int) -> None:
-    """Put a process into a group, or skip."""
+    """Move a process into a group, or skip the test."""
     try:
         (group / "cgroup.procs").write_text(str(pid))
     except OSError as error:
-        pytest.skip(f"may not put a process into a control group: {error}")
+        pytest.skip(f"cannot move a process into a control group: {error}")
 
 
 class Eater:
-    """A process that waits to be told how much memory to take."""
+    """A process that allocates memory on demand."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
         self.pid = process.pid
 
     def take(self, mebibytes: int) -> bool:
-        """Take memory; return False when it died of that."""
+        """Allocate memory; return False if the process was killed."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{mebibytes}\n")
@@ -133,6 +133,6 @@ class Eater:
         return self.process.stdout.readline() != ""
 
     def become_zombie(self) -> None:
-        """Be killed, and not reaped yet."""
+        """Kill the process without reaping it."""
         self.process.kill()
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)

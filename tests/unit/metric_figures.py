@@ -1,4 +1,4 @@
-"""Answers of the supervisor for tests of metrics: nothing is left out that could be there."""
+"""Complete status and stats answers of the supervisor, for tests of metrics."""
 
 from copy import deepcopy
 from typing import Any
@@ -52,7 +52,7 @@ GPUS = [Gpu(0, "GPU-1", "NVIDIA A100", 40, 10, 45, (GpuProcess(4711, 5, 30), Gpu
 
 
 def answer(**changes: Any) -> dict[str, Any]:
-    """Return an answer of one's own, with some values of its stats replaced."""
+    """Return a fresh answer with some values of its stats replaced."""
     return {"service": deepcopy(SERVICE), "stats": {**deepcopy(STATS), "cgroup": deepcopy(CGROUP), **changes}}
 
 
@@ -62,7 +62,7 @@ def everything() -> Figures:
 
 
 def nothing() -> Figures:
-    """Return figures of which hardly anything is known: nothing runs, and the kernel tells little."""
+    """Return figures in which almost nothing is known: no program runs, and the cgroup has no values."""
     found = answer(programs=[deepcopy(STOPPED)], totals=[], cgroup=_without_values(CGROUP))
     found["stats"]["supervisor"] = dict.fromkeys(STATS["supervisor"])
     found["service"].update(next_retry_at=None, out_of_memory=None, startup_seconds={})

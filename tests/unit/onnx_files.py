@@ -1,11 +1,11 @@
-"""Tiny ONNX models, written without the package onnx: a file is a handful of protobuf messages (onnx.proto3)."""
+"""Tiny ONNX models, written without the onnx package: each file is a few protobuf messages (onnx.proto3)."""
 
 import struct
 from collections.abc import Sequence
 
 FLOAT, INT64, STRING, DOUBLE = 1, 7, 8, 11
 
-# Fields of the messages, and kinds of attributes.
+# Field numbers of the messages, and attribute types.
 _MODEL_IR, _MODEL_GRAPH, _MODEL_OPSET = 1, 7, 8
 _GRAPH_NODE, _GRAPH_NAME, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 2, 11, 12
 _NODE_INPUT, _NODE_OUTPUT, _NODE_OP, _NODE_ATTRIBUTE, _NODE_DOMAIN = 1, 2, 4, 5, 7
@@ -13,7 +13,7 @@ _INT, _TEXT, _FLOATS, _INTS, _TEXTS = 2, 3, 6, 7, 8
 
 
 def model(nodes: Sequence[bytes], inputs: Sequence[bytes], outputs: Sequence[bytes]) -> bytes:
-    """Return the content of a file."""
+    """Return the content of a model file."""
     graph = (
         *((_GRAPH_NODE, node) for node in nodes),
         (_GRAPH_NAME, b"g"),
@@ -39,13 +39,13 @@ def node(
 
 
 def tensor(name: str, kind: int, *shape: int | None) -> bytes:
-    """Return the declaration of an input or an output; None is a length that is not known."""
+    """Return the declaration of an input or output; None is an unknown dimension."""
     dims = [(1, _message(*([(1, length)] if length else [(2, b"N")]))) for length in shape]
     return _message((1, name.encode()), (2, _message((1, _message((1, kind), (2, _message(*dims)))))))
 
 
 def maps(name: str, key: int) -> bytes:
-    """Return the declaration of an output with a map a row: from a class to its probability."""
+    """Return the declaration of an output with one map per row, from class to probability."""
     number = _message((1, _message((1, FLOAT))))
     row = _message((5, _message((1, key), (2, number))))
     rows = _message((4, _message((1, row))))
@@ -53,7 +53,7 @@ def maps(name: str, key: int) -> bytes:
 
 
 def linear_regression(coefficients: list[float], kind: int = FLOAT) -> bytes:
-    """Return a model with one input of this kind for all columns."""
+    """Return a model with a single input of this type for all columns."""
     nodes = [
         node("Cast", ["X"], ["numbers"], ml=False, to=FLOAT),
         node("LinearRegressor", ["numbers"], ["y"], coefficients=coefficients, intercepts=[0.0]),
@@ -62,21 +62,21 @@ def linear_regression(coefficients: list[float], kind: int = FLOAT) -> bytes:
 
 
 def sum_of(*columns: str) -> bytes:
-    """Return a model with an input for each column."""
+    """Return a model with one input per column."""
     inputs = [tensor(name, FLOAT, None, 1) for name in columns]
     return model([node("Sum", columns, ["y"], ml=False)], inputs, [tensor("y", FLOAT, None, 1)])
 
 
 def classifier(classes: Sequence[int] | Sequence[str], named: bool = False) -> bytes:
-    """Return a model whose most probable class of one column 0, 1, 2 ... is that one of `classes`.
+    """Return a model of one column that gives value k the class `classes[k]`.
 
     Args:
-        classes: in the order of its columns.
-        named: the probabilities are maps by class.
+        classes: in the order of the output's columns.
+        named: output the probabilities as maps by class.
     """
     is_text = isinstance(classes[0], str)
     how = {"classlabels_strings" if is_text else "classlabels_ints": list(classes)}
-    # The score of class k is 2kx - k^2: the greatest where x is k.
+    # The score of class k is 2kx - k^2, which is greatest at x = k.
     numbers = range(len(classes))
     scores = {"coefficients": [2.0 * k for k in numbers], "intercepts": [-1.0 * k * k for k in numbers]}
     nodes = [node("LinearClassifier", ["X"], ["label", "scores"], post_transform="SOFTMAX", **scores, **how)]

@@ -1,4 +1,4 @@
-"""Histories for the tests of the policy: a service that lives through events, from where a test begins."""
+"""Services in each phase for tests of the policy, and what happens to them event by event."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ RETRY_10_S = SetAlarm(Alarm.RETRY, 10.0)
 
 @dataclass
 class Story:
-    """A service that lives through one event after the other."""
+    """A service that goes through one event after another."""
 
     limits: Limits = field(default_factory=Limits)
     state: State = field(default_factory=State)
@@ -45,7 +45,7 @@ class Story:
         return self.state.phase
 
     def __call__(self, event: Callable[..., Event], *about: object, **more: object) -> list[Action]:
-        """Let `event` happen a second later; return what is to be done."""
+        """Let `event` happen one second later; return the resulting actions."""
         self.now += 1.0
         self.state, actions = decide(self.state, event(self.now, *about, **more), self.limits)
         return actions

@@ -1,4 +1,4 @@
-"""All events and limits, what holds after every decision, and a world where only happens what can."""
+"""All events, typical limits, the policy's invariants, and a simulation of the processes it controls."""
 
 import random
 from collections.abc import Iterable
@@ -80,8 +80,8 @@ ALL_LIMITS = [
 ]
 
 
-def event_of(kind: type[Event], at: float, chance: random.Random, workers: int) -> Event:
-    """Return an event of this kind, with details by chance."""
+def random_event(kind: type[Event], at: float, chance: random.Random, workers: int) -> Event:
+    """Return an event of this kind with random details."""
     about: dict[str, object] = {}
     names = kind.__dataclass_fields__
     if "report" in names:
@@ -100,8 +100,8 @@ def event_of(kind: type[Event], at: float, chance: random.Random, workers: int) 
     return kind(at, **about)
 
 
-def check(state: State, actions: Iterable[Action], event: Event, before: State, limits: Limits) -> None:
-    """Assert what holds after every decision."""
+def check_invariants(state: State, actions: Iterable[Action], event: Event, before: State, limits: Limits) -> None:
+    """Assert what must hold after every decision."""
     actions = list(actions)
     kinds = [type(action) for action in actions]
     assert not state.ready & state.starting
@@ -116,7 +116,7 @@ def check(state: State, actions: Iterable[Action], event: Event, before: State, 
     assert bool(state.starting or state.stopped_by_operator) or state.phase is not STARTING
     assert not state.starting or state.phase not in (FAILED, STOPPING)
     assert (state.report is not None) or state.phase not in (FAILED, RETRYING)
-    assert state.restart_failure is None or state.phase not in (FAILED, RETRYING)  # nobody went on
+    assert state.restart_failure is None or state.phase not in (FAILED, RETRYING)  # no rolling restart was under way
     assert (
         state.report is None
         or state.phase in (FAILED, RETRYING, STOPPING)
@@ -155,7 +155,7 @@ def check(state: State, actions: Iterable[Action], event: Event, before: State, 
 
 
 class World:
-    """What the actions lead to: processes that run, alarms that are set. Only what can happen does."""
+    """Processes and alarms as the actions leave them; only possible events happen."""
 
     def __init__(self, limits: Limits, seed: str) -> None:
         self.chance = random.Random(seed)
@@ -168,7 +168,7 @@ class World:
         self.ended = False
 
     def possible(self) -> list[Event]:
-        """Return what may happen next."""
+        """Return the events that may happen next."""
         now, state = self.story.now, self.story.state
         report = self.chance.choice([BAD, WORSE, PERMANENT, SEGFAULT])
         found: list[Event] = []
@@ -192,15 +192,15 @@ class World:
         return [*found, StopWorkerRequested(now, one), StartWorkerRequested(now, one), StartWorkerRequested(now, one)]
 
     def next_event(self) -> Event:
-        """Return an alarm that rings, or what happens before it does."""
+        """Return the event of the earliest alarm, or one that happens before it."""
         story = self.story
         first = min(self.alarms, key=lambda key: self.alarms[key], default=None)
         if first is not None and self.chance.random() < 0.3:
             story.now = max(story.now, self.alarms.pop(first))
-            return self.rung(*first)
+            return self.event_of_alarm(*first)
         return self.chance.choice(self.possible())
 
-    def rung(self, alarm: Alarm, worker: int) -> Event:
+    def event_of_alarm(self, alarm: Alarm, worker: int) -> Event:
         now = self.story.now
         if alarm is Alarm.DEADLINE:
             return StartupTimedOut(now, LATE)
@@ -213,7 +213,7 @@ class World:
         ](now)
 
     def step(self, event: Event) -> None:
-        """Let `event` happen, and carry out what is to be done."""
+        """Let `event` happen and carry out the resulting actions."""
         if isinstance(event, WorkerExited):
             self.running.discard(event.worker)
         if isinstance(event, WorkerStopped):
@@ -224,7 +224,7 @@ class World:
             self.stand_in = False
         before = self.story.state
         self.story.state, actions = decide(before, event, self.story.limits)
-        check(self.story.state, actions, event, before, self.story.limits)
+        check_invariants(self.story.state, actions, event, before, self.story.limits)
         for action in actions:
             self.carry_out(action)
 
@@ -253,26 +253,26 @@ class World:
             case Exit():
                 self.ended = True
 
-    def planned(self, alarm: Alarm, worker: int = 0) -> bool:
+    def is_planned(self, alarm: Alarm, worker: int = 0) -> bool:
         return (alarm, worker) in self.alarms
 
     def check(self) -> None:
-        """Assert that nothing waits for what will never come, and nothing runs that nobody knows of."""
+        """Assert that every wait has an alarm or a process behind it, and that the state knows every process."""
         state, limits = self.story.state, self.story.limits
         phase = state.phase
         assert 0 <= state.retries <= limits.max_retries
-        waiting = {worker for worker in state.starting if self.planned(Alarm.WORKER, worker)}
+        waiting = {worker for worker in state.starting if self.is_planned(Alarm.WORKER, worker)}
         assert state.ready <= self.running <= state.ready | state.starting
         assert state.starting <= self.running | waiting
-        assert self.planned(Alarm.DEADLINE) or not state.starting
+        assert self.is_planned(Alarm.DEADLINE) or not state.starting
         assert state.rolling_restart is None or state.starting or state.rolling_restart.old in self.leaving
-        assert self.planned(Alarm.RETRY) == (phase is FAILED and attempts_left(state, limits) > 0)
-        assert self.planned(Alarm.END) == (phase in (FAILED, RETRYING) and limits.ttl > 0)
+        assert self.is_planned(Alarm.RETRY) == (phase is FAILED and attempts_left(state, limits) > 0)
+        assert self.is_planned(Alarm.END) == (phase in (FAILED, RETRYING) and limits.ttl > 0)
         answered = phase is SERVING or state.error_server_ready
         assert not self.stand_in or not answered
         if limits.stand_in and not answered:
-            assert self.stand_in or self.planned(Alarm.STAND_IN)
+            assert self.stand_in or self.is_planned(Alarm.STAND_IN)
         if phase in (FAILED, RETRYING):
-            assert self.error_server or self.planned(Alarm.ERROR_SERVER)
+            assert self.error_server or self.is_planned(Alarm.ERROR_SERVER)
         else:
             assert not self.error_server

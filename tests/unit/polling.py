@@ -1,4 +1,4 @@
-"""A poll loop as the engine has one, and a little HTTP server on it: one thread turns both sides."""
+"""A poll loop like the engine's, with a small HTTP server on it: one thread runs both sides."""
 
 import select
 import socket
@@ -12,7 +12,7 @@ RESET = b"reset"
 
 
 class PollLoop:
-    """What the engine does for dispatchers, and no more; with a clock that stands still, only sockets make it turn."""
+    """What the engine does for dispatchers. With a stopped clock only sockets wake it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.timers = Timers(clock)
@@ -25,20 +25,20 @@ class PollLoop:
         self.watched.pop(dispatcher.fd, None)
 
     def turn(self, seconds: float) -> bool:
-        """Wait for something to happen, at most so long, and let it; return whether a socket had something to say."""
+        """Wait at most so long and handle what happens; return whether a socket was ready."""
         poller = select.poll()
         for fd, dispatcher in self.watched.items():
             poller.register(fd, select.POLLIN * dispatcher.readable() | select.POLLOUT * dispatcher.writable())
-        said = poller.poll(min(seconds, self.timers.seconds_left()) * 1000)
-        for fd, mask in said:
+        ready = poller.poll(min(seconds, self.timers.seconds_left()) * 1000)
+        for fd, mask in ready:
             dispatcher = self.watched.get(fd)
             if dispatcher is not None:
-                self._tell(dispatcher, mask)
+                self._dispatch(dispatcher, mask)
         self.timers.ring()
-        return bool(said)
+        return bool(ready)
 
     @staticmethod
-    def _tell(dispatcher: Dispatcher, mask: int) -> None:
+    def _dispatch(dispatcher: Dispatcher, mask: int) -> None:
         try:
             if mask & (select.POLLIN | select.POLLHUP | select.POLLERR) and dispatcher.readable():
                 dispatcher.handle_read_event()
@@ -48,25 +48,24 @@ class PollLoop:
             dispatcher.handle_error()
 
     def serve(self, listener: socket.socket, *answers: bytes) -> "Server":
-        """Serve on `listener` from now on."""
         server = Server(self, listener, *answers)
         self.watch(server)
         return server
 
     def close(self) -> None:
-        """Give up whoever is still watched."""
+        """Close everything still watched."""
         for dispatcher in list(self.watched.values()):
             dispatcher.handle_error()
 
     def until(self, met: Callable[[], object]) -> None:
         deadline = time.monotonic() + 30
         while not met():
-            assert time.monotonic() < deadline, "nothing came of it"
+            assert time.monotonic() < deadline, "not met within 30 s"
             self.turn(1.0)
 
 
 class Server:
-    """Answers one connection after another with the next of its answers; the last one is for all that follow."""
+    """Gives each connection the next answer; the last answer repeats."""
 
     closed = False
 
@@ -96,7 +95,7 @@ class Server:
 
 
 class Connection:
-    """One request and its answer, of which each piece is sent when the other side had time to read the one before."""
+    """One request and its answer, sent in small pieces: the client reads each before the next follows."""
 
     closed = False
 

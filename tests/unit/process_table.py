@@ -1,4 +1,4 @@
-"""Processes that a table describes, for tests of who watches them."""
+"""A fake process table, for tests of what watches a server's own processes."""
 
 from dataclasses import dataclass, field
 
@@ -10,8 +10,16 @@ def exited(status: int) -> int:
 
 
 @dataclass
-class Village:
-    """Processes below MASTER: who is whose child, who looks like a worker, who is about to be gone, who ended how."""
+class FakeProcessTable:
+    """Processes below MASTER.
+
+    Attributes:
+        parents: the parent of each running process.
+        helpers: those that do not look like workers.
+        dying: those that are about to exit.
+        statuses: the wait status of each exited process, None if the kernel does not report it.
+        opened: those with an open pidfd.
+    """
 
     parents: dict[int, int] = field(default_factory=dict)
     helpers: set[int] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""Real families of processes for tests: what is started here, and all that comes of it, is gone afterwards."""
+"""Real processes for tests, all killed and reaped afterwards, descendants included."""
 
 import ctypes
 import os
@@ -12,13 +12,13 @@ from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.event_loop import Orphans
 
 FOR_EVER = "sleep 600"
-DAEMON = "echo up; read line"  # no exec any more: in the midst of one a process has no environment to be read
+DAEMON = "echo up; read line"  # runs no other program: during an exec a process has no readable environment
 STUBBORN = f'trap "" TERM; {DAEMON}'
 NAME = "SUPERVISOR_PROCESS_NAME"
 
 
 class Family:
-    """Starts shell scripts that print the pids of their descendants; this process adopts whoever is left alone."""
+    """Starts shell scripts that print the pids of their descendants."""
 
     def __init__(self) -> None:
         self._before = set(proctree.children(os.getpid()))
@@ -26,14 +26,14 @@ class Family:
 
     @property
     def known(self) -> set[int]:
-        """Who is no orphan: what was started here, and what others started before."""
+        """Children that are no orphans: those started here, and those that existed before."""
         return self._before | {process.pid for process in self._started}
 
     def orphans(self) -> dict[int, str]:
         return Orphans().look(self.known)
 
     def start(self, script: str, environ: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
-        """Start a script of sh in a process group of its own; its stdout is a pipe to us."""
+        """Start an sh script in its own session, with pipes for stdin and stdout."""
         process = subprocess.Popen(
             ["sh", "-c", script],
             stdin=subprocess.PIPE,
@@ -46,11 +46,11 @@ class Family:
         return process
 
     def orphan(self, script: str, environ: Mapping[str, str] | None = None, scrub: str = "") -> "Orphan":
-        """Start a daemon: its parent is dead, it has a session of its own, and it has said that it is up.
+        """Start a daemon and wait until it is up; its parent has exited, and it has its own session.
 
         Args:
-            script: for sh, without single quotes; prints `up` first of all.
-            scrub: a command that changes the environment, `env -i` for example.
+            script: for sh, without single quotes; it prints `up` first.
+            scrub: a prefix command that changes the environment, such as `env -i`.
         """
         process = self.start(f"exec 3<&0; {scrub} setsid sh -c '{script}' <&3 & echo $!", environ)
         lines = {self.line(process), self.line(process)}
@@ -60,7 +60,7 @@ class Family:
         return Orphan(int(pid), process)
 
     def parent(self, children: int) -> "subprocess.Popen[str]":
-        """Start a process with so many children, each of which has said that it is up; they end with its input."""
+        """Start a process with this many children and wait until all are up; they exit when its stdin closes."""
         child = "sh -c 'echo up; read line' <&3 &"
         process = self.start(f"exec 3<&0; {child * children} echo up; read line")
         assert [self.line(process) for _ in range(children + 1)] == ["up"] * (children + 1)
@@ -68,18 +68,18 @@ class Family:
 
     @staticmethod
     def line(process: "subprocess.Popen[str]") -> str:
-        """Return the next line that it prints; waits for it."""
+        """Wait for the next line of its stdout and return it."""
         assert process.stdout is not None
         return process.stdout.readline().strip()
 
     @staticmethod
     def rest(process: "subprocess.Popen[str]") -> str:
-        """Return all else that it and its descendants print; waits for their end."""
+        """Wait until it and its descendants close stdout; return the rest of it."""
         assert process.stdout is not None
         return process.stdout.read()
 
     def end(self) -> None:
-        """Kill and reap all that is left."""
+        """Kill and reap everything that is left."""
         for process in self._started:
             proctree.signal_each([process.pid, *proctree.descendants(process.pid)], signal.SIGKILL)
             process.wait()
@@ -94,13 +94,13 @@ class Family:
 
 @dataclass(frozen=True)
 class Orphan:
-    """A daemon that was left to us."""
+    """A daemon that this process has adopted."""
 
     pid: int
     process: "subprocess.Popen[str]"
 
     def line(self) -> str:
-        """Return the next line that it prints; waits for it."""
+        """Wait for the next line of its stdout and return it."""
         return Family.line(self.process)
 
     def died_of(self) -> int:
@@ -114,7 +114,7 @@ def died_of(pid: int) -> int:
 
 
 def adopt(*, orphans: bool) -> None:
-    """Become the one to whom orphans are handed, or be it no more."""
+    """Become the child subreaper of this process's descendants, or stop being it."""
     if orphans:
         assert prctl.become_subreaper()
     else:

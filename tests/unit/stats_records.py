@@ -1,4 +1,4 @@
-"""What `stats` answers, for tests that show it."""
+"""Answers of `stats`, for tests that display them."""
 
 from copy import deepcopy
 from typing import Any
@@ -47,7 +47,7 @@ STOPPED = {
     "ready": False,
     "processes": [],
 }
-NOBODY_KNOWS = {
+UNKNOWN_CGROUP = {
     "memory": dict.fromkeys(
         "limit_bytes usage_bytes working_set_bytes peak_bytes limit_hits ooms oom_kills limiting".split()
     ),
@@ -71,7 +71,7 @@ STATS = {
     },
     "programs": [PROGRAM],
     "totals": [{"program": "model-server", "worker": 1, "cpu_seconds": 7.0}],
-    "cgroup": NOBODY_KNOWS,
+    "cgroup": UNKNOWN_CGROUP,
     "history": {
         "times": [1767323043.0, 1767323044.0, 1767323045.0],
         "rss_bytes": [0, 100 * MIB, 200 * MIB],
@@ -82,5 +82,5 @@ STATS = {
 
 
 def stats(**changes: Any) -> dict[str, Any]:
-    """Return an answer of one's own, with some values replaced."""
+    """Return a fresh answer with some values replaced."""
     return {**deepcopy(STATS), **changes}

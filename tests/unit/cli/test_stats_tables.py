@@ -6,11 +6,11 @@ import pytest
 
 from drum_supervisor.cli.sparkline import BLOCKS
 from drum_supervisor.cli.stats_tables import stats_line, stats_text
-from tests.unit.stats_records import MIB, NOBODY_KNOWS, PROCESS, PROGRAM, STOPPED, stats
+from tests.unit.stats_records import MIB, PROCESS, PROGRAM, STOPPED, UNKNOWN_CGROUP, stats
 
 
 def cgroup(**groups):
-    changed = deepcopy(NOBODY_KNOWS)
+    changed = deepcopy(UNKNOWN_CGROUP)
     for name, values in groups.items():
         changed[name].update(values)
     return changed

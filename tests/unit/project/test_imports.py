@@ -1,4 +1,4 @@
-"""What each process loads. import-linter holds the import direction; this is what it cannot see."""
+"""What each process loads at run time, which import-linter cannot see."""
 
 import ast
 import json
@@ -29,7 +29,7 @@ ONLY_CHILDREN_LOAD = {
 
 
 def loaded_by(module: str) -> set[str]:
-    """Return the top-level names of all that is loaded after importing `module` in a fresh interpreter."""
+    """Return the top-level names of all modules that importing `module` loads in a fresh interpreter."""
     program = f"import {module}, json, sys; print(json.dumps([name.partition('.')[0] for name in sys.modules]))"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -37,7 +37,7 @@ def loaded_by(module: str) -> set[str]:
 
 
 def imported_by(source: str) -> set[str]:
-    """Return the modules that are named in the import statements of `source`, wherever they stand."""
+    """Return the modules that `source` imports at any level."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -52,7 +52,7 @@ def test_supervisor_loads_no_framework():
 
 
 @pytest.mark.parametrize("module", ["drum_supervisor.supervise.start", "drum_supervisor.supervise.api.stats"])
-def test_supervisor_samples_with_the_standard_library(module):
+def test_supervisor_samples_without_third_parties(module):
     assert not loaded_by(module) & {"psutil", "rich", "pynvml"}
 
 
@@ -72,11 +72,11 @@ def test_command_imports_only_what_it_runs(arguments, never):
     assert not never & set(loaded)
 
 
-def test_client_of_the_control_socket_loads_nothing_of_supervisord():
+def test_control_client_does_not_load_supervisord():
     assert "supervisor" not in loaded_by("drum_supervisor.contract.control_client")
 
 
-def test_view_and_gpus_are_loaded_only_when_they_are_asked_for():
+def test_rich_and_pynvml_are_loaded_on_demand():
     assert not loaded_by("drum_supervisor.cli.main") & {"rich", "pynvml"}
 
 
@@ -85,7 +85,7 @@ def test_package_itself_loads_nothing():
     assert loaded_by("drum_supervisor") - before == {"drum_supervisor"}
 
 
-def test_control_groups_are_read_with_the_standard_library_alone():
+def test_cgroups_are_read_with_the_standard_library_only():
     loaded = loaded_by("drum_supervisor.resources.cgroup") - loaded_by("sys")
     assert loaded - sys.stdlib_module_names == {"drum_supervisor"}
 

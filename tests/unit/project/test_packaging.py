@@ -1,4 +1,4 @@
-"""What pip installs: the metadata of the installed distribution."""
+"""The metadata of the installed distribution, and the image's lock files."""
 
 import re
 from importlib.metadata import entry_points, metadata, requires, version
@@ -12,7 +12,7 @@ NAME = "drum_supervisor"
 
 
 def requirements(extra: str = "") -> set[str]:
-    """Return the names of what `extra` requires, or of what is always required."""
+    """Return the names of the requirements of `extra`, or of the unconditional ones."""
     found = set()
     for requirement in requires(NAME) or []:
         wanted_by = re.search(r"""extra == ["']([\w-]+)["']""", requirement)
@@ -21,7 +21,7 @@ def requirements(extra: str = "") -> set[str]:
     return found
 
 
-def test_version_is_the_one_in_the_source():
+def test_version_matches_the_source():
     assert version(NAME) == drum_supervisor.__version__
 
 
@@ -31,7 +31,7 @@ def test_command_is_installed_and_resolves():
 
 
 def test_no_command_is_called_serve():
-    """Ray installs one of that name."""
+    # Ray installs a command of that name
     assert {command.name for command in entry_points(group="console_scripts") if command.value.startswith(NAME)} == {
         "drum-supervise"
     }
@@ -47,7 +47,7 @@ def test_all_includes_every_extra_for_users():
     assert "drum_supervisor[metrics,model,otel,watch]" in requirements("all")
 
 
-def test_tools_for_developers_are_not_forced_on_users():
+def test_developer_tools_are_not_required_by_users():
     for_users = requirements() | requirements("model") | requirements("all")
     assert not for_users & (requirements("test") | requirements("dev"))
 
@@ -57,7 +57,7 @@ def test_type_information_is_shipped():
 
 
 class TestImageLock:
-    """What `make lock` writes for the image."""
+    """The files that `make lock` writes for the image."""
 
     ROOT = Path(__file__).parents[3]
     PIN = re.compile(r"^([a-z0-9-]+)==([^\s;]+)", re.MULTILINE)
@@ -66,17 +66,17 @@ class TestImageLock:
         return set(self.PIN.findall((self.ROOT / name).read_text(encoding="utf-8")))
 
     @pytest.mark.parametrize("lock", ["core", "all"])
-    def test_has_the_versions_that_are_tested(self, lock):
+    def test_pins_the_tested_versions(self, lock):
         tested = {(name.replace(".", "-"), version) for name, version in self.pins("constraints.txt")}
         assert self.pins(f"conf/image/{lock}.txt") <= tested
 
     @pytest.mark.parametrize("lock", ["core", "all", "build"])
-    def test_has_a_hash_for_everything(self, lock):
+    def test_has_a_hash_for_every_pin(self, lock):
         entries = re.split(r"\n(?=\S)", (self.ROOT / f"conf/image/{lock}.txt").read_text(encoding="utf-8"))
         assert len(entries) > 10
         assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
 
-    def test_has_all_that_is_required(self):
+    def test_has_all_requirements(self):
         locked = {name.replace("-", "_") for name, _ in self.pins("conf/image/all.txt")}
         wanted = requirements() | requirements("model") | requirements("otel") | requirements("metrics")
         assert {name.replace("-", "_") for name in wanted} <= locked

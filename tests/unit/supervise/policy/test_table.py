@@ -58,7 +58,7 @@ from tests.unit.policy_stories import (
     starting,
     stopping,
 )
-from tests.unit.policy_world import ALL_LIMITS, EVENTS, World, check, event_of
+from tests.unit.policy_world import ALL_LIMITS, EVENTS, World, check_invariants, random_event
 
 
 class TestTable:
@@ -171,7 +171,7 @@ class TestExhaustive:
     @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
     def test_every_event_is_answered_in_every_phase(self, begin, kind):
         story = begin()
-        _, actions = decide(story.state, event_of(kind, 1.0, random.Random(1), 1), story.limits)
+        _, actions = decide(story.state, random_event(kind, 1.0, random.Random(1), 1), story.limits)
         assert isinstance(actions, list)
 
     def test_there_are_all_the_events_that_this_test_thinks_of(self):
@@ -180,7 +180,7 @@ class TestExhaustive:
     @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
     def test_a_stopping_supervisor_only_kills_or_ends(self, kind):
         story = stopping()
-        _, actions = decide(story.state, event_of(kind, 1.0, random.Random(1), 1), story.limits)
+        _, actions = decide(story.state, random_event(kind, 1.0, random.Random(1), 1), story.limits)
         assert actions in ([], [KillAll()], [Exit(0)])
 
 
@@ -199,17 +199,17 @@ class TestRandomWalk:
             for _ in range(150):
                 story.wait(chance.choice([0.0, 0.0, 1.0, 20.0]))
                 kind = chance.choice(kinds if chance.random() < 0.99 else EVENTS[1:])
-                event = event_of(kind, story.now, chance, limits.workers)
+                event = random_event(kind, story.now, chance, limits.workers)
                 before = story.state
                 story.state, actions = decide(before, event, limits)
-                check(story.state, actions, event, before, limits)
+                check_invariants(story.state, actions, event, before, limits)
 
     @pytest.mark.parametrize("limits", ALL_LIMITS, ids=repr)
     def test_decisions_are_pure(self, limits):
         chance = random.Random(repr(limits))
         state = starting(**vars(limits)).state
         for number in range(1000):
-            event = event_of(chance.choice(EVENTS[1:-2]), float(number), chance, limits.workers)
+            event = random_event(chance.choice(EVENTS[1:-2]), float(number), chance, limits.workers)
             given = copy.deepcopy((state, event, limits))
             first = decide(state, event, limits)
             assert (state, event, limits) == given

@@ -13,7 +13,7 @@ from drum_supervisor.supervise.processes.launcher import Seen
 from drum_supervisor.supervise.programs.program import Program
 from drum_supervisor.supervise.watch.descendants import Descendants
 from drum_supervisor.supervise.watch.oom_watch import LOOK_EVERY, PATIENCE, WALKING, OomWatch, Victim
-from tests.unit.process_table import MASTER, Village, exited
+from tests.unit.process_table import MASTER, FakeProcessTable, exited
 
 KILLED = int(signal.SIGKILL)
 
@@ -25,7 +25,7 @@ class Watched:
     directory: object
     now: float = 0.0
     found: list[tuple[str, Victim]] = field(default_factory=list)
-    villages: dict[int, Village] = field(default_factory=dict)
+    villages: dict[int, FakeProcessTable] = field(default_factory=dict)
     kills: int = 0
     counts: bool = True
 
@@ -54,13 +54,13 @@ class Watched:
         return Descendants(pid, clock, self.villages[pid])
 
     def run(self, pid: int = MASTER) -> Seen:
-        self.villages[pid] = Village()
+        self.villages[pid] = FakeProcessTable()
         seen = Seen(Run(Program(f"server-{pid}", "server", ("x",), 1), 0.0, 0.0, pid=pid), 1)
         seen.memory = MemoryWatch(self.counter)
         self.watched.add(seen)
         return seen
 
-    def kill(self, village: Village, *pids: int, status: int | None = KILLED) -> None:
+    def kill(self, village: FakeProcessTable, *pids: int, status: int | None = KILLED) -> None:
         """Let the kernel count a kill for each, and each be gone."""
         self.count(len(pids))
         for pid in pids:
@@ -85,7 +85,7 @@ def seen(group: Watched) -> Seen:
 
 
 @pytest.fixture
-def village(group: Watched, seen: Seen) -> Village:
+def village(group: Watched, seen: Seen) -> FakeProcessTable:
     village = group.villages[MASTER]
     village.born(10, 11)
     group.look(2)

@@ -8,16 +8,16 @@ import pytest
 
 from drum_supervisor.supervise.watch.descendants import HIGHEST_PIDFD, Descendants, ProcessTable
 from drum_supervisor.supervise.watch.worker_deaths import Death, WorkerDeaths, is_bad, logged_deaths
-from tests.unit.process_table import MASTER, Village, exited
+from tests.unit.process_table import MASTER, FakeProcessTable, exited
 
 
 @pytest.fixture
-def village() -> Village:
-    return Village()
+def village() -> FakeProcessTable:
+    return FakeProcessTable()
 
 
 @pytest.fixture
-def offspring(village: Village) -> WorkerDeaths:
+def offspring(village: FakeProcessTable) -> WorkerDeaths:
     return WorkerDeaths(Descendants(MASTER, lambda: village.now, village))
 
 
