@@ -1,4 +1,4 @@
-"""Which path leads to what: the prefix, both slash forms, and the refusals that need no service to be understood."""
+"""Routing: the prefix, both slash forms, and the errors of unknown paths and methods."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from drum_supervisor.http.messages import Request, Response
 
 if TYPE_CHECKING:
-    from drum_supervisor.services.executor import Turns  # its threads are not for the stand-in
+    from drum_supervisor.services.executor import (
+        BoundedExecutor,  # not imported at run time: the stand-in needs no threads
+    )
 
 Handler = Callable[[Request], Response]
 
@@ -18,26 +20,25 @@ class Route:
 
     Attributes:
         path: with the prefix.
-        methods: that the handler answers; OPTIONS comes on top.
+        methods: those of the handler; OPTIONS is always added.
         handler: answers a request.
-        turns: make that handler's answers; None: it answers at once.
-        keeps_body: whether it needs the body of a request.
+        executor: runs the handler; None: the handler never blocks.
+        keeps_body: whether the handler needs the body of a request.
     """
 
     path: str
     methods: tuple[str, ...]
     handler: Handler
-    turns: "Turns | None" = None
+    executor: "BoundedExecutor | None" = None
     keeps_body: bool = False
 
     @property
     def allow(self) -> str:
-        """The value of an `Allow` header."""
         return ", ".join((*self.methods, "OPTIONS"))
 
 
 class RequestError(Exception):
-    """A request that is answered with a status and a sentence for the client."""
+    """A request is refused with a status and a sentence for the client."""
 
     def __init__(self, status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(message)
@@ -46,24 +47,23 @@ class RequestError(Exception):
 
 
 class Router:
-    """Finds the route of a request; each path is served with and without a trailing slash, without redirects."""
+    """Finds the route of a request. Every path works with and without a trailing slash, without redirects."""
 
     def __init__(self, prefix: str, routes: Iterable[Route]) -> None:
-        forms = [(form, route) for route in routes for form in both_forms(prefix, route.path)]
+        forms = [(form, route) for route in routes for form in slash_forms(prefix, route.path)]
         self._by_path = {form: replace(route, path=form) for form, route in forms}
         self._names = {form: route.path for form, route in forms}
 
     @property
     def routes(self) -> tuple[Route, ...]:
-        """All routes, prefix and slash forms included."""
+        """Every route, with prefix and in both slash forms."""
         return tuple(self._by_path.values())
 
     def name(self, path: str) -> str:
-        """Return the path of the route as the service declares it; empty when there is none for `path`."""
+        """Return the declared path of the route, without prefix and trailing slash; empty without a route."""
         return self._names.get(path, "")
 
     def keeps_body(self, method: str, path: str) -> bool:
-        """Return whether the body of such a request is needed."""
         route = self._by_path.get(path)
         return route is not None and route.keeps_body and method in route.methods
 
@@ -71,7 +71,7 @@ class Router:
         """Return the route of a request.
 
         Raises:
-            RequestError: no such path, or not with this method.
+            RequestError: unknown path, or wrong method.
         """
         route = self._by_path.get(path)
         if route is None:
@@ -83,7 +83,7 @@ class Router:
         return route
 
 
-def both_forms(prefix: str, path: str) -> tuple[str, ...]:
-    """Return `path` below `prefix` without and with a trailing slash; the root without a prefix has one form."""
+def slash_forms(prefix: str, path: str) -> tuple[str, ...]:
+    """Return `path` under `prefix` without and with a trailing slash; the root without a prefix has one form."""
     bare = prefix + path.rstrip("/")
     return (bare, f"{bare}/") if bare else ("/",)

@@ -21,7 +21,7 @@ FOR_GOOD = Situation(failed=True, refused=True)
 STAND_IN = "drum_supervisor.serve.stand_in"
 
 BODY = b'{"message": "ERROR: ValueError: bad weights"%s}'
-REFUSED = b', "retry": {"attempt": 1, "attempts_left": 0, "message": "%s"}' % failure.REFUSED.encode()
+NOT_RETRIED = b', "retry": {"attempt": 1, "attempts_left": 0, "message": "%s"}' % failure.NOT_RETRIED.encode()
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_failure_is_answered(explaining):
 
 
 @pytest.mark.parametrize(
-    ("shown", "retry"), [(Situation(failed=True), b""), (FOR_GOOD, REFUSED)], ids=["none", "refused"]
+    ("shown", "retry"), [(Situation(failed=True), b""), (FOR_GOOD, NOT_RETRIED)], ids=["none", "refused"]
 )
 def test_body_is_the_same_byte_for_byte(explaining, situation, shown, retry):
     child = explaining()

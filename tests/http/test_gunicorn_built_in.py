@@ -33,7 +33,7 @@ def load(progress, context):
     context.defer_cleanup(lambda: print("closed", flush=True), order=-1)
     if closing:
         context.defer_cleanup(closing)
-    progress.reach("loading")
+    progress.begin_stage("loading")
     loading()
     app = Flask("app")
     app.add_url_rule("/block/<path:fifo>", "block", lambda fifo: block("/" + fifo) or "ok")
@@ -47,7 +47,7 @@ stop.install()
 given = {name: float(value) for name, _, value in (text.partition("=") for text in sys.argv[3:])}
 options = Options(workers=1, backlog=100, parameters=read(os.environ), **{"drain_seconds": 10.0, **given})
 listener = take_listener(parse_address("127.0.0.1:0"))
-stop.leave(serve(load, listener, Reporter.from_environment(os.environ).send, options))
+stop.exit(serve(load, listener, Reporter.from_environment(os.environ).send, options))
 """
 
 NOTHING = "lambda: None"

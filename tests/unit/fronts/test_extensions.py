@@ -8,14 +8,14 @@ from flask import Response as FlaskResponse
 from starlette.requests import Request as StarletteRequest
 
 from drum_supervisor.fronts import fastapi_front, flask_front
-from drum_supervisor.http.messages import Plan, Request, Response
+from drum_supervisor.http.messages import BodyPlan, Request, Response
 
 
 class Service:
     """Answers with the method and the path."""
 
-    def plan(self, method: str, path: str) -> Plan:
-        return Plan()
+    def plan(self, method: str, path: str) -> BodyPlan:
+        return BodyPlan()
 
     def answer(self, request: Request) -> Response:
         return Response(513, f"{request.method} {request.path}".encode(), "text/plain")

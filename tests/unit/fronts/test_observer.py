@@ -34,7 +34,10 @@ class Seen:
 
     def observer(self) -> Observer:
         return Observer(
-            lambda path: ROUTES.get(path, ""), Telemetry(), lambda: self.events.append("activity"), self.in_flight
+            lambda path: ROUTES.get(path, ""),
+            Telemetry().start_request,
+            lambda: self.events.append("activity"),
+            self.in_flight,
         )
 
 
@@ -69,7 +72,7 @@ def ask_asgi(seen: Seen, make: App, path: str = "/", method: str = "GET", own=()
 
     raw = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
     scope = {"type": "http", "method": method, "path": path, "headers": raw, "query_string": b""}
-    asyncio.run(asgi.ObservedApplication(app, seen.observer())(scope, None, send))
+    asyncio.run(asgi.ObservedAsgiApp(app, seen.observer())(scope, None, send))
     found = [(name.decode(), value.decode()) for name, value in sent[0]["headers"]]
     return Answer(sent[0]["status"], found, b"".join(message["body"] for message in sent[1:]))
 
@@ -85,7 +88,7 @@ def ask_wsgi(seen: Seen, make: App, path: str = "/", method: str = "GET", own=()
         started.status, started.headers = status, headers
 
     environ = {f"HTTP_{name.upper()}": value for name, value in headers.items()}
-    body = wsgi.ObservedApplication(app, seen.observer())(
+    body = wsgi.ObservedWsgiApp(app, seen.observer())(
         {"REQUEST_METHOD": method, "PATH_INFO": path, **environ}, start_response
     )
     try:
@@ -203,6 +206,6 @@ def test_what_is_no_request_is_passed_on():
         scopes.append(scope)
 
     seen = Seen()
-    asyncio.run(asgi.ObservedApplication(app, seen.observer())({"type": "lifespan"}, None, None))
+    asyncio.run(asgi.ObservedAsgiApp(app, seen.observer())({"type": "lifespan"}, None, None))
     assert scopes == [{"type": "lifespan"}]
     assert seen.events == []

@@ -59,7 +59,7 @@ def test_headers_of_a_response_describe_its_body():
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_response_without_content_has_only_its_own_headers(status):
+def test_response_without_content_has_only_its_program_headers(status):
     assert response_headers(Response(status, b"", "text/plain", CLOSE)) == list(CLOSE)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from drum_supervisor.http import h1
-from drum_supervisor.http.h1 import BadBodyError, BadRequestError, ChunkedBody, LengthBody, end_of_head, parse_head
+from drum_supervisor.http.h1 import BadBodyError, BadRequestError, ChunkedBody, LengthBody, find_head_end, parse_head
 
 
 def head(*lines: str) -> bytes:
@@ -26,7 +26,7 @@ def test_end_of_head_is_found_however_it_arrives(received, end, piece):
     buffer, searched = bytearray(), 0
     for start in range(0, len(received) or 1, piece):
         buffer += received[start : start + piece]
-        found = end_of_head(buffer, searched)
+        found = find_head_end(buffer, searched)
         if found is not None:
             break
         searched = len(buffer)
@@ -35,7 +35,7 @@ def test_end_of_head_is_found_however_it_arrives(received, end, piece):
 
 def test_head_without_end_is_too_large_at_some_point():
     with pytest.raises(BadRequestError) as raised:
-        end_of_head(bytearray(h1.MAX_HEAD + 1), 0)
+        find_head_end(bytearray(h1.MAX_HEAD + 1), 0)
     assert raised.value.status == 431
 
 

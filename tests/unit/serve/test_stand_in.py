@@ -11,8 +11,8 @@ import pytest
 
 from drum_supervisor.contract.client_status import Situation, SituationFile
 from drum_supervisor.contract.failure_report import Cause, ErrorDetail, FailureReport, write_failure
-from drum_supervisor.serve.stand_in import Answers
-from drum_supervisor.servers.selector_server import answered
+from drum_supervisor.http.h1 import respond
+from drum_supervisor.serve.stand_in import Responder
 from drum_supervisor.services.failure import FailureService, ReportFile
 
 ROOT = Path(__file__).parents[3]
@@ -21,15 +21,15 @@ TARGETS = ("/", "/ping", "/ping/", "/livez", "/startupz", "/predict/", "/v1/ping
 
 
 @pytest.fixture
-def answers(tmp_path: Path) -> Callable[..., Answers]:
+def answers(tmp_path: Path) -> Callable[..., Responder]:
     """Return the answers of a stand-in, in a situation, to a failure if there is one."""
 
-    def make(situation: Situation | None = None, **options: str) -> Answers:
+    def make(situation: Situation | None = None, **options: str) -> Responder:
         if situation is not None:
             (tmp_path / "situation.json").write_text(situation.to_text())
         files = {"situation": str(tmp_path / "situation.json"), "report": str(tmp_path / "failure.json")}
         given = {"url_prefix": "", "failed_ping": "200", "error_detail": "message", **files, **options}
-        return Answers(given, lambda: 1012.34)
+        return Responder(given, lambda: 1012.34)
 
     return make
 
@@ -120,7 +120,7 @@ def test_once_failed_it_answers_like_the_error_server(answers, tmp_path, method,
         SituationFile(str(tmp_path / "situation.json")),
     )
     asked = head(method, target, "Accept: text/html")
-    assert without_date(stand_in(asked)) == without_date(answered(service, asked))
+    assert without_date(stand_in(asked)) == without_date(respond(service, asked))
 
 
 def without_date(answer: bytes) -> list[bytes]:

@@ -26,7 +26,7 @@ def run(program: str) -> "subprocess.CompletedProcess[str]":
 def test_first_signal_asks_and_second_ends(number):
     result = run(
         f"os.kill(os.getpid(), {number})\n"
-        "print(stop.requested, stop.woken(), flush=True)\n"
+        "print(stop.requested, stop.read_wakeup(), flush=True)\n"
         f"os.kill(os.getpid(), {number})\n"
         "print('never')\n"
     )
@@ -39,7 +39,7 @@ def test_signal_that_another_thread_takes_ends_the_wait_of_the_main_thread():
         "import select\n"
         "stopping = lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)\n"
         "threading.Thread(target=stopping).start()\n"
-        "print(bool(select.select([stop], [], [], 10)[0]), stop.woken())\n"
+        "print(bool(select.select([stop], [], [], 10)[0]), stop.read_wakeup())\n"
     )
     assert result.stdout == "True True\n"
 
@@ -49,19 +49,20 @@ def test_other_signal_is_no_stop():
         "import select\n"
         "signal.signal(signal.SIGUSR1, lambda *_: None)\n"
         "os.kill(os.getpid(), signal.SIGUSR1)\n"
-        "print(bool(select.select([stop], [], [], 10)[0]), stop.woken(), bool(select.select([stop], [], [], 0)[0]))\n"
+        "print(bool(select.select([stop], [], [], 10)[0]), stop.read_wakeup())\n"
+        "print(bool(select.select([stop], [], [], 0)[0]))\n"
     )
-    assert result.stdout == "True False False\n"
+    assert result.stdout == "True False\nFalse\n"
 
 
 def test_stop_raises_where_it_ends_at_once():
     result = run(
         "try:\n"
-        "    with stop.ending_at_once():\n"
+        "    with stop.raise_on_stop():\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        signal.pause()\n"
         "except Stopped:\n"
-        "    stop.leave(0)\n"
+        "    stop.exit(0)\n"
     )
     assert (result.returncode, result.stderr) == (0, "")
 
@@ -70,17 +71,17 @@ def test_stop_before_the_block_is_not_forgotten():
     result = run(
         "os.kill(os.getpid(), signal.SIGTERM)\n"
         "try:\n"
-        "    with stop.ending_at_once():\n"
+        "    with stop.raise_on_stop():\n"
         "        print('never')\n"
         "except Stopped:\n"
-        "    stop.leave(0)\n"
+        "    stop.exit(0)\n"
     )
     assert (result.returncode, result.stdout) == (0, "")
 
 
 def test_stop_that_is_swallowed_ends_the_process_all_the_same():
     result = run(
-        "with stop.ending_at_once():\n"
+        "with stop.raise_on_stop():\n"
         "    while True:\n"
         "        try:\n"
         "            os.kill(os.getpid(), 0 if stop.requested else signal.SIGTERM)\n"
@@ -92,7 +93,7 @@ def test_stop_that_is_swallowed_ends_the_process_all_the_same():
 
 
 def test_thread_of_the_user_does_not_hold_up_the_end():
-    result = run("threading.Thread(target=threading.Event().wait).start()\nstop.leave(5)\n")
+    result = run("threading.Thread(target=threading.Event().wait).start()\nstop.exit(5)\n")
     assert result.returncode == 5
 
 
@@ -102,7 +103,7 @@ def test_signal_on_the_way_out_does_not_change_the_exit_code():
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    threading.Event().wait()\n"
         "threading.Thread(target=interrupt).start()\n"
-        "stop.leave(3)\n"
+        "stop.exit(3)\n"
     )
     assert result.returncode == 3
 

@@ -1,4 +1,4 @@
-"""Turns: what runs at once, what waits, what is refused."""
+"""BoundedExecutor: what runs at once, what waits, what is refused."""
 
 import threading
 from concurrent.futures import CancelledError
@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from drum_supervisor.services.executor import QueueFullError, Turns
+from drum_supervisor.services.executor import BoundedExecutor, QueueFullError
 
 SECONDS = 30
 
@@ -29,7 +29,7 @@ def gate():
 
 
 def test_result_and_error_are_the_call_s():
-    turns = Turns(1)
+    turns = BoundedExecutor(1)
     assert turns.submit(lambda: 42).result(SECONDS) == 42
     with pytest.raises(SystemExit, match="7"):
         turns.submit(lambda: exec("raise SystemExit(7)")).result(SECONDS)
@@ -37,14 +37,14 @@ def test_result_and_error_are_the_call_s():
 
 
 def test_calls_are_made_in_order():
-    turns, made = Turns(1), []
+    turns, made = BoundedExecutor(1), []
     for future in [turns.submit(lambda number=number: made.append(number)) for number in range(50)]:
         future.result(SECONDS)
     assert made == list(range(50))
 
 
 def test_no_more_threads_than_needed(gate):
-    turns = Turns(3, name="test")
+    turns = BoundedExecutor(3, name="test")
     gate.leave.release(5)
     names = {turns.submit(gate).result(SECONDS) for _ in range(5)}
     assert len(names) <= 2  # one may still be on its way back when the next call comes
@@ -52,7 +52,7 @@ def test_no_more_threads_than_needed(gate):
 
 
 def test_as_many_at_once_as_may_be(gate):
-    turns = Turns(3)
+    turns = BoundedExecutor(3)
     futures = [turns.submit(gate) for _ in range(5)]
     for _ in range(3):
         assert gate.entered.acquire(timeout=SECONDS)
@@ -63,7 +63,7 @@ def test_as_many_at_once_as_may_be(gate):
 
 @pytest.mark.parametrize("longest", [0, 1, 3])
 def test_more_than_may_wait_are_refused(gate, longest):
-    turns = Turns(2, longest)
+    turns = BoundedExecutor(2, longest)
     futures = [turns.submit(gate) for _ in range(2 + longest)]
     with pytest.raises(QueueFullError, match=f"{longest} wait already"):
         turns.submit(gate)
@@ -73,7 +73,7 @@ def test_more_than_may_wait_are_refused(gate, longest):
 
 
 def test_whoever_gives_up_makes_room(gate):
-    turns = Turns(1, 1)
+    turns = BoundedExecutor(1, 1)
     running, waiting = turns.submit(gate), turns.submit(gate)
     assert gate.entered.acquire(timeout=SECONDS)
     assert waiting.cancel()
@@ -86,7 +86,7 @@ def test_whoever_gives_up_makes_room(gate):
 
 
 def test_what_runs_cannot_be_given_up_and_keeps_its_turn(gate):
-    turns = Turns(1, 0)
+    turns = BoundedExecutor(1, 0)
     running = turns.submit(gate)
     assert gate.entered.acquire(timeout=SECONDS)
     assert not running.cancel()
@@ -98,14 +98,14 @@ def test_what_runs_cannot_be_given_up_and_keeps_its_turn(gate):
 
 def test_calls_know_the_context_of_whoever_asked():
     variable: ContextVar[str] = ContextVar("variable", default="none")
-    turns = Turns(1)
+    turns = BoundedExecutor(1)
     assert turns.submit(variable.get).result(SECONDS) == "none"
     variable.set("mine")
     assert turns.submit(variable.get).result(SECONDS) == "mine"
 
 
 def test_threads_end_when_it_is_closed_and_nothing_is_left(gate):
-    turns = Turns(2, name="ending")
+    turns = BoundedExecutor(2, name="ending")
     futures = [turns.submit(gate) for _ in range(4)]
     assert gate.entered.acquire(timeout=SECONDS)
     threads = [thread for thread in threading.enumerate() if thread.name.startswith("ending-")]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from drum_supervisor.contract.failure_report import Cause, ErrorDetail, FailureReport, write_failure
-from drum_supervisor.http.messages import Plan, Request, Response
+from drum_supervisor.http.messages import BodyPlan, Request, Response
 from drum_supervisor.services.failure import FailureService, ReportFile, prefers_html
 
 REPORT = FailureReport(
@@ -78,7 +78,7 @@ def test_every_answer_closes_is_not_kept_and_says_who_answered(path):
 
 @pytest.mark.parametrize("path", [*PINGS, *OTHERS])
 def test_every_body_is_drained(path):
-    assert service_of().plan("POST", path) == Plan(keep=0, drain_seconds=30.0)
+    assert service_of().plan("POST", path) == BodyPlan(keep=0, drain_seconds=30.0)
 
 
 def test_only_paths_under_the_prefix_are_probes():

@@ -13,7 +13,7 @@ import pytest
 
 from drum_supervisor import __version__
 from drum_supervisor.config.settings import choose, resolve
-from drum_supervisor.http.messages import Pending, Plan, Request, Response
+from drum_supervisor.http.messages import BodyPlan, Pending, Request, Response
 from drum_supervisor.model.datarobot_drum_shim import CustomHTTPError
 from drum_supervisor.model.hooks import Hooks
 from drum_supervisor.model.model import Model
@@ -168,13 +168,13 @@ def test_routes_list_every_path_once_in_both_slash_forms():
 @pytest.mark.parametrize("path", [*PREDICT, *PREDICT_UNSTRUCTURED])
 def test_only_the_body_of_a_prediction_is_kept(path):
     service = service_of(max_body="1K")
-    assert service.plan("POST", path) == Plan(keep=1024)
-    assert service.plan("GET", path) == Plan()
+    assert service.plan("POST", path) == BodyPlan(keep=1024)
+    assert service.plan("GET", path) == BodyPlan()
 
 
 @pytest.mark.parametrize("path", [*PROBES, "/info/", "/nothing"])
 def test_the_body_of_anything_else_is_drained(path):
-    assert {service_of().plan(method, path) for method in ("GET", "POST", "BREW")} == {Plan(keep=0)}
+    assert {service_of().plan(method, path) for method in ("GET", "POST", "BREW")} == {BodyPlan(keep=0)}
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ class TestStats:
             thread.join(10)
 
     def test_need_no_body(self):
-        assert service_of().plan("GET", "/stats/") == Plan(keep=0)
+        assert service_of().plan("GET", "/stats/") == BodyPlan(keep=0)
 
 
 class Gate:
@@ -455,10 +455,10 @@ def test_none_may_wait():
 def test_prediction_has_a_limit_of_time(text, seconds):
     pending = submitted(service_of(request_timeout=text))
     assert pending.seconds == seconds
-    assert pending.too_late.status == 504
+    assert pending.timeout_response.status == 504
     if seconds:
         message = "ERROR: the model has not answered within 1.5 seconds"
-        assert content_of(pending.too_late)["message"] == message
+        assert content_of(pending.timeout_response)["message"] == message
 
 
 def test_predictions_are_made_in_the_same_thread():

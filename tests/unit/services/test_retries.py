@@ -3,7 +3,7 @@
 import pytest
 
 from drum_supervisor.contract.client_status import Situation
-from drum_supervisor.services.failure import REFUSED, retry_after, retry_fact, retry_of
+from drum_supervisor.services.failure import NOT_RETRIED, describe_retry, retry_after, retry_entry
 
 NOW = 1000.0
 PLANNED = Situation(failed=True, attempt=1, attempts_left=2, next_at=NOW + 11.2)
@@ -17,15 +17,15 @@ FOR_GOOD = Situation(failed=True, refused=True)
     [
         (PLANNED, {"attempt": 1, "attempts_left": 2, "next_in_seconds": 12}),
         (UNDER_WAY, {"attempt": 2, "attempts_left": 1, "stage": "load_model", "seconds": 3.2}),
-        (FOR_GOOD, {"attempt": 1, "attempts_left": 0, "message": REFUSED}),
+        (FOR_GOOD, {"attempt": 1, "attempts_left": 0, "message": NOT_RETRIED}),
     ],
 )
 def test_body(situation, retry):
-    assert retry_of(situation, NOW) == {"retry": retry}
+    assert retry_entry(situation, NOW) == {"retry": retry}
 
 
 def test_body_says_nothing_where_nothing_is_retried():
-    assert retry_of(NONE, NOW) == {}
+    assert retry_entry(NONE, NOW) == {}
 
 
 @pytest.mark.parametrize(
@@ -43,15 +43,15 @@ def test_retry_after(situation, headers):
         (UNDER_WAY, "attempt 2 is under way for 3 s, now in load_model; 1 left after that"),
         (Situation(since=NOW, attempt=2), "attempt 2 is under way for 0 s; 0 left after that"),
         (NONE, ""),
-        (FOR_GOOD, REFUSED),
+        (FOR_GOOD, NOT_RETRIED),
     ],
 )
 def test_fact_for_people(situation, fact):
-    assert retry_fact(situation, NOW) == fact
+    assert describe_retry(situation, NOW) == fact
 
 
 def test_a_retry_that_is_due_is_not_told_in_the_past():
     due = Situation(failed=True, attempts_left=1, next_at=NOW - 5)
-    assert retry_of(due, NOW)["retry"]["next_in_seconds"] == 0
+    assert retry_entry(due, NOW)["retry"]["next_in_seconds"] == 0
     assert retry_after(due, NOW) == (("Retry-After", "1"),)
-    assert retry_of(Situation(since=NOW + 5), NOW)["retry"]["seconds"] == 0
+    assert retry_entry(Situation(since=NOW + 5), NOW)["retry"]["seconds"] == 0

@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from drum_supervisor.fronts.wsgi import Application
-from drum_supervisor.servers.wsgi.connection import Conversation
-from drum_supervisor.servers.wsgi.idle import Waiting
+from drum_supervisor.servers.wsgi.connection import Connection
+from drum_supervisor.servers.wsgi.idle import IdleConnections
 
 GET = b"GET /first HTTP/1.1\r\nHost: test\r\n\r\n"
 NEXT = b"GET /next HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -21,7 +21,7 @@ def said(app: Application, data: bytes, may_keep: bool = True) -> bytes:
     with client:
         client.sendall(data)
         client.shutdown(socket.SHUT_WR)
-        Conversation(connection, app, {}, Waiting(30, 30), lambda: may_keep).run()
+        Connection(connection, app, {}, IdleConnections(30, 30), lambda: may_keep).run()
         received = b"".join(iter(lambda: client.recv(65536), b""))
     return re.sub(rb"Date: [^\r]*\r\n", b"", received)
 
@@ -227,6 +227,6 @@ def test_client_that_goes_away_is_no_failure(caplog):
     connection, client = socket.socketpair()
     client.sendall(GET)
     client.close()
-    Conversation(connection, pieces(b"ok"), {}, Waiting(30, 30), lambda: True).run()
+    Connection(connection, pieces(b"ok"), {}, IdleConnections(30, 30), lambda: True).run()
     assert not caplog.records
     assert connection.fileno() == -1

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from drum_supervisor.servers.wsgi.idle import Waiting
+from drum_supervisor.servers.wsgi.idle import IdleConnections
 from tests.unit.clocks import Clock
 
 
@@ -35,92 +35,92 @@ def client() -> Iterator[Callable[[], Client]]:
 
 
 @pytest.fixture
-def waiting(clock: Clock) -> Waiting:
-    return Waiting(head_seconds=30, idle_seconds=65, now=clock)
+def waiting(clock: Clock) -> IdleConnections:
+    return IdleConnections(head_seconds=30, idle_seconds=65, now=clock)
 
 
 def test_nobody_waits(waiting):
-    assert waiting.until_too_late() == 30  # somebody may begin to
-    assert waiting.until_room() is None
-    assert not waiting.make_room()
+    assert waiting.seconds_to_expiry() == 30  # somebody may begin to
+    assert waiting.seconds_to_eviction() is None
+    assert not waiting.evict_one()
 
 
 def test_head_that_takes_too_long_is_given_up(waiting, clock, client):
     slow = client()
-    waiting.head_begins(slow.connection)
+    waiting.start_head(slow.connection)
     clock.now += 29
-    waiting.head_begins(slow.connection)  # another piece of it
-    assert waiting.until_too_late() == 1
-    waiting.end_late()
+    waiting.start_head(slow.connection)  # another piece of it
+    assert waiting.seconds_to_expiry() == 1
+    waiting.close_expired()
     assert not slow.is_given_up
     clock.now += 1
-    waiting.end_late()
+    waiting.close_expired()
     assert slow.is_given_up
-    assert waiting.until_room() is None
+    assert waiting.seconds_to_eviction() is None
 
 
 def test_connection_whose_head_is_here_is_left_alone(waiting, clock, client):
     quick = client()
-    waiting.head_begins(quick.connection)
-    waiting.head_is_here(quick.connection)
+    waiting.start_head(quick.connection)
+    waiting.finish_head(quick.connection)
     clock.now += 1000
-    waiting.end_late()
-    waiting.end_all()
+    waiting.close_expired()
+    waiting.close_all()
     assert not quick.is_given_up
 
 
 def test_idle_connection_is_given_up_after_a_longer_time(waiting, clock, client):
     idle = client()
-    waiting.becomes_idle(idle.connection)
+    waiting.start_idle(idle.connection)
     clock.now += 64
-    waiting.end_late()
+    waiting.close_expired()
     assert not idle.is_given_up
-    assert waiting.until_too_late() == 1
+    assert waiting.seconds_to_expiry() == 1
     clock.now += 1
-    waiting.end_late()
+    waiting.close_expired()
     assert idle.is_given_up
 
 
 def test_one_whose_head_begins_to_arrive_while_nobody_looks_is_too_late_first(waiting, client):
-    waiting.becomes_idle(client().connection)
-    assert waiting.until_too_late() == 30
+    waiting.start_idle(client().connection)
+    assert waiting.seconds_to_expiry() == 30
 
 
 def test_idle_connection_of_which_something_arrives_has_to_hurry(waiting, clock, client):
     slow = client()
-    waiting.becomes_idle(slow.connection)
+    waiting.start_idle(slow.connection)
     clock.now += 64
-    waiting.head_begins(slow.connection)
-    assert waiting.until_too_late() == 30
+    waiting.start_head(slow.connection)
+    assert waiting.seconds_to_expiry() == 30
 
 
 def test_idle_ones_give_way_first_and_the_longest_of_them(waiting, clock, client):
     slow, first, second = client(), client(), client()
-    waiting.head_begins(slow.connection)
-    waiting.becomes_idle(first.connection)
+    waiting.start_head(slow.connection)
+    waiting.start_idle(first.connection)
     clock.now += 0.25
-    waiting.becomes_idle(second.connection)
-    assert waiting.until_room() == 0.75
-    assert not waiting.make_room()
+    waiting.start_idle(second.connection)
+    assert waiting.seconds_to_eviction() == 0.75
+    assert not waiting.evict_one()
     clock.now += 1
     given_up = []
-    while waiting.make_room():
+    while waiting.evict_one():
         given_up.append([each.is_given_up for each in (first, second, slow)])
     assert given_up == [[True, False, False], [True, True, False], [True, True, True]]
 
 
 def test_request_that_has_come_meanwhile_can_still_be_read(waiting, client):
     late = client()
-    waiting.becomes_idle(late.connection)
+    waiting.start_idle(late.connection)
     late.send()
-    waiting.end_all()
+    waiting.close_all()
     assert late.connection.recv(10) == b"x"
     assert late.is_given_up
 
 
 def test_connection_that_has_ended_is_forgotten(waiting, client):
     gone = client()
-    waiting.becomes_idle(gone.connection)
+    waiting.start_idle(gone.connection)
     gone.connection.close()
-    waiting.end_all()
-    assert waiting.until_room() is None
+    waiting.close_all()
+    assert waiting.seconds_to_eviction() is None
