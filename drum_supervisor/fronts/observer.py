@@ -20,7 +20,6 @@ class Observer:
 
     Args:
         route_name: returns the route of a path, one of a fixed few, or an empty string.
-        start_telemetry: starts the telemetry of a request; `Telemetry.start_request`.
         on_activity: called after the last byte of each response.
         in_flight: returns a context which is open while a request is in flight.
     """
@@ -45,11 +44,7 @@ class Observer:
 
 
 class Observation:
-    """A request in flight; the current request within each `with` block.
-
-    Attributes:
-        status: of the response, once known.
-    """
+    """A request in flight; the current request within each `with` block."""
 
     def __init__(
         self,
@@ -58,7 +53,7 @@ class Observation:
         in_flight: AbstractContextManager[None],
         on_activity: Callable[[], None],
     ) -> None:
-        self.status = 500
+        self.status = 500  # until the response begins
         self._state = state
         self._telemetry = telemetry
         self._in_flight = in_flight

@@ -12,18 +12,12 @@ MAX_IN_MEMORY = 1024 * 1024
 
 
 class BodySpool:
-    """Stores a body of at most `limit` bytes; with a limit of 0 it only counts. Leaving the context closes the file.
-
-    Attributes:
-        length: bytes received.
-        too_large: the body exceeded a limit other than 0; its bytes are discarded.
-        write_error: why the body could not be stored (disk full, for example); else empty.
-    """
+    """Stores a body of at most `limit` bytes; with a limit of 0 it only counts. Leaving the context closes the file."""
 
     def __init__(self, limit: int, max_in_memory: int = MAX_IN_MEMORY) -> None:
-        self.length = 0
-        self.too_large = False
-        self.write_error = ""
+        self.length = 0  # bytes received
+        self.too_large = False  # the body exceeded a limit other than 0: its bytes are discarded
+        self.write_error = ""  # why the body could not be stored: disk full, for example
         self._limit = limit
         self._max_in_memory = max_in_memory
         self._buffer: BinaryIO = BytesIO()  # getvalue() shares the buffer: no second copy in memory

@@ -29,6 +29,8 @@ _DAYS = "Mon Tue Wed Thu Fri Sat Sun".split()
 _MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
+
+# Other repeated headers are joined by a comma (RFC 9110, 5.3); of these the last one wins.
 _NOT_JOINED = ("content-type", "content-length")
 
 
@@ -37,10 +39,8 @@ def describe_timeout(seconds: float) -> str:
 
 
 def split_target(target: str) -> tuple[str, str]:
-    """Return the decoded path and the raw query of a request target.
-
-    An absolute target (`http://host/path`) loses scheme and host; an empty path becomes `/` (RFC 9110, 4.2.3).
-    """
+    """Return the decoded path and the raw query of a request target."""
+    # `http://host/path` loses scheme and host; an empty path is `/` (RFC 9110, 4.2.3)
     path, _, query = target.partition("#")[0].partition("?")
     _, scheme_ends, rest = path.partition("://")
     if scheme_ends and not path.startswith("/"):
@@ -54,15 +54,11 @@ def decode_path(path: bytes) -> str:
 
 
 def merge_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the headers by lower-case name, as WSGI would pass them, so that all fronts agree.
-
-    Repeated headers are joined by a comma (RFC 9110, 5.3), except Content-Type and Content-Length: the last one wins.
-    Names with an underscore are dropped, because WSGI cannot tell them from names with a hyphen.
-    """
+    """Return the headers by lower-case name, as WSGI would pass them, so that all fronts agree."""
     merged: dict[str, str] = {}
     for name, value in pairs:
         key = name.lower()
-        if "_" in key:
+        if "_" in key:  # WSGI cannot tell it from a hyphen
             continue
         is_joined = key in merged and key not in _NOT_JOINED
         merged[key] = f"{merged[key]},{value}" if is_joined else value
@@ -99,10 +95,8 @@ def http_date() -> str:
 
 
 def wait_for_close(connection: socket.socket, seconds: float) -> None:
-    """Close the sending side, then wait at most `seconds` for the client to close.
-
-    Closing a connection with unread data resets it, and the client may lose a response that is still in transit.
-    """
+    """Close the sending side, then wait at most `seconds` for the client to close."""
+    # closing a connection with unread data resets it, and the client may lose a response still in transit
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
         deadline = time.monotonic() + seconds

@@ -35,35 +35,23 @@ class BadBodyError(Exception):
 
 @dataclass(frozen=True)
 class Head:
-    """The head of a request.
-
-    Attributes:
-        version: `HTTP/1.0` or `HTTP/1.1`.
-        headers: by lower-case name.
-        length: of the body; None for a chunked body.
-        expects_continue: the client waits for `100 Continue` before it sends the body.
-        keeps_alive: another request may follow on the same connection. False if a proxy in front of us may have
-            parsed this request differently, its end above all: what follows could be a smuggled request.
-    """
+    """The head of a request."""
 
     method: str
     target: str
-    version: str
-    headers: dict[str, str]
-    length: int | None
-    expects_continue: bool
+    version: str  # `HTTP/1.0` or `HTTP/1.1`
+    headers: dict[str, str]  # by lower-case name
+    length: int | None  # of the body; None for a chunked body
+    expects_continue: bool  # the client waits for `100 Continue` before it sends the body
+    # Another request may follow on the connection. False if a proxy in front of us may have parsed this request
+    # differently, its end above all: what follows could be a smuggled request.
     keeps_alive: bool
 
 
 def find_head_end(received: bytearray, searched: int) -> int | None:
     """Return the offset at which the head ends, or None while it is incomplete.
 
-    Args:
-        received: everything received so far.
-        searched: offset before which an earlier call found no end.
-
-    Raises:
-        BadRequestError: the head is too large.
+    An earlier call has found no end before the offset `searched`. Raises BadRequestError if the head is too large.
     """
     found = _END_OF_HEAD.search(received, max(searched - 3, 0))
     if (found.end() if found else len(received)) > MAX_HEAD:
@@ -72,11 +60,7 @@ def find_head_end(received: bytearray, searched: int) -> int | None:
 
 
 def parse_head(data: bytes) -> Head:
-    """Parse a complete head.
-
-    Raises:
-        BadRequestError: not an HTTP/1 request, or one beyond our limits.
-    """
+    """Parse a complete head; raise BadRequestError if it is malformed or beyond our limits."""
     first, *lines = data.decode("latin-1").strip("\r\n").split("\n")
     method, target, version = _request_line(first.removesuffix("\r"))
     if len(lines) > MAX_HEADERS:
@@ -151,8 +135,6 @@ def _body_length(pairs: list[tuple[str, str]]) -> int | None:
 
 
 class LengthBody:
-    """A body of known length."""
-
     def __init__(self, length: int) -> None:
         self._left = length
 
@@ -174,27 +156,16 @@ class _Line(Enum):
 
 
 class ChunkedBody:
-    """A chunked body.
-
-    Attributes:
-        done: the last chunk and the trailers have arrived.
-        surplus: bytes received after the end of the body, perhaps the next request.
-    """
-
     def __init__(self) -> None:
-        self.done = False
-        self.surplus = b""
+        self.done = False  # the last chunk and the trailers have arrived
+        self.surplus = b""  # bytes received after the end of the body, perhaps the next request
         self._left = 0
         self._line = bytearray()
         self._expected = _Line.SIZE
         self._trailers = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the decoded part of `data`.
-
-        Raises:
-            BadBodyError: the chunks are malformed.
-        """
+        """Yield the decoded part of `data`; raise BadBodyError if the chunks are malformed."""
         position = 0
         while position < len(data) and not self.done:
             if self._left:

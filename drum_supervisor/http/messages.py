@@ -16,32 +16,19 @@ JSON_TYPE = "application/json"
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request.
+    """One HTTP request."""
 
-    Attributes:
-        method: upper case.
-        path: decoded, without the query.
-        query: the raw query string, without `?`.
-        headers: by lower-case name; repeated headers are joined by a comma, as in WSGI.
-        body: empty unless the service's plan keeps it.
-        body_too_large: the body was longer than the plan allows; it was read to its end and discarded.
-        body_broken: why the body could not be read to its end (bad chunking, a silent client); else empty.
-        body_not_stored: why the body could not be stored (disk full); else empty.
-        file: a body too large for memory; `body` is empty then.
-    """
-
-    method: str
-    path: str
-    query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    body_too_large: bool = False
-    body_broken: str = ""
-    body_not_stored: str = ""
-    file: BinaryIO | None = None
+    method: str  # upper case
+    path: str  # decoded, without the query
+    query: str = ""  # raw, without `?`
+    headers: Mapping[str, str] = field(default_factory=dict)  # by lower-case name; repeated ones joined by a comma
+    body: bytes = b""  # empty unless the service's plan keeps it
+    body_too_large: bool = False  # longer than the plan allows: read to its end and discarded
+    body_broken: str = ""  # why the body could not be read to its end: bad chunking, a silent client
+    body_not_stored: str = ""  # why the body could not be stored: disk full, for example
+    file: BinaryIO | None = None  # a body too large for memory; `body` is empty then
 
     def content(self) -> bytes:
-        """Return the body, from memory or from its file."""
         if self.file is None:
             return self.body
         self.file.seek(0)
@@ -60,30 +47,19 @@ class Response:
 
 @dataclass(frozen=True)
 class Pending:
-    """A response which another thread is computing.
+    """A response which another thread is computing."""
 
-    Attributes:
-        future: the response; it never holds an exception, but may be cancelled.
-        seconds: how long to wait for it; None: without a limit.
-        timeout_response: sent after that; `future` is cancelled.
-    """
-
-    future: "Future[Response]"
-    seconds: float | None = None
-    timeout_response: Response = field(default_factory=lambda: Response(504))
+    future: "Future[Response]"  # never holds an exception, but may be cancelled
+    seconds: float | None = None  # how long to wait for it; None: without a limit
+    timeout_response: Response = field(default_factory=lambda: Response(504))  # sent after that; `future` is cancelled
 
 
 @dataclass(frozen=True)
 class BodyPlan:
-    """What a front does with the body of a request.
+    """What a front does with the body of a request."""
 
-    Attributes:
-        keep: maximum number of bytes to keep; 0: read the body and discard it.
-        drain_seconds: time limit for reading the whole body; the service answers after it in any case.
-    """
-
-    keep: int = 0
-    drain_seconds: float = 60.0
+    keep: int = 0  # maximum number of bytes to keep; 0: read the body and discard it
+    drain_seconds: float = 60.0  # time limit for reading the whole body; the service answers after it in any case
 
 
 class Service(Protocol):
@@ -102,5 +78,4 @@ def json_response(status: int, content: Any, headers: Headers = ()) -> Response:
 
 
 def message_response(status: int, message: str, headers: Headers = ()) -> Response:
-    """Return `{"message": message}`."""
     return json_response(status, {"message": message}, headers)

@@ -26,9 +26,6 @@ class Acceptor:
         listener: non-blocking.
         selector: the data of its keys are callables.
         on_connection: called with each new connection, which is non-blocking.
-
-    Attributes:
-        resumes_at: when the pause ends; NEVER if there is none.
     """
 
     def __init__(
@@ -41,7 +38,7 @@ class Acceptor:
         self._selector = selector
         self._on_connection = on_connection
         self._is_closed = False
-        self.resumes_at = NEVER
+        self.resumes_at = NEVER  # the end of a pause
         selector.register(listener, selectors.EVENT_READ, self._accept)
 
     def resume_if_due(self, now: float) -> None:
@@ -50,7 +47,6 @@ class Acceptor:
             self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def close(self) -> None:
-        """Stop accepting, and close the listener."""
         self._is_closed = True
         self.resumes_at = NEVER
         with suppress(KeyError):  # paused

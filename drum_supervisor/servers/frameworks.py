@@ -22,7 +22,6 @@ class Server(Protocol):
 
 
 def fastapi() -> tuple[Front, Server]:
-    """Return FastAPI and uvicorn."""
     from drum_supervisor.fronts import fastapi_front  # noqa: PLC0415
     from drum_supervisor.servers import uvicorn_server  # noqa: PLC0415
 
@@ -30,7 +29,6 @@ def fastapi() -> tuple[Front, Server]:
 
 
 def flask() -> tuple[Front, Server]:
-    """Return Flask and our threaded WSGI server."""
     from drum_supervisor.fronts import flask_front  # noqa: PLC0415
     from drum_supervisor.servers import wsgi_server  # noqa: PLC0415
 

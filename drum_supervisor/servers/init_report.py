@@ -19,13 +19,10 @@ from drum_supervisor.servers.process import log_line
 
 
 class RequestLimit:
-    """Counts requests and asks the supervisor to recycle this worker, once.
-
-    Args:
-        max_requests: the limit; a random extra of up to a tenth keeps workers of the same age from recycling together.
-    """
+    """Counts requests, and at the limit asks the supervisor to recycle this worker."""
 
     def __init__(self, max_requests: int, send: Callable[[Message], None]) -> None:
+        # the random extra keeps workers of the same age from recycling together
         self._limit = max_requests + random.randint(0, max_requests // 10)
         self._send = send
         self._counter = itertools.count(1)
@@ -37,19 +34,10 @@ class RequestLimit:
 
 
 class InitReport:
-    """The progress of the initialization.
-
-    Args:
-        send: sends a message to the supervisor.
-        is_supervised: whether there is a supervisor.
-
-    Attributes:
-        stage: the latest stage; empty at first.
-        is_ready: the model server answers requests.
-    """
+    """Reports the initialization through `send`, to the supervisor if there is one."""
 
     def __init__(self, send: Callable[[Message], None], is_supervised: bool = True) -> None:
-        self.stage = ""
+        self.stage = ""  # the latest one
         self.is_ready = False
         self.is_supervised = is_supervised
         self.send = send
@@ -67,7 +55,7 @@ class InitReport:
         self.send(Stage(stage))
 
     def report_ready(self) -> None:
-        """Report once that the model server answers requests."""
+        """Report that the model server answers requests; later calls do nothing."""
         if not self.is_ready:
             self.is_ready = True
             self.send(Ready())

@@ -18,19 +18,16 @@ def stderr_handler(level: int = logging.NOTSET) -> logging.Handler:
 
 
 def add_request_id(handler: logging.Handler) -> None:
-    """Set `request_id` on the records of `handler`."""
     handler.addFilter(RequestIdFilter())
 
 
 def set_up() -> None:
-    """Format warnings and errors which no other handler takes.
-
-    The root logger stays untouched: it is the user's, and `logging.basicConfig` does nothing once it has handlers.
-    Every record gets a request id, so that the user's formats may contain `%(request_id)s`.
-    """
+    """Format warnings and errors which no other handler takes, and give every record a request id."""
+    # not on the root logger, which is the user's: with a handler on it `logging.basicConfig` would do nothing
     logging.lastResort = stderr_handler(logging.WARNING)
     make, identify = logging.getLogRecordFactory(), RequestIdFilter().filter
 
+    # on every record, so that the user's formats may contain %(request_id)s
     def make_identified(*arguments: Any, **options: Any) -> logging.LogRecord:
         record = make(*arguments, **options)
         identify(record)

@@ -53,10 +53,8 @@ class StopSignals:
         os.set_blocking(self._writer, False)
 
     def install(self) -> None:
-        """Install the handlers, again if the user's code has replaced them.
-
-        Does nothing outside the main thread, where Python allows no signal handlers.
-        """
+        """Install the handlers, again if the user's code has replaced them."""
+        # Python allows no signal handlers outside the main thread
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
                 signal.signal(number, self._receive)
@@ -149,29 +147,19 @@ def _handlers_restored() -> Iterator[bool]:
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """What every server serves with.
+    """What every server serves with."""
 
-    Attributes:
-        listener: bound and non-blocking; the server closes it when it stops.
-        stop: requests the stop.
-        on_ready: called once connections are accepted.
-        drain_seconds: how long requests already received may take after the stop.
-        head_seconds: how long a client may take to send the head of a request.
-    """
-
-    listener: socket.socket
+    listener: socket.socket  # bound and non-blocking; the server closes it when it stops
     stop: StopSignals
-    on_ready: Callable[[], None]
-    drain_seconds: float
-    head_seconds: float = HEAD_SECONDS
+    on_ready: Callable[[], None]  # called once connections are accepted
+    drain_seconds: float  # how long requests already received may take after the stop
+    head_seconds: float = HEAD_SECONDS  # how long a client may take to send the head of a request
 
 
 def shorten_pauses() -> None:
-    """Keep garbage collection and computing threads from delaying requests; call before the first request.
-
-    A full collection over the 160,000 objects of pandas, scikit-learn and a framework stops everything for 80 ms.
-    Collect once now, and exempt what is left: it lives as long as the process.
-    """
+    """Keep garbage collection and computing threads from delaying requests; call before the first request."""
+    # A full collection over the 160,000 objects of pandas, scikit-learn and a framework stops everything for 80 ms.
+    # Collect once now, and exempt what is left: it lives as long as the process.
     gc.collect()
     gc.freeze()
     atexit.register(gc.unfreeze)  # else finalizers at exit would find the objects they use already gone
@@ -179,11 +167,7 @@ def shorten_pauses() -> None:
 
 
 def take_listener(address: Address) -> socket.socket:
-    """Return the supervisor's listener; without one, bind `address` and log it.
-
-    Raises:
-        AddressError: the address cannot be bound.
-    """
+    """Return the supervisor's listener; without one, bind `address` and log it, or raise AddressError."""
     listener = inherited()
     if listener is None:
         listener = bind(address)
@@ -197,12 +181,7 @@ def log_line(text: str) -> None:
 
 
 def drain_seconds(stop_timeout: float, finish_seconds: float = 0.0) -> float:
-    """Return how long requests may take after a stop if the process must exit before TERM becomes KILL.
-
-    Args:
-        stop_timeout: seconds between TERM and KILL.
-        finish_seconds: how long the process may take from the last response to its exit.
-    """
+    """Return how long requests may take after TERM if the process needs `finish_seconds` more, and KILL follows."""
     return max(stop_timeout - finish_seconds - EXIT_SECONDS, stop_timeout / 2)
 
 

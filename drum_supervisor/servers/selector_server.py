@@ -62,10 +62,9 @@ ConnectionTask = Generator[Wait, None, None]
 
 
 def serve(service: Service, config: ServerConfig, max_connections: int = MAX_CONNECTIONS) -> None:
-    """Serve until a stop is requested; then close the listener and answer everything accepted.
+    """Serve until a stop is requested, then answer everything accepted.
 
-    Args:
-        max_connections: with one more, the oldest connection is closed.
+    With more than `max_connections` the oldest connection is closed.
     """
 
     def handle(connection: socket.socket) -> ConnectionTask:

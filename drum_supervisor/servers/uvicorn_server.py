@@ -27,11 +27,7 @@ _ACCEPT_PAUSE = 0.5
 
 
 def serve(app: Application, config: ServerConfig) -> None:
-    """Serve `app` until a stop is requested, then answer everything accepted.
-
-    Raises:
-        BaseException: whatever the start-up of the application raises.
-    """
+    """Serve `app` until a stop is requested, then answer everything accepted; raise the error of its start-up."""
     _log_to_stderr()
     application = _UvicornApplication(app)
     uvicorn_config = uvicorn.Config(
@@ -82,12 +78,11 @@ class _UvicornApplication:
 
 
 class _UvicornServer(uvicorn.Server):
-    """uvicorn's server, with accepting and stopping of our own.
+    """uvicorn's server, with accepting and stopping of our own."""
 
-    asyncio accepts the whole backlog at once and creates the connections later. Closing the server in between loses
-    them, and uvicorn closes every connection whose request has not arrived: both leave requests unanswered. A worker
-    which accepts the whole backlog also leaves nothing to the other workers.
-    """
+    # asyncio accepts the whole backlog at once and creates the connections later. Closing the server in between loses
+    # them, and uvicorn closes every connection whose request has not arrived: both leave requests unanswered. A worker
+    # which accepts the whole backlog also leaves nothing to the other workers.
 
     def __init__(
         self, uvicorn_config: uvicorn.Config, application: _UvicornApplication, server_config: ServerConfig

@@ -20,30 +20,20 @@ _LAST_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Embedding:
-    """What a third-party server brings along, when the worker runs inside it.
-
-    Attributes:
-        app: its application; None: the worker creates one.
-        context: its `WorkerCtx` or `FastAPIWorkerCtx`, which it starts and stops itself; None: the worker creates one.
-    """
+    """What a third-party server brings along; the worker creates what is None."""
 
     app: Any = None
-    context: Any = None
+    context: Any = None  # a `WorkerCtx` or `FastAPIWorkerCtx`, which the server starts and stops itself
 
 
 class Worker:
     """Puts a service on an application, and starts and stops the context of the worker.
 
     Args:
-        service: answers the requests.
-        telemetry: observes each request.
         server_type: `flask`, or else FastAPI; ignored if the embedding has an application.
         embedding: the application and context of a third-party server.
         on_answer: called after the last byte of each response.
         extend: extends the application with the user's code; called with `flask` or `fastapi`, and the application.
-
-    Attributes:
-        context: the `WorkerCtx` or `FastAPIWorkerCtx`.
     """
 
     def __init__(
@@ -80,7 +70,6 @@ class Worker:
             self._own_context.start()  # FastAPI's lifespan starts the other one
 
     def serve(self, config: ServerConfig) -> None:
-        """Serve until a stop is requested and everything accepted is answered."""
         self._server.serve(self._app, config)
 
     def end(self) -> None:

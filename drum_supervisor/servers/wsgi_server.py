@@ -1,7 +1,6 @@
-"""Runs a WSGI application in this process, on a threaded server.
+"""Runs a WSGI application in this process, on a threaded server."""
 
-werkzeug's server closes each connection after one response, and a new connection costs more than answering a probe.
-"""
+# Not on werkzeug's: it closes each connection after one response, and a new one costs more than answering a probe.
 
 from contextlib import closing
 
@@ -17,11 +16,7 @@ def serve(
     max_connections: int = MAX_CONNECTIONS,
     keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
 ) -> None:
-    """Serve `app` until a stop is requested, then answer everything accepted.
-
-    Args:
-        max_connections, keep_alive_seconds: see `ConnectionLimits`.
-    """
+    """Serve `app` until a stop is requested, then answer everything accepted; see `ConnectionLimits`."""
     limits = ConnectionLimits(config.drain_seconds, config.head_seconds, keep_alive_seconds, max_connections)
     with closing(ThreadedServer(app, config.listener, limits)) as server:
         server.watch(config.stop, config.stop.read_wakeup)

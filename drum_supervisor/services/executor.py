@@ -27,11 +27,6 @@ class BoundedExecutor:
 
     The threads are daemons: a call which never returns cannot block the exit. They start when needed, so that the
     executor may be created before a fork.
-
-    Args:
-        max_workers: maximum number of threads.
-        max_queue: maximum number of waiting calls; None: no limit.
-        name: prefix of the threads' names.
     """
 
     def __init__(self, max_workers: int, max_queue: int | None = None, name: str = "executor") -> None:
@@ -48,9 +43,7 @@ class BoundedExecutor:
     def submit(self, call: Callable[[], T]) -> "Future[T]":
         """Run `call` in a copy of the caller's context; cancelling the future removes it from the queue.
 
-        Raises:
-            QueueFullError: the queue is full.
-            RuntimeError: the system has no more threads.
+        Raises QueueFullError, or RuntimeError if the system has no more threads.
         """
         with self._lock:
             if self._max_queue is not None and self._pending >= self._max_workers + self._max_queue:

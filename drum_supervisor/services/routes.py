@@ -16,21 +16,13 @@ Handler = Callable[[Request], Response]
 
 @dataclass(frozen=True)
 class Route:
-    """One path of a service.
+    """One path of a service."""
 
-    Attributes:
-        path: with the prefix.
-        methods: those of the handler; OPTIONS is always added.
-        handler: answers a request.
-        executor: runs the handler; None: the handler never blocks.
-        keeps_body: whether the handler needs the body of a request.
-    """
-
-    path: str
-    methods: tuple[str, ...]
+    path: str  # with the prefix
+    methods: tuple[str, ...]  # those of the handler; OPTIONS is always added
     handler: Handler
-    executor: "BoundedExecutor | None" = None
-    keeps_body: bool = False
+    executor: "BoundedExecutor | None" = None  # runs the handler; None: the handler never blocks
+    keeps_body: bool = False  # the handler needs the body of a request
 
     @property
     def allow(self) -> str:
@@ -68,11 +60,7 @@ class Router:
         return route is not None and route.keeps_body and method in route.methods
 
     def find(self, method: str, path: str) -> Route:
-        """Return the route of a request.
-
-        Raises:
-            RequestError: unknown path, or wrong method.
-        """
+        """Return the route of a request; raise RequestError for an unknown path or a wrong method."""
         route = self._by_path.get(path)
         if route is None:
             raise RequestError(404, f"there is nothing at {path[:200]}")

@@ -11,11 +11,7 @@ from drum_supervisor.contract.exits import UsageError
 
 
 def settings(parameters: GunicornParameters) -> dict[str, Any]:
-    """Return gunicorn's settings by name, without unset ones.
-
-    Raises:
-        UsageError: the worker class cannot be used.
-    """
+    """Return gunicorn's settings by name, without unset ones; raise UsageError if the worker class cannot be used."""
     check_worker_class(parameters)
     values = {
         "workers": parameters.workers,
@@ -57,10 +53,8 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """Stop and clean up the context of `worker`, if it has one.
-
-    gunicorn calls this in the exiting worker, and in the master for workers which have already exited.
-    """
+    """Stop and clean up the context of `worker`, if it has one."""
+    # gunicorn calls this in the exiting worker, and in the master for workers which have already exited
     context = getattr(worker, "ctx", None)
     if context is not None:
         context.stop()

@@ -34,37 +34,24 @@ Load = Callable[[InitReport, WorkerCtx], Any]
 
 @dataclass(frozen=True)
 class Options:
-    """How gunicorn runs.
-
-    Attributes:
-        drain_seconds: how long requests already received may take after the stop.
-        backlog: of the listener; gunicorn calls listen() again.
-        head_seconds: how long a client may take to send the head of a request.
-        finish_seconds: how long stop and cleanup of a worker's context may take after draining.
-        parameters: the runtime parameters; their workers and backlog are ignored. `keep_alive`: how long a connection
-            waits for its next request, KEEP_ALIVE_SECONDS by default. `timeout`: how long a worker may miss its
-            heartbeat; it does not end predictions, and does not apply while the model loads. `graceful_timeout` can
-            only shorten `drain_seconds`.
-    """
+    """How gunicorn runs."""
 
     workers: int
-    drain_seconds: float
-    backlog: int
-    head_seconds: float = HEAD_SECONDS
-    finish_seconds: float = 8.0
+    drain_seconds: float  # how long requests already received may take after the stop
+    backlog: int  # of the listener: gunicorn calls listen() again
+    head_seconds: float = HEAD_SECONDS  # how long a client may take to send the head of a request
+    finish_seconds: float = 8.0  # how long stop and cleanup of a worker's context may take after draining
+    # The runtime parameters; their workers and backlog are ignored. `keep_alive`: how long a connection waits for its
+    # next request, KEEP_ALIVE_SECONDS by default. `timeout`: how long a worker may miss its heartbeat; it does not end
+    # predictions, and does not apply while the model loads. `graceful_timeout` can only shorten `drain_seconds`.
     parameters: GunicornParameters = field(default_factory=GunicornParameters)
 
 
 def serve(load: Load, listener: socket.socket, send: Callable[[Message], None], options: Options) -> int:
     """Run gunicorn on `listener` until a stop is requested or the initialization fails; return the exit code.
 
-    It also returns in each exiting worker.
-
-    Args:
-        send: sends a message to the supervisor; called in the workers and in the master.
-
-    Raises:
-        UsageError: the worker class cannot be used.
+    It also returns in each exiting worker. Workers and master report to the supervisor through `send`. Raises
+    UsageError if the worker class cannot be used.
     """
     hooks.check_worker_class(options.parameters)
     pipe = _WorkerPipe()
@@ -113,17 +100,12 @@ def _send_both(message: Message, send: Callable[[Message], None], pipe: _WorkerP
 
 
 class _GunicornApplication(BaseApplication):
-    """gunicorn's application object, which the workers share with the master across the fork.
-
-    Attributes:
-        worker_ctx: in a worker, its context.
-        drain_seconds: how long requests may take after a stop.
-    """
+    """gunicorn's application object, which the workers inherit from the master."""
 
     def __init__(self, load: Load, init_report: InitReport, options: Options, bind: str) -> None:
         self.init_report = init_report
         self.options = options
-        self.worker_ctx: WorkerCtx | None = None
+        self.worker_ctx: WorkerCtx | None = None  # set in each worker
         self.drain_seconds = min(options.drain_seconds, options.parameters.graceful_timeout or math.inf)
         self._load = load
         self._bind = bind
@@ -205,10 +187,8 @@ class _Arbiter(Arbiter):
         super().stop(graceful)
 
     def murder_workers(self) -> None:
-        """Spare workers which are loading the model: the supervisor limits the start-up.
-
-        gunicorn 21 would kill them; newer versions start the timeout with the first heartbeat.
-        """
+        """Spare workers which are loading the model: the supervisor limits the start-up."""
+        # gunicorn 21 would kill them; newer versions start the timeout with the first heartbeat
         self._read_reports()
         for pid, worker in self.WORKERS.items():
             if pid not in self._reported:

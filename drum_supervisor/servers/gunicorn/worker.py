@@ -28,12 +28,11 @@ HEARTBEAT_SECONDS = 1.0
 
 
 class DrainingWorker(GunicornWorker):
-    """A worker with a thread per connection; it answers everything accepted before it exits.
+    """A worker with a thread per connection; it answers everything accepted before it exits."""
 
-    While the application loads, stop signals keep their default action: no client waits yet, and the user's code may
-    block where Python runs no signal handlers. Later the worker stays `alive` for gunicorn until it has drained,
-    because gunicorn's reaction to a worker which is not depends on its version.
-    """
+    # While the application loads, stop signals keep their default action: no client waits yet, and the user's code may
+    # block where Python runs no signal handlers. Later the worker stays `alive` for gunicorn until it has drained,
+    # because gunicorn's reaction to a worker which is not depends on its version.
 
     server_type = ThreadedServer
     app: Any  # `server._GunicornApplication`

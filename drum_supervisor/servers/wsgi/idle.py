@@ -14,11 +14,6 @@ class IdleConnections:
 
     The connections' threads report to it, and the accepting thread queries it. Closing a connection here shuts down
     its receiving side: a request which has already arrived is still answered.
-
-    Args:
-        head_seconds: how long a client may take to send the head of a request.
-        idle_seconds: how long a connection may be idle between two requests.
-        now: the clock.
     """
 
     def __init__(self, head_seconds: float, idle_seconds: float, now: Callable[[], float] = time.monotonic) -> None:
@@ -41,11 +36,7 @@ class IdleConnections:
             self._heads.pop(connection, None)
 
     def start_idle(self, connection: socket.socket, since: float | None = None) -> None:
-        """Record that a request is answered, and nothing of the next one has arrived.
-
-        Args:
-            since: when the end of the response was sent, which may be well before this call.
-        """
+        """Record that a request is answered, at `since`, and nothing of the next one has arrived."""
         with self._lock:
             self._idle[connection] = self._now() if since is None else since
 
@@ -62,10 +53,8 @@ class IdleConnections:
         self._end(self._idle, self._now())
 
     def evict_one(self) -> bool:
-        """Close one connection, an idle one if possible; return whether there was any to close.
-
-        A connection has at least EVICTION_GRACE: a request sent on receipt of the last response must be able to arrive.
-        """
+        """Close one connection, an idle one if possible; return whether there was any to close."""
+        # a request which the client sent on receipt of the last response must be able to arrive
         latest = self._now() - EVICTION_GRACE
         return self._end(self._idle, latest, 1) or self._end(self._heads, latest, 1)
 

@@ -25,12 +25,7 @@ class ReceiveBuffer:
         return len(self._received)
 
     def take_head(self, on_part: Callable[[], None]) -> bytes:
-        """Return the head of the next request; call `on_part` whenever only part of it has arrived.
-
-        Raises:
-            BadRequestError: the head is too large.
-            OSError: the client has gone.
-        """
+        """Return the head of the next request; call `on_part` whenever only part of it has arrived."""
         searched = 0
         while (end := find_head_end(self._received, searched)) is None:
             searched = len(self._received)
@@ -43,11 +38,7 @@ class ReceiveBuffer:
         return head
 
     def take(self) -> bytes:
-        """Return the buffered bytes, or else the next ones to arrive.
-
-        Raises:
-            OSError: the client has gone, or is silent.
-        """
+        """Return the buffered bytes, or else the next ones to arrive; raise OSError if none arrive."""
         if not self._received:
             return _require_data(self.connection.recv(READ_SIZE))
         data = bytes(self._received)

@@ -15,19 +15,13 @@ _SERVER_HEADERS = ("connection", "keep-alive", "transfer-encoding")
 class ResponseWriter:
     """Sends a response piece by piece.
 
-    Args:
-        head: of the request.
-        send: sends bytes to the client.
-        may_keep: returns whether the connection may stay open; called just before the head of the response is sent.
-
-    Attributes:
-        is_begun: the head is sent.
-        keeps: another request may follow; false if the body is shorter than announced.
+    `head` is that of the request; `may_keep`, called just before the head of the response is sent, returns whether the
+    connection may stay open.
     """
 
     def __init__(self, head: Head, send: Callable[[bytes], object], may_keep: Callable[[], bool]) -> None:
-        self.is_begun = False
-        self.keeps = False
+        self.is_begun = False  # the head is sent
+        self.keeps = False  # another request may follow; false if the body is shorter than announced
         self._head = head
         self._send = send
         self._may_keep = may_keep

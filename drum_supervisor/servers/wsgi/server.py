@@ -34,19 +34,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """Limits for connections.
+    """Limits for connections."""
 
-    Attributes:
-        drain_seconds: how long requests already received may take after the stop.
-        head_seconds: how long a client may take to send the head of a request.
-        keep_alive_seconds: how long a connection waits for its next request; 0: closed after each response.
-        max_connections: at this number, connections are closed after each response, and a new connection evicts the one
-            which has been idle longest, or else the slowest to send its head; without either, accepting pauses.
-    """
-
-    drain_seconds: float
-    head_seconds: float = HEAD_SECONDS
-    keep_alive_seconds: float = KEEP_ALIVE_SECONDS
+    drain_seconds: float  # how long requests already received may take after the stop
+    head_seconds: float = HEAD_SECONDS  # how long a client may take to send the head of a request
+    keep_alive_seconds: float = (
+        KEEP_ALIVE_SECONDS  # how long to wait for the next request; 0: close after each response
+    )
+    # At this number, connections are closed after each response, and a new connection evicts the one which has been
+    # idle longest, or else the slowest to send its head; without either, accepting pauses.
     max_connections: int = MAX_CONNECTIONS
 
 
@@ -91,10 +87,8 @@ class ThreadedServer:
         self._selector.register(source, selectors.EVENT_READ, call)
 
     def prepare(self, connection: socket.socket) -> None:
-        """Limit each receive and send of a new connection to IO_TIMEOUT_SECONDS.
-
-        In the kernel: Python's `settimeout` adds a second system call to each.
-        """
+        """Limit each receive and send of a new connection to IO_TIMEOUT_SECONDS."""
+        # in the kernel: Python's `settimeout` adds a second system call to each
         patience = struct.pack("@ll", IO_TIMEOUT_SECONDS, 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
