@@ -35,7 +35,7 @@ class BodySpool:
                 self._buffer = _to_file(self._buffer)
             _write(self._buffer, piece)
         except OSError as error:
-            self.write_error = f"there is no room for it ({error.strerror or error})"
+            self.write_error = error.strerror or str(error)
             self._discard()
 
     def needs_disk(self, piece: bytes) -> bool:

@@ -88,7 +88,7 @@ def respond(service: Service, received: bytes) -> bytes:
 def require_response(answer: Response | Pending) -> Response:
     """Return `answer` as it is; a server of one thread cannot wait for a pending one."""
     if isinstance(answer, Pending):
-        raise TypeError("this server is for services that answer at once")
+        raise TypeError("this server cannot wait for a pending response")
     return answer
 
 
@@ -108,7 +108,7 @@ def _request_line(line: str) -> tuple[str, str, str]:
         raise BadRequestError(400, "The request does not begin with METHOD TARGET HTTP/1.1.")
     method, target, major, minor = match.groups()
     if major != "1":
-        raise BadRequestError(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
+        raise BadRequestError(505, "Only HTTP/1.0 and HTTP/1.1 are supported.")
     if len(target) > MAX_TARGET:
         raise BadRequestError(414, f"The target of the request is longer than {MAX_TARGET} bytes.")
     return method, target, "HTTP/1.0" if minor == "0" else "HTTP/1.1"
@@ -117,7 +117,7 @@ def _request_line(line: str) -> tuple[str, str, str]:
 def _header(line: str) -> tuple[str, str]:
     match = _HEADER.fullmatch(line)
     if not match:
-        raise BadRequestError(400, "The request has a line that is no header.")
+        raise BadRequestError(400, "The request has a malformed header line.")
     return match[1], match[2].strip(" \t")
 
 
@@ -125,7 +125,7 @@ def _body_length(pairs: list[tuple[str, str]]) -> int | None:
     codings = [value.lower() for name, value in pairs if name.lower() == "transfer-encoding"]
     if codings:
         if codings != ["chunked"]:
-            raise BadRequestError(501, "The only transfer coding that is understood here is chunked.")
+            raise BadRequestError(501, "The only supported transfer coding is chunked.")
         return None
     lengths = {value for name, value in pairs if name.lower() == "content-length"} or {"0"}
     length = lengths.pop()

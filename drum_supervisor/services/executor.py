@@ -47,7 +47,7 @@ class BoundedExecutor:
         """
         with self._lock:
             if self._max_queue is not None and self._pending >= self._max_workers + self._max_queue:
-                raise QueueFullError(f"{self._max_queue} wait already")
+                raise QueueFullError(f"the queue of {self._max_queue} is full")
             if self._threads <= self._pending and self._threads < self._max_workers:
                 threading.Thread(target=self._work, name=f"{self._name}-{self._threads + 1}", daemon=True).start()
                 self._threads += 1

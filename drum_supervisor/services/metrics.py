@@ -44,7 +44,7 @@ class MetricsService:
 
     def answer(self, request: Request) -> Response:
         if request.method not in _METHODS:
-            return _sentence(405, f"Only {' and '.join(_METHODS)} are answered here.", ("Allow", ", ".join(_METHODS)))
+            return _sentence(405, f"Only {' and '.join(_METHODS)} are supported.", ("Allow", ", ".join(_METHODS)))
         match request.path:
             case "/metrics":
                 return self._metrics(request.headers)

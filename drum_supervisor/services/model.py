@@ -34,7 +34,7 @@ _INVOKE = ("/invocations",)
 RUN_PREDICTOR = "run_predictor_total"
 _START, _FINISH = "start", "finish"
 
-_BUSY = "the model has too many requests to answer"
+_BUSY = "the model is busy"
 _SLOW = "the model has not answered within"
 _TRY_AGAIN = (("Retry-After", "1"),)
 
@@ -171,7 +171,7 @@ class ModelService:
         if request.body_broken:
             raise RequestError(400, f"the body could not be read: {request.body_broken}")
         if request.body_not_stored:
-            raise RequestError(503, f"the body could not be kept: {request.body_not_stored}", _TRY_AGAIN)
+            raise RequestError(503, f"the body could not be stored: {request.body_not_stored}", _TRY_AGAIN)
         return request.content()
 
     def _info(self, _: Request) -> Response:

@@ -99,7 +99,7 @@ def _stdlib(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[
     selector_server.serve(EchoService(), _config(listener, stop, reporter, options), **options)
 
 
-def _lean(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> None:
+def _standin(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> None:
     from drum_supervisor.http.h1 import respond
     from drum_supervisor.servers.selector_server import MAX_CONNECTIONS
     from drum_supervisor.servers.standin_server import LIFETIME, StandInServer
@@ -144,7 +144,7 @@ def _gunicorn(listener: Any, stop: StopSignals, reporter: Reporter, options: dic
     return server.serve(lambda *_: flask_front.create_app(EchoService()), listener, reporter.send, given)
 
 
-_SERVE = {"stdlib": _stdlib, "lean": _lean, "fastapi": _fastapi, "flask": _flask, "gunicorn": _gunicorn}
+_SERVE = {"stdlib": _stdlib, "standin": _standin, "fastapi": _fastapi, "flask": _flask, "gunicorn": _gunicorn}
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def released(fifo, waiting) -> list[Raw]:
     return answers
 
 
-def test_more_than_may_wait_are_refused_and_probes_never(serve, fifo):
+def test_full_queue_is_503_except_for_probes(serve, fifo):
     child = serve("--max-queue-depth", "2")
     with ExitStack() as stack:
         waiting = [begin(child, stack) for _ in range(5)]
@@ -70,7 +70,7 @@ def test_more_than_may_wait_are_refused_and_probes_never(serve, fifo):
         while len(refused) < 2:
             refused += [raw for raw in map(_answer_if_there, waiting) if raw is not None]
         assert [(raw.status, raw.header("retry-after")) for raw in refused] == [(503, "1")] * 2
-        assert refused[0].json() == {"message": "ERROR: the model has too many requests to answer: 2 wait already"}
+        assert refused[0].json() == {"message": "ERROR: the model is busy: the queue of 2 is full"}
         assert ask(child.listener, request("GET", "/ping")).status == 200
         assert ask(child.listener, request("GET", "/stats/")).status == 200
         left = [connection for connection in waiting if connection.fileno() >= 0]
@@ -105,7 +105,7 @@ def test_as_many_at_once_as_the_parameter_says(serve, fifo):
         assert [raw.status for raw in released(fifo, waiting)] == [200] * 3
 
 
-def test_answer_that_takes_too_long_is_504_and_the_next_one_waits_for_its_turn(serve, fifo):
+def test_slow_prediction_is_504_and_keeps_its_thread(serve, fifo):
     child = serve("--request-timeout", "0.3")
     raw = invoke(child, b"wait")
     assert (raw.status, raw.header("retry-after")) == (504, "1")
@@ -116,7 +116,7 @@ def test_answer_that_takes_too_long_is_504_and_the_next_one_waits_for_its_turn(s
     child.until(lambda: invoke(child, b"x").status == 200)
 
 
-def test_large_uploads_are_kept_on_the_disk_while_they_come(serve):
+def test_large_uploads_go_to_disk_while_they_arrive(serve):
     child = serve()
     body = os.urandom(6_000_000)
     before = child.memory()

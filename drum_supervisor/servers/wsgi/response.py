@@ -74,7 +74,7 @@ class ResponseWriter:
         self.keeps = self._may_keep() and ends and is_wanted
         lines = [f"{name}: {value}" for name, value in self._headers if name.lower() not in _SERVER_HEADERS]
         if any("\n" in line or "\r" in line for line in lines):
-            raise ValueError("a header of the answer has a line break in it")
+            raise ValueError("a response header contains a line break")
         if "date" not in names:
             lines.append(f"Date: {http_date()}")
         if self._is_chunked:

@@ -74,7 +74,7 @@ def test_added_route_refuses_other_methods(ask):
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "FOO"])
 @pytest.mark.parametrize("path", ["/", "/mine/below", "/docs", "/openapi.json", "/static/x"])
-def test_everything_else_is_the_service_s(ask, method, path):
+def test_everything_else_goes_to_the_service(ask, method, path):
     answer = ask(method, path)
     assert answer.status_code == 513
     assert answer.text == f"{method} {path}"

@@ -81,10 +81,10 @@ def test_full_disk_fails_only_this_body(in_child):
         request = request_of(spool)
         return [request.body_not_stored, len(request.content()), request.file is None]
 
-    assert in_child(on_a_full_disk) == [f"there is no room for it ({os.strerror(errno.EFBIG)})", 0, True]
+    assert in_child(on_a_full_disk) == [os.strerror(errno.EFBIG), 0, True]
 
 
 def test_missing_temporary_directory_fails_only_this_body(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
     request = request_of(filled(100, b"0123", in_memory=3))
-    assert request.body_not_stored == f"there is no room for it ({os.strerror(errno.ENOENT)})"
+    assert request.body_not_stored == os.strerror(errno.ENOENT)

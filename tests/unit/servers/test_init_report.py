@@ -5,7 +5,7 @@ from drum_supervisor.contract.report_pipe import REPORT_FD_VARIABLE, InitFailed,
 from drum_supervisor.servers.init_report import InitReport
 
 
-def test_stages_and_readiness_are_sent():
+def test_stages_and_readiness_are_reported():
     sent: list[Message] = []
     progress = InitReport(sent.append)
     progress.begin_stage("init")
@@ -17,7 +17,7 @@ def test_stages_and_readiness_are_sent():
     assert sent == [Stage("init"), Stage("load_model"), Ready()]
 
 
-def test_failure_is_sent_once_and_told_to_the_log_by_whoever_keeps_it_to_himself(capsys):
+def test_failure_is_reported_once_and_logged_once(capsys):
     sent: list[Message] = []
     progress = InitReport(sent.append)
     progress.report_failure(ValueError("first"))
@@ -30,11 +30,11 @@ def test_failure_is_sent_once_and_told_to_the_log_by_whoever_keeps_it_to_himself
     assert failure.message == "first"
 
 
-def test_mistake_of_the_user_is_a_sentence(capsys):
+def test_users_mistake_is_one_sentence(capsys):
     InitReport(lambda _: None).fail(UsageError("no custom.py"))
     assert capsys.readouterr().err == "no custom.py\n"
 
 
-def test_without_a_report_pipe_nobody_supervises():
+def test_unsupervised_without_a_report_pipe():
     assert not InitReport.from_environment({}).is_supervised
     assert not InitReport.from_environment({REPORT_FD_VARIABLE: "nonsense"}).is_supervised

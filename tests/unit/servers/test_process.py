@@ -23,7 +23,7 @@ def run(program: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_first_signal_asks_and_second_ends(number):
+def test_first_signal_requests_second_kills(number):
     result = run(
         f"os.kill(os.getpid(), {number})\n"
         "print(stop.requested, stop.read_wakeup(), flush=True)\n"
@@ -34,7 +34,7 @@ def test_first_signal_asks_and_second_ends(number):
     assert result.returncode == 128 + number
 
 
-def test_signal_that_another_thread_takes_ends_the_wait_of_the_main_thread():
+def test_signal_in_another_thread_wakes_the_main_thread():
     result = run(
         "import select\n"
         "stopping = lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)\n"
@@ -44,7 +44,7 @@ def test_signal_that_another_thread_takes_ends_the_wait_of_the_main_thread():
     assert result.stdout == "True True\n"
 
 
-def test_other_signal_is_no_stop():
+def test_other_signals_do_not_stop():
     result = run(
         "import select\n"
         "signal.signal(signal.SIGUSR1, lambda *_: None)\n"
@@ -55,7 +55,7 @@ def test_other_signal_is_no_stop():
     assert result.stdout == "True False\nFalse\n"
 
 
-def test_stop_raises_where_it_ends_at_once():
+def test_stop_raises_within_the_block():
     result = run(
         "try:\n"
         "    with stop.raise_on_stop():\n"
@@ -67,7 +67,7 @@ def test_stop_raises_where_it_ends_at_once():
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_stop_before_the_block_is_not_forgotten():
+def test_stop_before_the_block_is_not_lost():
     result = run(
         "os.kill(os.getpid(), signal.SIGTERM)\n"
         "try:\n"
@@ -79,7 +79,7 @@ def test_stop_before_the_block_is_not_forgotten():
     assert (result.returncode, result.stdout) == (0, "")
 
 
-def test_stop_that_is_swallowed_ends_the_process_all_the_same():
+def test_swallowed_stop_ends_the_process():
     result = run(
         "with stop.raise_on_stop():\n"
         "    while True:\n"
@@ -92,12 +92,12 @@ def test_stop_that_is_swallowed_ends_the_process_all_the_same():
     assert result.returncode == 0
 
 
-def test_thread_of_the_user_does_not_hold_up_the_end():
+def test_users_thread_does_not_delay_the_exit():
     result = run("threading.Thread(target=threading.Event().wait).start()\nstop.exit(5)\n")
     assert result.returncode == 5
 
 
-def test_signal_on_the_way_out_does_not_change_the_exit_code():
+def test_signal_during_exit_keeps_the_exit_code():
     result = run(
         "def interrupt():\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
@@ -108,7 +108,7 @@ def test_signal_on_the_way_out_does_not_change_the_exit_code():
     assert result.returncode == 3
 
 
-def test_signals_are_given_back_after_the_block():
+def test_handlers_are_restored_after_the_block():
     result = run(
         "from drum_supervisor.servers.process import STOP_SIGNALS, stop_signals, stop_signals_ignored\n"
         "before = [signal.getsignal(number) for number in STOP_SIGNALS]\n"
@@ -125,7 +125,7 @@ def test_signals_are_given_back_after_the_block():
     assert result.returncode == 0
 
 
-def test_outside_of_the_main_thread_signals_are_left_alone():
+def test_other_threads_leave_signals_alone():
     result = run(
         "from drum_supervisor.servers.process import stop_signals, stop_signals_ignored\n"
         "def work():\n"
@@ -143,5 +143,5 @@ def test_outside_of_the_main_thread_signals_are_left_alone():
 @pytest.mark.parametrize(
     ("stop_timeout", "finish", "drain"), [(25, 0, 23), (25, 6, 17), (4, 1, 2), (1, 0, 0.5), (0, 0, 0)]
 )
-def test_drain_leaves_time_for_what_follows(stop_timeout, finish, drain):
+def test_drain_seconds_leave_time_to_finish(stop_timeout, finish, drain):
     assert drain_seconds(stop_timeout, finish) == drain

@@ -61,14 +61,14 @@ def test_everything_else_is_513_with_the_error(method, path):
 
 
 @pytest.mark.parametrize("path", [*PINGS, *ALIVE])
-def test_the_status_of_a_failed_ping_is_chosen_and_liveness_stays(path):
+def test_failed_ping_has_a_configurable_status(path):
     response = service_of(failed_ping=503).answer(Request("GET", path))
     assert response.status == (503 if path in PINGS else 200)
     assert content_of(response)["message"] == "Error Server Running"
 
 
 @pytest.mark.parametrize("path", [*PINGS, *ALIVE, *OTHERS])
-def test_every_answer_closes_is_not_kept_and_says_who_answered(path):
+def test_every_response_has_the_program_headers(path):
     assert service_of().answer(Request("GET", path)).headers == (
         ("Connection", "close"),
         ("Cache-Control", "no-store"),
@@ -91,7 +91,7 @@ def test_only_paths_under_the_prefix_are_probes():
 
 
 @pytest.mark.parametrize("path", ["/ping", "/predict/"])
-def test_without_detail_a_fixed_sentence_is_said(path):
+def test_fixed_sentence_without_detail(path):
     for report in (REPORT, None):
         response = service_of(report, error_detail=ErrorDetail.NONE).answer(Request("GET", path))
         assert b"The model could not be initialized." in response.body
@@ -100,7 +100,7 @@ def test_without_detail_a_fixed_sentence_is_said(path):
 
 
 @pytest.mark.parametrize(("path", "keys"), [("/ping", {"message", "error"}), ("/predict/", {"message"})])
-def test_with_full_detail_stage_type_and_traceback_are_added(path, keys):
+def test_full_detail_adds_stage_type_and_traceback(path, keys):
     content = content_of(service_of(error_detail=ErrorDetail.FULL).answer(Request("GET", path)))
     assert set(content) == keys | {"stage", "type", "traceback"}
     assert (content["stage"], content["type"], content["traceback"]) == ("load_model", "ValueError", REPORT.traceback)
@@ -108,12 +108,12 @@ def test_with_full_detail_stage_type_and_traceback_are_added(path, keys):
 
 @pytest.mark.parametrize("report", [None, FailureReport(Cause.INIT_FAILED, "")])
 @pytest.mark.parametrize("detail", [ErrorDetail.MESSAGE, ErrorDetail.FULL])
-def test_without_a_reason_it_says_that_there_is_none(report, detail):
+def test_missing_reason_is_stated(report, detail):
     content = content_of(service_of(report, error_detail=detail).answer(Request("GET", "/predict/")))
     assert content["message"] == "ERROR: The model could not be initialized; no reason was recorded."
 
 
-def test_a_person_gets_a_page_with_what_failed_where_and_since_when():
+def test_browser_gets_a_page_with_error_stage_and_time():
     response = page_of(service_of())
     page = response.body.decode()
     assert (response.status, response.content_type) == (200, "text/html; charset=utf-8")
@@ -128,15 +128,15 @@ def test_a_person_gets_a_page_with_what_failed_where_and_since_when():
     assert "http" not in page  # self-contained
 
 
-def test_the_page_has_the_status_of_a_failed_ping():
+def test_page_has_the_status_of_a_failed_ping():
     assert page_of(service_of(failed_ping=503)).status == 503
 
 
-def test_the_page_shows_the_traceback_with_full_detail_only():
+def test_page_shows_the_traceback_only_with_full_detail():
     assert "Traceback ...\n" in page_of(service_of(error_detail=ErrorDetail.FULL)).body.decode()
 
 
-def test_the_page_without_detail_tells_neither_error_nor_stage():
+def test_page_without_detail_hides_error_and_stage():
     page = page_of(service_of(error_detail=ErrorDetail.NONE)).body.decode()
     assert "The model could not be initialized." in page
     assert "weights" not in page
@@ -144,13 +144,13 @@ def test_the_page_without_detail_tells_neither_error_nor_stage():
 
 
 @pytest.mark.parametrize("report", [None, replace(REPORT, failed_at=0.0), replace(REPORT, failed_at=1e300, stage="")])
-def test_the_page_can_do_with_less(report):
+def test_page_with_a_minimal_report(report):
     page = page_of(service_of(report)).body.decode()
     assert ("unknown" in page) == (report is not None)
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/"), ("HEAD", "/"), ("GET", "/ping"), ("GET", "/predict/")])
-def test_there_is_no_page_elsewhere(method, path):
+def test_no_page_on_other_paths(method, path):
     response = service_of().answer(Request(method, path, headers={"accept": BROWSER}))
     assert response.content_type == "application/json"
 
@@ -175,11 +175,11 @@ def test_there_is_no_page_elsewhere(method, path):
         (";,;q=,,", False),
     ],
 )
-def test_who_prefers_a_page(accept, expected):
+def test_prefers_html(accept, expected):
     assert prefers_html(accept) is expected
 
 
-def test_a_report_file_that_changes_is_read_again(tmp_path):
+def test_changed_report_file_is_read_again(tmp_path):
     path = tmp_path / "failure.json"
     read = ReportFile(path)
     assert read() is None
@@ -202,7 +202,7 @@ def test_a_report_file_that_changes_is_read_again(tmp_path):
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/predict/"])
-def test_secrets_are_masked_whoever_wrote_the_report(tmp_path, leak, path):
+def test_secrets_in_the_report_are_masked(tmp_path, leak, path):
     leaky = replace(REPORT, traceback="token: abcdefgh", **leak)
     write_failure(leaky, tmp_path / "failure.json")
     service = FailureService(ReportFile(tmp_path / "failure.json"), error_detail=ErrorDetail.FULL)
@@ -213,7 +213,7 @@ def test_secrets_are_masked_whoever_wrote_the_report(tmp_path, leak, path):
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.write_text("{"), lambda path: path.unlink()])
-def test_the_last_good_report_outlives_its_file(tmp_path, damage):
+def test_last_good_report_outlives_its_file(tmp_path, damage):
     path = tmp_path / "failure.json"
     write_failure(REPORT, path)
     read = ReportFile(path)
@@ -224,7 +224,7 @@ def test_the_last_good_report_outlives_its_file(tmp_path, damage):
     assert read() == replace(REPORT, attempt=4)
 
 
-def test_it_needs_the_standard_library_only():
+def test_needs_only_the_standard_library():
     program = (
         "import sys; before = set(sys.modules); import drum_supervisor.services.failure; "
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names))"

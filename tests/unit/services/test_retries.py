@@ -24,7 +24,7 @@ def test_body(situation, retry):
     assert retry_entry(situation, NOW) == {"retry": retry}
 
 
-def test_body_says_nothing_where_nothing_is_retried():
+def test_no_retry_entry_without_retries():
     assert retry_entry(NONE, NOW) == {}
 
 
@@ -46,11 +46,11 @@ def test_retry_after(situation, headers):
         (FOR_GOOD, NOT_RETRIED),
     ],
 )
-def test_fact_for_people(situation, fact):
+def test_describe_retry(situation, fact):
     assert describe_retry(situation, NOW) == fact
 
 
-def test_a_retry_that_is_due_is_not_told_in_the_past():
+def test_retry_times_are_never_negative():
     due = Situation(failed=True, attempts_left=1, next_at=NOW - 5)
     assert retry_entry(due, NOW)["retry"]["next_in_seconds"] == 0
     assert retry_after(due, NOW) == (("Retry-After", "1"),)

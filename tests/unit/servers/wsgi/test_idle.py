@@ -39,13 +39,13 @@ def waiting(clock: Clock) -> IdleConnections:
     return IdleConnections(head_seconds=30, idle_seconds=65, now=clock)
 
 
-def test_nobody_waits(waiting):
+def test_no_waiting_connections(waiting):
     assert waiting.seconds_to_expiry() == 30  # somebody may begin to
     assert waiting.seconds_to_eviction() is None
     assert not waiting.evict_one()
 
 
-def test_head_that_takes_too_long_is_given_up(waiting, clock, client):
+def test_slow_head_is_closed(waiting, clock, client):
     slow = client()
     waiting.start_head(slow.connection)
     clock.now += 29
@@ -59,7 +59,7 @@ def test_head_that_takes_too_long_is_given_up(waiting, clock, client):
     assert waiting.seconds_to_eviction() is None
 
 
-def test_connection_whose_head_is_here_is_left_alone(waiting, clock, client):
+def test_connection_with_a_complete_head_is_not_closed(waiting, clock, client):
     quick = client()
     waiting.start_head(quick.connection)
     waiting.finish_head(quick.connection)
@@ -69,7 +69,7 @@ def test_connection_whose_head_is_here_is_left_alone(waiting, clock, client):
     assert not quick.is_given_up
 
 
-def test_idle_connection_is_given_up_after_a_longer_time(waiting, clock, client):
+def test_idle_connection_has_a_longer_limit(waiting, clock, client):
     idle = client()
     waiting.start_idle(idle.connection)
     clock.now += 64
@@ -81,12 +81,12 @@ def test_idle_connection_is_given_up_after_a_longer_time(waiting, clock, client)
     assert idle.is_given_up
 
 
-def test_one_whose_head_begins_to_arrive_while_nobody_looks_is_too_late_first(waiting, client):
+def test_new_head_expires_before_an_idle_connection(waiting, client):
     waiting.start_idle(client().connection)
     assert waiting.seconds_to_expiry() == 30
 
 
-def test_idle_connection_of_which_something_arrives_has_to_hurry(waiting, clock, client):
+def test_first_byte_of_a_head_starts_the_head_limit(waiting, clock, client):
     slow = client()
     waiting.start_idle(slow.connection)
     clock.now += 64
@@ -94,7 +94,7 @@ def test_idle_connection_of_which_something_arrives_has_to_hurry(waiting, clock,
     assert waiting.seconds_to_expiry() == 30
 
 
-def test_idle_ones_give_way_first_and_the_longest_of_them(waiting, clock, client):
+def test_longest_idle_connection_is_evicted_first(waiting, clock, client):
     slow, first, second = client(), client(), client()
     waiting.start_head(slow.connection)
     waiting.start_idle(first.connection)
@@ -109,7 +109,7 @@ def test_idle_ones_give_way_first_and_the_longest_of_them(waiting, clock, client
     assert given_up == [[True, False, False], [True, True, False], [True, True, True]]
 
 
-def test_request_that_has_come_meanwhile_can_still_be_read(waiting, client):
+def test_request_which_has_arrived_can_still_be_read(waiting, client):
     late = client()
     waiting.start_idle(late.connection)
     late.send()
@@ -118,7 +118,7 @@ def test_request_that_has_come_meanwhile_can_still_be_read(waiting, client):
     assert late.is_given_up
 
 
-def test_connection_that_has_ended_is_forgotten(waiting, client):
+def test_closed_connection_is_forgotten(waiting, client):
     gone = client()
     waiting.start_idle(gone.connection)
     gone.connection.close()

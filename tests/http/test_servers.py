@@ -1,4 +1,4 @@
-"""What hosts do with applications that do not start."""
+"""Servers and applications which fail to start."""
 
 import contextlib
 
