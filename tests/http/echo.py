@@ -1,4 +1,4 @@
-"""A program for tests that serves a service which answers with what it was asked.
+"""A program for tests, whose service echoes each request.
 
 `echo.py FRONT [drain_seconds=S] [head_seconds=S]`; for stdlib and flask also `max_connections=N`, for flask and
 gunicorn `keep_alive=S`, for gunicorn `finish_seconds=S`, `workers=N`, `gevent=1`, `max_requests=N`,
@@ -23,7 +23,7 @@ SHOWN = ("accept", "content-type", "x-twice", "x-empty")
 
 
 class EchoService:
-    """Says what it was asked. The path decides on the plan.
+    """Returns the request as JSON. The path selects the plan.
 
     `/keep/N` keeps N bytes of the body, `/hurry/N` drains it for N seconds, `/block/FIFO` takes until the FIFO is
     written to, `/limit/N/FIFO` too, but the client waits N seconds only, `/status/N` answers N.

@@ -1,4 +1,4 @@
-"""`python -m drum_supervisor.serve.error` and `.stand_in`: they answer when nothing else does."""
+"""`python -m drum_supervisor.serve.error` and `.stand_in`: they answer when nothing else can."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def report(tmp_path):
 
 @pytest.fixture
 def situation(tmp_path):
-    """Say where the service stands, as the supervisor does."""
+    """Write the client status, as the supervisor does."""
     path = tmp_path / "situation.json"
 
     def show(situation):
@@ -46,7 +46,7 @@ def situation(tmp_path):
 
 @pytest.fixture(params=[*SERVER_TYPES, "plain", "stand-in"])
 def explaining(request, start, report, situation):
-    """Start each of those that answer with the failure."""
+    """Start each program which answers with the failure."""
 
     def begin(*options):
         file = str(situation(Situation(failed=True)))
@@ -203,7 +203,7 @@ def test_stand_in_answers_everything_accepted(start):
 
 
 def is_closed(listener, pid):
-    """Whether a process has closed its copy of the listener."""
+    """Return whether the process has closed its copy of the listener."""
     inode = f"socket:[{os.fstat(listener.fileno()).st_ino}]"
     try:
         return inode not in [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]

@@ -1,4 +1,4 @@
-"""One contract for all fronts: what a service is asked and what a client gets are the same everywhere."""
+"""One contract for all fronts: the service gets the same request, and the client the same response."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ import pytest
 from tests.http.children import ANSWER_SECONDS, Raw, answer, ask, connect, measured, request
 from tests.http.conftest import FRONTS
 
-BLOCKING_FRONTS = FRONTS[1:]  # the standard-library front is for services that answer at once
+BLOCKING_FRONTS = FRONTS[1:]  # selector_server cannot wait for a response
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "FOO")
 TARGETS = {
     "/": ("/", ""),
@@ -43,7 +43,7 @@ def echoed(raw: Raw):
 
 
 def own(raw: Raw):
-    """Return what a service decides on."""
+    """Return the request as the service sees it."""
     names = ("content-type", "content-length", "x-echo", "x_echo_path", "allow")
     return {"status": raw.status, **{name: raw.headers.get(name) for name in names}}
 
@@ -263,7 +263,7 @@ def test_blocking_response_does_not_delay_others(echo, fifo):
 def test_response_beyond_the_time_limit(echo, fifo):
     raw = ask(echo.listener, request("GET", f"/limit/0.05{fifo}"))
     assert (raw.status, raw.json()) == (504, {"too": "late"})
-    fifo.write_text("")  # it is still being made: somebody reads
+    fifo.write_text("")  # the prediction still runs: it has opened the FIFO to read
     assert ask(echo.listener, request("GET", "/")).status == 200
 
 

@@ -1,4 +1,4 @@
-"""Our gunicorn, behind the built-in model server: its context, its parameters, gevent."""
+"""The built-in server on gunicorn: its context, its parameters, gevent."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from drum_supervisor.contract.report_pipe import Ready
 from tests.http.children import Child, answer, ask, connect, get, request
 from tests.http.conftest import ECHO
 
-# The built-in server, whose application and context are told by the arguments what to do.
+# The built-in server; the arguments decide what its application and context do.
 BUILT_IN = """
 import os, sys, threading
 from flask import Flask
@@ -195,7 +195,7 @@ def gevent_if(worker_class: str) -> list[str]:
 
 
 class TestGevent:
-    """What the other hosts promise, with `gevent`; while the model computes there is nobody who could keep it."""
+    """The promises of the other servers, with `gevent`; they do not hold while the model computes."""
 
     @pytest.fixture
     def child(self, start):

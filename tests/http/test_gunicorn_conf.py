@@ -1,4 +1,4 @@
-"""gunicorn with conf/gunicorn.conf.py, for other people's applications."""
+"""gunicorn with conf/gunicorn.conf.py, for third-party applications."""
 
 import re
 from collections.abc import Callable
@@ -72,7 +72,7 @@ APPS = {"flask": FLASK, "used-flask": USED_FLASK, "raw": RAW, "file": FILE}
 
 @pytest.fixture
 def gunicorn(start, tmp_path) -> Callable[..., Child]:
-    """Run gunicorn with an application, and with the configuration."""
+    """Run gunicorn with the configuration and an application."""
 
     def run(app: str = FLASK, *options: str, conf: str = CONF, environ=None) -> Child:
         (tmp_path / "app.py").write_text(app)
@@ -221,7 +221,7 @@ def post_worker_init(worker):
 
 
 def settings(child: Child) -> dict[str, str]:
-    """Return what `--print-config` prints, for the settings that are ours."""
+    """Return our settings as `--print-config` prints them."""
     assert child.end() == 0, child.output()
     found = dict(re.findall(r"^(\w+) += (.*)$", child.stdout, re.MULTILINE))
     ours = "workers backlog timeout max_requests max_requests_jitter worker_class graceful_timeout keepalive loglevel"

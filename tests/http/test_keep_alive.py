@@ -1,4 +1,4 @@
-"""A connection has one request after another, on every front that keeps connections."""
+"""Several requests on one connection, on every server with keep-alive."""
 
 import json
 

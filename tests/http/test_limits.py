@@ -1,4 +1,4 @@
-"""Clients that want too much: they lose, and nobody else does."""
+"""Abusive clients harm only themselves."""
 
 import resource
 from contextlib import ExitStack

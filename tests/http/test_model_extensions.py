@@ -1,4 +1,4 @@
-"""A model folder served whole: `custom_flask.py`, `custom_fastapi.py`, artifacts, and what users import from DRUM."""
+"""Whole model folders: `custom_flask.py`, `custom_fastapi.py`, artifacts, and imports from DRUM."""
 
 import textwrap
 
@@ -95,7 +95,7 @@ def serve(start, tmp_path):
 
 @pytest.fixture
 def extended(serve, server_type):
-    """A model server with both files, of which it takes its own."""
+    """A model server with both files; it uses its own."""
     files = {"custom.py": MODEL, "custom_flask.py": FLASK, "custom_fastapi.py": FASTAPI}
     return serve(files, server_type).until_ready()
 

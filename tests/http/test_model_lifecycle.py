@@ -1,4 +1,4 @@
-"""What surrounds the requests of the built-in model server: ids, stats, output, telemetry, the end. On every server."""
+"""The built-in model server around its requests: ids, stats, output, telemetry, exit. On every server."""
 
 import json
 import os
@@ -105,23 +105,23 @@ def test_ids_do_not_depend_on_the_users_random_seed(serve):
 def test_stats_are_of_the_whole_server(serve, server_type):
     child = serve("return data", "return 1", "--workers", "2" if server_type == "gunicorn" else "1")
     child.until_ready(2 if server_type == "gunicorn" else 1)
-    told = stats(child)
-    pids = {process["pid"] for process in told["drum_info"]}
+    result = stats(child)
+    pids = {process["pid"] for process in result["drum_info"]}
     assert pids == {process.pid for process in child.tree()}
     assert len(pids) == (3 if server_type == "gunicorn" else 1)
-    assert told["mem_info"]["drum_rss"] == pytest.approx(sum(process["mem"] for process in told["drum_info"]))
-    assert "serve.model" in " ".join(told["drum_info"][0]["cmdline"])
+    assert result["mem_info"]["drum_rss"] == pytest.approx(sum(process["mem"] for process in result["drum_info"]))
+    assert "serve.model" in " ".join(result["drum_info"][0]["cmdline"])
 
 
 def test_stats_measure_predictions_until_they_are_read(serve):
     child = serve("if data == 'bad': raise ValueError(data)\nreturn data").until_ready()
     for body in (b"a", b"b", b"bad"):
         invoke(child, body)
-    told = stats(child)
-    measured = told["time_info"]["run_predictor_total"]
+    result = stats(child)
+    measured = result["time_info"]["run_predictor_total"]
     assert 0 < measured["min"] <= measured["avg"] <= measured["max"] <= measured["total"] < TIMEOUT
     assert measured["total"] == pytest.approx(2 * measured["avg"])
-    assert told["failed_requests"] == 1
+    assert result["failed_requests"] == 1
     again = stats(child)
     assert set(again["time_info"]["run_predictor_total"].values()) == {None}
     assert again["failed_requests"] == 0
@@ -255,7 +255,7 @@ def test_stop_answers_200_requests_in_flight(serve):
             assert begun.acquire(timeout=TIMEOUT)
         assert child.end() == 0
         left = [future for future in futures if not future.done()]
-        # What was not accepted waits in the backlog of the listener, which is still open here, for whoever comes next.
+        # Connections not accepted wait in the backlog of the listener, which is still open here, for the next process.
         for connection in _accepted(child.listener):
             with connection:
                 assert b"POST /invocations" in connection.recv(65536)

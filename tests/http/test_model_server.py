@@ -1,4 +1,4 @@
-"""`python -m drum_supervisor.serve.model`: initialize first, accept second, and say what went wrong."""
+"""`python -m drum_supervisor.serve.model`: initialize first, accept second, and report errors."""
 
 import os
 import re

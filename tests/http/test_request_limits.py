@@ -1,4 +1,4 @@
-"""The limits of the built-in model server: how many at once, how many wait, how long, how large. On every server."""
+"""The limits of the built-in model server: concurrency, queue, time and size. On every server."""
 
 import hashlib
 import os
@@ -52,10 +52,10 @@ def begin(child: Child, stack: ExitStack, body: bytes = b"wait"):
 
 
 def released(fifo, waiting) -> list[Raw]:
-    """Let those that read the FIFO go on until all are answered; return the answers."""
+    """Release the predictions blocked on the FIFO until all are answered; return the responses."""
     answers: list[Raw] = []
     while len(answers) < len(waiting):
-        with suppress(OSError):  # nobody reads any more, or not yet
+        with suppress(OSError):  # no reader yet, or none left
             os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
         answers += [raw for raw in map(_answer_if_there, waiting) if raw is not None]
     return answers
@@ -79,7 +79,7 @@ def test_full_queue_is_503_except_for_probes(serve, fifo):
 
 
 def _answer_if_there(connection):
-    """Return the answer, and close the connection, if there is one within a moment."""
+    """Return the response if it arrives soon, and close the connection."""
     if connection.fileno() < 0:
         return None
     connection.settimeout(0.1)

@@ -1,4 +1,4 @@
-"""`DrumRuntime` and `CMRunner` in a program of somebody else's, without a supervisor: real servers on a real port."""
+"""`DrumRuntime` and `CMRunner` in a third-party program, without a supervisor, on a real port."""
 
 import re
 import socket
@@ -65,7 +65,7 @@ def failing(failure: str = 'raise ValueError("bad weights")', options: str = "")
 
 
 def address_of(child: Child) -> Address:
-    """Return what the program says that it serves on."""
+    """Return the address in the log of the program."""
     found = child.until(lambda: re.search(r"Serving .*?http://(\S+) \(pid", child.stderr))
     return parse_address(found[1])
 

@@ -1,4 +1,4 @@
-"""A stop answers all that was accepted, and leaves to others what was not. The same for every host."""
+"""A stop answers everything accepted, and leaves the rest to other processes. On every server."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 from tests.http.children import Child, answer, ask, connect, request
 from tests.http.conftest import ECHO, FRONTS, KEEPING_FRONTS
 
-BLOCKING_FRONTS = FRONTS[1:]  # the standard-library front is for services that answer at once
+BLOCKING_FRONTS = FRONTS[1:]  # selector_server cannot wait for a response
 
 
 @pytest.fixture(params=FRONTS)
@@ -25,7 +25,7 @@ def child(start, front):
 
 
 def stop(child: Child) -> None:
-    """Ask for a stop and wait until nothing more is accepted."""
+    """Request a stop, and wait until no connection is accepted."""
     accepts = has_listener(child)
     child.terminate()
     child.until(lambda: not accepts())

@@ -1,4 +1,4 @@
-"""Applications can be extended: what is added comes first, the service answers all the rest."""
+"""Extending the application: added routes come first, the service answers the rest."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What happens around each request, in ASGI and in WSGI alike."""
+"""Observing requests, in ASGI and WSGI."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ ROUTES = {"/p/predict/": "/predict"}
 
 @dataclass
 class Seen:
-    """What was done around the requests, in order, and the state that the application saw."""
+    """The events around the requests, in order, and the state which the application saw."""
 
     events: list[str] = field(default_factory=list)
     states: list[RequestState | None] = field(default_factory=list)

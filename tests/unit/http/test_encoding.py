@@ -1,5 +1,3 @@
-"""What all fronts do in the same way."""
-
 import socket
 import threading
 

@@ -1,5 +1,3 @@
-"""Reading HTTP/1.1 without a socket."""
-
 import pytest
 
 from drum_supervisor.http import h1

@@ -1,4 +1,4 @@
-"""What the stand-in answers: a head in, a whole answer out."""
+"""The responses of the stand-in, without a socket."""
 
 import json
 import subprocess
@@ -21,12 +21,12 @@ TARGETS = ("/", "/ping", "/ping/", "/livez", "/startupz", "/predict/", "/v1/ping
 
 
 @pytest.fixture
-def answers(tmp_path: Path) -> Callable[..., Responder]:
-    """Return the answers of a stand-in, in a situation, to a failure if there is one."""
+def responder(tmp_path: Path) -> Callable[..., Responder]:
+    """Return a factory of responders, which also writes the client status."""
 
-    def make(situation: Situation | None = None, **options: str) -> Responder:
-        if situation is not None:
-            (tmp_path / "situation.json").write_text(situation.to_text())
+    def make(client_status: Situation | None = None, **options: str) -> Responder:
+        if client_status is not None:
+            (tmp_path / "situation.json").write_text(client_status.to_text())
         files = {"situation": str(tmp_path / "situation.json"), "report": str(tmp_path / "failure.json")}
         given = {"url_prefix": "", "failed_ping": "200", "error_detail": "message", **files, **options}
         return Responder(given, lambda: 1012.34)
@@ -49,8 +49,8 @@ def read(answer: bytes) -> tuple[int, list[str], Any]:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "BREW"])
 @pytest.mark.parametrize("target", [*TARGETS[:3], "/startupz", "/readyz", "/predict/?a=b", "/livez/x", "*"])
-def test_every_path_is_503_while_starting(answers, method, target):
-    status, headers, content = read(answers()(head(method, target)))
+def test_every_path_is_503_while_starting(responder, method, target):
+    status, headers, content = read(responder()(head(method, target)))
     assert (status, content["message"]) == (503, "ERROR: The model server is starting.")
     assert headers == [
         "Content-Type: application/json",
@@ -62,8 +62,8 @@ def test_every_path_is_503_while_starting(answers, method, target):
 
 
 @pytest.mark.parametrize("target", ["/v1/livez", "/v1/livez/", "/v1/livez?x"])
-def test_livez_is_200_while_starting(answers, target):
-    stand_in = answers(url_prefix="/v1")
+def test_livez_is_200_while_starting(responder, target):
+    stand_in = responder(url_prefix="/v1")
     status, headers, content = read(stand_in(head(target=target)))
     assert (status, content["message"]) == (200, "Starting")
     assert not [header for header in headers if header.startswith("Retry-After")]
@@ -71,47 +71,47 @@ def test_livez_is_200_while_starting(answers, target):
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n", b"\0\xff" * 40000, b"GET", b"GET /\r\n\r\n", head("get", "/x " * 9)])
-def test_bad_requests_are_503_while_starting(answers, data):
-    assert read(answers()(data))[0] == 503
+def test_bad_requests_are_503_while_starting(responder, data):
+    assert read(responder()(data))[0] == 503
 
 
 @pytest.mark.parametrize("target", ["/predict/", "/livez"])
-def test_response_to_head_has_no_body(answers, target):
-    answer = answers()(head("HEAD", target))
+def test_response_to_head_has_no_body(responder, target):
+    answer = responder()(head("HEAD", target))
     assert answer.endswith(b"\r\n\r\n")
     assert b"\r\nContent-Length: 0\r\n" not in answer
 
 
-def test_response_has_stage_and_seconds(answers):
-    stand_in = answers(Situation(stage="load_model", since=1000.0))
+def test_response_has_stage_and_seconds(responder):
+    stand_in = responder(Situation(stage="load_model", since=1000.0))
     assert read(stand_in(head()))[2] == {
         "message": "ERROR: The model server is starting.",
         "stage": "load_model",
         "seconds": 12.3,
     }
-    answers(Situation(stage="init_app", since=1000.0))
+    responder(Situation(stage="init_app", since=1000.0))
     assert read(stand_in(head(target="/livez")))[2] == {"message": "Starting", "stage": "init_app", "seconds": 12.3}
 
 
-def test_stop_by_an_operator_is_reported(answers):
-    stand_in = answers(Situation(held=True))
+def test_stop_by_an_operator_is_reported(responder):
+    stand_in = responder(Situation(held=True))
     assert read(stand_in(head()))[::2] == (503, {"message": "ERROR: The model server was stopped by an operator."})
     assert read(stand_in(head(target="/livez")))[::2] == (200, {"message": "Stopped by an operator"})
 
 
-def test_seconds_count_from_its_own_start_without_a_status(answers):
-    content = read(answers()(head()))[2]
+def test_seconds_count_from_its_own_start_without_a_status(responder):
+    content = read(responder()(head()))[2]
     assert (content["stage"], content["seconds"]) == ("", 0)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
 @pytest.mark.parametrize("options", [{}, {"failed_ping": "503", "error_detail": "full", "url_prefix": "/v1"}], ids=str)
-def test_after_a_failure_it_answers_like_the_error_server(answers, tmp_path, method, target, options):
+def test_after_a_failure_it_responder_like_the_error_server(responder, tmp_path, method, target, options):
     write_failure(REPORT, tmp_path / "failure.json")
-    stand_in = answers(Situation(), **options)
+    stand_in = responder(Situation(), **options)
     assert read(stand_in(head()))[0] == 503
-    answers(Situation(failed=True))
+    responder(Situation(failed=True))
     service = FailureService(
         ReportFile(tmp_path / "failure.json"),
         ErrorDetail(options.get("error_detail", "message")),
@@ -119,8 +119,8 @@ def test_after_a_failure_it_answers_like_the_error_server(answers, tmp_path, met
         options.get("url_prefix", ""),
         SituationFile(str(tmp_path / "situation.json")),
     )
-    asked = head(method, target, "Accept: text/html")
-    assert without_date(stand_in(asked)) == without_date(respond(service, asked))
+    received = head(method, target, "Accept: text/html")
+    assert without_date(stand_in(received)) == without_date(respond(service, received))
 
 
 def without_date(answer: bytes) -> list[bytes]:
@@ -128,12 +128,14 @@ def without_date(answer: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize(("data", "status"), [(b"nonsense\r\n\r\n", 400), (head("GET", "/", "x" * 70000), 431)])
-def test_after_a_failure_bad_requests_are_refused(answers, data, status):
-    assert read(answers(Situation(failed=True))(data))[0] == status
+def test_after_a_failure_bad_requests_are_refused(responder, data, status):
+    assert read(responder(Situation(failed=True))(data))[0] == status
 
 
-def test_attempt_under_way_is_reported(answers):
-    content = read(answers(Situation(failed=True, since=1.0, attempt=2, attempts_left=1))(head("POST", "/predict/")))[2]
+def test_attempt_under_way_is_reported(responder):
+    content = read(responder(Situation(failed=True, since=1.0, attempt=2, attempts_left=1))(head("POST", "/predict/")))[
+        2
+    ]
     assert (content["retry"]["attempt"], content["retry"]["attempts_left"]) == (2, 1)
 
 
@@ -155,8 +157,8 @@ def test_nothing_large_is_loaded_before_the_first_response():
     }
 
 
-def test_slow_imports_are_preloaded(answers, monkeypatch):
+def test_slow_imports_are_preloaded(responder, monkeypatch):
     prepared = []
     monkeypatch.setattr("drum_supervisor.contract.masking.prepare", lambda: prepared.append(True))
-    answers().load()
+    responder().load()
     assert prepared

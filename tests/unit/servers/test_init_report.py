@@ -1,5 +1,3 @@
-"""What a model server tells about its initialization: each thing once."""
-
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.report_pipe import REPORT_FD_VARIABLE, InitFailed, Message, Ready, Stage
 from drum_supervisor.servers.init_report import InitReport

@@ -1,4 +1,4 @@
-"""Signals and the way out, in a process of their own."""
+"""Signals and the exit, in a child process."""
 
 import signal
 import subprocess

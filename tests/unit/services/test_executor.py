@@ -1,5 +1,3 @@
-"""BoundedExecutor: what runs at once, what waits, what is refused."""
-
 import threading
 from concurrent.futures import CancelledError
 from contextvars import ContextVar
@@ -12,7 +10,7 @@ SECONDS = 30
 
 
 class Gate:
-    """A call that says that it is being made, and ends when it may."""
+    """A call which reports its start, and returns when released."""
 
     def __init__(self) -> None:
         self.entered, self.leave = threading.Semaphore(0), threading.Semaphore(0)

@@ -1,4 +1,4 @@
-"""What the error server answers, without any framework."""
+"""The responses of the error server, without a framework."""
 
 import json
 import os
@@ -10,9 +10,18 @@ from typing import Any
 
 import pytest
 
+from drum_supervisor.contract.client_status import Situation
 from drum_supervisor.contract.failure_report import Cause, ErrorDetail, FailureReport, write_failure
 from drum_supervisor.http.messages import BodyPlan, Request, Response
-from drum_supervisor.services.failure import FailureService, ReportFile, prefers_html
+from drum_supervisor.services.failure import (
+    NOT_RETRIED,
+    FailureService,
+    ReportFile,
+    describe_retry,
+    prefers_html,
+    retry_after,
+    retry_entry,
+)
 
 REPORT = FailureReport(
     Cause.INIT_FAILED,
@@ -233,3 +242,55 @@ def test_needs_only_the_standard_library():
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.split() == ["drum_supervisor"]
+
+
+NOW = 1000.0
+PLANNED = Situation(failed=True, attempt=1, attempts_left=2, next_at=NOW + 11.2)
+UNDER_WAY = Situation(failed=True, attempt=2, attempts_left=1, since=NOW - 3.21, stage="load_model")
+NO_RETRIES = Situation(failed=True, attempt=3)
+PERMANENT = Situation(failed=True, refused=True)
+
+
+@pytest.mark.parametrize(
+    ("client_status", "retry"),
+    [
+        (PLANNED, {"attempt": 1, "attempts_left": 2, "next_in_seconds": 12}),
+        (UNDER_WAY, {"attempt": 2, "attempts_left": 1, "stage": "load_model", "seconds": 3.2}),
+        (PERMANENT, {"attempt": 1, "attempts_left": 0, "message": NOT_RETRIED}),
+    ],
+)
+def test_retry_entry(client_status, retry):
+    assert retry_entry(client_status, NOW) == {"retry": retry}
+
+
+def test_no_retry_entry_without_retries():
+    assert retry_entry(NO_RETRIES, NOW) == {}
+
+
+@pytest.mark.parametrize(
+    ("client_status", "headers"),
+    [(PLANNED, (("Retry-After", "12"),)), (UNDER_WAY, (("Retry-After", "1"),)), (NO_RETRIES, ()), (PERMANENT, ())],
+)
+def test_retry_after(client_status, headers):
+    assert retry_after(client_status, NOW) == headers
+
+
+@pytest.mark.parametrize(
+    ("client_status", "text"),
+    [
+        (PLANNED, "attempt 2 in 12 s; 1 left after that"),
+        (UNDER_WAY, "attempt 2 is under way for 3 s, now in load_model; 1 left after that"),
+        (Situation(since=NOW, attempt=2), "attempt 2 is under way for 0 s; 0 left after that"),
+        (NO_RETRIES, ""),
+        (PERMANENT, NOT_RETRIED),
+    ],
+)
+def test_describe_retry(client_status, text):
+    assert describe_retry(client_status, NOW) == text
+
+
+def test_retry_times_are_never_negative():
+    due = Situation(failed=True, attempts_left=1, next_at=NOW - 5)
+    assert retry_entry(due, NOW)["retry"]["next_in_seconds"] == 0
+    assert retry_after(due, NOW) == (("Retry-After", "1"),)
+    assert retry_entry(Situation(since=NOW + 5), NOW)["retry"]["seconds"] == 0

@@ -1,4 +1,4 @@
-"""What the exporter answers, without HTTP."""
+"""The responses of the exporter, without HTTP."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""What a ready model server answers, without any framework."""
+"""The responses of a ready model server, without a framework."""
 
 import json
 import logging
@@ -51,7 +51,7 @@ def service_of(target: Target = REGRESSION, hook: Callable[..., Any] | None = No
 
 
 def ask(service: ModelService, request: Request) -> Response:
-    """Return the answer, when it is there."""
+    """Wait for the response."""
     response = service.answer(request)
     return response.future.result(30) if isinstance(response, Pending) else response
 
@@ -374,7 +374,7 @@ class TestStats:
 
 
 class Gate:
-    """A hook that lets the test see who is inside, and decide when they leave."""
+    """A hook which reports the calls inside it, and blocks them until released."""
 
     def __init__(self) -> None:
         self.inside = 0
