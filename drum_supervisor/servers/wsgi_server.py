@@ -5,7 +5,6 @@
 from contextlib import closing
 
 from drum_supervisor.fronts.wsgi import Application
-from drum_supervisor.http.encoding import KEEP_ALIVE_SECONDS
 from drum_supervisor.servers.process import ServerConfig, shorten_pauses
 from drum_supervisor.servers.wsgi.server import MAX_CONNECTIONS, ConnectionLimits, ThreadedServer
 
@@ -14,7 +13,7 @@ def serve(
     app: Application,
     config: ServerConfig,
     max_connections: int = MAX_CONNECTIONS,
-    keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
+    keep_alive_seconds: float = ConnectionLimits.keep_alive_seconds,
 ) -> None:
     """Serve `app` until a stop is requested, then answer everything accepted; see `ConnectionLimits`."""
     limits = ConnectionLimits(config.drain_seconds, config.head_seconds, keep_alive_seconds, max_connections)

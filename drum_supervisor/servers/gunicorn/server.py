@@ -20,12 +20,11 @@ from gunicorn.sock import create_sockets
 from drum_supervisor.config.gunicorn import GunicornParameters
 from drum_supervisor.contract.exits import ExitCode, of_signal, signal_name
 from drum_supervisor.contract.report_pipe import InitFailed, Message, Stage, decode, encode
-from drum_supervisor.http.encoding import HEAD_SECONDS, READ_SIZE
 from drum_supervisor.servers.gunicorn import hooks
 from drum_supervisor.servers.gunicorn.worker import STOPPING, DrainingWorker
 from drum_supervisor.servers.init_report import InitReport
 from drum_supervisor.servers.logs import FORMAT, add_request_id
-from drum_supervisor.servers.process import STOP_SIGNALS
+from drum_supervisor.servers.process import STOP_SIGNALS, ServerConfig
 from drum_supervisor.worker_context import WorkerCtx
 
 Load = Callable[[InitReport, WorkerCtx], Any]
@@ -39,11 +38,11 @@ class Options:
     workers: int
     drain_seconds: float  # how long requests already received may take after the stop
     backlog: int  # of the listener: gunicorn calls listen() again
-    head_seconds: float = HEAD_SECONDS  # how long a client may take to send the head of a request
+    head_seconds: float = ServerConfig.head_seconds  # how long a client may take to send the head of a request
     finish_seconds: float = 8.0  # how long stop and cleanup of a worker's context may take after draining
     # The runtime parameters; their workers and backlog are ignored. `keep_alive`: how long a connection waits for its
-    # next request, KEEP_ALIVE_SECONDS by default. `timeout`: how long a worker may miss its heartbeat; it does not end
-    # predictions, and does not apply while the model loads. `graceful_timeout` can only shorten `drain_seconds`.
+    # next request; unset: as in `ConnectionLimits`. `timeout`: how long a worker may miss its heartbeat; it does not
+    # end predictions, and does not apply while the model loads. `graceful_timeout` can only shorten `drain_seconds`.
     parameters: GunicornParameters = field(default_factory=GunicornParameters)
 
 
@@ -86,7 +85,7 @@ class _WorkerPipe:
     def receive(self) -> Iterator[tuple[int, Message]]:
         """Yield the pid and message of each new report."""
         with suppress(BlockingIOError):
-            while data := os.read(self._reader, READ_SIZE):
+            while data := os.read(self._reader, 65536):
                 self._unread += data
         *lines, self._unread = self._unread.split(b"\n")
         for line in lines:

@@ -17,7 +17,6 @@ from typing import Any
 from gunicorn.workers.base import Worker as GunicornWorker
 
 from drum_supervisor.config.gunicorn import GunicornParameters
-from drum_supervisor.http.encoding import KEEP_ALIVE_SECONDS, READ_SIZE
 from drum_supervisor.servers.process import STOP_SIGNALS, shorten_pauses
 from drum_supervisor.servers.wsgi.server import ConnectionLimits, ThreadedServer
 
@@ -72,7 +71,7 @@ class DrainingWorker(GunicornWorker):
     def _limits(self) -> ConnectionLimits:
         options = self.app.options
         keep_alive = options.parameters.keep_alive
-        keep_alive_seconds = KEEP_ALIVE_SECONDS if keep_alive is None else keep_alive
+        keep_alive_seconds = ConnectionLimits.keep_alive_seconds if keep_alive is None else keep_alive
         return ConnectionLimits(self.app.drain_seconds, options.head_seconds, keep_alive_seconds)
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -97,7 +96,7 @@ class DrainingWorker(GunicornWorker):
 
     def _read_wakeup(self) -> None:
         with suppress(BlockingIOError):
-            os.read(self.PIPE[0], READ_SIZE)
+            os.read(self.PIPE[0], 4096)
 
 
 def _draw_request_limit(parameters: GunicornParameters) -> int:
