@@ -45,18 +45,18 @@ class IdleConnections:
 
     def close_expired(self) -> None:
         now = self._now()
-        self._end(self._heads, now - self._head_seconds)
-        self._end(self._idle, now - self._idle_seconds)
+        self._close(self._heads, now - self._head_seconds)
+        self._close(self._idle, now - self._idle_seconds)
 
     def close_all(self) -> None:
-        self._end(self._heads, self._now())
-        self._end(self._idle, self._now())
+        self._close(self._heads, self._now())
+        self._close(self._idle, self._now())
 
     def evict_one(self) -> bool:
         """Close one connection, an idle one if possible; return whether there was any to close."""
         # a request which the client sent on receipt of the last response must be able to arrive
         latest = self._now() - EVICTION_GRACE
-        return self._end(self._idle, latest, 1) or self._end(self._heads, latest, 1)
+        return self._close(self._idle, latest, 1) or self._close(self._heads, latest, 1)
 
     def seconds_to_expiry(self) -> float:
         """Return the seconds until the first time limit expires, new connections included."""
@@ -74,7 +74,7 @@ class IdleConnections:
             moments += [since + idle_seconds for since in _first(self._idle)]
         return max(min(moments) - self._now(), 0.0) if moments else None
 
-    def _end(self, connections: dict[socket.socket, float], latest: float, most: int | None = None) -> bool:
+    def _close(self, connections: dict[socket.socket, float], latest: float, most: int | None = None) -> bool:
         with self._lock:
             late = [connection for connection, since in connections.items() if since <= latest][:most]
             for connection in late:

@@ -38,9 +38,8 @@ class ConnectionLimits:
 
     drain_seconds: float  # how long requests already received may take after the stop
     head_seconds: float = HEAD_SECONDS  # how long a client may take to send the head of a request
-    keep_alive_seconds: float = (
-        KEEP_ALIVE_SECONDS  # how long to wait for the next request; 0: close after each response
-    )
+    # How long a connection waits for its next request; 0: close after each response.
+    keep_alive_seconds: float = KEEP_ALIVE_SECONDS
     # At this number, connections are closed after each response, and a new connection evicts the one which has been
     # idle longest, or else the slowest to send its head; without either, accepting pauses.
     max_connections: int = MAX_CONNECTIONS
