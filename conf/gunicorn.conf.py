@@ -1,10 +1,10 @@
-"""gunicorn for any WSGI application, set by DRUM's runtime parameters, with a context for each worker.
+"""gunicorn for any WSGI application, configured by DRUM's runtime parameters, with a context for each worker.
 
     gunicorn -c conf/gunicorn.conf.py --bind 0.0.0.0:8080 app:app
 
-Options on the command line win over this file. It disables the control socket, as `--no-control-socket` does.
+Options on the command line win over this file. Like `--no-control-socket`, it disables the control socket.
 
-Threads and whatever else lives as long as a worker are added to `worker.ctx`, a `WorkerCtx` (docs/lifecycle.md): copy
+Add threads, and anything else which lives as long as a worker, to `worker.ctx`, a `WorkerCtx` (docs/lifecycle.md): copy
 this file and append
 
     from drum_supervisor.servers.gunicorn import conf as gunicorn_conf

@@ -21,8 +21,9 @@ from drum_supervisor.model.loading import load
 from drum_supervisor.otel.providers import Provider
 from drum_supervisor.resource_monitor import ResourceMonitor
 from drum_supervisor.servers.error_servers import run_error_server, run_error_server_fastapi
-from drum_supervisor.servers.init_report import Progress
+from drum_supervisor.servers.init_report import InitReport
 from drum_supervisor.servers.process import (
+    ServerConfig,
     Stopped,
     StopSignals,
     drain_seconds,
@@ -30,7 +31,7 @@ from drum_supervisor.servers.process import (
     stop_signals_ignored,
     take_listener,
 )
-from drum_supervisor.servers.worker import Worker
+from drum_supervisor.servers.worker import Embedding, Worker
 from drum_supervisor.services.model import ModelService
 from drum_supervisor.telemetry import SHUTDOWN_SECONDS, Telemetry, setup_otel
 
@@ -81,7 +82,7 @@ class DrumRuntime:
         app: "Flask | FastAPI | None" = None,
         *,
         flask_app: "Flask | FastAPI | None" = None,
-        progress: Progress | None = None,
+        progress: InitReport | None = None,
         stop: StopSignals | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
@@ -95,7 +96,7 @@ class DrumRuntime:
         self.trace_provider: Provider | None = None
         self.metric_provider: Provider | None = None
         self.log_provider: Provider | None = None
-        self.progress = progress or Progress.from_environment(environ)
+        self.progress = progress or InitReport.from_environment(environ)
         self.stop = stop
         self._environ = environ
         self._listener: socket.socket | None = None
@@ -113,7 +114,7 @@ class DrumRuntime:
     @initialization_succeeded.setter
     def initialization_succeeded(self, value: bool) -> None:
         if value:
-            self.progress.become_ready()
+            self.progress.report_ready()
         else:
             self.progress.is_ready = False
 
@@ -154,7 +155,7 @@ class DrumRuntime:
         The order is a promise: `cm_runner`, then the providers of traces, metrics and logs, then the error server.
         """
         failure = exc_value if self._is_failure(exc_value) else None
-        is_reported = failure is not None and self.progress.supervised
+        is_reported = failure is not None and self.progress.is_supervised
         # The supervisor stops a program that has reported its failure: the rest is still to be sent.
         with stop_signals_ignored() if is_reported else nullcontext():
             if is_reported:
@@ -180,8 +181,8 @@ class DrumRuntime:
         return self.stop is None or not self.stop.requested  # the user's code makes other exceptions of a stop
 
     def _tell(self, failure: BaseException) -> None:
-        if self.progress.supervised:
-            self.progress.report(failure)
+        if self.progress.is_supervised:
+            self.progress.report_failure(failure)
         with _guarded("The failure cannot be recorded"):
             self.telemetry.record_failure(failure, self.progress.stage)
 
@@ -269,7 +270,7 @@ class CMRunner:
     def _serve(self, settings: Settings, stop: StopSignals) -> None:
         listener = self.runtime.take_listener(settings.address)
         with ExitStack() as initialization:
-            initialization.enter_context(stop.ending_at_once())  # there is no client to answer yet
+            initialization.enter_context(stop.raise_on_stop())  # there is no client to answer yet
             worker = self._begin(settings)
 
             def on_ready() -> None:
@@ -278,16 +279,16 @@ class CMRunner:
                 self.runtime.initialization_succeeded = True
 
             finish = finish_seconds(settings) if self.runtime.telemetry.enabled else 0.0
-            worker.serve(listener, stop, on_ready, drain_seconds(settings.stop_timeout, finish))
+            worker.serve(ServerConfig(listener, stop, on_ready, drain_seconds(settings.stop_timeout, finish)))
 
     def _begin(self, settings: Settings) -> Worker:
         """Load the model and put it on an application."""
         runtime = self.runtime
         runtime.set_up_telemetry(finish_seconds(settings))
         began = time.monotonic()
-        model = load(settings, runtime.progress.reach)
+        model = load(settings, runtime.progress.begin_stage)
         runtime.telemetry.record_load(time.monotonic() - began)
-        runtime.progress.reach(STARTING_SERVER)
+        runtime.progress.begin_stage(STARTING_SERVER)
         # Under gunicorn the whole server is the master, and whatever is below it.
         monitor = ResourceMonitor(pid=os.getppid() if settings.server_type == "gunicorn" else None)
         service = ModelService(model, settings, monitor=monitor)
@@ -295,8 +296,7 @@ class CMRunner:
             service,
             runtime.telemetry,
             settings.server_type,
-            self.app,
-            self.worker_ctx,
+            Embedding(self.app, self.worker_ctx),
             on_answer=self._on_answer(settings),
             extend=partial(self._extend, model.code_dir),
         )
@@ -308,10 +308,10 @@ class CMRunner:
         """Count requests where they are limited; gunicorn counts those of its workers itself."""
         if not settings.max_requests or settings.server_type == "gunicorn":
             return lambda: None
-        return self.runtime.progress.quota(settings.max_requests).count
+        return self.runtime.progress.limit_requests(settings.max_requests).count
 
     def _extend(self, code_dir: Path, framework: str, app: Any) -> None:
-        reach = self.runtime.progress.reach
+        reach = self.runtime.progress.begin_stage
         if extend(app, framework, code_dir, reach):
             reach(STARTING_SERVER)
 

@@ -1,1 +1,4 @@
-"""HTTP framework bindings: each turns a service into an application of one framework, and nothing more."""
+"""Framework bindings: each turns a service into an application of one framework.
+
+Only its front imports a framework. Responses are made in `services/`, connections belong to `servers/`.
+"""

@@ -1,4 +1,4 @@
-"""ASGI without a framework: what a scope says about a request, and the observing of an application's requests."""
+"""ASGI without a framework: reading a scope, and observing the requests of an application."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, cast
@@ -11,13 +11,13 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
-# Where the headers are kept in a scope: several need them.
+# The scope key which caches the merged headers.
 _HEADERS = "drum_supervisor.headers"
 
 
 def path_of(scope: Message) -> str:
     """Return the decoded path of a request."""
-    # raw_path is not in every server's scope; it has what `path` has lost, a leading http://host for example
+    # not every server sets raw_path; it keeps what `path` loses, a leading http://host for example
     path = scope.get("raw_path")
     if path is None:
         return scope["path"] or "/"
@@ -25,15 +25,15 @@ def path_of(scope: Message) -> str:
 
 
 def headers_of(scope: Message) -> dict[str, str]:
-    """Return the headers of a request by their lower-case names."""
+    """Return the headers of a request by lower-case name."""
     if _HEADERS not in scope:
         raw = scope["headers"]
         scope[_HEADERS] = merge_headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw)
     return cast("dict[str, str]", scope[_HEADERS])
 
 
-class ObservedApplication:
-    """An application each of whose requests is seen from its head to the last byte of its answer."""
+class ObservedAsgiApp:
+    """Observes each request of an application, from its head to the last byte of the response."""
 
     def __init__(self, app: Application, observer: Observer) -> None:
         self._app = app
@@ -47,7 +47,7 @@ class ObservedApplication:
 
         async def send_observed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = _noted(message, observation)
+                message = _record_start(message, observation)
             await send(message)
 
         try:
@@ -60,7 +60,7 @@ class ObservedApplication:
             observation.finish()
 
 
-def _noted(start: Message, observation: Observation) -> Message:
+def _record_start(start: Message, observation: Observation) -> Message:
     observation.status = start["status"]
     own = [(name.lower().encode(), value.encode("latin-1")) for name, value in observation.headers]
     names = [name for name, _ in own]

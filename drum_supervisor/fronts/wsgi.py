@@ -1,4 +1,4 @@
-"""WSGI without a framework: what an environ says about a request, and the observing of an application's requests."""
+"""WSGI without a framework: building and reading an environ, and observing the requests of an application."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, BinaryIO, cast
@@ -10,18 +10,18 @@ from drum_supervisor.http.h1 import Head
 StartResponse = Callable[..., Any]
 Application = Callable[[Any, Any], Iterable[bytes]]
 
-# Where our own hosts put the connection.
+# The environ key under which our own servers pass the connection.
 CONNECTION = "drum_supervisor.connection"
 
-# Where the headers are kept in an environ: several need them.
+# The environ key which caches the merged headers.
 _HEADERS = "drum_supervisor.headers"
 
-# Of the headers, those whose variables do not begin with HTTP_.
+# The headers whose environ keys have no HTTP_ prefix.
 _VARIABLES = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 
 
 def environ_of(head: Head, common: Mapping[str, Any], body: BinaryIO) -> dict[str, Any]:
-    """Return the environ of a request whose body is `body`; `common` is what all of the connection's have."""
+    """Return the environ of a request; `common` is the part shared by all requests of the connection."""
     path, query = split_target(head.target)
     environ: dict[str, Any] = {
         **common,
@@ -35,7 +35,7 @@ def environ_of(head: Head, common: Mapping[str, Any], body: BinaryIO) -> dict[st
         _HEADERS: head.headers,
     }
     if head.length is None:
-        environ["wsgi.input_terminated"] = True  # werkzeug's word for a body that knows its end
+        environ["wsgi.input_terminated"] = True  # werkzeug reads such a body to its end without a length
     for name, value in head.headers.items():
         environ[_VARIABLES.get(name) or "HTTP_" + name.upper().replace("-", "_")] = value
     return environ
@@ -47,7 +47,7 @@ def path_of(environ: Mapping[str, Any]) -> str:
 
 
 def headers_of(environ: MutableMapping[str, Any]) -> dict[str, str]:
-    """Return the headers of a request by their lower-case names."""
+    """Return the headers of a request by lower-case name."""
     if _HEADERS not in environ:
         environ[_HEADERS] = merge_headers(_pairs(environ))
     return cast("dict[str, str]", environ[_HEADERS])
@@ -59,8 +59,8 @@ def _pairs(environ: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield key.removeprefix("HTTP_").replace("_", "-"), value
 
 
-class ObservedApplication:
-    """An application each of whose requests is seen from its head to the last byte of its answer."""
+class ObservedWsgiApp:
+    """Observes each request of an application, from its head to the last byte of the response."""
 
     def __init__(self, app: Application, observer: Observer) -> None:
         self._app = app
@@ -87,7 +87,7 @@ class ObservedApplication:
 
 
 class _ObservedBody:
-    """The body of an answer: it is made while its request is the current one, and its end is the request's."""
+    """The body of a response: each piece is made with its request as the current one, and `close` ends the request."""
 
     def __init__(self, body: Iterable[bytes], observation: Observation) -> None:
         self._body = body
@@ -108,7 +108,7 @@ class _ObservedBody:
             raise
 
     def close(self) -> None:
-        """The server has sent all of it, or gives up."""
+        """End the request; the server calls this after the last byte, or on a failure."""
         try:
             with self._observation:
                 if hasattr(self._body, "close"):

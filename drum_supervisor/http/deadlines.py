@@ -1,4 +1,4 @@
-"""Deadlines for what blocks in threads: one thread watches over all of them. Standard library only."""
+"""Deadlines for blocking calls, all watched by one thread. Standard library only."""
 
 import math
 import threading
@@ -8,17 +8,17 @@ from contextlib import contextmanager
 
 
 class Deadlines:
-    """Calls a function when a block takes too long. A `threading.Timer` would start a thread for each."""
+    """Calls a function when a block takes too long. Unlike `threading.Timer` it needs one thread for all blocks."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._calls: dict[object, tuple[float, Callable[[], None]]] = {}
         self._next = math.inf
-        self._watch: threading.Thread | None = None  # started when needed: after a fork, not before
+        self._watch: threading.Thread | None = None  # started on first use: it would not survive a fork
 
     @contextmanager
     def after(self, seconds: float, call: Callable[[], None]) -> Iterator[None]:
-        """Call `call` from another thread if the block takes longer than `seconds`; it must be quick."""
+        """Call `call` from the watching thread if the block takes longer than `seconds`; `call` must not block."""
         key, deadline = object(), time.monotonic() + seconds
         with self._changed:
             self._calls[key] = (deadline, call)

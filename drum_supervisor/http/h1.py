@@ -1,11 +1,12 @@
-"""HTTP/1.1 requests as the standard-library front reads them: strictly, and without I/O. Bytes in, meaning out."""
+"""A strict HTTP/1.1 request parser without I/O, for our own servers."""
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from drum_supervisor.http.encoding import BAD_CHUNKS, PIECE, merge_headers
+from drum_supervisor.http.encoding import BAD_CHUNKS, READ_SIZE, encode_response, merge_headers, split_target
+from drum_supervisor.http.messages import CLOSE, Pending, Request, Response, Service, message_response
 
 MAX_HEAD = 64 * 1024
 MAX_TARGET = 8 * 1024
@@ -21,7 +22,7 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 
 
 class BadRequestError(Exception):
-    """A head that is answered with `status` and this text, whatever it asks for."""
+    """The head of a request is invalid; the client gets `status` and this text."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -29,36 +30,28 @@ class BadRequestError(Exception):
 
 
 class BadBodyError(Exception):
-    """A body that breaks off the rules; the text says how."""
+    """The body of a request is malformed; the text says how."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """The head of a request.
-
-    Attributes:
-        version: `HTTP/1.0` or `HTTP/1.1`.
-        headers: by lower-case name.
-        length: of the body; None when it comes in chunks.
-        expects_continue: the client waits for `100 Continue` before it sends the body.
-        keeps_alive: another request may follow on the same connection. Not after what a proxy in front of us may have
-            read in another way, where it ends above all: what follows could be somebody's forged request.
-    """
+    """The head of a request."""
 
     method: str
     target: str
-    version: str
-    headers: dict[str, str]
-    length: int | None
-    expects_continue: bool
+    version: str  # `HTTP/1.0` or `HTTP/1.1`
+    headers: dict[str, str]  # by lower-case name
+    length: int | None  # of the body; None for a chunked body
+    expects_continue: bool  # the client waits for `100 Continue` before it sends the body
+    # Another request may follow on the connection. False if a proxy in front of us may have parsed this request
+    # differently, its end above all: what follows could be a smuggled request.
     keeps_alive: bool
 
 
-def end_of_head(received: bytearray, searched: int) -> int | None:
-    """Return where the head ends in what was received, or None; before `searched` it is known not to.
+def find_head_end(received: bytearray, searched: int) -> int | None:
+    """Return the offset at which the head ends, or None while it is incomplete.
 
-    Raises:
-        BadRequestError: it is too large, whatever else it may be.
+    An earlier call has found no end before the offset `searched`. Raises BadRequestError if the head is too large.
     """
     found = _END_OF_HEAD.search(received, max(searched - 3, 0))
     if (found.end() if found else len(received)) > MAX_HEAD:
@@ -67,11 +60,7 @@ def end_of_head(received: bytearray, searched: int) -> int | None:
 
 
 def parse_head(data: bytes) -> Head:
-    """Read a whole head.
-
-    Raises:
-        BadRequestError: it is no HTTP/1 request, or more than is reasonable.
-    """
+    """Parse a complete head; raise BadRequestError if it is malformed or beyond our limits."""
     first, *lines = data.decode("latin-1").strip("\r\n").split("\n")
     method, target, version = _request_line(first.removesuffix("\r"))
     if len(lines) > MAX_HEADERS:
@@ -84,13 +73,31 @@ def parse_head(data: bytes) -> Head:
     return Head(method, target, version, headers, _body_length(pairs), expects_continue, keeps_alive)
 
 
+def respond(service: Service, received: bytes) -> bytes:
+    """Return the whole response to a request of which at least the head was received; its body is ignored."""
+    method = ""
+    try:
+        head = parse_head(received[: find_head_end(bytearray(received), 0)])
+        method = head.method.upper()
+        response = service.answer(Request(method, *split_target(head.target), head.headers))
+    except BadRequestError as error:
+        response = message_response(error.status, f"ERROR: {error}", CLOSE)
+    return encode_response(require_response(response), omit_body=method == "HEAD")
+
+
+def require_response(answer: Response | Pending) -> Response:
+    """Return `answer` as it is; a server of one thread cannot wait for a pending one."""
+    if isinstance(answer, Pending):
+        raise TypeError("this server cannot wait for a pending response")
+    return answer
+
+
 def says_close(connection: str) -> bool:
-    """Return whether a `Connection` header with this value says that the connection ends after the message."""
     return bool(connection) and "close" in [option.strip().lower() for option in connection.split(",")]
 
 
 def _is_ambiguous(data: bytes, headers: Mapping[str, str]) -> bool:
-    """Return whether lines end in a bare LF, or the body has two lengths (RFC 9112, 2.2 and 6.3)."""
+    # bare LFs, or two lengths of the body: RFC 9112, 2.2 and 6.3
     has_two_lengths = "transfer-encoding" in headers and "content-length" in headers
     return has_two_lengths or data.count(b"\n") != data.count(b"\r\n")
 
@@ -101,7 +108,7 @@ def _request_line(line: str) -> tuple[str, str, str]:
         raise BadRequestError(400, "The request does not begin with METHOD TARGET HTTP/1.1.")
     method, target, major, minor = match.groups()
     if major != "1":
-        raise BadRequestError(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
+        raise BadRequestError(505, "Only HTTP/1.0 and HTTP/1.1 are supported.")
     if len(target) > MAX_TARGET:
         raise BadRequestError(414, f"The target of the request is longer than {MAX_TARGET} bytes.")
     return method, target, "HTTP/1.0" if minor == "0" else "HTTP/1.1"
@@ -110,7 +117,7 @@ def _request_line(line: str) -> tuple[str, str, str]:
 def _header(line: str) -> tuple[str, str]:
     match = _HEADER.fullmatch(line)
     if not match:
-        raise BadRequestError(400, "The request has a line that is no header.")
+        raise BadRequestError(400, "The request has a malformed header line.")
     return match[1], match[2].strip(" \t")
 
 
@@ -118,7 +125,7 @@ def _body_length(pairs: list[tuple[str, str]]) -> int | None:
     codings = [value.lower() for name, value in pairs if name.lower() == "transfer-encoding"]
     if codings:
         if codings != ["chunked"]:
-            raise BadRequestError(501, "The only transfer coding that is understood here is chunked.")
+            raise BadRequestError(501, "The only supported transfer coding is chunked.")
         return None
     lengths = {value for name, value in pairs if name.lower() == "content-length"} or {"0"}
     length = lengths.pop()
@@ -128,8 +135,6 @@ def _body_length(pairs: list[tuple[str, str]]) -> int | None:
 
 
 class LengthBody:
-    """A body of known length."""
-
     def __init__(self, length: int) -> None:
         self._left = length
 
@@ -138,7 +143,7 @@ class LengthBody:
         return self._left == 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take what was received; yield what of it is the body."""
+        """Yield the part of `data` which belongs to the body."""
         piece = data[: self._left]
         self._left -= len(piece)
         yield piece
@@ -151,31 +156,20 @@ class _Line(Enum):
 
 
 class ChunkedBody:
-    """A body in chunks.
-
-    Attributes:
-        done: all of it has been taken.
-        surplus: what came after its end: the next request perhaps.
-    """
-
     def __init__(self) -> None:
-        self.done = False
-        self.surplus = b""
+        self.done = False  # the last chunk and the trailers have arrived
+        self.surplus = b""  # bytes received after the end of the body, perhaps the next request
         self._left = 0
         self._line = bytearray()
         self._expected = _Line.SIZE
         self._trailers = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take what was received; yield what of it is the body.
-
-        Raises:
-            BadBodyError: these are no chunks.
-        """
+        """Yield the decoded part of `data`; raise BadBodyError if the chunks are malformed."""
         position = 0
         while position < len(data) and not self.done:
             if self._left:
-                piece = data[position : position + min(self._left, PIECE)]
+                piece = data[position : position + min(self._left, READ_SIZE)]
                 self._left -= len(piece)
                 position += len(piece)
                 yield piece
@@ -192,7 +186,7 @@ class ChunkedBody:
         if part.endswith(b"\n"):
             line = bytes(self._line)
             self._line.clear()
-            if not line.endswith(b"\r\n"):  # a proxy may have read on
+            if not line.endswith(b"\r\n"):  # after a bare LF a proxy may see another end
                 raise BadBodyError(BAD_CHUNKS)
             self._end_line(line[:-2])
 

@@ -1,4 +1,4 @@
-"""Requests and responses as services see them, and what a front must know to feed a service."""
+"""Requests and responses as services see them, and what a front must know to call a service."""
 
 import json
 from collections.abc import Mapping
@@ -16,32 +16,19 @@ JSON_TYPE = "application/json"
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request.
+    """One HTTP request."""
 
-    Attributes:
-        method: upper case.
-        path: decoded, without the query.
-        query: the raw query string, without `?`.
-        headers: names in lower case; repeated ones are joined by a comma, as WSGI does.
-        body: empty unless the service's plan keeps it.
-        body_too_large: the body was longer than the plan allows; it was read to its end and thrown away.
-        body_broken: why the body could not be read to its end (bad chunking, the client went silent); else empty.
-        body_unkept: why the body could not be kept (the disk is full); else empty.
-        file: has a body that is too large for the memory; `body` is empty then.
-    """
-
-    method: str
-    path: str
-    query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    body_too_large: bool = False
-    body_broken: str = ""
-    body_unkept: str = ""
-    file: BinaryIO | None = None
+    method: str  # upper case
+    path: str  # decoded, without the query
+    query: str = ""  # raw, without `?`
+    headers: Mapping[str, str] = field(default_factory=dict)  # by lower-case name; repeated ones joined by a comma
+    body: bytes = b""  # empty unless the service's plan keeps it
+    body_too_large: bool = False  # longer than the plan allows: read to its end and discarded
+    body_broken: str = ""  # why the body could not be read to its end: bad chunking, a silent client
+    body_not_stored: str = ""  # why the body could not be stored: disk full, for example
+    file: BinaryIO | None = None  # a body too large for memory; `body` is empty then
 
     def content(self) -> bytes:
-        """Return the body, wherever it is kept."""
         if self.file is None:
             return self.body
         self.file.seek(0)
@@ -50,7 +37,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """One HTTP response; fronts add Content-Length and leave everything else as it is."""
+    """One HTTP response. Fronts add Content-Length and change nothing else."""
 
     status: int
     body: bytes = b""
@@ -60,47 +47,35 @@ class Response:
 
 @dataclass(frozen=True)
 class Pending:
-    """An answer that takes long, and is being made somewhere else.
+    """A response which another thread is computing."""
 
-    Attributes:
-        future: the answer; it never has an exception, unless it is cancelled.
-        seconds: how long to wait for it; None: as long as it takes.
-        too_late: the answer after that; then `future` is cancelled.
-    """
-
-    future: "Future[Response]"
-    seconds: float | None = None
-    too_late: Response = field(default_factory=lambda: Response(504))
+    future: "Future[Response]"  # never holds an exception, but may be cancelled
+    seconds: float | None = None  # how long to wait for it; None: without a limit
+    timeout_response: Response = field(default_factory=lambda: Response(504))  # sent after that; `future` is cancelled
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a front handles a request before and while the service answers it.
+class BodyPlan:
+    """What a front does with the body of a request."""
 
-    Attributes:
-        keep: how many bytes of the body to keep, at most; 0: drain it unread.
-        drain_seconds: how long to read a body in all, before the answer is given anyway.
-    """
-
-    keep: int = 0
-    drain_seconds: float = 60.0
+    keep: int = 0  # maximum number of bytes to keep; 0: read the body and discard it
+    drain_seconds: float = 60.0  # time limit for reading the whole body; the service answers after it in any case
 
 
 class Service(Protocol):
-    """What every front serves."""
+    """Answers requests; every front can serve one."""
 
-    def plan(self, method: str, path: str) -> Plan:
-        """Return how to treat a request for `path`; called when its head has arrived."""
+    def plan(self, method: str, path: str) -> BodyPlan:
+        """Return what to do with the body of a request; called when the head has arrived."""
 
     def answer(self, request: Request) -> Response | Pending:
-        """Answer `request`. Returns at once, and never raises."""
+        """Answer `request`, without blocking and without raising."""
 
 
 def json_response(status: int, content: Any, headers: Headers = ()) -> Response:
-    """Return a JSON response; NaN and infinities are not JSON and must not be in `content`."""
+    """Return a JSON response; `content` must not contain NaN or infinities."""
     return Response(status, json.dumps(content, allow_nan=False).encode("utf-8"), JSON_TYPE, headers)
 
 
 def message_response(status: int, message: str, headers: Headers = ()) -> Response:
-    """Return `{"message": message}`."""
     return json_response(status, {"message": message}, headers)

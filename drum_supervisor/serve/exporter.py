@@ -1,8 +1,8 @@
-"""The exporter: offers the supervisor's metrics to Prometheus, and sends them to a collector of OpenTelemetry.
+"""The exporter: serves the supervisor's metrics to Prometheus, and sends them to an OpenTelemetry collector.
 
 `python -m drum_supervisor.serve.exporter --socket PATH [--stop-timeout S]`
 
-It offers them on the listener that it inherits; without one it only sends. What it knows it asks the supervisor for.
+It serves on the inherited listener; without one it only sends. It reads the metrics from the control socket.
 """
 
 import os
@@ -20,50 +20,49 @@ from drum_supervisor.metrics.source import ControlSocket, Source
 from drum_supervisor.otel.environment import sends_metrics
 from drum_supervisor.resources.gpu import Gpu, Gpus
 from drum_supervisor.servers import selector_server
-from drum_supervisor.servers.process import StopSignals, drain_seconds, tell
+from drum_supervisor.servers.process import ServerConfig, StopSignals, drain_seconds, log_line
 from drum_supervisor.services.metrics import MetricsService
 
-MAX_CONNECTIONS = 64  # one more, and the oldest is given up: nobody can keep Prometheus out
+MAX_CONNECTIONS = 64  # with one more, the oldest is closed: idle clients cannot lock Prometheus out
 HEAD_SECONDS = 5.0
 
 
 def main() -> None:
-    """Serve until a stop is asked for."""
     stop = StopSignals()
     stop.install()
-    stop.leave(run(sys.argv[1:], stop, Reporter.from_environment(os.environ)))
+    stop.exit(run(sys.argv[1:], stop, Reporter.from_environment(os.environ)))
 
 
 def run(argv: Sequence[str], stop: StopSignals, reporter: Reporter) -> int:
-    """Offer the metrics, and send them; return the exit code."""
+    """Serve and send the metrics until a stop is requested; return the exit code."""
     try:
         with ExitStack() as stack:
             options = dict(zip(argv[::2], argv[1::2], strict=False))
             if "--socket" not in options:
                 raise UsageError("--socket PATH is missing: the control socket of the supervisor.")
-            source = Source(ControlSocket(Path(options["--socket"])).metrics, _gpu_reader(stack))
+            source = Source(ControlSocket(Path(options["--socket"])).metrics, _open_gpu_reader(stack))
             if sends_metrics(os.environ):
                 _send(source, stack)
-            _offer(source, stop, lambda: reporter.send(Ready()), parsers.seconds(options.get("--stop-timeout", "5")))
+            _serve(source, stop, lambda: reporter.send(Ready()), parsers.seconds(options.get("--stop-timeout", "5")))
     except DrumSupervisorError as error:
-        tell(f"exporter: {error}")
+        log_line(f"exporter: {error}")
         return error.exit_code
     return ExitCode.STOPPED
 
 
-def _offer(source: Source, stop: StopSignals, on_ready: Callable[[], None], stop_timeout: float) -> None:
-    """Serve the metrics until a stop is asked for; without a listener only wait for that."""
+def _serve(source: Source, stop: StopSignals, on_ready: Callable[[], None], stop_timeout: float) -> None:
+    """Serve the metrics until a stop is requested; without a listener only wait for it."""
     listener = inherited()
     if listener is None:
         on_ready()
         select.select([stop], [], [])
         return
-    from drum_supervisor.metrics.exposition import exposition  # noqa: PLC0415 - not needed by who only sends
+    from drum_supervisor.metrics.exposition import exposition  # noqa: PLC0415 - not needed without a listener
 
     service = MetricsService(lambda accept: exposition(source.figures(), accept))
-    drain = drain_seconds(stop_timeout)
     with listener:
-        selector_server.serve(service, listener, stop, on_ready, drain, MAX_CONNECTIONS, HEAD_SECONDS)
+        config = ServerConfig(listener, stop, on_ready, drain_seconds(stop_timeout), HEAD_SECONDS)
+        selector_server.serve(service, config, MAX_CONNECTIONS)
 
 
 def _send(source: Source, stack: ExitStack) -> None:
@@ -72,7 +71,7 @@ def _send(source: Source, stack: ExitStack) -> None:
     stack.callback(send(source, os.environ))
 
 
-def _gpu_reader(stack: ExitStack) -> Callable[[frozenset[int]], list[Gpu]]:
+def _open_gpu_reader(stack: ExitStack) -> Callable[[frozenset[int]], list[Gpu]]:
     gpus = Gpus.open()
     if gpus is None:
         return lambda pids: []

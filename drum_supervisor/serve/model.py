@@ -1,4 +1,4 @@
-"""The built-in model server: loads the user's model, then serves it.
+"""The built-in model server: loads the user's model and serves it.
 
 `python -m drum_supervisor.serve.model --code-dir DIR --target-type TYPE --server-type TYPE --address ADDRESS ...`
 """
@@ -16,66 +16,63 @@ from typing import Any
 from drum_supervisor.config import gunicorn
 from drum_supervisor.config.settings import Settings, from_arguments
 from drum_supervisor.contract.exits import AddressError, ExitCode, UsageError
-from drum_supervisor.contract.report_pipe import Reporter
 from drum_supervisor.otel.environment import is_wanted
 from drum_supervisor.runtime import CMRunner, DrumRuntime, finish_seconds
 from drum_supervisor.servers import logs
-from drum_supervisor.servers.init_report import Progress
+from drum_supervisor.servers.init_report import InitReport
 from drum_supervisor.servers.process import EXIT_SECONDS, Stopped, StopSignals, drain_seconds, take_listener
 from drum_supervisor.worker_context import WorkerCtx
 
-# The runtime ends after all else that a worker's context cleans up.
+# The context of a worker cleans up the runtime last.
 _LAST = -100
 
 
 def main() -> None:
-    """Serve until a stop is asked for."""
     stop = StopSignals()
     stop.install()
     logs.set_up()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
-    stop.leave(run(sys.argv[1:], stop, Reporter.from_environment(os.environ)))
+    stop.exit(run(sys.argv[1:], stop, InitReport.from_environment(os.environ)))
 
 
-def run(argv: Sequence[str], stop: StopSignals, reporter: Reporter) -> int:
+def run(argv: Sequence[str], stop: StopSignals, init_report: InitReport) -> int:
     """Load and serve the model; return the exit code."""
-    progress = Progress(reporter.send, reporter.connected)
     try:
         settings, _ = from_arguments(argv)
     except UsageError as error:
-        progress.fail(error)
+        init_report.fail(error)
         return error.exit_code
     try:
         serve = _serve_gunicorn if settings.server_type == "gunicorn" else _serve_here
-        return serve(settings, stop, reporter, progress)
+        return serve(settings, stop, init_report)
     except (Stopped, KeyboardInterrupt):
         return ExitCode.STOPPED
     except BaseException as error:  # noqa: BLE001 - the border to the user's code
-        return _failed(error, stop, progress)
+        return _exit_code(error, stop, init_report)
 
 
-def _failed(error: BaseException, stop: StopSignals, progress: Progress) -> int:
-    if progress.is_ready:
+def _exit_code(error: BaseException, stop: StopSignals, init_report: InitReport) -> int:
+    if init_report.is_ready:
         traceback.print_exception(error)
         return ExitCode.INTERNAL
     if stop.requested:
-        return ExitCode.STOPPED  # the user's code has made another exception of the stop
-    progress.fail(error)
+        return ExitCode.STOPPED  # the user's code has replaced Stopped by another exception
+    init_report.fail(error)
     return error.exit_code if isinstance(error, AddressError) else ExitCode.INIT_FAILED
 
 
-def _serve_here(settings: Settings, stop: StopSignals, reporter: Reporter, progress: Progress) -> int:
-    with DrumRuntime(progress=progress, stop=stop) as runtime:
+def _serve_here(settings: Settings, stop: StopSignals, init_report: InitReport) -> int:
+    with DrumRuntime(progress=init_report, stop=stop) as runtime:
         runtime.options = settings
         runtime.cm_runner = CMRunner(runtime)
         runtime.cm_runner.run()
     return ExitCode.STOPPED
 
 
-def _serve_gunicorn(settings: Settings, stop: StopSignals, reporter: Reporter, progress: Progress) -> int:
+def _serve_gunicorn(settings: Settings, stop: StopSignals, init_report: InitReport) -> int:
     listener = take_listener(settings.address)
-    with stop.ending_at_once():  # until gunicorn has taken the signals
+    with stop.raise_on_stop():  # until gunicorn installs its handlers
         from drum_supervisor.servers.gunicorn import server  # noqa: PLC0415
 
         finish = EXIT_SECONDS + (finish_seconds(settings) if is_wanted(os.environ) else 0.0)
@@ -84,25 +81,25 @@ def _serve_gunicorn(settings: Settings, stop: StopSignals, reporter: Reporter, p
             drain_seconds(settings.stop_timeout, finish),
             settings.backlog,
             finish_seconds=finish,
-            parameters=_parameters(settings),
+            parameters=_gunicorn_parameters(settings),
         )
-        return server.serve(partial(_load_in_worker, settings), listener, reporter.send, options)
+        return server.serve(partial(_load_in_worker, settings), listener, init_report.send, options)
 
 
-def _parameters(settings: Settings) -> gunicorn.GunicornParameters:
-    """Return gunicorn's parameters; its master replaces workers by itself."""
+def _gunicorn_parameters(settings: Settings) -> gunicorn.GunicornParameters:
+    # gunicorn's master recycles its workers itself
     given = gunicorn.read(os.environ, ignored=gunicorn.SETTINGS)
-    most = settings.max_requests
-    return replace(given, max_requests=most, max_requests_jitter=most // 10) if most else given
+    limit = settings.max_requests
+    return replace(given, max_requests=limit, max_requests_jitter=limit // 10) if limit else given
 
 
-def _load_in_worker(settings: Settings, progress: Progress, context: WorkerCtx) -> Any:
-    """Return the application, in a worker of gunicorn's, whose context ends the runtime."""
+def _load_in_worker(settings: Settings, init_report: InitReport, context: WorkerCtx) -> Any:
+    """Return the application, in a gunicorn worker; its context closes the runtime."""
     from drum_supervisor.fronts import flask_front  # noqa: PLC0415
 
     with ExitStack() as stack:
         app = flask_front.new_app()
-        runtime = stack.enter_context(DrumRuntime(app, progress=progress))
+        runtime = stack.enter_context(DrumRuntime(app, progress=init_report))
         runtime.options = settings
         runtime.cm_runner = CMRunner(runtime, app, context)
         runtime.cm_runner.run()

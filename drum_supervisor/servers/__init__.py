@@ -1,5 +1,5 @@
-"""HTTP servers: each module runs an application on a listener, and is the only one that imports its server library.
+"""HTTP servers: each module runs an application on a listener; only it imports its server library.
 
-All of them initialize first and accept second, and after a stop they answer every connection that was accepted. The
-listener is shared with other processes: it is closed, never shut down.
+Every server initializes before it accepts, and after a stop answers every connection it has accepted. Other processes
+share the listener: a server closes it, and never shuts it down.
 """

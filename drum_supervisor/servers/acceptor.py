@@ -1,4 +1,4 @@
-"""Accepting connections beside a selector, for fronts that have one thread; the stand-in loads this, so it is lean."""
+"""Accepting connections in a selector loop. The stand-in loads this module, so it imports little."""
 
 import resource
 import selectors
@@ -9,65 +9,60 @@ from contextlib import suppress
 
 NEVER = float("inf")
 
-_RESERVED_DESCRIPTORS = 32  # those that are no connections
-_ACCEPT_PAUSE = 0.5  # when the system has no descriptors or memory for another connection
+_RESERVED_DESCRIPTORS = 32  # for everything but connections
+_PAUSE_SECONDS = 0.5  # after the system had no descriptors or memory for another connection
 
 
-def room(wanted: int) -> int:
-    """Return how many connections there may be: as many as are wanted, if there are descriptors for them."""
+def cap_connections(wanted: int) -> int:
+    """Return `wanted`, or fewer if the process may not open as many descriptors."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return wanted if limit == resource.RLIM_INFINITY else min(wanted, limit - _RESERVED_DESCRIPTORS)
 
 
-class Door:
-    """Lets connections in until it is closed; where the system has no room for another one, it rests.
+class Acceptor:
+    """Accepts connections until it is closed; pauses when the system has no resources for another one.
 
     Args:
-        listener: does not block.
-        selector: calls what it is given as data.
-        let_in: takes each connection, which does not block.
-
-    Attributes:
-        opens_at: when it will have rested; NEVER while there is nothing to wait for.
+        listener: non-blocking.
+        selector: the data of its keys are callables.
+        on_connection: called with each new connection, which is non-blocking.
     """
 
     def __init__(
         self,
         listener: socket.socket,
         selector: selectors.BaseSelector,
-        let_in: Callable[[socket.socket], None],
+        on_connection: Callable[[socket.socket], None],
     ) -> None:
         self._listener = listener
         self._selector = selector
-        self._let_in = let_in
+        self._on_connection = on_connection
         self._is_closed = False
-        self.opens_at = NEVER
+        self.resumes_at = NEVER  # the end of a pause
         selector.register(listener, selectors.EVENT_READ, self._accept)
 
-    def open_if_rested(self, now: float) -> None:
-        """Accept again, if it is time for that."""
-        if now >= self.opens_at:
-            self.opens_at = NEVER
+    def resume_if_due(self, now: float) -> None:
+        if now >= self.resumes_at:
+            self.resumes_at = NEVER
             self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def close(self) -> None:
-        """Let nobody in any more, and close the listener."""
         self._is_closed = True
-        self.opens_at = NEVER
-        with suppress(KeyError):  # it rests
+        self.resumes_at = NEVER
+        with suppress(KeyError):  # paused
             self._selector.unregister(self._listener)
         self._listener.close()
 
     def _accept(self) -> None:
         if self._is_closed:
-            return  # in the same turn
+            return  # by another event of the same select()
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, ConnectionError, InterruptedError):
-            return  # a sibling was faster, or the client has gone
+            return  # another process was faster, or the client has gone
         except OSError:
             self._selector.unregister(self._listener)
-            self.opens_at = time.monotonic() + _ACCEPT_PAUSE
+            self.resumes_at = time.monotonic() + _PAUSE_SECONDS
             return
         connection.setblocking(False)
-        self._let_in(connection)
+        self._on_connection(connection)

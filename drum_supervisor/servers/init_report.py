@@ -1,4 +1,4 @@
-"""What a model server tells the supervisor, and the log, about its initialization."""
+"""Reporting the initialization of a model server to the supervisor and to the log."""
 
 import itertools
 import random
@@ -15,82 +15,69 @@ from drum_supervisor.contract.report_pipe import (
     init_failed,
     traceback_text,
 )
-from drum_supervisor.servers.process import tell
+from drum_supervisor.servers.process import log_line
 
 
-class Quota:
-    """Counts requests, and asks for a successor once, when there were enough of them.
+class RequestLimit:
+    """Counts requests, and at the limit asks the supervisor to recycle this worker."""
 
-    Args:
-        most: how many there may be; up to a tenth more by chance, for workers that began together.
-    """
-
-    def __init__(self, most: int, send: Callable[[Message], None]) -> None:
-        self._last = most + random.randint(0, most // 10)
+    def __init__(self, max_requests: int, send: Callable[[Message], None]) -> None:
+        # the random extra keeps workers of the same age from recycling together
+        self._limit = max_requests + random.randint(0, max_requests // 10)
         self._send = send
-        self._counted = itertools.count(1)
+        self._counter = itertools.count(1)
 
     def count(self) -> None:
-        """Another request is answered; may be called from any thread."""
-        if next(self._counted) == self._last:
+        """Count one answered request; thread-safe."""
+        if next(self._counter) == self._limit:
             self._send(Spent())
 
 
-class Progress:
-    """How far the initialization has come.
+class InitReport:
+    """Reports the initialization through `send`, to the supervisor if there is one."""
 
-    Args:
-        send: tells the supervisor.
-        supervised: whether there is one.
-
-    Attributes:
-        stage: the last one reached; empty at first.
-        is_ready: the model server answers.
-    """
-
-    def __init__(self, send: Callable[[Message], None], supervised: bool = True) -> None:
-        self.stage = ""
+    def __init__(self, send: Callable[[Message], None], is_supervised: bool = True) -> None:
+        self.stage = ""  # the latest one
         self.is_ready = False
-        self.supervised = supervised
-        self._send = send
-        self._is_reported = False
-        self._is_told = False
+        self.is_supervised = is_supervised
+        self.send = send
+        self._is_sent = False
+        self._is_logged = False
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> "Progress":
-        """Return the progress of this process; without a report pipe only the log hears of it."""
+    def from_environment(cls, environ: Mapping[str, str]) -> "InitReport":
+        """Return the report of this process; without a report pipe it only writes to the log."""
         reporter = Reporter.from_environment(environ)
         return cls(reporter.send, reporter.connected)
 
-    def reach(self, stage: str) -> None:
-        """A stage begins."""
+    def begin_stage(self, stage: str) -> None:
         self.stage = stage
-        self._send(Stage(stage))
+        self.send(Stage(stage))
 
-    def become_ready(self) -> None:
-        """Requests are answered; said once."""
+    def report_ready(self) -> None:
+        """Report that the model server answers requests; later calls do nothing."""
         if not self.is_ready:
             self.is_ready = True
-            self._send(Ready())
+            self.send(Ready())
 
-    def quota(self, most: int) -> Quota:
-        """Return what counts requests, and asks the supervisor for a successor after `most` of them."""
-        return Quota(most, self._send)
+    def limit_requests(self, max_requests: int) -> RequestLimit:
+        """Return a counter which asks the supervisor to recycle this worker after `max_requests`."""
+        return RequestLimit(max_requests, self.send)
 
-    def report(self, error: BaseException) -> None:
-        """Tell the supervisor that the initialization has failed; the first error counts."""
-        if not self._is_reported:
-            self._is_reported = True
-            self._send(init_failed(error, self.stage))
+    def report_failure(self, error: BaseException) -> None:
+        """Send the failed initialization to the supervisor; only the first error counts."""
+        if not self._is_sent:
+            self._is_sent = True
+            self.send(init_failed(error, self.stage))
 
     def fail(self, error: BaseException) -> None:
-        """The initialization has failed, and nobody else will tell the log why. A user's mistake needs no traceback."""
-        if not self._is_told:
-            self._is_told = True
-            tell(str(error) if isinstance(error, DrumSupervisorError) else traceback_text(error).rstrip())
-        self.report(error)
+        """Log and report that the initialization failed; a user's mistake is logged without a traceback."""
+        if not self._is_logged:
+            self._is_logged = True
+            log_line(str(error) if isinstance(error, DrumSupervisorError) else traceback_text(error).rstrip())
+        self.report_failure(error)
 
-    def fail_silently(self, stage: str, sentence: str) -> None:
-        """A process died during initialization without a word."""
-        tell(sentence)
-        self._send(InitFailed(stage, "", sentence))
+    def fail_for_worker(self, stage: str, sentence: str) -> None:
+        """Log and report the death of a worker which reported nothing itself."""
+        log_line(sentence)
+        self.send(InitFailed(stage, "", sentence))

@@ -1,4 +1,4 @@
-"""Lines of the log in a process that serves: when, who, how bad, and for which request."""
+"""The log format of serving processes: time, pid, level and request id of each record."""
 
 import logging
 from typing import Any
@@ -9,23 +9,25 @@ FORMAT = "%(asctime)s %(process)d %(levelname)s [%(request_id)s] %(message)s"
 
 
 def stderr_handler(level: int = logging.NOTSET) -> logging.Handler:
-    """Return a handler that writes to stderr, with the id of the current request in each line."""
+    """Return a handler which writes to stderr, with the id of the current request in each line."""
     handler = logging.StreamHandler()
     handler.setLevel(level)
-    handler.addFilter(RequestIdFilter())
+    add_request_id(handler)
     handler.setFormatter(logging.Formatter(FORMAT))
     return handler
 
 
-def set_up() -> None:
-    """Let warnings and errors that nobody else takes be such lines.
+def add_request_id(handler: logging.Handler) -> None:
+    handler.addFilter(RequestIdFilter())
 
-    The root logger stays as it is: it is the user's, whose `logging.basicConfig` does nothing when it has handlers.
-    Their formats may have `%(request_id)s` in them: every record knows it.
-    """
+
+def set_up() -> None:
+    """Format warnings and errors which no other handler takes, and give every record a request id."""
+    # not on the root logger, which is the user's: with a handler on it `logging.basicConfig` would do nothing
     logging.lastResort = stderr_handler(logging.WARNING)
     make, identify = logging.getLogRecordFactory(), RequestIdFilter().filter
 
+    # on every record, so that the user's formats may contain %(request_id)s
     def make_identified(*arguments: Any, **options: Any) -> logging.LogRecord:
         record = make(*arguments, **options)
         identify(record)

@@ -1,7 +1,7 @@
-"""The standard-library front: a small HTTP/1.1 server in one thread, for services that answer at once.
+"""A small HTTP/1.1 server on the standard library, in one thread, for services which answer at once.
 
-It must come up when nothing else does and stay small while it is abused, so it is its own host: non-blocking
-sockets and one selector, no thread for a connection, a deadline for everything. One request a connection.
+It must start when nothing else does and stay small under abuse: non-blocking sockets and one selector, no thread per
+connection, a deadline for everything, one request per connection.
 """
 
 import selectors
@@ -11,144 +11,133 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from drum_supervisor.http.body import BodyKeeper
-from drum_supervisor.http.encoding import CLIENT_GONE, HEAD_SECONDS, PIECE, encoded, split_target, too_slow
+from drum_supervisor.http.body import BodySpool
+from drum_supervisor.http.encoding import CLIENT_GONE, READ_SIZE, describe_timeout, encode_response, split_target
 from drum_supervisor.http.h1 import (
     BadBodyError,
     BadRequestError,
     ChunkedBody,
     Head,
     LengthBody,
-    end_of_head,
+    find_head_end,
     parse_head,
+    require_response,
 )
-from drum_supervisor.http.messages import CLOSE, Pending, Request, Response, Service, message_response
-from drum_supervisor.servers.acceptor import Door, room
+from drum_supervisor.http.messages import CLOSE, Response, Service, message_response
+from drum_supervisor.servers.acceptor import Acceptor, cap_connections
+from drum_supervisor.servers.process import ServerConfig, StopSignals
 
 MAX_CONNECTIONS = 1000
-ANSWER_SECONDS = 30.0
+RESPONSE_SECONDS = 30.0
+_MAX_WAIT = 30.0  # without a nearer deadline
 CLOSING_SECONDS = 2.0
 
-# How long a stop waits for a request that has not arrived, and for a client that has its answer but does not close.
+# How long a stop waits for a request which has not arrived, and for a client which has its response but does not close.
 SILENT_GRACE = 1.0
 CLOSING_GRACE = 0.5
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Stop(Protocol):
-    """Something whose descriptor becomes readable when it has to be asked whether the server must stop."""
-
-    def fileno(self) -> int: ...
-    def woken(self) -> bool: ...
-
-
-class Phase(Enum):
-    """What a connection is busy with."""
+class ConnectionPhase(Enum):
+    """What a connection is doing."""
 
     HEAD = "head"
     BODY = "body"
-    ANSWER = "answer"
+    RESPONSE = "response"
     CLOSING = "closing"
 
 
 class Wait(NamedTuple):
-    """What a conversation waits for: an event of its connection, or `deadline`, when TimeoutError is thrown into it."""
+    """What a task waits for: an event of its connection; at `deadline` the server throws TimeoutError into the task."""
 
     event: int
-    phase: Phase
+    phase: ConnectionPhase
     deadline: float
 
 
-Conversation = Generator[Wait, None, None]
+ConnectionTask = Generator[Wait, None, None]
 
 
-def serve(
-    service: Service,
-    listener: socket.socket,
-    stop: Stop,
-    on_ready: Callable[[], None],
-    drain_seconds: float,
-    max_connections: int = MAX_CONNECTIONS,
-    head_seconds: float = HEAD_SECONDS,
-) -> None:
-    """Serve on `listener` until `stop` says so; then close it and answer all that has been accepted.
+def serve(service: Service, config: ServerConfig, max_connections: int = MAX_CONNECTIONS) -> None:
+    """Serve until a stop is requested, then answer everything accepted.
 
-    Args:
-        on_ready: called when connections are accepted.
-        drain_seconds: how long requests that have arrived may take after the stop.
-        max_connections: one more, and the oldest is given up.
-        head_seconds: how long a client may take for the head of its request.
+    With more than `max_connections` the oldest connection is closed.
     """
+
+    def handle(connection: socket.socket) -> ConnectionTask:
+        return _handle_connection(connection, service, config.head_seconds)
+
     with selectors.DefaultSelector() as selector:
-        server = _Server(lambda each: _converse(each, service, head_seconds), listener, selector, room(max_connections))
-        selector.register(stop, selectors.EVENT_READ, lambda: server.stop_if_asked(stop, drain_seconds))
-        on_ready()
+        server = _SelectorServer(handle, config.listener, selector, cap_connections(max_connections))
+        selector.register(
+            config.stop, selectors.EVENT_READ, lambda: server.stop_if_requested(config.stop, config.drain_seconds)
+        )
+        config.on_ready()
         server.run()
 
 
-class _Server:
+class _SelectorServer:
     def __init__(
         self,
-        converse: Callable[[socket.socket], Conversation],
+        handle: Callable[[socket.socket], ConnectionTask],
         listener: socket.socket,
         selector: selectors.BaseSelector,
         max_connections: int,
     ) -> None:
-        self._converse = converse
+        self._handle = handle
         self._selector = selector
         self._max_connections = max_connections
-        self._conversations: dict[socket.socket, Conversation] = {}  # the oldest first
+        self._tasks: dict[socket.socket, ConnectionTask] = {}  # oldest first
         self._waits: dict[socket.socket, Wait] = {}
-        self._limits: dict[Phase, float] = {}  # once stopped: until when each phase may last
+        self._limits: dict[ConnectionPhase, float] = {}  # after a stop: deadline of each phase
         self._next_deadline = 0.0  # no deadline is earlier
-        self._door = Door(listener, selector, self._begin)
+        self._acceptor = Acceptor(listener, selector, self._open)
 
     def run(self) -> None:
-        """Serve until a stop was asked for and nobody is left."""
-        while self._conversations or not self._limits:
-            timeout = max(min(self._next_deadline, self._door.opens_at) - time.monotonic(), 0)
+        """Serve until a stop is requested and no connection is left."""
+        while self._tasks or not self._limits:
+            timeout = max(min(self._next_deadline, self._acceptor.resumes_at) - time.monotonic(), 0)
             for key, _ in self._selector.select(timeout):
                 key.data()
             now = time.monotonic()
-            self._door.open_if_rested(now)
+            self._acceptor.resume_if_due(now)
             if now >= self._next_deadline:
-                self._end_waits(now)
+                self._expire(now)
 
-    def stop_if_asked(self, asked_by: Stop, drain_seconds: float) -> None:
-        """If a stop is asked for, accept no more and limit what is going on."""
-        if not asked_by.woken():
+    def stop_if_requested(self, stop: StopSignals, drain_seconds: float) -> None:
+        """On a stop request, stop accepting and limit the open connections."""
+        if not stop.read_wakeup():
             return
-        self._selector.unregister(asked_by)
+        self._selector.unregister(stop)
         now = time.monotonic()
-        graces = {Phase.HEAD: SILENT_GRACE, Phase.CLOSING: CLOSING_GRACE}
-        self._limits = {phase: now + graces.get(phase, drain_seconds) for phase in Phase}
-        self._door.close()
+        graces = {ConnectionPhase.HEAD: SILENT_GRACE, ConnectionPhase.CLOSING: CLOSING_GRACE}
+        self._limits = {phase: now + graces.get(phase, drain_seconds) for phase in ConnectionPhase}
+        self._acceptor.close()
         self._waits = {connection: self._limited(wait) for connection, wait in self._waits.items()}
         self._next_deadline = now
 
-    def _begin(self, connection: socket.socket) -> None:
-        self._conversations[connection] = self._converse(connection)
+    def _open(self, connection: socket.socket) -> None:
+        self._tasks[connection] = self._handle(connection)
         self._resume(connection)
-        if len(self._conversations) > self._max_connections:
-            oldest = next(iter(self._conversations))
+        if len(self._tasks) > self._max_connections:
+            oldest = next(iter(self._tasks))
             self._resume(oldest, TimeoutError())
 
-    def _end_waits(self, now: float) -> None:
-        """Tell every conversation whose deadline has passed, and find the next one."""
+    def _expire(self, now: float) -> None:
         for connection in [connection for connection, wait in self._waits.items() if wait.deadline <= now]:
             self._resume(connection, TimeoutError())
         deadlines = [wait.deadline for wait in self._waits.values()]
-        self._next_deadline = min([*deadlines, now + HEAD_SECONDS])
+        self._next_deadline = min([*deadlines, now + _MAX_WAIT])
 
     def _resume(self, connection: socket.socket, thrown: Exception | None = None) -> None:
-        conversation = self._conversations.get(connection)
-        if conversation is None:
-            return  # ended by an event of the same turn
+        task = self._tasks.get(connection)
+        if task is None:
+            return  # ended by an event of the same select()
         try:
-            wait = next(conversation) if thrown is None else conversation.throw(thrown)
+            wait = next(task) if thrown is None else task.throw(thrown)
         except (StopIteration, OSError):
             self._drop(connection)
         except Exception:  # noqa: BLE001 - one request must not end the server of last resort
@@ -170,72 +159,54 @@ class _Server:
         return wait._replace(deadline=min(wait.deadline, self._limits.get(wait.phase, wait.deadline)))
 
     def _drop(self, connection: socket.socket) -> None:
-        del self._conversations[connection]
+        del self._tasks[connection]
         if self._waits.pop(connection, None) is not None:
             self._selector.unregister(connection)
         connection.close()
 
 
-def _converse(connection: socket.socket, service: Service, head_seconds: float) -> Conversation:
-    """Read one request, answer it, and wait until the client has read the answer."""
+def _handle_connection(connection: socket.socket, service: Service, head_seconds: float) -> ConnectionTask:
+    """Read one request, answer it, and wait until the client has read the response."""
     method = ""
     try:
         head, rest = yield from _read_head(connection, time.monotonic() + head_seconds)
         method = head.method.upper()
-        response = yield from _answer(connection, service, head, rest)
+        response = yield from _respond(connection, service, head, rest)
     except BadRequestError as error:
         response = message_response(error.status, f"ERROR: {error}", CLOSE)
-    yield from _send(connection, encoded(response, omit_body=method == "HEAD"))
-    # Closing with unread data in the socket would reset the connection, and with it an answer still on its way.
+    yield from _send(connection, encode_response(response, omit_body=method == "HEAD"))
+    # Closing a socket with unread data resets the connection, and may lose a response in transit.
     connection.shutdown(socket.SHUT_WR)
     deadline = time.monotonic() + CLOSING_SECONDS
-    while (yield from _receive(connection, Phase.CLOSING, deadline)):
+    while (yield from _receive(connection, ConnectionPhase.CLOSING, deadline)):
         pass
-
-
-def answered(service: Service, received: bytes) -> bytes:
-    """Return the whole answer to a request of which nobody wants the body, given what has come of it."""
-    method = ""
-    try:
-        head = parse_head(received[: end_of_head(bytearray(received), 0)])
-        method = head.method.upper()
-        response = service.answer(Request(method, *split_target(head.target), head.headers))
-    except BadRequestError as error:
-        response = message_response(error.status, f"ERROR: {error}", CLOSE)
-    return encoded(_at_once(response), omit_body=method == "HEAD")
 
 
 def _read_head(connection: socket.socket, deadline: float) -> Generator[Wait, None, tuple[Head, bytes]]:
     received = bytearray()
     searched = 0
-    while (end := end_of_head(received, searched)) is None:
+    while (end := find_head_end(received, searched)) is None:
         searched = len(received)
-        data = yield from _receive(connection, Phase.HEAD, deadline)
+        data = yield from _receive(connection, ConnectionPhase.HEAD, deadline)
         if not data:
             raise ConnectionError(CLIENT_GONE)
         received += data
     return parse_head(bytes(received[:end])), bytes(received[end:])
 
 
-def _answer(connection: socket.socket, service: Service, head: Head, rest: bytes) -> Generator[Wait, None, Response]:
+def _respond(connection: socket.socket, service: Service, head: Head, rest: bytes) -> Generator[Wait, None, Response]:
     method = head.method.upper()
     path, query = split_target(head.target)
     plan = service.plan(method, path)
-    with BodyKeeper(plan.keep) as keeper:
-        broken = yield from _read_body(connection, head, rest, keeper, plan.drain_seconds)
-        return _at_once(service.answer(keeper.request(method, path, query, head.headers, broken)))
-
-
-def _at_once(response: Response | Pending) -> Response:
-    if isinstance(response, Pending):
-        raise TypeError("this server is for services that answer at once")
-    return response
+    with BodySpool(plan.keep) as spool:
+        broken = yield from _read_body(connection, head, rest, spool, plan.drain_seconds)
+        return require_response(service.answer(spool.build_request(method, path, query, head.headers, broken)))
 
 
 def _read_body(
-    connection: socket.socket, head: Head, data: bytes, keeper: BodyKeeper, seconds: float
+    connection: socket.socket, head: Head, data: bytes, spool: BodySpool, seconds: float
 ) -> Generator[Wait, None, str]:
-    """Read the body, of which `data` has been received, to its end; return why that failed, or an empty text."""
+    """Read the body, which starts with `data`; return why that failed, or an empty text."""
     body = ChunkedBody() if head.length is None else LengthBody(head.length)
     deadline = time.monotonic() + seconds
     try:
@@ -243,31 +214,30 @@ def _read_body(
             yield from _send(connection, _CONTINUE)
         while True:
             for piece in body.feed(data):
-                keeper.add(piece)
+                spool.add(piece)
             if body.done:
                 return ""
-            data = yield from _receive(connection, Phase.BODY, deadline)
+            data = yield from _receive(connection, ConnectionPhase.BODY, deadline)
             if not data:
                 return CLIENT_GONE
     except BadBodyError as error:
         return str(error)
     except TimeoutError:
-        return too_slow(seconds)
+        return describe_timeout(seconds)
 
 
-def _receive(connection: socket.socket, phase: Phase, deadline: float) -> Generator[Wait, None, bytes]:
-    """Return what comes next, empty at the end."""
+def _receive(connection: socket.socket, phase: ConnectionPhase, deadline: float) -> Generator[Wait, None, bytes]:
     while True:
         yield Wait(selectors.EVENT_READ, phase, deadline)
         with suppress(BlockingIOError):
-            return connection.recv(PIECE)
+            return connection.recv(READ_SIZE)
 
 
 def _send(connection: socket.socket, data: bytes) -> Generator[Wait, None, None]:
-    deadline = time.monotonic() + ANSWER_SECONDS
+    deadline = time.monotonic() + RESPONSE_SECONDS
     left = memoryview(data)
     while left:
         with suppress(BlockingIOError):
             left = left[connection.send(left) :]
             continue
-        yield Wait(selectors.EVENT_WRITE, Phase.ANSWER, deadline)
+        yield Wait(selectors.EVENT_WRITE, ConnectionPhase.RESPONSE, deadline)

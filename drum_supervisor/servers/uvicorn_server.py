@@ -12,13 +12,13 @@ from typing import Any, cast
 import uvicorn
 
 from drum_supervisor.fronts.asgi import Application, Message, Receive, Send
-from drum_supervisor.http.encoding import HEAD_SECONDS, KEEP_ALIVE_SECONDS, encoded
+from drum_supervisor.http.encoding import KEEP_ALIVE_SECONDS, encode_response
 from drum_supervisor.http.h1 import MAX_HEAD
 from drum_supervisor.http.messages import message_response
 from drum_supervisor.servers.logs import stderr_handler
-from drum_supervisor.servers.process import StopSignals, shorten_pauses
+from drum_supervisor.servers.process import ServerConfig, shorten_pauses
 
-# How long a stop waits for another request on a connection that had one, and for the first one on a new connection.
+# How long a stop waits for the next request on a used connection, and for the first request on a new one.
 IDLE_GRACE = 0.5
 SILENT_GRACE = 1.0
 
@@ -26,31 +26,15 @@ _TICK = 1.0
 _ACCEPT_PAUSE = 0.5
 
 
-def serve(
-    app: Application,
-    listener: socket.socket,
-    stop: StopSignals,
-    on_ready: Callable[[], None],
-    drain_seconds: float,
-    head_seconds: float = HEAD_SECONDS,
-) -> None:
-    """Serve `app` on `listener` until a stop is asked for, and then until all that was accepted is answered.
-
-    Args:
-        on_ready: called when the application has started and connections are accepted.
-        drain_seconds: how long requests that have arrived may take after the stop.
-        head_seconds: how long a client may take for the head of its request.
-
-    Raises:
-        BaseException: whatever the start of the application raises.
-    """
+def serve(app: Application, config: ServerConfig) -> None:
+    """Serve `app` until a stop is requested, then answer everything accepted; raise the error of its start-up."""
     _log_to_stderr()
-    application = _Application(app)
-    config = uvicorn.Config(
+    application = _UvicornApplication(app)
+    uvicorn_config = uvicorn.Config(
         application,
         interface="asgi3",
-        # httptools is 0.1 ms faster, but takes heads of any size, refuses methods that it does not know, and lets
-        # garbage after a request undo the answer to it
+        # httptools is 0.1 ms faster, but accepts heads of any size, refuses unknown methods, and drops the response
+        # to a request which is followed by garbage
         http="h11",
         ws="none",
         lifespan="on",
@@ -61,31 +45,31 @@ def serve(
         timeout_keep_alive=round(KEEP_ALIVE_SECONDS),
         h11_max_incomplete_event_size=MAX_HEAD,
     )
-    _Server(config, application, listener, stop, on_ready, drain_seconds, head_seconds).run(sockets=[])
+    _UvicornServer(uvicorn_config, application, config).run(sockets=[])
 
 
-class _Application:
-    """The application as the server sees it: keeps what ended its start, closes connections once the server stops."""
+class _UvicornApplication:
+    """Wraps the application: keeps the error of its start-up, and closes connections once the server stops."""
 
     def __init__(self, app: Application) -> None:
         self.start_error: BaseException | None = None
-        self.closing = False
+        self.is_closing = False
         self._app = app
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
+            await self._run_lifespan(scope, receive, send)
             return
 
         async def send_closing(message: Message) -> None:
-            if self.closing and message["type"] == "http.response.start":
+            if self.is_closing and message["type"] == "http.response.start":
                 others = [(name, value) for name, value in message.get("headers", []) if name.lower() != b"connection"]
                 message = {**message, "headers": [*others, (b"connection", b"close")]}
             await send(message)
 
         await self._app(scope, receive, send_closing)
 
-    async def _live(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def _run_lifespan(self, scope: Message, receive: Receive, send: Send) -> None:
         try:
             await self._app(scope, receive, send)
         except BaseException as error:
@@ -93,38 +77,28 @@ class _Application:
             raise
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server with its own accepting and stopping.
+class _UvicornServer(uvicorn.Server):
+    """uvicorn's server, with accepting and stopping of our own."""
 
-    asyncio accepts as much as the backlog holds at once and makes connections of it later. Whoever closes its server
-    meanwhile loses them, and uvicorn closes all connections whose request has not arrived. Both would be requests
-    without an answer; and a worker that takes the whole backlog leaves nothing to its siblings.
-    """
+    # asyncio accepts the whole backlog at once and creates the connections later. Closing the server in between loses
+    # them, and uvicorn closes every connection whose request has not arrived: both leave requests unanswered. A worker
+    # which accepts the whole backlog also leaves nothing to the other workers.
 
     def __init__(
-        self,
-        config: uvicorn.Config,
-        application: _Application,
-        listener: socket.socket,
-        stop: StopSignals,
-        on_ready: Callable[[], None],
-        drain_seconds: float,
-        head_seconds: float,
+        self, uvicorn_config: uvicorn.Config, application: _UvicornApplication, server_config: ServerConfig
     ) -> None:
-        super().__init__(config)
+        super().__init__(uvicorn_config)
         self._application = application
-        self._listener = listener
-        self._stop = stop
-        self._on_ready = on_ready
-        self._drain_seconds = drain_seconds
-        self._head_seconds = head_seconds
+        self._server_config = server_config
+        self._listener = server_config.listener
+        self._stop = server_config.stop
         self._connections = cast("set[Any]", self.server_state.connections)
         self._connecting: set[asyncio.Task[Any]] = set()
         self._silent: dict[Any, tuple[Any, float]] = {}
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to StopSignals; uvicorn would raise them again after the stop."""
+        """Leave the signals to StopSignals; uvicorn would re-raise them after the stop."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -140,7 +114,7 @@ class _Server(uvicorn.Server):
         self.servers = []
         self.started = True
         shorten_pauses()
-        self._on_ready()
+        self._server_config.on_ready()
 
     async def main_loop(self) -> None:
         while not self._stopped.is_set() and not await self.on_tick(0):
@@ -149,7 +123,7 @@ class _Server(uvicorn.Server):
                 await asyncio.wait_for(self._stopped.wait(), _TICK)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._application.closing = True
+        self._application.is_closing = True
         self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
         if self._connecting:
@@ -158,7 +132,7 @@ class _Server(uvicorn.Server):
         await self.lifespan.shutdown()
 
     def _on_stop(self) -> None:
-        if self._stop.woken():
+        if self._stop.read_wakeup():
             self._loop.remove_reader(self._stop.fileno())
             self._stopped.set()
 
@@ -166,7 +140,7 @@ class _Server(uvicorn.Server):
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, ConnectionError, InterruptedError):
-            return  # a sibling was faster, or the client has gone
+            return  # another process was faster, or the client has gone
         except OSError as error:
             logging.getLogger("uvicorn.error").warning("Cannot accept a connection: %s", error)
             self._loop.remove_reader(self._listener.fileno())
@@ -178,7 +152,7 @@ class _Server(uvicorn.Server):
         task.add_done_callback(self._connecting.discard)
 
     def _accept_again(self) -> None:
-        if not self._application.closing:
+        if not self._application.is_closing:
             self._loop.add_reader(self._listener.fileno(), self._accept)
 
     async def _connect(self, connection: socket.socket) -> None:
@@ -191,7 +165,7 @@ class _Server(uvicorn.Server):
         return self._protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def _close_silent(self) -> None:
-        """Close connections that take too long for the head of a request: uvicorn waits for ever."""
+        """Close connections which take too long to send the head of a request: uvicorn waits forever."""
         now = time.monotonic()
         waiting = [connection for connection in self._connections if is_silent(connection)]
         before, self._silent = self._silent, {}
@@ -199,11 +173,12 @@ class _Server(uvicorn.Server):
             cycle, since = before.get(connection, (None, now))
             since = since if cycle is connection.cycle else now
             self._silent[connection] = (connection.cycle, since)
-            if now - since > self._head_seconds:
+            if now - since > self._server_config.head_seconds:
                 connection.transport.close()
 
     async def _drain(self, began: float) -> None:
         connections, tasks = self._connections, self.server_state.tasks
+        drain_seconds = self._server_config.drain_seconds
         for connection in connections:
             if connection.cycle is not None and not connection.cycle.response_complete:
                 connection.cycle.keep_alive = False
@@ -213,11 +188,11 @@ class _Server(uvicorn.Server):
         await self._until_closed(began + SILENT_GRACE)
         for connection in [each for each in connections if is_silent(each) or is_idle(each)]:
             connection.transport.close()
-        await self._until_closed(began + self._drain_seconds)
+        await self._until_closed(began + drain_seconds)
         for connection in list(connections):
             connection.transport.abort()
         if tasks:
-            await asyncio.wait(tasks, timeout=max(began + self._drain_seconds - self._loop.time(), 0.1))
+            await asyncio.wait(tasks, timeout=max(began + drain_seconds - self._loop.time(), 0.1))
         for task in list(tasks):
             task.cancel()
 
@@ -229,7 +204,7 @@ class _Server(uvicorn.Server):
 
 
 def _log_to_stderr() -> None:
-    """Let uvicorn say what goes wrong, and nothing else; the root logger is the user's."""
+    """Log uvicorn's warnings and errors; the root logger belongs to the user's code."""
     logger = logging.getLogger("uvicorn")
     if not logger.handlers:
         logger.addHandler(stderr_handler())
@@ -237,14 +212,14 @@ def _log_to_stderr() -> None:
     logger.propagate = False
 
 
-# How long a client whose request was refused may take to read why.
+# How long a client may take to read why its request was refused.
 CLOSING_SECONDS = 2.0
 
 
 def connection_class(protocol: Any, on_lost: Callable[[], None]) -> Any:
-    """Return uvicorn's class of connections, calling `on_lost` when one is lost, with our answer to bad requests."""
+    """Return uvicorn's class of connections, extended: calls `on_lost`, and answers bad requests as we do."""
 
-    class Connection(protocol):  # type: ignore[misc]
+    class UvicornConnection(protocol):  # type: ignore[misc]
         is_refused = False
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -252,7 +227,7 @@ def connection_class(protocol: Any, on_lost: Callable[[], None]) -> Any:
             on_lost()
 
         def eof_received(self) -> bool:
-            """Answer clients that say early that they send no more; uvicorn takes them for gone."""
+            """Answer clients which close their sending side early; uvicorn considers them gone."""
             cycle = self.cycle
             if cycle is None or cycle.response_complete or cycle.more_body:
                 return False
@@ -264,20 +239,20 @@ def connection_class(protocol: Any, on_lost: Callable[[], None]) -> Any:
                 super().data_received(data)
 
         def send_400_response(self, msg: str) -> None:
-            """Refuse what cannot be parsed, and read on until the client has read that: closing could reset it."""
+            """Refuse a malformed request, and read on until the client has the response: closing could reset it."""
             self.is_refused = True
             cycle = self.cycle
             if cycle is None or cycle.response_complete or not cycle.response_started:
                 status = getattr(sys.exc_info()[1], "error_status_hint", 400)  # h11 knows 431 and 501
-                self.transport.write(encoded(message_response(status, f"ERROR: {msg}")))
+                self.transport.write(encode_response(message_response(status, f"ERROR: {msg}")))
             self.transport.write_eof()
             self.loop.call_later(CLOSING_SECONDS, self.transport.close)
 
-    return Connection
+    return UvicornConnection
 
 
 def is_idle(connection: Any) -> bool:
-    """Whether it has had an answer, and nothing of another request has arrived."""
+    """Return whether a response was sent, and nothing of the next request has arrived."""
     return bool(
         connection.cycle is not None
         and connection.cycle.response_complete
@@ -286,7 +261,7 @@ def is_idle(connection: Any) -> bool:
 
 
 def is_silent(connection: Any) -> bool:
-    """Whether a request has not arrived, or its head not completely."""
+    """Return whether the head of a request is still missing or incomplete."""
     if connection.cycle is None:
         return True
     return bool(connection.cycle.response_complete and connection.timeout_keep_alive_task is None)

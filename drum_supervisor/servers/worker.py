@@ -1,37 +1,39 @@
-"""A worker: a service on an application, with all that lives as long as the worker does."""
+"""A worker: a service on an application, and everything which lives as long as the worker."""
 
 import asyncio
-import socket
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from drum_supervisor.fronts.observer import Observer
 from drum_supervisor.servers import frameworks
-from drum_supervisor.servers.process import StopSignals
+from drum_supervisor.servers.process import ServerConfig
 from drum_supervisor.services.model import ModelService
 from drum_supervisor.stdout_flusher import StdoutFlusher
 from drum_supervisor.telemetry import Telemetry
 from drum_supervisor.worker_context import FastAPIWorkerCtx, WorkerCtx
 
-# What the context waits for after the host has drained: only answers that took longer than they may.
+# How long the context waits after the server has drained: only requests beyond their time limit are left.
 _LAST_SECONDS = 1.0
 
 
+@dataclass(frozen=True)
+class Embedding:
+    """What a third-party server brings along; the worker creates what is None."""
+
+    app: Any = None
+    context: Any = None  # a `WorkerCtx` or `FastAPIWorkerCtx`, which the server starts and stops itself
+
+
 class Worker:
-    """Puts a service on an application, and lets a context begin and end what belongs to it.
+    """Puts a service on an application, and starts and stops the context of the worker.
 
     Args:
-        service: what is served.
-        telemetry: is told of each request.
-        server_type: `flask`, or else FastAPI; of the application that is made when there is none.
-        app: the application of somebody else's server.
-        context: of somebody else's worker, who starts and stops it; without one the worker has its own.
-        on_answer: called after the last byte of each answer.
-        extend: lets the user's code extend the application; given `flask` or `fastapi`, and the application.
-
-    Attributes:
-        context: the `WorkerCtx` or `FastAPIWorkerCtx`.
+        server_type: `flask`, or else FastAPI; ignored if the embedding has an application.
+        embedding: the application and context of a third-party server.
+        on_answer: called after the last byte of each response.
+        extend: extends the application with the user's code; called with `flask` or `fastapi`, and the application.
     """
 
     def __init__(
@@ -39,56 +41,53 @@ class Worker:
         service: ModelService,
         telemetry: Telemetry,
         server_type: str,
-        app: Any = None,
-        context: Any = None,
+        embedding: Embedding = Embedding(),
         on_answer: Callable[[], None] = lambda: None,
         extend: Callable[[str, Any], None] = lambda framework, app: None,
     ) -> None:
+        app = embedding.app
         is_flask = server_type == "flask" if app is None else hasattr(app, "wsgi_app")
-        front, self._host = frameworks.flask() if is_flask else frameworks.fastapi()
+        front, self._server = frameworks.flask() if is_flask else frameworks.fastapi()
         if app is None:
             app = front.create_app(service)
         else:
             front.mount(app, service)
-        extend("flask" if is_flask else "fastapi", app)  # before anything is put around it
+        extend("flask" if is_flask else "fastapi", app)  # before the observer wraps it
         self._app = app
         self._own_context: Any = None
-        if context is None:
-            context = self._own_context = WorkerCtx(app) if is_flask else _in_lifespan(app)
-        self.context = context
-        flusher = self._flusher()
+        self.context = embedding.context
+        if self.context is None:
+            self.context = self._own_context = WorkerCtx(app) if is_flask else _create_lifespan_context(app)
+        flusher = self._start_flusher()
 
         def on_activity() -> None:
             flusher.set_last_activity_time()
             on_answer()
 
-        in_flight = getattr(context, "request", nullcontext)
-        front.observe(app, Observer(service.route_name, telemetry, on_activity, in_flight))
+        in_flight = getattr(self.context, "request", nullcontext)
+        front.observe(app, Observer(service.route_name, telemetry.start_request, on_activity, in_flight))
         if isinstance(self._own_context, WorkerCtx):
-            self._own_context.start()  # FastAPI's is started by its lifespan
+            self._own_context.start()  # FastAPI's lifespan starts the other one
 
-    def serve(
-        self, listener: socket.socket, stop: StopSignals, on_ready: Callable[[], None], drain_seconds: float
-    ) -> None:
-        """Serve until a stop is asked for and all that was accepted is answered."""
-        self._host.serve(self._app, listener, stop, on_ready, drain_seconds)
+    def serve(self, config: ServerConfig) -> None:
+        self._server.serve(self._app, config)
 
     def end(self) -> None:
-        """Stop and clean up, unless somebody else does; FastAPI's lifespan may have done so already."""
+        """Stop and clean up the worker's own context; FastAPI's lifespan may already have done so."""
         if isinstance(self._own_context, WorkerCtx):
             self._own_context.stop()
             self._own_context.cleanup()
         elif self._own_context is not None:
             asyncio.run(_end(self._own_context))
 
-    def _flusher(self) -> StdoutFlusher:
+    def _start_flusher(self) -> StdoutFlusher:
         flusher = StdoutFlusher()
         self.context.defer_cleanup(flusher.stop, order=-1, desc="stdout flusher")
         flusher.start()
         return flusher
 
 
-def _in_lifespan(app: Any) -> FastAPIWorkerCtx:
+def _create_lifespan_context(app: Any) -> FastAPIWorkerCtx:
     from drum_supervisor.fronts import fastapi_front  # noqa: PLC0415
 
     context = FastAPIWorkerCtx(app, drain_seconds=_LAST_SECONDS)

@@ -1,41 +1,28 @@
-"""Runs a WSGI application in this process, on a server of threads.
+"""Runs a WSGI application in this process, on a threaded server."""
 
-werkzeug's own would close each connection after its answer, and a new one costs more than the answer to a probe.
-"""
+# Not on werkzeug's: it closes each connection after one response, and a new one costs more than answering a probe.
 
-import socket
-from collections.abc import Callable
 from contextlib import closing
 
 from drum_supervisor.fronts.wsgi import Application
-from drum_supervisor.http.encoding import HEAD_SECONDS, KEEP_ALIVE_SECONDS
-from drum_supervisor.servers.process import StopSignals, shorten_pauses
-from drum_supervisor.servers.wsgi.server import MAX_CONNECTIONS, Limits, Server
+from drum_supervisor.servers.process import ServerConfig, shorten_pauses
+from drum_supervisor.servers.wsgi.server import MAX_CONNECTIONS, ConnectionLimits, ThreadedServer
 
 
 def serve(
     app: Application,
-    listener: socket.socket,
-    stop: StopSignals,
-    on_ready: Callable[[], None],
-    drain_seconds: float,
+    config: ServerConfig,
     max_connections: int = MAX_CONNECTIONS,
-    head_seconds: float = HEAD_SECONDS,
-    keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
+    keep_alive_seconds: float = ConnectionLimits.keep_alive_seconds,
 ) -> None:
-    """Serve `app` on `listener` until a stop is asked for, and then until all that was accepted is answered.
-
-    Args:
-        on_ready: called when connections are accepted.
-        drain_seconds, max_connections, head_seconds, keep_alive_seconds: see `Limits`.
-    """
-    limits = Limits(drain_seconds, head_seconds, keep_alive_seconds, max_connections)
-    with closing(Server(app, listener, limits)) as server:
-        server.watch(stop, stop.woken)
+    """Serve `app` until a stop is requested, then answer everything accepted; see `ConnectionLimits`."""
+    limits = ConnectionLimits(config.drain_seconds, config.head_seconds, keep_alive_seconds, max_connections)
+    with closing(ThreadedServer(app, config.listener, limits)) as server:
+        server.watch(config.stop, config.stop.read_wakeup)
         shorten_pauses()
-        on_ready()
-        while not stop.requested:
-            server.turn()
+        config.on_ready()
+        while not config.stop.requested:
+            server.run_once()
         server.stop()
-        while server.is_anybody():
-            server.turn()
+        while server.is_draining():
+            server.run_once()

@@ -1,1 +1,1 @@
-"""What is answered to a request, free of any HTTP framework: a service takes a `Request` and returns a `Response`."""
+"""Services: each takes a `Request` and returns a `Response`. No framework, no server, no sockets here."""

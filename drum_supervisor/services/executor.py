@@ -1,4 +1,4 @@
-"""Whose turn it is: a few threads that do what takes long, and a queue of limited length before them."""
+"""A bounded executor: a few threads for slow calls, and a queue of limited length."""
 
 import queue
 import threading
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class QueueFullError(Exception):
-    """As many calls wait already as may."""
+    """The queue is full."""
 
 
 @dataclass(frozen=True)
@@ -22,69 +22,62 @@ class _Job:
     call: Callable[[], Any]
 
 
-class Turns:
-    """Makes calls in threads of its own, so many at once and all others in the order in which they came.
+class BoundedExecutor:
+    """Runs calls in its own threads, in the order of submission.
 
-    The threads are daemons: a call that never ends keeps nobody from leaving. They start when they are needed, after
-    a fork for example.
-
-    Args:
-        at_once: how many threads there are at most.
-        longest_queue: how many calls may wait; None: any number.
-        name: of the threads.
+    The threads are daemons: a call which never returns cannot block the exit. They start when needed, so that the
+    executor may be created before a fork.
     """
 
-    def __init__(self, at_once: int, longest_queue: int | None = None, name: str = "turn") -> None:
-        self._at_once = at_once
-        self._longest_queue = longest_queue
+    def __init__(self, max_workers: int, max_queue: int | None = None, name: str = "executor") -> None:
+        self._max_workers = max_workers
+        self._max_queue = max_queue
         self._name = name
         self._lock = threading.Lock()
-        self._unfinished = 0  # calls that wait or are being made
+        self._pending = 0  # calls which wait or run
         self._threads = 0
-        # named in full: gevent may have patched the module since it was imported, and the class of before would
-        # block its one thread
+        # looked up on use: gevent may patch the module after this import, and the unpatched class would block its only
+        # thread
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
 
     def submit(self, call: Callable[[], T]) -> "Future[T]":
-        """Make `call`, in a copy of the caller's context, when it is its turn; cancelling gives the turn up.
+        """Run `call` in a copy of the caller's context; cancelling the future removes it from the queue.
 
-        Raises:
-            QueueFullError: it would have to wait behind too many others.
-            RuntimeError: the system has no more threads.
+        Raises QueueFullError, or RuntimeError if the system has no more threads.
         """
         with self._lock:
-            if self._longest_queue is not None and self._unfinished >= self._at_once + self._longest_queue:
-                raise QueueFullError(f"{self._longest_queue} wait already")
-            if self._threads <= self._unfinished and self._threads < self._at_once:
+            if self._max_queue is not None and self._pending >= self._max_workers + self._max_queue:
+                raise QueueFullError(f"the queue of {self._max_queue} is full")
+            if self._threads <= self._pending and self._threads < self._max_workers:
                 threading.Thread(target=self._work, name=f"{self._name}-{self._threads + 1}", daemon=True).start()
                 self._threads += 1
-            self._unfinished += 1
+            self._pending += 1
         future: Future[T] = Future()
-        future.add_done_callback(self._finish)  # cancelled ones, too
+        future.add_done_callback(self._finish)  # also when cancelled
         self._jobs.put(_Job(future, copy_context(), call))
         return future
 
     def close(self) -> None:
-        """End the threads when they have nothing left to do."""
+        """End the threads once they have finished all calls."""
         with self._lock:
             for _ in range(self._threads):
                 self._jobs.put(None)
 
     def _finish(self, _: "Future[Any]") -> None:
         with self._lock:
-            self._unfinished -= 1
+            self._pending -= 1
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             if job.future.set_running_or_notify_cancel():
                 _run(job)
-            del job  # it has the request's body
+            del job  # frees the body of the request
 
 
 def _run(job: _Job) -> None:
     try:
         result = job.context.run(job.call)
-    except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
+    except BaseException as error:  # noqa: BLE001 - the future carries it
         job.future.set_exception(error)
     else:
         job.future.set_result(result)

@@ -1,6 +1,6 @@
-"""The failure service: what the error server answers once initialization has failed.
+"""The failure service: the responses once initialization has failed.
 
-Standard library only, and quick to import: it must come up when nothing else does.
+Standard library only, and quick to import: it must work when nothing else does.
 """
 
 import html
@@ -13,29 +13,31 @@ from typing import Any
 
 from drum_supervisor.contract.client_status import PROGRAM_HEADER, Situation
 from drum_supervisor.contract.failure_report import ErrorDetail, FailureReport, read_failure
-from drum_supervisor.http.messages import CLOSE, Headers, Plan, Request, Response, json_response
-from drum_supervisor.services.routes import both_forms
+from drum_supervisor.http.messages import CLOSE, BodyPlan, Headers, Request, Response, json_response
+from drum_supervisor.services.routes import slash_forms
 
 NOT_INITIALIZED = "The model could not be initialized."
 NO_REASON = "The model could not be initialized; no reason was recorded."
+NOT_RETRIED = "not retried: it would only fail again; repair it, then run drum-supervise restart"
 ALIVE = "Error Server Running"
 
-# 513 is no registered status; DRUM answers it for an initialization that failed, and its clients know it.
+# Not a registered status: DRUM uses it for a failed initialization, and its clients expect it.
 FAILED = 513
 
 _PING_PATHS = ("/", "/ping", "/health")
 _DRAIN_SECONDS = 30.0
+_RETRY_SOON = 1  # seconds; the duration of an attempt is unknown
 
 
 class FailureService:
     """Answers probes, and everything else with the failure.
 
     Args:
-        read_report: returns the failure report, masked already, or None when there is none that can be read.
-        error_detail: how much of it clients see.
+        read_report: returns the masked failure report; None if it is missing or unreadable.
+        error_detail: how much of the report clients see.
         failed_ping: status of `/`, `/ping` and `/health`.
-        url_prefix: prefix of the paths that are probes.
-        read_situation: returns what is known of further attempts.
+        url_prefix: prefix of the probe paths.
+        read_client_status: returns what clients may know about retries.
     """
 
     def __init__(
@@ -44,55 +46,59 @@ class FailureService:
         error_detail: ErrorDetail = ErrorDetail.MESSAGE,
         failed_ping: int = 200,
         url_prefix: str = "",
-        read_situation: Callable[[], Situation] = Situation,
+        read_client_status: Callable[[], Situation] = Situation,
     ) -> None:
         self._read_report = read_report
-        self._read_situation = read_situation
-        self._detail = error_detail
-        self._root = both_forms(url_prefix, "/")
-        self._probes = {form: failed_ping for path in _PING_PATHS for form in both_forms(url_prefix, path)}
-        self._probes |= {form: 200 for path in ("/livez", "/startupz") for form in both_forms(url_prefix, path)}
+        self._read_client_status = read_client_status
+        self._error_detail = error_detail
+        self._root = slash_forms(url_prefix, "/")
+        self._probes = {form: failed_ping for path in _PING_PATHS for form in slash_forms(url_prefix, path)}
+        self._probes |= {form: 200 for path in ("/livez", "/startupz") for form in slash_forms(url_prefix, path)}
 
-    def plan(self, method: str, path: str) -> Plan:
-        """Drain every body unread, so that clients get to read the answer."""
-        return Plan(drain_seconds=_DRAIN_SECONDS)
+    def plan(self, method: str, path: str) -> BodyPlan:
+        """Discard every body, but read it: clients read the response only after sending."""
+        return BodyPlan(drain_seconds=_DRAIN_SECONDS)
 
     def answer(self, request: Request) -> Response:
-        """Answer a probe with its status, and any other path, with any method, with 513."""
+        """Answer probes with their status, and any other path with 513, whatever the method."""
         report = self._read_report()
         status = self._probes.get(request.path)
         if status is None:
-            situation, now = self._read_situation(), time.monotonic()
-            content = {"message": f"ERROR: {self._error(report)}", **retry_of(situation, now), **self._details(report)}
-            return json_response(FAILED, content, (*own_headers("error-server"), *retry_after(situation, now)))
+            client_status, now = self._read_client_status(), time.monotonic()
+            content = {
+                "message": f"ERROR: {self._message(report)}",
+                **retry_entry(client_status, now),
+                **self._detail_fields(report),
+            }
+            return json_response(FAILED, content, (*program_headers("error-server"), *retry_after(client_status, now)))
         if request.method == "GET" and request.path in self._root and prefers_html(request.headers.get("accept", "")):
-            return self._page(status, report)
-        content = {"message": ALIVE, "error": self._error(report), **self._details(report)}
-        return json_response(status, content, own_headers("error-server"))
+            return self._build_page(status, report)
+        content = {"message": ALIVE, "error": self._message(report), **self._detail_fields(report)}
+        return json_response(status, content, program_headers("error-server"))
 
-    def _error(self, report: FailureReport | None) -> str:
-        if self._detail is ErrorDetail.NONE:
+    def _message(self, report: FailureReport | None) -> str:
+        if self._error_detail is ErrorDetail.NONE:
             return NOT_INITIALIZED
         return (report.error if report else "") or NO_REASON
 
-    def _details(self, report: FailureReport | None) -> dict[str, Any]:
-        if self._detail is not ErrorDetail.FULL or report is None:
+    def _detail_fields(self, report: FailureReport | None) -> dict[str, Any]:
+        if self._error_detail is not ErrorDetail.FULL or report is None:
             return {}
         return {"stage": report.stage, "type": report.type, "traceback": report.traceback}
 
-    def _page(self, status: int, report: FailureReport | None) -> Response:
-        facts = [] if report is None else [("Since", _utc(report.failed_at)), ("Attempt", str(report.attempt))]
-        if report is not None and self._detail is not ErrorDetail.NONE:
+    def _build_page(self, status: int, report: FailureReport | None) -> Response:
+        facts = [] if report is None else [("Since", _format_utc(report.failed_at)), ("Attempt", str(report.attempt))]
+        if report is not None and self._error_detail is not ErrorDetail.NONE:
             facts.insert(0, ("Stage", report.stage or "unknown"))
-        if retry := retry_fact(self._read_situation(), time.monotonic()):
+        if retry := describe_retry(self._read_client_status(), time.monotonic()):
             facts.append(("Retry", retry))
-        page = _render(self._error(report), facts, self._details(report).get("traceback", ""))
-        headers = (*own_headers("error-server"), ("Content-Security-Policy", _PAGE_POLICY))
+        page = _render_page(self._message(report), facts, self._detail_fields(report).get("traceback", ""))
+        headers = (*program_headers("error-server"), ("Content-Security-Policy", _PAGE_POLICY))
         return Response(status, page.encode("utf-8"), "text/html; charset=utf-8", headers)
 
 
 class ReportFile:
-    """The failure report in a file, without secrets, whoever wrote it; it is read again when the file has changed."""
+    """The masked failure report of a file, read again whenever the file changes."""
 
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
@@ -100,7 +106,7 @@ class ReportFile:
         self._report: FailureReport | None = None
 
     def __call__(self) -> FailureReport | None:
-        """Return the report, the last good one while the file is missing or cannot be read."""
+        """Return the report; while the file is missing or unreadable, the last good one."""
         try:
             status = os.stat(self._path)
         except OSError:
@@ -113,20 +119,20 @@ class ReportFile:
         return self._report
 
 
-def own_headers(program: str) -> Headers:
-    """Return the headers of an answer that is not the model's: never kept, and the connection is not either."""
+def program_headers(program: str) -> Headers:
+    """Return the headers of a response which is not the model's: close the connection, store nothing."""
     return (*CLOSE, ("Cache-Control", "no-store"), (PROGRAM_HEADER, program))
 
 
 def prefers_html(accept: str) -> bool:
-    """Whether an `Accept` header names text/html, and no other answer of ours is more welcome."""
-    qualities = dict(_quality(each) for each in accept.split(","))
+    """Return whether an `Accept` header names text/html, and prefers it to our other types."""
+    qualities = dict(_parse_quality(each) for each in accept.split(","))
     page = qualities.get("text/html", 0.0)
     is_json_better = qualities.get("application/json", 0.0) >= page
     return page > 0 and not is_json_better and page >= qualities.get("*/*", 0.0)
 
 
-def _quality(media_range: str) -> tuple[str, float]:
+def _parse_quality(media_range: str) -> tuple[str, float]:
     name, *parameters = (part.strip().lower() for part in media_range.split(";"))
     weights = [text[2:] for text in parameters if text.startswith("q=")]
     try:
@@ -135,7 +141,7 @@ def _quality(media_range: str) -> tuple[str, float]:
         return name, 0.0
 
 
-def _utc(moment: float) -> str:
+def _format_utc(moment: float) -> str:
     if not moment:
         return "unknown"
     try:
@@ -180,49 +186,46 @@ dd {{ margin: 0; }}
 """
 
 
-def _render(error: str, facts: list[tuple[str, str]], traceback: str) -> str:
+def _render_page(error: str, facts: list[tuple[str, str]], traceback: str) -> str:
     rows = "\n".join(f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in facts)
     trace = f"<h2>Traceback</h2>\n<pre>{html.escape(traceback)}</pre>\n" if traceback else ""
     return _PAGE.format(error=html.escape(error), facts=rows, traceback=trace)
 
 
-REFUSED = "not retried: it would only fail again; repair it, then run drum-supervise restart"
-SOON = 1  # seconds: nobody knows how long an attempt takes
-
-
-def retry_of(situation: Situation, now: float) -> dict[str, Any]:
-    """Return the entry `retry` of a body; empty where nothing is retried."""
-    attempts = {"attempt": situation.attempt, "attempts_left": situation.attempts_left}
-    if situation.since:
-        told = {"stage": situation.stage, "seconds": round(max(now - situation.since, 0.0), 1)}
-        return {"retry": {**attempts, **told}}
-    if situation.next_at:
-        return {"retry": {**attempts, "next_in_seconds": _seconds_left(situation, now)}}
-    if situation.refused:
-        return {"retry": {**attempts, "message": REFUSED}}
+def retry_entry(client_status: Situation, now: float) -> dict[str, Any]:
+    """Return the `retry` entry of a body; empty without retries."""
+    attempts = {"attempt": client_status.attempt, "attempts_left": client_status.attempts_left}
+    if client_status.since:
+        under_way = {"stage": client_status.stage, "seconds": round(max(now - client_status.since, 0.0), 1)}
+        return {"retry": {**attempts, **under_way}}
+    if client_status.next_at:
+        return {"retry": {**attempts, "next_in_seconds": _seconds_to_retry(client_status, now)}}
+    if client_status.refused:
+        return {"retry": {**attempts, "message": NOT_RETRIED}}
     return {}
 
 
-def retry_after(situation: Situation, now: float) -> Headers:
-    """Return the header that says when it is worth while to ask again, if anybody knows that."""
-    if situation.since:
-        return (("Retry-After", str(SOON)),)
-    if situation.next_at:
-        return (("Retry-After", str(max(_seconds_left(situation, now), SOON))),)
+def retry_after(client_status: Situation, now: float) -> Headers:
+    """Return the `Retry-After` header; empty without retries."""
+    if client_status.since:
+        return (("Retry-After", str(_RETRY_SOON)),)
+    if client_status.next_at:
+        return (("Retry-After", str(max(_seconds_to_retry(client_status, now), _RETRY_SOON))),)
     return ()
 
 
-def retry_fact(situation: Situation, now: float) -> str:
-    """Return what people want to know about it, empty where nothing is retried."""
-    left = f"{situation.attempts_left} left after that"
-    if situation.since:
-        where = f", now in {situation.stage}" if situation.stage else ""
-        return f"attempt {situation.attempt} is under way for {max(now - situation.since, 0.0):.0f} s{where}; {left}"
-    if situation.next_at:
-        left = f"{situation.attempts_left - 1} left after that"
-        return f"attempt {situation.attempt + 1} in {_seconds_left(situation, now)} s; {left}"
-    return REFUSED if situation.refused else ""
+def describe_retry(client_status: Situation, now: float) -> str:
+    """Return the line about retries on the page; empty without retries."""
+    left = f"{client_status.attempts_left} left after that"
+    if client_status.since:
+        where = f", now in {client_status.stage}" if client_status.stage else ""
+        seconds = max(now - client_status.since, 0.0)
+        return f"attempt {client_status.attempt} is under way for {seconds:.0f} s{where}; {left}"
+    if client_status.next_at:
+        left = f"{client_status.attempts_left - 1} left after that"
+        return f"attempt {client_status.attempt + 1} in {_seconds_to_retry(client_status, now)} s; {left}"
+    return NOT_RETRIED if client_status.refused else ""
 
 
-def _seconds_left(situation: Situation, now: float) -> int:
-    return max(math.ceil(situation.next_at - now), 0)
+def _seconds_to_retry(client_status: Situation, now: float) -> int:
+    return max(math.ceil(client_status.next_at - now), 0)

@@ -1,4 +1,4 @@
-"""The metrics service: what the exporter answers. Knows nothing of the formats."""
+"""The metrics service of the exporter, independent of the formats."""
 
 import gzip
 import re
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import TypeAlias
 
-from drum_supervisor.http.messages import CLOSE, Headers, Plan, Request, Response
+from drum_supervisor.http.messages import CLOSE, BodyPlan, Headers, Request, Response
 from drum_supervisor.metrics.source import NoFiguresError
 
 Scrape: TypeAlias = Callable[[str], tuple[bytes, str]]
@@ -18,7 +18,7 @@ _METHODS = ("GET", "HEAD")
 _NO_STORE: Headers = (*CLOSE, ("Cache-Control", "no-store"))
 _REFUSED = re.compile(r"q=0(\.0*)?")
 _DRAIN_SECONDS = 1.0
-_FASTEST = 1  # of gzip's levels: it halves the time of the best one, for a fifth more bytes
+_FASTEST = 1  # gzip level: half the time of the best one, for a fifth more bytes
 _PAGE = f"""\
 <!doctype html>
 <html lang="en">
@@ -30,23 +30,21 @@ _PAGE = f"""\
 
 
 class MetricsService:
-    """Answers a scrape with all figures, or with 503 and why there are none.
+    """Answers a scrape with all metrics, or with 503 and the reason.
 
     Args:
-        scrape: returns the metrics in the best format that an Accept header names, and its content type.
+        scrape: returns the metrics in the best format for an Accept header, and its content type.
     """
 
     def __init__(self, scrape: Scrape) -> None:
         self._scrape = scrape
 
-    def plan(self, method: str, path: str) -> Plan:
-        """No request needs a body."""
-        return Plan(drain_seconds=_DRAIN_SECONDS)
+    def plan(self, method: str, path: str) -> BodyPlan:
+        return BodyPlan(drain_seconds=_DRAIN_SECONDS)
 
     def answer(self, request: Request) -> Response:
-        """Answer GET and HEAD of three paths."""
         if request.method not in _METHODS:
-            return _sentence(405, f"Only {' and '.join(_METHODS)} are answered here.", ("Allow", ", ".join(_METHODS)))
+            return _sentence(405, f"Only {' and '.join(_METHODS)} are supported.", ("Allow", ", ".join(_METHODS)))
         match request.path:
             case "/metrics":
                 return self._metrics(request.headers)
@@ -69,7 +67,7 @@ class MetricsService:
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Return whether an Accept-Encoding header names gzip, and does not refuse it with q=0 (RFC 9110, 12.5.3)."""
+    """Return whether an Accept-Encoding header allows gzip: named, and not with q=0 (RFC 9110, 12.5.3)."""
     for each in accept_encoding.lower().split(","):
         coding, *parameters = (part.strip() for part in each.split(";"))
         if coding == "gzip":

@@ -1,4 +1,4 @@
-"""The model service: what a ready model server answers. Paths and shapes are DRUM's."""
+"""The model service: the responses of a ready model server, with the paths and formats of DRUM."""
 
 import logging
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from urllib.parse import parse_qsl
 from drum_supervisor import __version__
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.masking import mask_secrets
-from drum_supervisor.http.messages import Pending, Plan, Request, Response, json_response, message_response
+from drum_supervisor.http.messages import BodyPlan, Pending, Request, Response, json_response, message_response
 from drum_supervisor.model.datarobot_drum_shim import read_http_error
 from drum_supervisor.model.errors import PayloadError, ResultError
 from drum_supervisor.model.model import Model
 from drum_supervisor.model.target import TargetType
 from drum_supervisor.request_state import current_request
 from drum_supervisor.resource_monitor import ResourceMonitor
-from drum_supervisor.services.executor import QueueFullError, Turns
+from drum_supervisor.services.executor import BoundedExecutor, QueueFullError
 from drum_supervisor.services.routes import Handler, RequestError, Route, Router
 from drum_supervisor.stats_collector import StatsCollector
 
@@ -30,15 +30,15 @@ _PREDICT = ("/predict", "/predictions")
 _PREDICT_UNSTRUCTURED = ("/predictUnstructured", "/predictionsUnstructured")
 _INVOKE = ("/invocations",)
 
-# What `/stats/` calls the time in the model, without waiting for its turn; the name is DRUM's.
+# DRUM's name in `/stats/` for the time in the model, without the time in the queue.
 RUN_PREDICTOR = "run_predictor_total"
 _START, _FINISH = "start", "finish"
 
-_BUSY = "the model has too many requests to answer"
+_BUSY = "the model is busy"
 _SLOW = "the model has not answered within"
 _TRY_AGAIN = (("Retry-After", "1"),)
 
-# Says that the user's code has chosen status and message.
+# Marks a status and message chosen by the user's code.
 _USER_ERROR = (("X-Drum-User-Http-Error", "true"),)
 
 _LONGEST_MESSAGE = 4000
@@ -47,12 +47,12 @@ _log = logging.getLogger(__name__)
 
 
 class ModelService:
-    """Answers probes at once, and predictions when it is their turn: users' models are rarely thread-safe.
+    """Answers probes at once, and predictions in a bounded executor: users' models are rarely thread-safe.
 
     Args:
         model: the loaded model.
-        settings: prefix, server type, and the limits: of bodies, of predictions at the same time, and of waiting.
-        monitor: measures what `/stats/` tells; this process, if there is none.
+        settings: prefix, server type, and the limits for bodies, concurrent and queued predictions, and time.
+        monitor: measures resource usage for `/stats/`; by default that of this process.
     """
 
     def __init__(
@@ -63,44 +63,44 @@ class ModelService:
     ) -> None:
         self._model = model
         self._settings = settings
-        self._turns = Turns(settings.max_concurrent_requests, settings.max_queue_depth, "prediction")
-        self._stats_turns = Turns(1, name="stats")
+        self._executor = BoundedExecutor(settings.max_concurrent_requests, settings.max_queue_depth, "prediction")
+        self._stats_executor = BoundedExecutor(1, name="stats")
         self._monitor = monitor or ResourceMonitor()
         self._stats = StatsCollector()
         self._stats.register_report(RUN_PREDICTOR, _START, _FINISH)
-        self._router = Router(settings.url_prefix, self._table())
+        self._router = Router(settings.url_prefix, self._build_routes())
 
     def routes(self) -> tuple[Route, ...]:
-        """Return every path that is served, with its methods, for a front that registers real routes."""
+        """Return every path with its methods."""
         return self._router.routes
 
-    def plan(self, method: str, path: str) -> Plan:
-        """Keep the body of predictions, and of nothing else."""
-        return Plan(keep=self._settings.max_body if self._router.keeps_body(method, path) else 0)
+    def plan(self, method: str, path: str) -> BodyPlan:
+        """Keep the body of predictions only."""
+        return BodyPlan(keep=self._settings.max_body if self._router.keeps_body(method, path) else 0)
 
     def route_name(self, path: str) -> str:
-        """Return the path as the tables of routes have it, without prefix and trailing slash; empty for no route."""
+        """Return the route of `path`, without prefix and trailing slash; empty without a route."""
         return self._router.name(path)
 
     def answer(self, request: Request) -> Response | Pending:
-        """Answer `request`; whatever the user's code raises, an exit included, becomes a 500."""
+        """Answer `request`; every error of the user's code, SystemExit included, becomes a 500."""
         try:
             route = self._router.find(request.method, request.path)
-            if route.turns is None:
+            if route.executor is None:
                 return self._handle(route.handler, request)
-            pending = route.turns.submit(partial(self._handle, route.handler, request))
+            pending = route.executor.submit(partial(self._handle, route.handler, request))
         except RequestError as error:
-            return _signed(message_response(error.status, f"ERROR: {error}", error.headers))
+            return _add_version(message_response(error.status, f"ERROR: {error}", error.headers))
         except QueueFullError as error:
-            return _signed(message_response(503, f"ERROR: {_BUSY}: {error}", _TRY_AGAIN))
+            return _add_version(message_response(503, f"ERROR: {_BUSY}: {error}", _TRY_AGAIN))
         seconds = self._settings.request_timeout
-        too_late = message_response(504, f"ERROR: {_SLOW} {seconds:g} seconds", _TRY_AGAIN)
-        return Pending(pending, seconds or None, _signed(too_late))
+        timeout_response = message_response(504, f"ERROR: {_SLOW} {seconds:g} seconds", _TRY_AGAIN)
+        return Pending(pending, seconds or None, _add_version(timeout_response))
 
     def close(self) -> None:
-        """End the threads that make predictions, when they have nothing left to do."""
-        self._turns.close()
-        self._stats_turns.close()
+        """End the threads once they have finished all predictions."""
+        self._executor.close()
+        self._stats_executor.close()
 
     def _handle(self, handler: Handler, request: Request) -> Response:
         try:
@@ -110,15 +110,15 @@ class ModelService:
         except PayloadError as error:
             response = message_response(422, f"ERROR: {error}")
         except BaseException as error:  # noqa: BLE001 - sys.exit in a hook must not end the server
-            if (answer := read_http_error(error)) is not None:
-                return _signed(message_response(*answer, _USER_ERROR))
+            if (user_answer := read_http_error(error)) is not None:
+                return _add_version(message_response(*user_answer, _USER_ERROR))
             _log.exception("%s %r failed", request.method, request.path)
             if (state := current_request()) is not None:
                 state.error = error
-            response = message_response(500, f"ERROR: {_described(error)}")
-        return _signed(response)
+            response = message_response(500, f"ERROR: {_describe_error(error)}")
+        return _add_version(response)
 
-    def _table(self) -> tuple[Route, ...]:
+    def _build_routes(self) -> tuple[Route, ...]:
         is_structured = self._model.target.is_structured
         predict = self._predict if is_structured else _refuse_structured
         predict_unstructured = _refuse_unstructured if is_structured else self._predict_unstructured
@@ -127,13 +127,13 @@ class ModelService:
             *(Route(path, _READ, _ok) for path in _PROBES),
             Route("/info", _READ, self._info),
             Route("/capabilities", _READ, _capabilities),
-            Route("/stats", _READ, self._tell_stats, self._stats_turns),
-            *(Route(path, ("POST",), predict, self._turns, keeps_body=True) for path in _PREDICT),
+            Route("/stats", _READ, self._report_stats, self._stats_executor),
+            *(Route(path, ("POST",), predict, self._executor, keeps_body=True) for path in _PREDICT),
             *(
-                Route(path, ("POST",), predict_unstructured, self._turns, keeps_body=True)
+                Route(path, ("POST",), predict_unstructured, self._executor, keeps_body=True)
                 for path in _PREDICT_UNSTRUCTURED
             ),
-            *(Route(path, ("POST",), invoke, self._turns, keeps_body=True) for path in _INVOKE),
+            *(Route(path, ("POST",), invoke, self._executor, keeps_body=True) for path in _INVOKE),
         )
 
     def _predict(self, request: Request) -> Response:
@@ -144,7 +144,7 @@ class ModelService:
 
     def _predict_unstructured(self, request: Request) -> Response:
         body, content_type = self._body(request), request.headers.get("content-type", "")
-        query = _first_of_each(parse_qsl(request.query, keep_blank_values=True))
+        query = _keep_first(parse_qsl(request.query, keep_blank_values=True))
         with self._measured():
             output = self._model.predict_unstructured(body, content_type, query, CaselessHeaders(request.headers))
         return Response(200, output.body, output.content_type)
@@ -159,7 +159,7 @@ class ModelService:
             raise
         self._stats.mark(_FINISH)
 
-    def _tell_stats(self, _: Request) -> Response:
+    def _report_stats(self, _: Request) -> Response:
         resources = self._monitor.collect_resources_info(current_request())
         taken = self._stats.take()
         return json_response(200, {**resources, "time_info": taken.reports, "failed_requests": taken.failed})
@@ -170,8 +170,8 @@ class ModelService:
             raise RequestError(413, f"the body is larger than {limit} bytes; --max-body sets this limit")
         if request.body_broken:
             raise RequestError(400, f"the body could not be read: {request.body_broken}")
-        if request.body_unkept:
-            raise RequestError(503, f"the body could not be kept: {request.body_unkept}", _TRY_AGAIN)
+        if request.body_not_stored:
+            raise RequestError(503, f"the body could not be stored: {request.body_not_stored}", _TRY_AGAIN)
         return request.content()
 
     def _info(self, _: Request) -> Response:
@@ -189,8 +189,8 @@ class ModelService:
         return json_response(200, content)
 
 
-def _first_of_each(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Return the pairs as a dict; of equal names the first counts, as in DRUM."""
+def _keep_first(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Return the pairs as a dict; of equal names the first wins, as in DRUM."""
     found: dict[str, str] = {}
     for name, value in pairs:
         found.setdefault(name, value)
@@ -198,7 +198,7 @@ def _first_of_each(pairs: list[tuple[str, str]]) -> dict[str, str]:
 
 
 class CaselessHeaders(dict[str, str]):
-    """The request's headers for the user's code, found however a name is written."""
+    """The headers of a request for the user's code, with case-insensitive names."""
 
     def __getitem__(self, name: str) -> str:
         return super().__getitem__(name.lower())
@@ -210,7 +210,7 @@ class CaselessHeaders(dict[str, str]):
         return super().get(name.lower(), default)
 
 
-def _signed(response: Response) -> Response:
+def _add_version(response: Response) -> Response:
     return replace(response, headers=(*response.headers, ("X-Drum-Version", VERSION)))
 
 
@@ -219,7 +219,7 @@ def _ok(_: Request) -> Response:
 
 
 def _capabilities(_: Request) -> Response:
-    formats = dict.fromkeys(("csv", "mtx"))  # their versions: neither has one
+    formats = dict.fromkeys(("csv", "mtx"))  # format versions: neither has one
     return json_response(200, {"supported_payload_formats": formats, "supported_methods": {"chat": False}})
 
 
@@ -239,13 +239,13 @@ def _label_info(model: Model) -> dict[str, Any]:
     return {"classLabels": list(model.labels)} if model.labels else {}
 
 
-def _described(error: BaseException) -> str:
-    """Describe what the user's code raised, in a line or a few, without secrets."""
+def _describe_error(error: BaseException) -> str:
+    """Describe an error of the user's code for the client, without secrets."""
     if isinstance(error, SystemExit):
         return f"the model called sys.exit({error.code!r})"
     try:
         text = mask_secrets(str(error)[:_LONGEST_MESSAGE])
-    except Exception:  # noqa: BLE001 - the user's class may have a broken __str__; its name is what is left to say
+    except Exception:  # noqa: BLE001 - the user's class may have a broken __str__; then its name must do
         text = ""
     if isinstance(error, ResultError):
         return text

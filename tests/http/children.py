@@ -1,4 +1,4 @@
-"""Real child processes on a listener of the test, as the supervisor starts them, and raw requests to them."""
+"""Child processes, started as the supervisor starts them, on a listener of the test; and raw requests to them."""
 
 import json
 import os
@@ -41,10 +41,10 @@ class Child:
     """A child process with the listener, its output in files.
 
     Args:
-        folder: where the output goes.
-        argv: what Python runs: `-m module`, or a file, and its arguments.
-        listener: shared with the child; it is the test's to close.
-        supervised: tell the child of the listener.
+        folder: receives the output.
+        argv: Python's arguments: `-m module`, or a file, and its arguments.
+        listener: shared with the child; the test closes it.
+        supervised: announce the listener in the child's environment.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Child:
         return f"{self.stdout[-4000:]}\n{self.stderr[-8000:]}"
 
     def messages(self) -> list[Message]:
-        """Return what has come through the report pipe so far."""
+        """Return the messages on the report pipe so far."""
         try:
             while data := os.read(self._report, 65536):
                 self._unread += data
@@ -125,7 +125,7 @@ class Child:
         self.process.send_signal(signal.SIGTERM)
 
     def end(self) -> int:
-        """Return the exit status, once it has ended."""
+        """Wait for the exit, and return its status."""
         try:
             return self.process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -135,11 +135,11 @@ class Child:
         return [process for process in psutil.process_iter() if _session(process.pid) == self.process.pid]
 
     def until_gone(self) -> None:
-        """Wait until its workers have ended, too."""
+        """Wait until its workers have exited too."""
         until(lambda: not self.tree())
 
     def memory(self) -> int:
-        """Return the resident memory of the process and its workers, in bytes."""
+        """Return the RSS of the process and its workers, in bytes."""
         return sum(process.memory_info().rss for process in self.tree())
 
     def close(self) -> None:
@@ -158,7 +158,6 @@ def _session(pid: int) -> int:
 
 @contextmanager
 def listening(address: str = "127.0.0.1:0") -> Iterator[socket.socket]:
-    """Give a listener on a port that the kernel chooses."""
     with bind(parse_address(address)) as listener:
         yield listener
 
@@ -172,7 +171,7 @@ def connect(listener: socket.socket) -> socket.socket:
 
 @dataclass(frozen=True)
 class Raw:
-    """An answer as it came over the wire; header names in lower case."""
+    """A response as received; header names in lower case."""
 
     status: int
     headers: Mapping[str, list[str]]
@@ -186,14 +185,14 @@ class Raw:
 
 
 def ask(listener: socket.socket, data: bytes) -> Raw:
-    """Send `data` on a new connection and return the answer."""
+    """Send `data` on a new connection, and return the response."""
     with connect(listener) as connection:
         connection.sendall(data)
         return answer(connection, head_only=data.startswith(b"HEAD "))
 
 
 def answer(connection: socket.socket, head_only: bool = False) -> Raw:
-    """Read one answer, which must have a length, from `connection`."""
+    """Read one response, which must have a length."""
     received = b""
     while b"\r\n\r\n" not in received:
         data = connection.recv(65536)
@@ -214,7 +213,7 @@ def answer(connection: socket.socket, head_only: bool = False) -> Raw:
 
 
 def answers(connection: socket.socket) -> list[Raw]:
-    """Read all answers, which must have a length, until the other side ends the connection."""
+    """Read all responses, which must have a length, until the server closes the connection."""
     received = b"".join(iter(lambda: connection.recv(65536), b""))
     found = []
     while received:
@@ -241,20 +240,19 @@ def answer_after(connection: socket.socket, received: bytes, head_only: bool) ->
 
 
 def request(method: str, target: str, body: bytes = b"", headers: Sequence[str] = ()) -> bytes:
-    """Return a request in one piece."""
     length = [f"Content-Length: {len(body)}"] if body else []
     return "\r\n".join([f"{method} {target} HTTP/1.1", "Host: test", *length, *headers, "", ""]).encode() + body
 
 
 def get(child: Child, path: str = "/") -> str:
-    """Return the body of an answer; until a worker is there the request waits in the backlog."""
+    """Return the body of a response; until a worker accepts, the request waits in the backlog."""
     raw = ask(child.listener, request("GET", path))
     assert raw.status == 200, child.output()
     return raw.body.decode()
 
 
 def measured(act: Callable[[], Any]) -> float:
-    """Return how many seconds `act` takes."""
+    """Return the seconds which `act` takes."""
     began = time.monotonic()
     act()
     return time.monotonic() - began

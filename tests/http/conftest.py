@@ -1,4 +1,4 @@
-"""Children for the tests of this folder; none is left running."""
+"""Child processes for the tests of this folder, killed after each test."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ def front(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def echo(front: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
-    """The echo service on `front`, one process for the tests of a module."""
+    """The echo service on `front`, one process per module."""
     with ExitStack() as stack:
         listener = stack.enter_context(listening())
         child = Child(tmp_path_factory.mktemp(front), [ECHO, front], listener)
@@ -46,7 +46,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Child]]:
 
 @pytest.fixture
 def fifo(tmp_path: Path) -> Path:
-    """A gate: who opens it to read waits until somebody opens it to write."""
+    """A gate: opening it to read blocks until the other side opens it to write."""
     path = tmp_path / "fifo"
     os.mkfifo(path)
     return path
@@ -54,7 +54,7 @@ def fifo(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def without_gevent(tmp_path: Path) -> dict[str, str]:
-    """Give an environment that has no gevent."""
+    """Return an environment without gevent."""
     folder = tmp_path / "hidden"
     folder.mkdir()
     (folder / "gevent.py").write_text("raise ImportError('hidden by a test')")

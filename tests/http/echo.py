@@ -1,4 +1,4 @@
-"""A program for tests that serves a service which answers with what it was asked.
+"""A program for tests, whose service echoes each request.
 
 `echo.py FRONT [drain_seconds=S] [head_seconds=S]`; for stdlib and flask also `max_connections=N`, for flask and
 gunicorn `keep_alive=S`, for gunicorn `finish_seconds=S`, `workers=N`, `gevent=1`, `max_requests=N`,
@@ -8,37 +8,37 @@ gunicorn `keep_alive=S`, for gunicorn `finish_seconds=S`, `workers=N`, `gevent=1
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from drum_supervisor.contract.listener import parse_address
 from drum_supervisor.contract.report_pipe import Reporter
-from drum_supervisor.http.messages import Pending, Plan, Request, Response, json_response
-from drum_supervisor.servers.init_report import Progress
-from drum_supervisor.servers.process import StopSignals, take_listener
-from drum_supervisor.services.executor import Turns
+from drum_supervisor.http.messages import BodyPlan, Pending, Request, Response, json_response
+from drum_supervisor.servers.init_report import InitReport
+from drum_supervisor.servers.process import ServerConfig, StopSignals, take_listener
+from drum_supervisor.services.executor import BoundedExecutor
 
 SHOWN = ("accept", "content-type", "x-twice", "x-empty")
 
 
 class EchoService:
-    """Says what it was asked. The path decides on the plan.
+    """Returns the request as JSON. The path selects the plan.
 
     `/keep/N` keeps N bytes of the body, `/hurry/N` drains it for N seconds, `/block/FIFO` takes until the FIFO is
     written to, `/limit/N/FIFO` too, but the client waits N seconds only, `/status/N` answers N.
     """
 
     def __init__(self) -> None:
-        self._turns = Turns(100)
+        self._turns = BoundedExecutor(100)
 
-    def plan(self, method: str, path: str) -> Plan:
+    def plan(self, method: str, path: str) -> BodyPlan:
         kind, _, value = path[1:].partition("/")
         if kind == "keep":
-            return Plan(keep=int(value))
+            return BodyPlan(keep=int(value))
         if kind == "hurry":
-            return Plan(keep=1000, drain_seconds=float(value))
-        return Plan()
+            return BodyPlan(keep=1000, drain_seconds=float(value))
+        return BodyPlan()
 
     def answer(self, request: Request) -> Response | Pending:
         kind, _, value = request.path[1:].partition("/")
@@ -85,31 +85,37 @@ def main(front: str, *options: str) -> None:
     with take_listener(parse_address("127.0.0.1:0")) as listener:
         serve: Callable[..., int | None] = _SERVE[front]
         code = serve(listener, stop, reporter, {"drain_seconds": 10.0, **given})
-    stop.leave(code or 0)
+    stop.exit(code or 0)
 
 
-def _stdlib(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, Any]) -> None:
+def _config(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> ServerConfig:
+    seconds = {name: options.pop(name) for name in ("drain_seconds", "head_seconds") if name in options}
+    return ServerConfig(listener, stop, InitReport(reporter.send).report_ready, **seconds)
+
+
+def _stdlib(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> None:
     from drum_supervisor.servers import selector_server
 
-    selector_server.serve(EchoService(), listener, stop, Progress(reporter.send).become_ready, **options)
+    selector_server.serve(EchoService(), _config(listener, stop, reporter, options), **options)
 
 
-def _lean(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> None:
-    from drum_supervisor.servers.selector_server import MAX_CONNECTIONS, answered
-    from drum_supervisor.servers.standin_server import LIFETIME, LeanFront
+def _standin(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> None:
+    from drum_supervisor.http.h1 import respond
+    from drum_supervisor.servers.selector_server import MAX_CONNECTIONS
+    from drum_supervisor.servers.standin_server import LIFETIME, StandInServer
 
     connections, lifetime = options.get("max_connections", MAX_CONNECTIONS), options.get("head_seconds", LIFETIME)
-    front = LeanFront(listener, partial(answered, EchoService()), int(connections), lifetime)
-    Progress(reporter.send).become_ready()
-    front.run(stop.fileno())
+    server = StandInServer(listener, partial(respond, EchoService()), int(connections), lifetime)
+    InitReport(reporter.send).report_ready()
+    server.run(stop.fileno())
 
 
-def _fastapi(listener: Any, stop: StopSignals, reporter: Reporter, options: Mapping[str, Any]) -> None:
+def _fastapi(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> None:
     from drum_supervisor.fronts import fastapi_front
     from drum_supervisor.servers import uvicorn_server
 
     app = fastapi_front.create_app(EchoService())
-    uvicorn_server.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
+    uvicorn_server.serve(app, _config(listener, stop, reporter, options), **options)
 
 
 def _flask(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> None:
@@ -119,7 +125,7 @@ def _flask(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[s
     if "keep_alive" in options:
         options["keep_alive_seconds"] = options.pop("keep_alive")
     app = flask_front.create_app(EchoService())
-    wsgi_server.serve(app, listener, stop, Progress(reporter.send).become_ready, **options)
+    wsgi_server.serve(app, _config(listener, stop, reporter, options), **options)
 
 
 _GUNICORN_NUMBERS = ("max_requests", "max_requests_jitter", "timeout", "graceful_timeout", "keep_alive")
@@ -138,7 +144,7 @@ def _gunicorn(listener: Any, stop: StopSignals, reporter: Reporter, options: dic
     return server.serve(lambda *_: flask_front.create_app(EchoService()), listener, reporter.send, given)
 
 
-_SERVE = {"stdlib": _stdlib, "lean": _lean, "fastapi": _fastapi, "flask": _flask, "gunicorn": _gunicorn}
+_SERVE = {"stdlib": _stdlib, "standin": _standin, "fastapi": _fastapi, "flask": _flask, "gunicorn": _gunicorn}
 
 
 if __name__ == "__main__":

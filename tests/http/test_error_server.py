@@ -1,4 +1,4 @@
-"""`python -m drum_supervisor.serve.error` and `.stand_in`: they answer when nothing else does."""
+"""`python -m drum_supervisor.serve.error` and `.stand_in`: they answer when nothing else can."""
 
 import json
 import os
@@ -21,7 +21,7 @@ FOR_GOOD = Situation(failed=True, refused=True)
 STAND_IN = "drum_supervisor.serve.stand_in"
 
 BODY = b'{"message": "ERROR: ValueError: bad weights"%s}'
-REFUSED = b', "retry": {"attempt": 1, "attempts_left": 0, "message": "%s"}' % failure.REFUSED.encode()
+NOT_RETRIED = b', "retry": {"attempt": 1, "attempts_left": 0, "message": "%s"}' % failure.NOT_RETRIED.encode()
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def report(tmp_path):
 
 @pytest.fixture
 def situation(tmp_path):
-    """Say where the service stands, as the supervisor does."""
+    """Write the client status, as the supervisor does."""
     path = tmp_path / "situation.json"
 
     def show(situation):
@@ -46,7 +46,7 @@ def situation(tmp_path):
 
 @pytest.fixture(params=[*SERVER_TYPES, "plain", "stand-in"])
 def explaining(request, start, report, situation):
-    """Start each of those that answer with the failure."""
+    """Start each program which answers with the failure."""
 
     def begin(*options):
         file = str(situation(Situation(failed=True)))
@@ -90,7 +90,7 @@ def test_failure_is_answered(explaining):
 
 
 @pytest.mark.parametrize(
-    ("shown", "retry"), [(Situation(failed=True), b""), (FOR_GOOD, REFUSED)], ids=["none", "refused"]
+    ("shown", "retry"), [(Situation(failed=True), b""), (FOR_GOOD, NOT_RETRIED)], ids=["none", "refused"]
 )
 def test_body_is_the_same_byte_for_byte(explaining, situation, shown, retry):
     child = explaining()
@@ -100,7 +100,7 @@ def test_body_is_the_same_byte_for_byte(explaining, situation, shown, retry):
     assert ask(child.listener, request("GET", "/ping")).body == PING
 
 
-def test_next_attempt_is_told_without_a_restart(explaining, situation):
+def test_next_attempt_is_shown_without_a_restart(explaining, situation):
     child = explaining()
     situation(Situation(failed=True, attempts_left=2, next_at=time.monotonic() + TIMEOUT))
     raw = ask(child.listener, request("PUT", "/x"))
@@ -117,7 +117,7 @@ def test_next_attempt_is_told_without_a_restart(explaining, situation):
     assert raw.header("retry-after") == "1"
 
 
-def test_options_are_obeyed(explaining):
+def test_options_apply(explaining):
     child = explaining("--failed-ping", "503", "--error-detail", "none", "--url-prefix", "/v1")
     assert ask(child.listener, request("GET", "/v1/ping")).status == 503
     assert ask(child.listener, request("GET", "/ping")).status == 513
@@ -125,7 +125,7 @@ def test_options_are_obeyed(explaining):
 
 
 @pytest.mark.parametrize(("server_type", "why"), [("fastapi", "no fastapi here"), ("flask", "no flask here")])
-def test_standard_library_answers_if_the_framework_cannot(start, report, broken, server_type, why):
+def test_standard_library_replaces_a_broken_framework(start, report, broken, server_type, why):
     argv = ["-m", "drum_supervisor.serve.error", "--report", str(report), "--server-type", server_type]
     child = start(*argv, environ={"PYTHONPATH": f"{broken}{os.pathsep}{ROOT}"}).until_ready()
     raw = ask(child.listener, request("POST", "/invocations", b"x"))
@@ -142,7 +142,7 @@ def test_error_server_needs_a_report(start):
     assert "--report" in child.stderr
 
 
-def test_stand_in_says_that_the_model_is_starting(start):
+def test_stand_in_reports_the_start(start):
     child = start("-S", "-m", STAND_IN, "--url-prefix", "/v1").until_ready()
     assert ask(child.listener, request("GET", "/v1/livez")).status == 200
     raw = ask(child.listener, request("POST", "/v1/invocations", b"x" * 1_000_000))
@@ -152,7 +152,7 @@ def test_stand_in_says_that_the_model_is_starting(start):
     assert child.stderr == ""
 
 
-def test_stand_in_tells_of_a_failure_from_one_request_to_the_next(start, report, situation):
+def test_stand_in_reports_a_failure_at_once(start, report, situation):
     file = situation(Situation(stage="init", since=time.monotonic()))
     child = start("-S", "-m", STAND_IN, "--report", str(report), "--situation", str(file)).until_ready()
     raw = ask(child.listener, request("GET", "/x"))
@@ -164,20 +164,20 @@ def test_stand_in_tells_of_a_failure_from_one_request_to_the_next(start, report,
     assert ask(child.listener, request("GET", "/x")).status == 503
 
 
-def test_stand_in_needs_none_of_the_files_that_it_is_told_of(start, tmp_path):
+def test_stand_in_needs_none_of_its_files(start, tmp_path):
     files = ["--report", str(tmp_path / "no_report"), "--situation", str(tmp_path / "no_situation")]
     child = start("-S", "-m", STAND_IN, *files).until_ready()
     assert ask(child.listener, request("GET", "/x")).status == 503
 
 
 @pytest.mark.parametrize("argv", [("--report",), ("--nonsense", "x")])
-def test_stand_in_refuses_what_it_does_not_know(start, argv):
+def test_stand_in_refuses_unknown_options(start, argv):
     child = start("-S", "-m", STAND_IN, *argv, supervised=False)
     assert child.end() == 2
     assert "Traceback" not in child.stderr
 
 
-def test_stand_in_that_is_stopped_twice_ends_at_once(start):
+def test_second_stop_kills_the_stand_in(start):
     child = start("-S", "-m", STAND_IN).until_ready()
     with connect(child.listener) as silent:
         ask(child.listener, request("GET", "/x"))  # so that it has accepted both
@@ -188,7 +188,7 @@ def test_stand_in_that_is_stopped_twice_ends_at_once(start):
         assert silent.recv(1) == b""
 
 
-def test_stand_in_answers_what_it_has_accepted_before_it_ends(start):
+def test_stand_in_answers_everything_accepted(start):
     child = start("-S", "-m", STAND_IN).until_ready()
     with connect(child.listener) as late, connect(child.listener) as uploading:
         uploading.sendall(b"POST /x HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n")
@@ -203,7 +203,7 @@ def test_stand_in_answers_what_it_has_accepted_before_it_ends(start):
 
 
 def is_closed(listener, pid):
-    """Whether a process has closed its copy of the listener."""
+    """Return whether the process has closed its copy of the listener."""
     inode = f"socket:[{os.fstat(listener.fileno()).st_ino}]"
     try:
         return inode not in [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
@@ -211,7 +211,7 @@ def is_closed(listener, pid):
         return False
 
 
-def test_stand_in_is_small_also_when_it_answers_with_a_failure(start, report, situation):
+def test_stand_in_is_small_even_after_a_failure(start, report, situation):
     files = ["--report", str(report), "--situation", str(situation(Situation(failed=True)))]
     child = start("-S", "-m", STAND_IN, *files).until_ready()
     assert ask(child.listener, request("GET", "/x")).status == 513

@@ -1,4 +1,4 @@
-"""One contract for all fronts: what a service is asked and what a client gets are the same everywhere."""
+"""One contract for all fronts: the service gets the same request, and the client the same response."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ import pytest
 from tests.http.children import ANSWER_SECONDS, Raw, answer, ask, connect, measured, request
 from tests.http.conftest import FRONTS
 
-BLOCKING_FRONTS = FRONTS[1:]  # the standard-library front is for services that answer at once
+BLOCKING_FRONTS = FRONTS[1:]  # selector_server cannot wait for a response
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "FOO")
 TARGETS = {
     "/": ("/", ""),
@@ -43,7 +43,7 @@ def echoed(raw: Raw):
 
 
 def own(raw: Raw):
-    """Return what a service decides on."""
+    """Return the request as the service sees it."""
     names = ("content-type", "content-length", "x-echo", "x_echo_path", "allow")
     return {"status": raw.status, **{name: raw.headers.get(name) for name in names}}
 
@@ -72,13 +72,13 @@ def test_asterisk_reaches_the_service(echo):
 
 
 @pytest.mark.parametrize("status", [200, 201, 404, 405, 413, 422, 500, 503, 513, 599])
-def test_status_is_the_service_s(echo, status):
+def test_status_is_the_services(echo, status):
     assert ask(echo.listener, request("GET", f"/status/{status}")).status == status
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 @pytest.mark.parametrize("status", [204, 304])
-def test_answers_without_content_have_no_headers_about_it(echo, status, method):
+def test_204_and_304_have_no_content_headers(echo, status, method):
     raw = ask(echo.listener, request(method, f"/status/{status}"))
     assert (raw.status, raw.body) == (status, b"")
     assert raw.headers.get("content-type") is None
@@ -121,7 +121,7 @@ def test_body_that_fits_is_kept(echo, data):
     ],
     ids=["length", "much longer", "chunked"],
 )
-def test_body_that_is_too_large_is_thrown_away(echo, data):
+def test_too_large_body_is_discarded(echo, data):
     shown = echoed(ask(echo.listener, data))
     assert (shown["length"], shown["too_large"], shown["broken"]) == (0, True, "")
 
@@ -131,7 +131,7 @@ def test_body_that_is_too_large_is_thrown_away(echo, data):
     [request("POST", "/x", b"0123456789"), chunked("POST", "/x", b"4", b"0123", b"0", b"")],
     ids=["length", "chunked"],
 )
-def test_body_that_nobody_wants_is_drained(echo, data):
+def test_unwanted_body_is_drained(echo, data):
     raw = ask(echo.listener, data)
     assert raw.status == 200
     assert (echoed(raw)["length"], echoed(raw)["too_large"]) == (0, False)
@@ -146,7 +146,7 @@ def test_broken_chunks_are_a_bad_request(echo, lines):
     assert ask(echo.listener, chunked("POST", "/keep/100", *lines)).status == 400
 
 
-def test_body_that_ends_early_is_broken(echo, front):
+def test_truncated_body_is_broken(echo, front):
     with connect(echo.listener) as connection:
         connection.sendall(
             request("POST", "/keep/100", b"0123456789", ["Content-Length: 50"])[:-5].replace(
@@ -161,7 +161,7 @@ def test_body_that_ends_early_is_broken(echo, front):
     assert ask(echo.listener, request("GET", "/")).status == 200
 
 
-def test_slow_body_is_given_up(echo):
+def test_slow_body_is_broken(echo):
     with connect(echo.listener) as connection:
         connection.sendall(b"POST /hurry/0.5 HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\n")
         done = threading.Event()
@@ -183,7 +183,7 @@ def test_slow_body_is_given_up(echo):
     assert raw.header("connection") == "close"
 
 
-def test_client_that_waits_for_continue_gets_it(echo):
+def test_expect_continue_is_answered(echo):
     with connect(echo.listener) as connection:
         connection.sendall(b"POST /keep/10 HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
         interim = b""
@@ -195,7 +195,7 @@ def test_client_that_waits_for_continue_gets_it(echo):
     assert (raw.status, echoed(raw)["length"]) == (200, 4)
 
 
-def test_http_1_0_is_spoken(echo):
+def test_http_1_0_is_supported(echo):
     with connect(echo.listener) as connection:
         connection.sendall(b"GET /x HTTP/1.0\r\n\r\n")
         raw = answer(connection)
@@ -203,7 +203,7 @@ def test_http_1_0_is_spoken(echo):
     assert (raw.status, echoed(raw)["path"]) == (200, "/x")
 
 
-def test_client_that_sends_no_more_gets_its_answer(echo):
+def test_client_which_half_closes_gets_its_response(echo):
     with connect(echo.listener) as connection:
         connection.sendall(request("POST", "/keep/10", b"0123456789"))
         connection.shutdown(socket.SHUT_WR)
@@ -229,7 +229,7 @@ NO_REQUESTS = {
 
 
 @pytest.mark.parametrize("case", NO_REQUESTS)
-def test_what_is_no_request_is_refused(echo, case):
+def test_bad_request_is_refused(echo, case):
     raw = ask(echo.listener, NO_REQUESTS[case])
     assert 400 <= raw.status < 500
     assert raw.header("connection") == "close"
@@ -237,13 +237,13 @@ def test_what_is_no_request_is_refused(echo, case):
     assert ask(echo.listener, request("GET", "/")).status == 200
 
 
-def test_garbage_after_a_request_does_no_harm(echo):
+def test_garbage_after_a_request_is_harmless(echo):
     raw = ask(echo.listener, request("GET", "/x") + b"\0garbage\r\n\r\n" * 100)
     assert (raw.status, echoed(raw)["path"]) == (200, "/x")
     assert ask(echo.listener, request("GET", "/")).status == 200
 
 
-def test_client_that_goes_away_does_no_harm(echo):
+def test_client_which_disconnects_is_harmless(echo):
     for data in (b"", b"GET ", request("POST", "/keep/1000", b"x" * 500)[:-200], request("GET", "/")):
         with connect(echo.listener) as connection:
             connection.sendall(data)
@@ -251,7 +251,7 @@ def test_client_that_goes_away_does_no_harm(echo):
 
 
 @pytest.mark.parametrize("front", BLOCKING_FRONTS, indirect=True, scope="module")
-def test_blocking_answer_keeps_nobody_else_waiting(echo, fifo):
+def test_blocking_response_does_not_delay_others(echo, fifo):
     with connect(echo.listener) as connection:
         connection.sendall(request("GET", f"/block{fifo}"))
         assert ask(echo.listener, request("GET", "/")).status == 200
@@ -260,15 +260,15 @@ def test_blocking_answer_keeps_nobody_else_waiting(echo, fifo):
 
 
 @pytest.mark.parametrize("front", BLOCKING_FRONTS, indirect=True, scope="module")
-def test_answer_that_takes_too_long_is_given_up(echo, fifo):
+def test_response_beyond_the_time_limit(echo, fifo):
     raw = ask(echo.listener, request("GET", f"/limit/0.05{fifo}"))
     assert (raw.status, raw.json()) == (504, {"too": "late"})
-    fifo.write_text("")  # it is still being made: somebody reads
+    fifo.write_text("")  # the prediction still runs: it has opened the FIFO to read
     assert ask(echo.listener, request("GET", "/")).status == 200
 
 
 @pytest.mark.parametrize("front", BLOCKING_FRONTS, indirect=True, scope="module")
-def test_answer_that_comes_in_time_is_given(echo, fifo):
+def test_response_within_the_time_limit(echo, fifo):
     with connect(echo.listener) as connection:
         connection.sendall(request("GET", f"/limit/{ANSWER_SECONDS}{fifo}"))
         fifo.write_text("")
@@ -307,7 +307,7 @@ def test_large_chunk_needs_no_memory(echo):
 @pytest.mark.parametrize(
     "begin", [b"G", b"POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\n"], ids=["head", "body"]
 )
-def test_slow_clients_keep_nobody_else_waiting(echo, begin):
+def test_slow_clients_do_not_delay_others(echo, begin):
     connections = [connect(echo.listener) for _ in range(200)]
     try:
         for connection in connections:

@@ -1,4 +1,4 @@
-"""Our gunicorn, behind the built-in model server: its context, its parameters, gevent."""
+"""The built-in server on gunicorn: its context, its parameters, gevent."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from drum_supervisor.contract.report_pipe import Ready
 from tests.http.children import Child, answer, ask, connect, get, request
 from tests.http.conftest import ECHO
 
-# The built-in server, whose application and context are told by the arguments what to do.
+# The built-in server; the arguments decide what its application and context do.
 BUILT_IN = """
 import os, sys, threading
 from flask import Flask
@@ -33,7 +33,7 @@ def load(progress, context):
     context.defer_cleanup(lambda: print("closed", flush=True), order=-1)
     if closing:
         context.defer_cleanup(closing)
-    progress.reach("loading")
+    progress.begin_stage("loading")
     loading()
     app = Flask("app")
     app.add_url_rule("/block/<path:fifo>", "block", lambda fifo: block("/" + fifo) or "ok")
@@ -47,7 +47,7 @@ stop.install()
 given = {name: float(value) for name, _, value in (text.partition("=") for text in sys.argv[3:])}
 options = Options(workers=1, backlog=100, parameters=read(os.environ), **{"drain_seconds": 10.0, **given})
 listener = take_listener(parse_address("127.0.0.1:0"))
-stop.leave(serve(load, listener, Reporter.from_environment(os.environ).send, options))
+stop.exit(serve(load, listener, Reporter.from_environment(os.environ).send, options))
 """
 
 NOTHING = "lambda: None"
@@ -73,7 +73,7 @@ class TestContextOfTheBuiltInServer:
         assert child.end() == 0
         assert child.stdout.split() == ["stopped", "closed"]
 
-    def test_is_cleaned_up_in_full_though_all_the_time_for_draining_was_used(self, built_in, fifo):
+    def test_cleanup_has_its_time_after_a_full_drain(self, built_in, fifo):
         closing = "lambda: threading.Event().wait(3) or print('waited', flush=True)"
         child = built_in("drain_seconds=0.5", closing=closing).until_ready()
         with connect(child.listener) as connection:
@@ -84,13 +84,13 @@ class TestContextOfTheBuiltInServer:
             assert connection.recv(100) == b""
         assert child.stdout.split() == ["stopped", "waited", "closed"]
 
-    def test_is_cleaned_up_when_the_application_cannot_be_loaded(self, built_in):
+    def test_context_is_cleaned_up_after_a_failed_load(self, built_in):
         child = built_in(loading="lambda: 1 / 0")
         assert child.end() == ExitCode.INIT_FAILED
         assert child.stdout.split() == ["stopped", "closed"]
         assert [(failure.stage, failure.type) for failure in child.failures()] == [("loading", "ZeroDivisionError")]
 
-    def test_the_answer_to_a_failure_does_not_interrupt_its_cleanup(self, built_in, fifo):
+    def test_stop_after_a_failure_does_not_interrupt_cleanup(self, built_in, fifo):
         child = built_in(loading="lambda: 1 / 0", closing=f"lambda: block({str(fifo)!r})")
         child.until(child.failures)
         os.killpg(child.process.pid, signal.SIGTERM)  # as the supervisor does
@@ -99,7 +99,7 @@ class TestContextOfTheBuiltInServer:
         child.until_gone()
         assert child.stdout.split() == ["stopped", "closed"]
 
-    def test_missing_gevent_is_said_before_anything_is_started(self, built_in, without_gevent):
+    def test_missing_gevent_is_reported_before_the_start(self, built_in, without_gevent):
         child = built_in(environ=without_gevent)
         assert child.end() != 0
         assert "DRUM_GUNICORN_WORKER_CLASS: gevent cannot be used here" in child.stderr
@@ -108,7 +108,7 @@ class TestContextOfTheBuiltInServer:
 
 class TestParametersInTheBuiltInServer:
     @pytest.mark.parametrize("worker_class", WORKER_CLASSES)
-    def test_worker_with_enough_requests_is_replaced_and_no_request_is_lost(self, start, worker_class):
+    def test_worker_at_the_request_limit_is_recycled_without_loss(self, start, worker_class):
         options = ["workers=2", "max_requests=20", "max_requests_jitter=5", *gevent_if(worker_class)]
         child = start(ECHO, "gunicorn", *options).until_ready(2)
 
@@ -128,21 +128,21 @@ class TestParametersInTheBuiltInServer:
         child.terminate()
         assert child.end() == 0
 
-    def test_context_ends_with_a_worker_that_is_replaced(self, built_in):
+    def test_context_ends_with_a_recycled_worker(self, built_in):
         child = built_in(environ={"DRUM_GUNICORN_MAX_REQUESTS": "1"}).until_ready()
         first = get(child, "/pid")
         child.until(lambda: child.stdout.split() == ["stopped", "closed"])
         assert child.until_ready(2)
         assert get(child, "/pid") != first
 
-    def test_successor_that_cannot_be_loaded_is_a_failure(self, built_in, tmp_path):
+    def test_failed_load_of_a_new_worker_is_a_failure(self, built_in, tmp_path):
         loading = f"lambda: os.mkdir({str(tmp_path / 'loaded')!r})"
         child = built_in(loading=loading, environ={"DRUM_GUNICORN_MAX_REQUESTS": "1"}).until_ready()
         get(child, "/pid")
         assert child.end() == ExitCode.INIT_FAILED
         assert [failure.type for failure in child.failures()] == ["FileExistsError"]
 
-    def test_time_out_does_not_end_a_worker_that_loads(self, built_in):  # it would in gunicorn 21
+    def test_timeout_spares_a_loading_worker(self, built_in):  # it would in gunicorn 21
         loading = "lambda: threading.Event().wait(3)"
         environ = {"DRUM_CLIENT_REQUEST_TIMEOUT": "1"}
         child = built_in("finish_seconds=0", loading=loading, environ=environ).until_ready()
@@ -173,7 +173,7 @@ class TestParametersInTheBuiltInServer:
         assert ask(child.listener, request("GET", "/pid")).header("connection") == said
 
     @pytest.mark.parametrize("worker_class", WORKER_CLASSES)
-    def test_clients_that_keep_their_connections_are_told_when_a_worker_is_replaced(self, start, worker_class):
+    def test_recycled_worker_closes_kept_connections(self, start, worker_class):
         child = start(ECHO, "gunicorn", "max_requests=5", *gevent_if(worker_class)).until_ready()
         pids: list[int] = []
         while len(set(pids)) < 3:
@@ -195,19 +195,19 @@ def gevent_if(worker_class: str) -> list[str]:
 
 
 class TestGevent:
-    """What the other hosts promise, with `gevent`; while the model computes there is nobody who could keep it."""
+    """The promises of the other servers, with `gevent`; they do not hold while the model computes."""
 
     @pytest.fixture
     def child(self, start):
         pytest.importorskip("gevent")
         return start(ECHO, "gunicorn", "gevent=1", "drain_seconds=60", "head_seconds=3").until_ready()
 
-    def test_stops_when_there_is_nobody(self, child):
+    def test_stops_without_clients(self, child):
         child.terminate()
         assert child.end() == 0
         assert child.stderr == ""
 
-    def test_connections_that_were_open_are_answered(self, child):
+    def test_open_connections_are_answered(self, child):
         with ExitStack() as stack:
             connections = [stack.enter_context(connect(child.listener)) for _ in range(50)]
             assert ask(child.listener, request("GET", "/")).status == 200  # accepted later than those
@@ -217,7 +217,7 @@ class TestGevent:
             assert {answer(connection).status for connection in connections} == {200}
         assert child.end() == 0
 
-    def test_no_connection_is_lost_between_one_process_and_the_next(self, start, child):
+    def test_swap_loses_no_connection(self, start, child):
         with ExitStack() as stack:
             before = [stack.enter_context(connect(child.listener)) for _ in range(50)]
             child.terminate()
@@ -228,7 +228,7 @@ class TestGevent:
             assert {answer(connection).status for connection in (*before, *after)} == {200}
         assert child.end() == 0
 
-    def test_silent_clients_do_not_hold_up_the_stop(self, child):
+    def test_silent_clients_do_not_delay_the_stop(self, child):
         with connect(child.listener) as silent, connect(child.listener) as partial:
             partial.sendall(b"GET / HT")
             assert ask(child.listener, request("GET", "/")).status == 200
@@ -238,7 +238,7 @@ class TestGevent:
             assert partial.recv(100) == b""
 
     @pytest.mark.parametrize("begin", [b"", b"GET / HTTP/1.1\r\nHost: test\r\n"], ids=["nothing", "most"])
-    def test_client_that_sends_no_head_is_given_up(self, child, begin):
+    def test_client_without_a_head_is_closed(self, child, begin):
         with connect(child.listener) as connection:
             connection.sendall(begin)
             assert connection.recv(100) == b""

@@ -1,4 +1,4 @@
-"""gunicorn with conf/gunicorn.conf.py, for other people's applications."""
+"""gunicorn with conf/gunicorn.conf.py, for third-party applications."""
 
 import re
 from collections.abc import Callable
@@ -72,7 +72,7 @@ APPS = {"flask": FLASK, "used-flask": USED_FLASK, "raw": RAW, "file": FILE}
 
 @pytest.fixture
 def gunicorn(start, tmp_path) -> Callable[..., Child]:
-    """Run gunicorn with an application, and with the configuration."""
+    """Run gunicorn with the configuration and an application."""
 
     def run(app: str = FLASK, *options: str, conf: str = CONF, environ=None) -> Child:
         (tmp_path / "app.py").write_text(app)
@@ -84,7 +84,7 @@ def gunicorn(start, tmp_path) -> Callable[..., Child]:
 
 class TestConfigurationFile:
     @pytest.mark.parametrize("app", APPS)
-    def test_what_is_printed_reaches_the_log_while_the_worker_lives(self, gunicorn, app):
+    def test_output_reaches_the_log_while_the_worker_lives(self, gunicorn, app):
         child = gunicorn(APPS[app])
         assert get(child) == "ok"
         child.until(lambda: "printed" in child.stdout)
@@ -92,7 +92,7 @@ class TestConfigurationFile:
         assert child.end() == 0
 
     @pytest.mark.parametrize("app", ["flask", "used-flask", "raw"])
-    def test_what_a_stream_prints_at_its_end_does_so_too(self, gunicorn, app, fifo):
+    def test_output_at_the_end_of_a_stream_is_flushed(self, gunicorn, app, fifo):
         child = gunicorn(APPS[app])
         with connect(child.listener) as connection:
             connection.sendall(request("GET", f"/stream{fifo}"))
@@ -114,7 +114,7 @@ class TestConfigurationFile:
         assert child.end() == 0
         assert "Traceback" not in child.stderr
 
-    def test_what_a_user_adds_starts_and_ends_with_the_worker(self, gunicorn, tmp_path):
+    def test_users_threads_live_as_long_as_the_worker(self, gunicorn, tmp_path):
         (tmp_path / "own.conf.py").write_text(
             """
 import threading
@@ -145,7 +145,7 @@ def post_worker_init(worker):
         assert child.end() == 0
         assert child.stdout.split() == ["polling", "stop", "polled", "False", "first", "database"]
 
-    def test_worker_that_cannot_load_its_application_has_no_context(self, gunicorn):
+    def test_worker_without_an_application_has_no_context(self, gunicorn):
         child = gunicorn("raise RuntimeError('broken')")
         assert child.end() == 3
         assert "broken" in child.stderr
@@ -183,7 +183,7 @@ def post_worker_init(worker):
             "loglevel": "error",
         }
 
-    def test_what_is_not_set_is_the_callers(self, gunicorn):
+    def test_unset_parameters_are_left_to_gunicorn(self, gunicorn):
         found = settings(
             gunicorn(FLASK, "--print-config", "--graceful-timeout=33", "--keep-alive=44", "--log-level=debug")
         )
@@ -221,7 +221,7 @@ def post_worker_init(worker):
 
 
 def settings(child: Child) -> dict[str, str]:
-    """Return what `--print-config` prints, for the settings that are ours."""
+    """Return our settings as `--print-config` prints them."""
     assert child.end() == 0, child.output()
     found = dict(re.findall(r"^(\w+) += (.*)$", child.stdout, re.MULTILINE))
     ours = "workers backlog timeout max_requests max_requests_jitter worker_class graceful_timeout keepalive loglevel"

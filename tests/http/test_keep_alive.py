@@ -1,4 +1,4 @@
-"""A connection has one request after another, on every front that keeps connections."""
+"""Several requests on one connection, on every server with keep-alive."""
 
 import json
 
@@ -33,7 +33,7 @@ def paths(raws: list[Raw]) -> list[str]:
     ],
     ids=["get", "post", "too large", "unread", "chunked", "404", "500"],
 )
-def test_connection_is_kept_after_an_answer(echo, data):
+def test_connection_is_kept_after_a_response(echo, data):
     with connect(echo.listener) as connection:
         for _ in range(3):
             connection.sendall(data)
@@ -44,7 +44,7 @@ def test_connection_is_kept_after_an_answer(echo, data):
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_connection_is_kept_after_an_answer_without_content(echo, status):
+def test_connection_is_kept_after_204_and_304(echo, status):
     with connect(echo.listener) as connection:
         for method in ("GET", "OPTIONS", "GET"):
             connection.sendall(request(method, f"/status/{status}"))
@@ -60,7 +60,7 @@ def test_connection_is_kept_after_a_head(echo):
             assert (raw.status, raw.body, raw.header("connection")) == (200, b"", "")
 
 
-def test_requests_that_come_at_once_are_answered_in_order(echo):
+def test_pipelined_requests_are_answered_in_order(echo):
     chunked = b"POST /keep/20 HTTP/1.1\r\nHost: test\r\n" + CHUNKS
     with connect(echo.listener) as connection:
         several = (request("GET", "/first"), request("POST", "/keep/10", b"0123456789"), chunked, request("PUT", "/x"))
@@ -70,7 +70,7 @@ def test_requests_that_come_at_once_are_answered_in_order(echo):
     assert [json.loads(raw.body)["length"] for raw in raws] == [0, 10, 10, 0, 0]
 
 
-def test_request_that_comes_in_pieces_after_another_one_is_answered(echo):
+def test_second_request_may_arrive_in_pieces(echo):
     second = request("POST", "/keep/10", b"0123456789")
     with connect(echo.listener) as connection:
         connection.sendall(request("GET", "/first") + second[:10])
@@ -80,7 +80,7 @@ def test_request_that_comes_in_pieces_after_another_one_is_answered(echo):
         assert json.loads(answer(connection).body)["length"] == 10
 
 
-def test_client_that_waits_for_continue_may_do_so_again(echo):
+def test_expect_continue_works_twice_on_a_connection(echo):
     with connect(echo.listener) as connection:
         for _ in range(2):
             connection.sendall(
@@ -96,7 +96,7 @@ def test_client_that_waits_for_continue_may_do_so_again(echo):
 
 
 @pytest.mark.parametrize("data", [LAST, b"GET /last HTTP/1.0\r\n\r\n"], ids=["close", "HTTP/1.0"])
-def test_connection_ends_when_the_client_wants_that(echo, data):
+def test_client_may_close_the_connection(echo, data):
     with connect(echo.listener) as connection:
         connection.sendall(request("GET", "/first"))
         assert answer(connection).header("connection") == ""
@@ -104,14 +104,14 @@ def test_connection_ends_when_the_client_wants_that(echo, data):
         assert paths(answers(connection)) == ["/last"]
 
 
-def test_connection_ends_after_a_body_of_which_the_end_is_not_known(echo):
+def test_body_without_a_known_end_closes_the_connection(echo):
     with connect(echo.listener) as connection:
         head = b"POST /keep/10 HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
         connection.sendall(head + b"zz\r\n" + request("GET", "/never"))
         assert [raw.status for raw in answers(connection)] == [400]
 
 
-def test_garbage_after_an_answer_is_refused(echo):
+def test_garbage_after_a_response_is_refused(echo):
     with connect(echo.listener) as connection:
         connection.sendall(request("GET", "/first"))
         assert answer(connection).status == 200

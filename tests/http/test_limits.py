@@ -1,4 +1,4 @@
-"""Clients that want too much: they lose, and nobody else does."""
+"""Abusive clients harm only themselves."""
 
 import resource
 from contextlib import ExitStack
@@ -9,13 +9,13 @@ from tests.http.children import ANSWER_SECONDS, answer, ask, connect, measured, 
 from tests.http.conftest import ECHO, FRONTS, KEEPING_FRONTS
 
 
-@pytest.fixture(params=[*FRONTS, "lean"])
+@pytest.fixture(params=[*FRONTS, "standin"])
 def front(request):
     return request.param
 
 
 @pytest.mark.parametrize("begin", [b"", b"G", b"GET / HTTP/1.1\r\nHost: test\r\n"], ids=["nothing", "a byte", "most"])
-def test_client_that_sends_no_head_is_given_up(start, front, begin):
+def test_client_without_a_head_is_closed(start, front, begin):
     child = start(ECHO, front, "head_seconds=1").until_ready()
     with connect(child.listener) as connection:
         connection.sendall(begin)
@@ -24,7 +24,7 @@ def test_client_that_sends_no_head_is_given_up(start, front, begin):
 
 
 @pytest.mark.parametrize("front", KEEPING_FRONTS, indirect=True)
-def test_keep_alive_does_not_help(start, front):
+def test_keep_alive_header_does_not_help(start, front):
     child = start(ECHO, front, "head_seconds=1").until_ready()
     with connect(child.listener) as connection:
         connection.sendall(request("GET", "/"))
@@ -33,8 +33,8 @@ def test_keep_alive_does_not_help(start, front):
         assert connection.recv(100) == b""
 
 
-@pytest.mark.parametrize("front", ["stdlib", "lean", "flask"], indirect=True)
-def test_one_connection_too_many_takes_the_place_of_the_oldest(start, front):
+@pytest.mark.parametrize("front", ["stdlib", "standin", "flask"], indirect=True)
+def test_one_connection_too_many_closes_the_oldest(start, front):
     child = start(ECHO, front, "max_connections=3").until_ready()
     with ExitStack() as stack:
         connections = [stack.enter_context(connect(child.listener)) for _ in range(3)]
@@ -44,7 +44,7 @@ def test_one_connection_too_many_takes_the_place_of_the_oldest(start, front):
         assert answer(connections[2]).status == 200
 
 
-def test_idle_connection_gives_way(start, fifo):
+def test_idle_connection_is_evicted(start, fifo):
     child = start(ECHO, "flask", "max_connections=2").until_ready()
     with connect(child.listener) as idle:
         idle.sendall(request("GET", "/"))
@@ -57,7 +57,7 @@ def test_idle_connection_gives_way(start, fifo):
             assert answer(busy).status == 200
 
 
-def test_no_connection_is_kept_while_there_is_no_place_for_another(start):
+def test_no_connection_is_kept_at_the_limit(start):
     child = start(ECHO, "flask", "max_connections=2").until_ready()
     with connect(child.listener) as first:
         first.sendall(request("GET", "/"))
@@ -68,7 +68,7 @@ def test_no_connection_is_kept_while_there_is_no_place_for_another(start):
 
 
 @pytest.mark.parametrize("front", ["flask", "gunicorn"], indirect=True)
-def test_idle_connection_is_closed_after_a_while(start, front):
+def test_idle_connection_is_closed(start, front):
     child = start(ECHO, front, "keep_alive=1").until_ready()
     with connect(child.listener) as connection:
         connection.sendall(request("GET", "/"))
@@ -77,7 +77,7 @@ def test_idle_connection_is_closed_after_a_while(start, front):
 
 
 @pytest.mark.parametrize("front", ["flask", "gunicorn"], indirect=True)
-def test_no_connection_is_kept_if_nobody_wants_it(start, front):
+def test_no_connection_is_kept_without_keep_alive(start, front):
     child = start(ECHO, front, "keep_alive=0").until_ready()
     with connect(child.listener) as connection:
         connection.sendall(request("GET", "/"))
@@ -85,7 +85,7 @@ def test_no_connection_is_kept_if_nobody_wants_it(start, front):
         assert connection.recv(100) == b""
 
 
-def test_more_slow_clients_than_threads_keep_nobody_waiting(start, front):
+def test_many_slow_clients_do_not_delay_others(start, front):
     child = start(ECHO, front).until_ready()
     with ExitStack() as stack:
         for _ in range(400):
@@ -94,7 +94,7 @@ def test_more_slow_clients_than_threads_keep_nobody_waiting(start, front):
 
 
 @pytest.mark.parametrize("front", ["flask", "gunicorn"], indirect=True)
-def test_more_idle_clients_than_threads_keep_nobody_waiting(start, front):
+def test_many_idle_clients_do_not_delay_others(start, front):
     child = start(ECHO, front).until_ready()
     with ExitStack() as stack:
         for _ in range(300):

@@ -1,4 +1,4 @@
-"""A model folder served whole: `custom_flask.py`, `custom_fastapi.py`, artifacts, and what users import from DRUM."""
+"""Whole model folders: `custom_flask.py`, `custom_fastapi.py`, artifacts, and imports from DRUM."""
 
 import textwrap
 
@@ -95,7 +95,7 @@ def serve(start, tmp_path):
 
 @pytest.fixture
 def extended(serve, server_type):
-    """A model server with both files, of which it takes its own."""
+    """A model server with both files; it uses its own."""
     files = {"custom.py": MODEL, "custom_flask.py": FLASK, "custom_fastapi.py": FASTAPI}
     return serve(files, server_type).until_ready()
 
@@ -109,7 +109,7 @@ def test_application_is_extended_before_it_serves(extended):
     assert ask(extended.listener, request("GET", "/mine/abc")).body == b"abc"
 
 
-def test_routes_of_the_user_come_first_and_the_service_answers_the_rest(extended):
+def test_users_routes_come_first(extended):
     assert ask(extended.listener, request("GET", "/ping")).body == b"mine"
     assert ask(extended.listener, request("GET", "/ping/")).json() == {"message": "OK"}
     assert ask(extended.listener, request("POST", "/predictUnstructured/", b"x")).body == b"model"
@@ -119,7 +119,7 @@ def test_routes_of_the_user_come_first_and_the_service_answers_the_rest(extended
 
 
 @pytest.mark.parametrize("path", ["/mine/abc", "/ping/", "/predictUnstructured/", "/nothing"])
-def test_functions_around_requests_see_them_all(extended, path):
+def test_before_request_functions_see_all_requests(extended, path):
     raw = ask(
         extended.listener, request("POST" if "predict" in path else "GET", path, b"x" if "predict" in path else b"")
     )
@@ -129,18 +129,18 @@ def test_functions_around_requests_see_them_all(extended, path):
 
 
 @pytest.mark.parametrize("path", ["/mine/abc", "/ping/", "/boom"])
-def test_each_answer_has_the_id_of_its_request(extended, path):
+def test_each_response_has_its_request_id(extended, path):
     raw = ask(extended.listener, request("GET", path, headers=["X-Request-ID: abc"]))
     assert (raw.header("x-request-id"), raw.header("x_request_id")) == ("abc", "abc")
 
 
-def test_error_in_a_route_of_the_user_is_a_500_and_in_the_log(extended):
+def test_error_in_a_users_route_is_a_logged_500(extended):
     assert ask(extended.listener, request("GET", "/boom")).status == 500
     extended.until(lambda: "KeyError: 'on purpose'" in extended.stderr)
     assert ask(extended.listener, request("GET", "/ping/")).status == 200
 
 
-def test_lifespan_of_the_user_begins_and_ends_with_the_server(serve):
+def test_users_lifespan_runs_with_the_server(serve):
     child = serve({"custom.py": MODEL, "custom_fastapi.py": FASTAPI}, "fastapi").until_ready()
     assert child.stdout == "begun\n"
     child.terminate()
@@ -156,7 +156,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_extension_that_fails_is_a_failed_initialization(serve, server_type, case):
+def test_failing_extension_is_a_failed_initialization(serve, server_type, case):
     code, expected = BROKEN[case]
     child = serve({"custom.py": MODEL, "custom_flask.py": code, "custom_fastapi.py": code}, server_type)
     assert child.end() == 3
@@ -166,7 +166,7 @@ def test_extension_that_fails_is_a_failed_initialization(serve, server_type, cas
     assert Ready() not in child.messages()
 
 
-def test_extension_without_init_app_is_a_mistake(serve, server_type):
+def test_extension_without_init_app_is_a_usage_error(serve, server_type):
     child = serve({"custom.py": MODEL, "custom_flask.py": "", "custom_fastapi.py": ""}, server_type)
     assert child.end() == 3
     (failure,) = child.failures()
@@ -176,7 +176,7 @@ def test_extension_without_init_app_is_a_mistake(serve, server_type):
     )
 
 
-def test_lifespan_that_fails_is_a_failed_initialization(serve):
+def test_failing_lifespan_is_a_failed_initialization(serve):
     code = """
     def init_app(app):
         async def fail(application):
@@ -203,7 +203,7 @@ def test_artifact_is_served_without_any_hook(serve, server_type):
     assert stages(child) == ["load_model", "starting the server"]
 
 
-def test_names_of_drum_are_there_for_the_users_code(serve, server_type):
+def test_users_code_may_import_drums_names(serve, server_type):
     custom = """
     from datarobot_drum import CustomHTTPError, RuntimeParameters
 
@@ -224,7 +224,7 @@ def test_names_of_drum_are_there_for_the_users_code(serve, server_type):
     assert "Traceback" not in child.stderr
 
 
-def test_parameter_that_is_missing_is_a_failed_initialization(serve, server_type):
+def test_missing_parameter_is_a_failed_initialization(serve, server_type):
     custom = (
         "from datarobot_drum import RuntimeParameters\ndef load_model(code_dir): return RuntimeParameters.get('WORD')"
     )

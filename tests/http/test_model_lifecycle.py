@@ -1,4 +1,4 @@
-"""What surrounds the requests of the built-in model server: ids, stats, output, telemetry, the end. On every server."""
+"""The built-in model server around its requests: ids, stats, output, telemetry, exit. On every server."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def stats(child: Child):
 
 
 @pytest.mark.parametrize("path", ["/ping", "/nothing", "/invocations", "/stats/"])
-def test_every_answer_has_the_id_of_its_request(serve, path):
+def test_every_response_has_its_request_id(serve, path):
     child = serve("return data").until_ready()
     raw = ask(child.listener, request("GET", path, headers=["X-Request-ID: abc-1"]))
     assert raw.headers["x-request-id"] == raw.headers["x_request_id"] == ["abc-1"]
@@ -64,7 +64,7 @@ def test_every_answer_has_the_id_of_its_request(serve, path):
     assert len(set(fresh)) == 2
 
 
-def test_lines_of_the_log_have_the_id_of_their_request(serve):
+def test_log_lines_have_their_request_id(serve):
     child = serve("logging.getLogger('mine').warning('scoring'); raise ValueError('no')").until_ready()
     assert invoke(child, b"x", "X-Request-ID: abc-1").status == 500
     lines = child.until(lambda: [line for line in child.stderr.splitlines() if "abc-1" in line])
@@ -73,27 +73,27 @@ def test_lines_of_the_log_have_the_id_of_their_request(serve):
     assert re.search(r"\d+ ERROR \[abc-1\] POST '/invocations' failed$", lines[1])
 
 
-def test_formats_of_the_user_may_have_the_id(serve):
+def test_users_log_formats_may_have_the_id(serve):
     load = "logging.basicConfig(format='mine %(request_id)s %(message)s')\nlogging.warning('loading')\nreturn 1"
     child = serve("logging.warning('scoring')\nreturn data", load).until_ready()
     assert invoke(child, b"x", "X-Request-ID: abc-1").status == 200
     child.until(lambda: child.stderr.splitlines() == ["mine - loading", "mine abc-1 scoring"])
 
 
-def test_what_is_printed_without_a_newline_reaches_the_log_while_nothing_happens(serve):
+def test_unfinished_line_is_flushed_while_idle(serve):
     child = serve("print('scored', end='')\nreturn data").until_ready()
     assert invoke(child).status == 200
     child.until(lambda: child.stdout == "scored")
 
 
-def test_nothing_that_is_loaded_or_computes_keeps_a_request_waiting_for_long(serve):
+def test_loading_and_computing_do_not_delay_requests(serve):
     score = "import gc, json\nreturn json.dumps([gc.get_freeze_count(), sys.getswitchinterval()])"
     frozen, seconds = invoke(serve(score).until_ready()).json()
     assert frozen > 10_000
     assert seconds < 0.001
 
 
-def test_ids_are_new_whatever_the_user_s_code_seeds(serve):
+def test_ids_do_not_depend_on_the_users_random_seed(serve):
     load = "import random\nrandom.seed(0)\nreturn 'model'"
     ids = {invoke(serve("return data", load).until_ready()).header("x-request-id") for _ in range(2)}
     assert len(ids) == 2
@@ -105,29 +105,29 @@ def test_ids_are_new_whatever_the_user_s_code_seeds(serve):
 def test_stats_are_of_the_whole_server(serve, server_type):
     child = serve("return data", "return 1", "--workers", "2" if server_type == "gunicorn" else "1")
     child.until_ready(2 if server_type == "gunicorn" else 1)
-    told = stats(child)
-    pids = {process["pid"] for process in told["drum_info"]}
+    result = stats(child)
+    pids = {process["pid"] for process in result["drum_info"]}
     assert pids == {process.pid for process in child.tree()}
     assert len(pids) == (3 if server_type == "gunicorn" else 1)
-    assert told["mem_info"]["drum_rss"] == pytest.approx(sum(process["mem"] for process in told["drum_info"]))
-    assert "serve.model" in " ".join(told["drum_info"][0]["cmdline"])
+    assert result["mem_info"]["drum_rss"] == pytest.approx(sum(process["mem"] for process in result["drum_info"]))
+    assert "serve.model" in " ".join(result["drum_info"][0]["cmdline"])
 
 
 def test_stats_measure_predictions_until_they_are_read(serve):
     child = serve("if data == 'bad': raise ValueError(data)\nreturn data").until_ready()
     for body in (b"a", b"b", b"bad"):
         invoke(child, body)
-    told = stats(child)
-    measured = told["time_info"]["run_predictor_total"]
+    result = stats(child)
+    measured = result["time_info"]["run_predictor_total"]
     assert 0 < measured["min"] <= measured["avg"] <= measured["max"] <= measured["total"] < TIMEOUT
     assert measured["total"] == pytest.approx(2 * measured["avg"])
-    assert told["failed_requests"] == 1
+    assert result["failed_requests"] == 1
     again = stats(child)
     assert set(again["time_info"]["run_predictor_total"].values()) == {None}
     assert again["failed_requests"] == 0
 
 
-def test_stats_are_told_while_predictions_wait(serve, fifo):
+def test_stats_do_not_wait_for_predictions(serve, fifo):
     child = serve(f"return open({str(fifo)!r}).read()").until_ready()
     waiting = [connect(child.listener) for _ in range(50)]  # more than FastAPI's threads
     try:
@@ -153,7 +153,7 @@ def collector():
         yield server
 
 
-def test_predictions_are_traced_and_measured_and_the_last_of_it_is_sent_at_the_stop(serve, collector):
+def test_predictions_are_traced_up_to_the_stop(serve, collector):
     child = serve("if data == 'bad': raise ValueError(data)\nreturn data", **collector.environ, **PROXIES)
     child.until_ready()
     trace = "0af7651916cd43dd8448eb211c80319c"
@@ -180,7 +180,7 @@ def test_predictions_are_traced_and_measured_and_the_last_of_it_is_sent_at_the_s
     assert [point.as_int for point in in_flight] == [0]
 
 
-def test_spans_of_the_user_s_code_are_children_of_the_request_s(serve, collector):
+def test_users_spans_are_children_of_the_request_span(serve, collector):
     score = """
         from opentelemetry import trace
         with trace.get_tracer("mine").start_as_current_span("inner"):
@@ -194,7 +194,7 @@ def test_spans_of_the_user_s_code_are_children_of_the_request_s(serve, collector
     assert spans["inner"].parent_span_id == spans["drum.invocations"].span_id
 
 
-def test_failed_initialization_is_sent_before_the_process_ends(serve, collector):
+def test_failure_is_reported_before_the_exit(serve, collector):
     child = serve("return data", "raise ValueError('bad weights')", **collector.environ, **PROXIES)
     assert child.end() == 3
     (failure,) = child.failures()
@@ -207,7 +207,7 @@ def test_failed_initialization_is_sent_before_the_process_ends(serve, collector)
     assert stages == {"load_model"}
 
 
-def test_stop_right_after_the_report_does_not_keep_the_failure_from_being_sent(serve, collector):
+def test_stop_after_the_report_still_sends_the_failure(serve, collector):
     child = serve("return data", "raise ValueError('bad weights')", **collector.environ, **PROXIES)
     child.until(child.failures)
     os.killpg(child.process.pid, signal.SIGTERM)  # as the supervisor does
@@ -217,7 +217,7 @@ def test_stop_right_after_the_report_does_not_keep_the_failure_from_being_sent(s
 
 
 @pytest.mark.parametrize("ends", ["stopped", "failed"])
-def test_collector_that_does_not_answer_delays_the_end_by_a_bounded_time(serve, ends):
+def test_silent_collector_delays_the_exit_only_briefly(serve, ends):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", **PROXIES}
         load = "return 1" if ends == "stopped" else "raise ValueError('bad weights')"
@@ -233,7 +233,7 @@ def test_collector_that_does_not_answer_delays_the_end_by_a_bounded_time(serve, 
 # --- the end
 
 
-def test_every_accepted_request_is_answered_when_200_are_under_way_at_the_stop(serve):
+def test_stop_answers_200_requests_in_flight(serve):
     child = serve("import time\ntime.sleep(0.002)\nreturn data").until_ready()
     answered, begun = [], threading.Semaphore(0)
 
@@ -255,7 +255,7 @@ def test_every_accepted_request_is_answered_when_200_are_under_way_at_the_stop(s
             assert begun.acquire(timeout=TIMEOUT)
         assert child.end() == 0
         left = [future for future in futures if not future.done()]
-        # What was not accepted waits in the backlog of the listener, which is still open here, for whoever comes next.
+        # Connections not accepted wait in the backlog of the listener, which is still open here, for the next process.
         for connection in _accepted(child.listener):
             with connection:
                 assert b"POST /invocations" in connection.recv(65536)

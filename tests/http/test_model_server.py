@@ -1,4 +1,4 @@
-"""`python -m drum_supervisor.serve.model`: initialize first, accept second, and say what went wrong."""
+"""`python -m drum_supervisor.serve.model`: initialize first, accept second, and report errors."""
 
 import os
 import re
@@ -66,7 +66,7 @@ def test_gunicorn_serves_from_each_worker(serve):
     assert child.end() == 0
 
 
-def test_output_of_the_model_is_passed_through(serve, server_type):
+def test_models_output_is_passed_through(serve, server_type):
     custom = "import sys\nprint('out')\nprint('err', file=sys.stderr)\n" + textwrap.dedent(GOOD)
     child = serve(custom, server_type).until_ready()
     assert child.stdout == "out\n"
@@ -114,7 +114,7 @@ def test_failure_is_reported_with_its_stage(serve, server_type, case):
     assert Ready() not in child.messages()
 
 
-def test_mistake_of_the_user_needs_no_traceback(serve, server_type):
+def test_users_mistake_has_no_traceback(serve, server_type):
     child = serve("def load_model(code_dir): pass" + HOOKS, server_type)
     assert child.end() == 3
     (failure,) = child.failures()
@@ -124,7 +124,7 @@ def test_mistake_of_the_user_needs_no_traceback(serve, server_type):
     assert "Traceback" not in child.stderr
 
 
-def test_two_workers_that_fail_are_one_failure_for_the_master(serve):
+def test_two_failed_workers_are_one_failure(serve):
     child = serve("def load_model(code_dir): raise ValueError('bad weights')" + HOOKS, "gunicorn", "--workers", "2")
     assert child.end() == 3
     assert {failure.message for failure in child.failures()} == {"bad weights"}
@@ -141,7 +141,7 @@ SILENT = {
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("case", SILENT)
-def test_worker_that_dies_without_a_word_ends_gunicorn(serve, case, workers):
+def test_silent_death_before_ready_ends_gunicorn(serve, case, workers):
     statement, how = SILENT[case]
     custom = f"import ctypes, os\ndef load_model(code_dir): {statement}"
     child = serve(custom + HOOKS, "gunicorn", "--workers", workers)
@@ -154,7 +154,7 @@ def test_worker_that_dies_without_a_word_ends_gunicorn(serve, case, workers):
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_worker_that_dies_after_it_was_ready_is_replaced(serve, workers):
+def test_ready_worker_which_dies_is_replaced(serve, workers):
     child = serve(GOOD, "gunicorn", "--workers", workers).until_ready(int(workers))
     pid = int(ask(child.listener, request("POST", "/invocations", b"x")).body.split()[1])
     os.kill(pid, signal.SIGKILL)
@@ -204,7 +204,7 @@ def test_wrong_option_is_a_usage_error(start):
     assert "Traceback" not in child.stderr
 
 
-def test_framework_that_cannot_be_imported_is_a_failure(serve, tmp_path):
+def test_missing_framework_is_a_failure(serve, tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "fastapi.py").write_text("raise ImportError('broken on purpose')")
     path = f"{tmp_path / 'broken'}:{os.getcwd()}"
@@ -214,7 +214,7 @@ def test_framework_that_cannot_be_imported_is_a_failure(serve, tmp_path):
     assert (failure.stage, failure.message) == ("starting the server", "broken on purpose")
 
 
-def test_without_supervisor_it_binds_the_address_and_says_so(serve, server_type):
+def test_unsupervised_server_binds_and_logs_the_address(serve, server_type):
     child = serve(GOOD, server_type, "--address", "127.0.0.1:0", supervised=False)
     line = child.until(lambda: re.search(r"Serving on http://127.0.0.1:([0-9]+) ", child.stderr))
     with socket.create_connection(("127.0.0.1", int(line[1])), ANSWER_SECONDS) as connection:
@@ -224,7 +224,7 @@ def test_without_supervisor_it_binds_the_address_and_says_so(serve, server_type)
     assert child.end() == 0
 
 
-def test_address_in_use_is_its_own_exit_code(serve, server_type):
+def test_address_in_use_has_its_own_exit_code(serve, server_type):
     with listening() as taken:
         port = taken.getsockname()[1]
         child = serve(GOOD, server_type, "--address", f"127.0.0.1:{port}", supervised=False)

@@ -1,4 +1,4 @@
-"""The limits of the built-in model server: how many at once, how many wait, how long, how large. On every server."""
+"""The limits of the built-in model server: concurrency, queue, time and size. On every server."""
 
 import hashlib
 import os
@@ -52,16 +52,16 @@ def begin(child: Child, stack: ExitStack, body: bytes = b"wait"):
 
 
 def released(fifo, waiting) -> list[Raw]:
-    """Let those that read the FIFO go on until all are answered; return the answers."""
+    """Release the predictions blocked on the FIFO until all are answered; return the responses."""
     answers: list[Raw] = []
     while len(answers) < len(waiting):
-        with suppress(OSError):  # nobody reads any more, or not yet
+        with suppress(OSError):  # no reader yet, or none left
             os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
         answers += [raw for raw in map(_answer_if_there, waiting) if raw is not None]
     return answers
 
 
-def test_more_than_may_wait_are_refused_and_probes_never(serve, fifo):
+def test_full_queue_is_503_except_for_probes(serve, fifo):
     child = serve("--max-queue-depth", "2")
     with ExitStack() as stack:
         waiting = [begin(child, stack) for _ in range(5)]
@@ -70,7 +70,7 @@ def test_more_than_may_wait_are_refused_and_probes_never(serve, fifo):
         while len(refused) < 2:
             refused += [raw for raw in map(_answer_if_there, waiting) if raw is not None]
         assert [(raw.status, raw.header("retry-after")) for raw in refused] == [(503, "1")] * 2
-        assert refused[0].json() == {"message": "ERROR: the model has too many requests to answer: 2 wait already"}
+        assert refused[0].json() == {"message": "ERROR: the model is busy: the queue of 2 is full"}
         assert ask(child.listener, request("GET", "/ping")).status == 200
         assert ask(child.listener, request("GET", "/stats/")).status == 200
         left = [connection for connection in waiting if connection.fileno() >= 0]
@@ -79,7 +79,7 @@ def test_more_than_may_wait_are_refused_and_probes_never(serve, fifo):
 
 
 def _answer_if_there(connection):
-    """Return the answer, and close the connection, if there is one within a moment."""
+    """Return the response if it arrives soon, and close the connection."""
     if connection.fileno() < 0:
         return None
     connection.settimeout(0.1)
@@ -105,7 +105,7 @@ def test_as_many_at_once_as_the_parameter_says(serve, fifo):
         assert [raw.status for raw in released(fifo, waiting)] == [200] * 3
 
 
-def test_answer_that_takes_too_long_is_504_and_the_next_one_waits_for_its_turn(serve, fifo):
+def test_slow_prediction_is_504_and_keeps_its_thread(serve, fifo):
     child = serve("--request-timeout", "0.3")
     raw = invoke(child, b"wait")
     assert (raw.status, raw.header("retry-after")) == (504, "1")
@@ -116,7 +116,7 @@ def test_answer_that_takes_too_long_is_504_and_the_next_one_waits_for_its_turn(s
     child.until(lambda: invoke(child, b"x").status == 200)
 
 
-def test_large_uploads_are_kept_on_the_disk_while_they_come(serve):
+def test_large_uploads_go_to_disk_while_they_arrive(serve):
     child = serve()
     body = os.urandom(6_000_000)
     before = child.memory()

@@ -1,4 +1,4 @@
-"""`DrumRuntime` and `CMRunner` in a program of somebody else's, without a supervisor: real servers on a real port."""
+"""`DrumRuntime` and `CMRunner` in a third-party program, without a supervisor, on a real port."""
 
 import re
 import socket
@@ -65,7 +65,7 @@ def failing(failure: str = 'raise ValueError("bad weights")', options: str = "")
 
 
 def address_of(child: Child) -> Address:
-    """Return what the program says that it serves on."""
+    """Return the address in the log of the program."""
     found = child.until(lambda: re.search(r"Serving .*?http://(\S+) \(pid", child.stderr))
     return parse_address(found[1])
 
@@ -92,7 +92,7 @@ BY = {
 
 
 @pytest.mark.parametrize("case", BY)
-def test_failure_is_served_until_a_stop_and_then_raised_on(run, case):
+def test_failure_is_served_until_a_stop_then_raised(run, case):
     options, environ, loaded = BY[case]
     child = run(failing(options=options), **environ)
     address = address_of(child)
@@ -116,7 +116,7 @@ def test_failure_is_served_until_a_stop_and_then_raised_on(run, case):
 
 
 @pytest.mark.parametrize("server_type", ["flask", "fastapi"])
-def test_exit_during_initialization_is_served_too_and_keeps_its_status(run, server_type):
+def test_exit_during_initialization_is_served(run, server_type):
     child = run(failing("sys.exit(7)", f"runtime.options.server_type = {server_type!r}"))
     raw = ask(address_of(child), "GET", "/predict")
     assert (raw.status, raw.json()) == (513, {"message": "ERROR: SystemExit: the model called sys.exit(7)"})
@@ -153,7 +153,7 @@ def test_address_in_use_does_not_hide_the_original_error(run, server_type):
     assert child.stderr.splitlines()[-1] == "ValueError: bad weights"
 
 
-def test_under_a_supervisor_the_failure_is_reported_and_nothing_served(run):
+def test_supervised_failure_is_reported_not_served(run):
     child = run(failing(), supervised=True)
     assert child.end() == 1
     (failure,) = child.failures()
@@ -162,7 +162,7 @@ def test_under_a_supervisor_the_failure_is_reported_and_nothing_served(run):
     assert child.stderr.count("Traceback (most recent call last)") == 1
 
 
-def test_stop_does_not_cut_off_what_follows_the_report(run, fifo):
+def test_stop_does_not_cut_off_the_cleanup(run, fifo):
     slow = f"runtime.log_provider = type('Slow', (), {{'shutdown': lambda self: open({str(fifo)!r}).read()}})()"
     child = run(failing(options=slow), supervised=True)
     child.until(child.failures)
@@ -199,7 +199,7 @@ def test_runner_serves_the_model_until_a_stop(run, folder, server_type):
 
 
 @pytest.mark.parametrize("server_type", ["flask", "fastapi"])
-def test_runner_whose_model_fails_serves_that_on_the_same_port(run, folder, server_type):
+def test_failed_model_is_served_on_the_same_port(run, folder, server_type):
     child = run(SERVING.format(folder=folder("raise ValueError('bad weights')"), server_type=server_type))
     address = address_of(child)
     raw = ask(address, "POST", "/invocations", b"abc")
@@ -211,7 +211,7 @@ def test_runner_whose_model_fails_serves_that_on_the_same_port(run, folder, serv
 
 
 @pytest.mark.parametrize("server_type", ["flask", "fastapi"])
-def test_runner_tells_the_supervisor(run, folder, server_type):
+def test_runner_reports_to_the_supervisor(run, folder, server_type):
     child = run(SERVING.format(folder=folder(), server_type=server_type), supervised=True).until_ready()
     child.terminate()
     assert child.end() == 0
@@ -220,7 +220,7 @@ def test_runner_tells_the_supervisor(run, folder, server_type):
 
 
 @pytest.mark.parametrize("server_type", ["flask", "fastapi"])
-def test_runner_that_is_stopped_while_it_loads_has_not_failed(run, folder, server_type, fifo):
+def test_stop_while_loading_is_not_a_failure(run, folder, server_type, fifo):
     child = run(SERVING.format(folder=folder(f"open({str(fifo)!r}).read()"), server_type=server_type))
     with open(fifo, "w", encoding="ascii"):
         child.terminate()

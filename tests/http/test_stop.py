@@ -1,4 +1,4 @@
-"""A stop answers all that was accepted, and leaves to others what was not. The same for every host."""
+"""A stop answers everything accepted, and leaves the rest to other processes. On every server."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 from tests.http.children import Child, answer, ask, connect, request
 from tests.http.conftest import ECHO, FRONTS, KEEPING_FRONTS
 
-BLOCKING_FRONTS = FRONTS[1:]  # the standard-library front is for services that answer at once
+BLOCKING_FRONTS = FRONTS[1:]  # selector_server cannot wait for a response
 
 
 @pytest.fixture(params=FRONTS)
@@ -25,7 +25,7 @@ def child(start, front):
 
 
 def stop(child: Child) -> None:
-    """Ask for a stop and wait until nothing more is accepted."""
+    """Request a stop, and wait until no connection is accepted."""
     accepts = has_listener(child)
     child.terminate()
     child.until(lambda: not accepts())
@@ -49,7 +49,7 @@ def has_listener(child: Child) -> Callable[[], bool]:
     return probe
 
 
-def test_stops_at_once_with_status_0_when_there_is_nobody(child):
+def test_stops_at_once_without_clients(child):
     child.terminate()
     assert child.end() == 0
 
@@ -59,7 +59,7 @@ def test_interrupt_is_a_stop_too(child):
     assert child.end() == 0
 
 
-def test_connection_that_was_open_is_answered_though_its_request_comes_after_the_stop(child):
+def test_request_after_the_stop_on_an_open_connection(child):
     with connect(child.listener) as connection:
         assert ask(child.listener, request("GET", "/")).status == 200  # accepted later than ours
         stop(child)
@@ -71,7 +71,7 @@ def test_connection_that_was_open_is_answered_though_its_request_comes_after_the
     assert child.end() == 0
 
 
-def test_request_that_has_half_arrived_is_answered(child):
+def test_half_received_request_is_answered(child):
     data = request("POST", "/keep/100", b"0123456789")
     with connect(child.listener) as connection:
         connection.sendall(data[:20])
@@ -84,7 +84,7 @@ def test_request_that_has_half_arrived_is_answered(child):
 
 
 @pytest.mark.parametrize("front", BLOCKING_FRONTS, indirect=True)
-def test_request_that_is_being_answered_is_answered(child, fifo):
+def test_request_in_flight_is_answered(child, fifo):
     with connect(child.listener) as connection:
         connection.sendall(request("GET", f"/block{fifo}"))
         with open(fifo, "w"):  # the service has opened it
@@ -96,7 +96,7 @@ def test_request_that_is_being_answered_is_answered(child, fifo):
 
 
 @pytest.mark.parametrize("front", BLOCKING_FRONTS, indirect=True)
-def test_request_that_takes_too_long_is_given_up(start, front, fifo):
+def test_request_beyond_the_drain_time_is_dropped(start, front, fifo):
     child = start(ECHO, front, "drain_seconds=1").until_ready()
     with connect(child.listener) as connection:
         connection.sendall(request("GET", f"/block{fifo}"))
@@ -117,7 +117,7 @@ def test_second_signal_ends_at_once(child, fifo):
             child.until_gone()
 
 
-def test_silent_client_does_not_hold_up_the_stop(start, front):
+def test_silent_client_does_not_delay_the_stop(start, front):
     child = start(ECHO, front, "drain_seconds=60").until_ready()
     with connect(child.listener) as silent, connect(child.listener) as partial:
         partial.sendall(b"GET / HT")
@@ -129,7 +129,7 @@ def test_silent_client_does_not_hold_up_the_stop(start, front):
 
 
 @pytest.mark.parametrize("front", KEEPING_FRONTS, indirect=True)
-def test_idle_connection_does_not_hold_up_the_stop(start, front):
+def test_idle_connection_does_not_delay_the_stop(start, front):
     child = start(ECHO, front, "drain_seconds=60").until_ready()
     with connect(child.listener) as connection:
         connection.sendall(request("GET", "/"))
@@ -151,7 +151,7 @@ def test_idle_connection_is_answered_once_more(child):
 
 
 @pytest.mark.parametrize("front", KEEPING_FRONTS, indirect=True)
-def test_clients_that_keep_their_connections_go_to_the_next_process_and_lose_nothing(start, child, front):
+def test_kept_connections_move_to_the_next_process(start, child, front):
     with ExitStack() as stack:
         connections = [stack.enter_context(connect(child.listener)) for _ in range(20)]
         for connection in connections:
@@ -170,7 +170,7 @@ def test_clients_that_keep_their_connections_go_to_the_next_process_and_lose_not
     assert child.end() == 0
 
 
-def test_no_connection_is_lost_between_one_process_and_the_next(start, front):
+def test_swap_loses_no_connection(start, front):
     child = start(ECHO, front).until_ready()
     with ExitStack() as stack:
         before = [stack.enter_context(connect(child.listener)) for _ in range(50)]
@@ -199,7 +199,7 @@ def test_two_processes_share_the_listener(start, front):
 
 
 @pytest.mark.parametrize("address", ["[::1]:0", "unix"])
-def test_serves_other_families(start, front, address, tmp_path):
+def test_other_address_families(start, front, address, tmp_path):
     path = tmp_path / "s.sock"
     child = start(ECHO, front, address=f"unix:{path}" if address == "unix" else address).until_ready()
     assert ask(child.listener, request("GET", "/")).status == 200

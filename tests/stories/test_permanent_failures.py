@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from drum_supervisor.services.failure import REFUSED
+from drum_supervisor.services.failure import NOT_RETRIED
 from tests.stories.conftest import Start
 from tests.support import Supervised
 
@@ -37,7 +37,7 @@ def permanent_error(supervised: Supervised) -> str:
     assert status["failure"]["permanent"] is True
     answer = supervised.get("/x")
     assert answer.status == 513
-    assert answer.json()["retry"] == {"attempt": 1, "attempts_left": 0, "message": REFUSED}
+    assert answer.json()["retry"] == {"attempt": 1, "attempts_left": 0, "message": NOT_RETRIED}
     assert "retry-after" not in answer.headers
     assert "not retried: it would only fail again" in supervised.run("status").stdout
     assert "repair it, then run drum-supervise restart" in supervised.run("failure").stdout

@@ -1,25 +1,25 @@
-"""gunicorn's gevent worker for the built-in server. Imported only when it is chosen.
+"""The gevent worker of the built-in server, imported only when chosen.
 
-gevent has patched the standard library when the worker runs: our server's threads are greenlets then. The model, as
-everything in this process, has one thread: while a prediction computes, or waits where gevent does not know of it,
-nothing else happens here, neither probes nor the stop.
+gevent has patched the standard library when the worker runs, so the threads of our server are greenlets. The whole
+process has one thread: while a prediction computes, or blocks in a call which gevent does not patch, neither probes nor
+the stop are handled.
 """
 
 import socket
 
 from gunicorn.workers.ggevent import GeventWorker
 
-from drum_supervisor.servers.gunicorn import worker
-from drum_supervisor.servers.wsgi.connection import PATIENCE_SECONDS
-from drum_supervisor.servers.wsgi.server import Server
+from drum_supervisor.servers.gunicorn.worker import DrainingWorker
+from drum_supervisor.servers.wsgi.connection import IO_TIMEOUT_SECONDS
+from drum_supervisor.servers.wsgi.server import ThreadedServer
 
 
-class _Server(Server):
+class _GeventServer(ThreadedServer):
     def prepare(self, connection: socket.socket) -> None:
-        connection.settimeout(PATIENCE_SECONDS)
+        connection.settimeout(IO_TIMEOUT_SECONDS)
 
 
-class Worker(worker.Worker, GeventWorker):
-    """A worker with a greenlet for each connection, which answers all that it has accepted before it ends."""
+class DrainingGeventWorker(DrainingWorker, GeventWorker):
+    """A worker with a greenlet per connection; it answers everything accepted before it exits."""
 
-    server_type = _Server
+    server_type = _GeventServer

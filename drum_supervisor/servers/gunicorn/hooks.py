@@ -1,4 +1,4 @@
-"""The context of a gunicorn worker: what gunicorn's hooks do, for the built-in server and for any WSGI application."""
+"""gunicorn's hooks, which run the context of a worker, for the built-in server and for any WSGI application."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -11,11 +11,7 @@ from drum_supervisor.contract.exits import UsageError
 
 
 def settings(parameters: GunicornParameters) -> dict[str, Any]:
-    """Return the configuration of gunicorn by the names of its settings; what is not set is left out.
-
-    Raises:
-        UsageError: the worker class cannot be used.
-    """
+    """Return gunicorn's settings by name, without unset ones; raise UsageError if the worker class cannot be used."""
     check_worker_class(parameters)
     values = {
         "workers": parameters.workers,
@@ -27,7 +23,7 @@ def settings(parameters: GunicornParameters) -> dict[str, Any]:
         "graceful_timeout": parameters.graceful_timeout,
         "keepalive": parameters.keep_alive,
         "loglevel": parameters.log_level,
-        "control_socket_disable": True,  # newer gunicorns open one, at a path that all share; older ones do not know it
+        "control_socket_disable": True,  # gunicorn 27 opens one at a path which all servers of a user share
         "post_worker_init": post_worker_init,
         "worker_exit": worker_exit,
     }
@@ -35,7 +31,7 @@ def settings(parameters: GunicornParameters) -> dict[str, Any]:
 
 
 def check_worker_class(parameters: GunicornParameters) -> None:
-    """Raise a UsageError if gevent is asked for and is not there, or too old for this gunicorn."""
+    """Raise UsageError if gevent is chosen but is missing, or too old for this gunicorn."""
     if parameters.worker_class != "gevent":
         return
     try:
@@ -48,7 +44,7 @@ def check_worker_class(parameters: GunicornParameters) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start the context of `worker`, as `worker.ctx`: the application's own, or a new one for somebody else's."""
+    """Start the context of `worker` as `worker.ctx`: the built-in application's own, or a new one."""
     app = worker.wsgi
     worker.ctx = getattr(worker.app, "worker_ctx", None) or _new_context(worker)
     if _is_flask(app):
@@ -57,10 +53,8 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """Stop and clean up the context of `worker`, if it has come so far.
-
-    gunicorn calls this in the worker when it ends, and in the master for workers that are gone already.
-    """
+    """Stop and clean up the context of `worker`, if it has one."""
+    # gunicorn calls this in the exiting worker, and in the master for workers which have already exited
     context = getattr(worker, "ctx", None)
     if context is not None:
         context.stop()
@@ -68,7 +62,7 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 
 def _new_context(worker: Any) -> Any:
-    # Here, after the fork: gevent has patched asyncio's modules by now, which they import.
+    # Imported after the fork: by now gevent has patched the modules on which asyncio depends.
     from drum_supervisor.stdout_flusher import StdoutFlusher  # noqa: PLC0415
     from drum_supervisor.worker_context import WorkerCtx  # noqa: PLC0415
 
@@ -76,7 +70,7 @@ def _new_context(worker: Any) -> Any:
     flusher = StdoutFlusher()
     flusher.start()
     context.defer_cleanup(flusher.stop, order=-1, desc="stdout flusher")
-    worker.wsgi = _observed(worker.wsgi, flusher.set_last_activity_time)
+    worker.wsgi = _observe(worker.wsgi, flusher.set_last_activity_time)
     return context
 
 
@@ -84,33 +78,31 @@ def _is_flask(app: Any) -> bool:
     return callable(getattr(app, "after_request", None)) and isinstance(getattr(app, "extensions", None), dict)
 
 
-def _observed(app: Any, answered: Callable[[], None]) -> Any:
-    """Return an application that calls `answered` after each answer, and when the last piece of it is sent."""
+def _observe(app: Any, on_activity: Callable[[], None]) -> Any:
+    """Return an application which calls `on_activity` when a response begins and after its last byte."""
     if not _is_flask(app):
-        return _Observed(app, answered)
+        return _NotifyingApp(app, on_activity)
 
     def after_request(response: Any) -> Any:
-        answered()
-        response.call_on_close(answered)
+        on_activity()
+        response.call_on_close(on_activity)
         return response
 
     try:
         app.after_request(after_request)
-    except AssertionError:  # Flask's answer when the application has had a request, of a test client for example
-        return _Observed(app, answered)
+    except AssertionError:  # Flask raises it once the application has handled a request, from a test client for example
+        return _NotifyingApp(app, on_activity)
     return app
 
 
-class _Observed:
-    """A WSGI application that says when an answer begins and when it ends."""
-
-    def __init__(self, app: Callable[..., Any], answered: Callable[[], None]) -> None:
+class _NotifyingApp:
+    def __init__(self, app: Callable[..., Any], on_activity: Callable[[], None]) -> None:
         self._app = app
-        self._answered = answered
+        self._on_activity = on_activity
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         result = self._app(environ, start_response)
-        self._answered()
+        self._on_activity()
         if isinstance(result, environ.get("wsgi.file_wrapper", ())):
-            return result  # gunicorn sends it by sendfile, if it can see what it is
-        return ClosingIterator(result, self._answered)
+            return result  # unwrapped, so that gunicorn can use sendfile
+        return ClosingIterator(result, self._on_activity)

@@ -1,7 +1,7 @@
-"""gunicorn's worker for the built-in server: a process of gunicorn's, whose connections are our server's.
+"""The gunicorn worker of the built-in server: gunicorn manages the process, our server its connections.
 
-gunicorn's own threaded worker hands each request from its loop to a thread and back, and loses connections when it
-stops, each version in its own way.
+gunicorn's own threaded worker passes each request from its loop to a thread and back, and loses connections when it
+stops, in every version differently.
 """
 
 import itertools
@@ -17,32 +17,30 @@ from typing import Any
 from gunicorn.workers.base import Worker as GunicornWorker
 
 from drum_supervisor.config.gunicorn import GunicornParameters
-from drum_supervisor.http.encoding import KEEP_ALIVE_SECONDS, PIECE
 from drum_supervisor.servers.process import STOP_SIGNALS, shorten_pauses
-from drum_supervisor.servers.wsgi.server import Limits, Server
+from drum_supervisor.servers.wsgi.server import ConnectionLimits, ThreadedServer
 
 STOPPING = (*STOP_SIGNALS, signal.SIGQUIT)
 
-# How often a worker shows its master a sign of life.
-BEAT_SECONDS = 1.0
+# Interval between heartbeats to the master.
+HEARTBEAT_SECONDS = 1.0
 
 
-class Worker(GunicornWorker):
-    """A worker with a thread for each connection, which answers all that it has accepted before it ends.
+class DrainingWorker(GunicornWorker):
+    """A worker with a thread per connection; it answers everything accepted before it exits."""
 
-    While the application is loaded, stop signals have their default effect: there is nobody to answer yet, and the
-    user's code may be busy where Python sees no signals. Afterwards the worker stays `alive` for gunicorn until it
-    has drained, because what gunicorn does then differs from version to version.
-    """
+    # While the application loads, stop signals keep their default action: no client waits yet, and the user's code may
+    # block where Python runs no signal handlers. Later the worker stays `alive` for gunicorn until it has drained,
+    # because gunicorn's reaction to a worker which is not depends on its version.
 
-    server_type = Server
-    app: Any  # with `progress`, `options` and `drain_seconds`, see gunicorn_host
+    server_type = ThreadedServer
+    app: Any  # `server._GunicornApplication`
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._is_stopping = False
-        self._requests = itertools.count(1)  # several threads count
-        self._most_requests = _most_requests(self.app.options.parameters)
+        self._request_counter = itertools.count(1)  # thread-safe
+        self._max_requests = _draw_request_limit(self.app.options.parameters)
 
     def init_signals(self) -> None:
         super().init_signals()
@@ -59,49 +57,49 @@ class Worker(GunicornWorker):
     def run(self) -> None:
         (listener,) = (getattr(each, "sock", each) for each in self.sockets)  # gunicorn's class, or gevent's
         with closing(self.server_type(self._answer, listener, self._limits(), self.cfg.workers > 1)) as server:
-            server.watch(self.PIPE[0], self._take_wake)
+            server.watch(self.PIPE[0], self._read_wakeup)
             shorten_pauses()
-            self.app.progress.become_ready()
+            self.app.init_report.report_ready()
             while not self._is_stopping:
-                self._beat()
-                server.turn(BEAT_SECONDS)
+                self._send_heartbeat()
+                server.run_once(HEARTBEAT_SECONDS)
             server.stop()
-            while server.is_anybody():
-                self._beat()
-                server.turn(BEAT_SECONDS)
+            while server.is_draining():
+                self._send_heartbeat()
+                server.run_once(HEARTBEAT_SECONDS)
 
-    def _limits(self) -> Limits:
+    def _limits(self) -> ConnectionLimits:
         options = self.app.options
         keep_alive = options.parameters.keep_alive
-        keep_alive_seconds = KEEP_ALIVE_SECONDS if keep_alive is None else keep_alive
-        return Limits(self.app.drain_seconds, options.head_seconds, keep_alive_seconds)
+        keep_alive_seconds = ConnectionLimits.keep_alive_seconds if keep_alive is None else keep_alive
+        return ConnectionLimits(self.app.drain_seconds, options.head_seconds, keep_alive_seconds)
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """Answer a request, and with the last one begin to stop: the master starts another worker then."""
-        if next(self._requests) >= self._most_requests:
+        """Answer a request; at the request limit also begin to stop, so that the master starts another worker."""
+        if next(self._request_counter) >= self._max_requests:
             self._begin_stop()
-        answer: Iterable[bytes] = self.wsgi(environ, start_response)
-        return answer
+        body: Iterable[bytes] = self.wsgi(environ, start_response)
+        return body
 
-    def _beat(self) -> None:
+    def _send_heartbeat(self) -> None:
         self.notify()
         if os.getppid() != self.ppid:
-            self._is_stopping = True  # the master is gone
+            self._is_stopping = True  # the master has exited
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
-        self._is_stopping = True  # each signal also writes into the pipe
+        self._is_stopping = True  # the wake-up descriptor ends the wait
 
     def _begin_stop(self) -> None:
         self._is_stopping = True
         with suppress(BlockingIOError):
             os.write(self.PIPE[1], b"\0")
 
-    def _take_wake(self) -> None:
+    def _read_wakeup(self) -> None:
         with suppress(BlockingIOError):
-            os.read(self.PIPE[0], PIECE)
+            os.read(self.PIPE[0], 4096)
 
 
-def _most_requests(parameters: GunicornParameters) -> int:
+def _draw_request_limit(parameters: GunicornParameters) -> int:
     if not parameters.max_requests:
         return sys.maxsize
     return parameters.max_requests + random.randint(0, parameters.max_requests_jitter)

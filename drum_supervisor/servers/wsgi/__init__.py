@@ -1,1 +1,4 @@
-"""A threaded WSGI server whose connections survive a swap: accept, read, answer, and stop without losing a request."""
+"""A threaded WSGI server which loses no request when processes are swapped: accept, read, respond, stop.
+
+No framework here, and no gunicorn: `servers.gunicorn` uses this package.
+"""

@@ -1,4 +1,4 @@
-"""What arrives on a connection: heads and bodies, one after the other, also those that have come at once."""
+"""The requests of a connection: heads and bodies, pipelined ones included."""
 
 import io
 import socket
@@ -6,16 +6,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from drum_supervisor.http.encoding import CLIENT_GONE, PIECE
-from drum_supervisor.http.h1 import ChunkedBody, Head, end_of_head
+from drum_supervisor.http.encoding import CLIENT_GONE, READ_SIZE
+from drum_supervisor.http.h1 import ChunkedBody, Head, find_head_end
 
 T = TypeVar("T", bytes, int)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Incoming:
-    """The bytes that a client has sent and nobody has taken yet; its length says how many there are."""
+class ReceiveBuffer:
+    """The bytes received and not consumed yet."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -24,63 +24,50 @@ class Incoming:
     def __len__(self) -> int:
         return len(self._received)
 
-    def take_head(self, comes_in_pieces: Callable[[], None]) -> bytes:
-        """Return the head of a request, however long it takes; call `comes_in_pieces` when there is a part of it.
-
-        Raises:
-            BadRequestError: it is too large.
-            OSError: the client has gone.
-        """
+    def take_head(self, on_part: Callable[[], None]) -> bytes:
+        """Return the head of the next request; call `on_part` whenever only part of it has arrived."""
         searched = 0
-        while (end := end_of_head(self._received, searched)) is None:
+        while (end := find_head_end(self._received, searched)) is None:
             searched = len(self._received)
             if searched:
-                comes_in_pieces()
-            with suppress(BlockingIOError, TimeoutError):  # how long is too long is not the socket's to say
-                self._received += _some(self.connection.recv(PIECE))
+                on_part()
+            with suppress(BlockingIOError, TimeoutError):  # IdleConnections sets the time limit, not the socket
+                self._received += _require_data(self.connection.recv(READ_SIZE))
         head = bytes(self._received[:end])
         del self._received[:end]
         return head
 
     def take(self) -> bytes:
-        """Return what is there, or else what comes next.
-
-        Raises:
-            OSError: the client has gone, or is silent.
-        """
+        """Return the buffered bytes, or else the next ones to arrive; raise OSError if none arrive."""
         if not self._received:
-            return _some(self.connection.recv(PIECE))
+            return _require_data(self.connection.recv(READ_SIZE))
         data = bytes(self._received)
         self._received.clear()
         return data
 
     def take_into(self, buffer: memoryview) -> int:
-        """Put what is there, or else what comes next, into `buffer`; return how much that is.
-
-        Raises:
-            OSError: the client has gone, or is silent.
-        """
+        """Fill `buffer` like `take`; return the number of bytes."""
         if not self._received:
-            return _some(self.connection.recv_into(buffer))
+            return _require_data(self.connection.recv_into(buffer))
         count = min(len(buffer), len(self._received))
         buffer[:count] = self._received[:count]
         del self._received[:count]
         return count
 
     def skip(self, count: int) -> None:
-        """Throw so many bytes away that are there."""
+        """Discard `count` buffered bytes."""
         del self._received[:count]
 
     def put_back(self, data: bytes) -> None:
-        """Take back what is somebody else's, when all else is taken."""
+        """Return surplus bytes to the empty buffer."""
         self._received += data
 
 
 class RequestBody(io.RawIOBase):
-    """The body of a request, as a file. A client that waits for `100 Continue` gets it when somebody wants the body."""
+    """The body of a request, as a file. The first read sends `100 Continue` to a client which expects it."""
 
-    def __init__(self, incoming: Incoming, head: Head) -> None:
-        self._incoming = incoming
+    def __init__(self, received: ReceiveBuffer, head: Head) -> None:
+        self._received = received
         self._left = head.length or 0
         self._chunks = ChunkedBody() if head.length is None else None
         self._decoded = bytearray()
@@ -90,38 +77,38 @@ class RequestBody(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        if self._expects_continue and not self._incoming:
-            self._incoming.connection.sendall(_CONTINUE)
+        if self._expects_continue and not self._received:
+            self._received.connection.sendall(_CONTINUE)
         self._expects_continue = False
         view = memoryview(buffer)
         return self._take(view) if self._chunks is None else self._take_chunks(view, self._chunks)
 
     def has_arrived(self) -> bool:
-        """Return whether all of it has been read, or could be without waiting. The answer begins: too late to ask."""
+        """Return whether the rest can be read without waiting. The response begins: no `100 Continue` after this."""
         self._expects_continue = False
-        return self._left <= len(self._incoming) if self._chunks is None else self._chunks.done
+        return self._left <= len(self._received) if self._chunks is None else self._chunks.done
 
     def skip(self) -> None:
-        """Throw away what nobody has read of a body that has arrived."""
-        self._incoming.skip(self._left)
+        """Discard the unread rest of a body which has arrived."""
+        self._received.skip(self._left)
 
     def _take(self, buffer: memoryview) -> int:
-        count = self._incoming.take_into(buffer[: self._left]) if self._left else 0
+        count = self._received.take_into(buffer[: self._left]) if self._left else 0
         self._left -= count
         return count
 
     def _take_chunks(self, buffer: memoryview, chunks: ChunkedBody) -> int:
         while not self._decoded and not chunks.done:
-            for piece in chunks.feed(self._incoming.take()):
+            for piece in chunks.feed(self._received.take()):
                 self._decoded += piece
-            self._incoming.put_back(chunks.surplus)
+            self._received.put_back(chunks.surplus)
         count = min(len(buffer), len(self._decoded))
         buffer[:count] = self._decoded[:count]
         del self._decoded[:count]
         return count
 
 
-def _some(received: T) -> T:
+def _require_data(received: T) -> T:
     if not received:
         raise ConnectionError(CLIENT_GONE)
     return received

@@ -1,4 +1,4 @@
-"""Accepts connections and gives each a thread, in which a WSGI application answers all its requests."""
+"""Accepts connections, and answers the requests of each in a thread of its own."""
 
 import logging
 import math
@@ -16,144 +16,136 @@ from typing import Any
 
 from drum_supervisor.contract.listener import address_of
 from drum_supervisor.fronts.wsgi import Application
-from drum_supervisor.http.encoding import HEAD_SECONDS, KEEP_ALIVE_SECONDS, PIECE
-from drum_supervisor.servers.wsgi.connection import PATIENCE_SECONDS, Conversation
-from drum_supervisor.servers.wsgi.idle import Waiting
-from drum_supervisor.services.executor import Turns
+from drum_supervisor.http.encoding import HEAD_SECONDS, KEEP_ALIVE_SECONDS, READ_SIZE
+from drum_supervisor.servers.wsgi.connection import IO_TIMEOUT_SECONDS, Connection
+from drum_supervisor.servers.wsgi.idle import IdleConnections
+from drum_supervisor.services.executor import BoundedExecutor
 
 MAX_CONNECTIONS = 256
 
-# How long a stop waits for a request that has not arrived.
+# How long a stop waits for a request which has not arrived.
 SILENT_GRACE = 1.0
 
-# When the system has no descriptors or threads for another connection.
+# After the system had no descriptors or threads for another connection.
 _ACCEPT_PAUSE = 0.5
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What clients may take.
+class ConnectionLimits:
+    """Limits for connections."""
 
-    Attributes:
-        drain_seconds: how long requests that have arrived may take after the stop.
-        head_seconds: how long a client may take for the head of its request.
-        keep_alive_seconds: how long a connection waits for its next request; 0: each is closed after its answer.
-        max_connections: if there are as many, each is closed after its answer, and the one that has been idle the
-            longest, or else keeps us waiting for its head, is given up for the next one; if there is none, nothing is
-            accepted until there is room.
-    """
-
-    drain_seconds: float
-    head_seconds: float = HEAD_SECONDS
+    drain_seconds: float  # how long requests already received may take after the stop
+    head_seconds: float = HEAD_SECONDS  # how long a client may take to send the head of a request
+    # How long a connection waits for its next request; 0: close after each response.
     keep_alive_seconds: float = KEEP_ALIVE_SECONDS
+    # At this number, connections are closed after each response, and a new connection evicts the one which has been
+    # idle longest, or else the slowest to send its head; without either, accepting pauses.
     max_connections: int = MAX_CONNECTIONS
 
 
-class Server:
-    """Serves on a non-blocking listener, turn by turn, and after `stop` until everybody has an answer.
+class ThreadedServer:
+    """Serves on a non-blocking listener; after `stop` it answers everything accepted.
 
-    A turn accepts, and gives up who keeps us waiting; all else happens in the threads of the connections. They wake
-    the turn only if it waits for one of them to end: it would keep them, and the model, from going on.
+    `run_once` accepts connections and closes expired ones; the rest happens in the connections' threads. These wake the
+    main thread only if it waits for a connection to end: each wake-up costs them, and the model, the interpreter lock.
     """
 
     def __init__(
-        self, app: Application, listener: socket.socket, limits: Limits, is_one_of_several: bool = False
+        self, app: Application, listener: socket.socket, limits: ConnectionLimits, is_multiprocess: bool = False
     ) -> None:
         self._app = app
         self._listener = listener
         self._limits = limits
-        self._common = common_environ(listener, is_one_of_several)
-        self._waiting = Waiting(limits.head_seconds, limits.keep_alive_seconds or math.inf)
-        self._threads = Turns(limits.max_connections, name="connection")
+        self._common = common_environ(listener, is_multiprocess)
+        self._idle = IdleConnections(limits.head_seconds, limits.keep_alive_seconds or math.inf)
+        self._threads = BoundedExecutor(limits.max_connections, name="connection")
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
-        self._accepts = False
+        self._is_accepting = False
         self._pause_ends = 0.0
         self._stopped_at: float | None = None
         self._selector = selectors.DefaultSelector()
         self._wake, self._waker = socket.socketpair()
         self._wake.setblocking(False)
         self._waker.setblocking(False)
-        self.watch(self._wake, self._take_wake)
-        if listener.family != socket.AF_UNIX:  # what it accepts inherits that: answers in pieces shall not wait
+        self.watch(self._wake, self._read_wakeup)
+        if listener.family != socket.AF_UNIX:  # inherited by connections: no delay for responses in pieces
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def close(self) -> None:
-        """Give back what is no connection."""
+        """Release everything but the connections."""
         self._threads.close()
         self._selector.close()
         self._wake.close()
         self._waker.close()
 
     def watch(self, source: Any, call: Callable[[], object]) -> None:
-        """End a turn, and call `call`, when there is something to read from `source`."""
+        """Call `call` in `run_once` when `source` is readable."""
         self._selector.register(source, selectors.EVENT_READ, call)
 
     def prepare(self, connection: socket.socket) -> None:
-        """Let calls of a new connection take PATIENCE_SECONDS at most.
-
-        The kernel does that better than Python, whose `settimeout` makes two system calls of each.
-        """
-        patience = struct.pack("@ll", PATIENCE_SECONDS, 0)
+        """Limit each receive and send of a new connection to IO_TIMEOUT_SECONDS."""
+        # in the kernel: Python's `settimeout` adds a second system call to each
+        patience = struct.pack("@ll", IO_TIMEOUT_SECONDS, 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
 
-    def turn(self, longest: float | None = None) -> None:
-        """Wait for something to do, not longer than `longest`, and do it."""
-        self._accept_or_not()
-        for key, _ in self._selector.select(self._seconds(longest)):
+    def run_once(self, longest: float | None = None) -> None:
+        """Wait for events for at most `longest` seconds, and handle them."""
+        self._update_accepting()
+        for key, _ in self._selector.select(self._select_timeout(longest)):
             key.data()
         if self._stopped_at is not None and time.monotonic() - self._stopped_at >= SILENT_GRACE:
-            self._waiting.end_all()
-        self._waiting.end_late()
+            self._idle.close_all()
+        self._idle.close_expired()
 
     def stop(self) -> None:
-        """Accept no more, and close each connection after its answer; turns go on while there `is_anybody`."""
+        """Stop accepting, and close each connection after its response; keep calling `run_once` while `is_draining`."""
         self._stopped_at = time.monotonic()
-        self._accept_or_not()
+        self._update_accepting()
         self._listener.close()
 
-    def is_anybody(self) -> bool:
-        """Return whether somebody who has an answer to come may still be waited for."""
+    def is_draining(self) -> bool:
+        """Return whether connections are left, within the time for draining."""
         is_over = self._stopped_at is not None and time.monotonic() - self._stopped_at > self._limits.drain_seconds
         return bool(self._connections) and not is_over
 
     def may_keep(self) -> bool:
-        """Return whether a connection may be kept after its answer."""
+        """Return whether a connection may stay open after its response."""
         is_wanted = self._stopped_at is None and self._limits.keep_alive_seconds > 0
         return is_wanted and len(self._connections) < self._limits.max_connections
 
-    def _seconds(self, longest: float | None) -> float | None:
-        """Return how long nothing happens unless somebody does something."""
+    def _select_timeout(self, longest: float | None) -> float | None:
+        """Return the seconds until the next time limit."""
         now = time.monotonic()
-        seconds = [longest, self._waiting.until_too_late() if self._connections else None]
+        seconds = [longest, self._idle.seconds_to_expiry() if self._connections else None]
         if self._stopped_at is not None:
             ends = (self._stopped_at + SILENT_GRACE, self._stopped_at + self._limits.drain_seconds)
             seconds += [end - now for end in ends if end > now]
         elif now < self._pause_ends:
             seconds.append(self._pause_ends - now)
-        elif not self._accepts:
-            seconds.append(self._waiting.until_room())
+        elif not self._is_accepting:
+            seconds.append(self._idle.seconds_to_eviction())
         return min((each for each in seconds if each is not None), default=None)
 
-    def _accept_or_not(self) -> None:
+    def _update_accepting(self) -> None:
         may_accept = self._stopped_at is None and time.monotonic() >= self._pause_ends
-        with self._lock:  # whoever ends from here on sees whether he is waited for
-            before = self._accepts
+        with self._lock:  # a connection which closes after this sees the new flag
+            before = self._is_accepting
             has_room = len(self._connections) < self._limits.max_connections
-            self._accepts = may_accept and (has_room or self._waiting.until_room() == 0)
-        if self._accepts and not before:
+            self._is_accepting = may_accept and (has_room or self._idle.seconds_to_eviction() == 0)
+        if self._is_accepting and not before:
             self.watch(self._listener, self._accept)
-        if before and not self._accepts:
+        if before and not self._is_accepting:
             self._selector.unregister(self._listener)
 
     def _accept(self) -> None:
         try:
             connection, address = self._listener.accept()
         except (BlockingIOError, ConnectionError, InterruptedError):
-            return  # a sibling was faster, or the client has gone
+            return  # another process was faster, or the client has gone
         except OSError as error:
             self._pause(error)
             return
@@ -161,52 +153,52 @@ class Server:
             self._connections.add(connection)
             is_full = len(self._connections) > self._limits.max_connections
         if is_full:
-            self._waiting.make_room()
-        self._waiting.head_begins(connection)
+            self._idle.evict_one()
+        self._idle.start_head(connection)
         try:
-            self._threads.submit(partial(self._converse, connection, address))
-        except RuntimeError as error:  # no more threads
+            self._threads.submit(partial(self._handle_connection, connection, address))
+        except RuntimeError as error:  # the system has no more threads
             self._forget(connection)
             connection.close()
             self._pause(error)
 
     def _pause(self, error: Exception) -> None:
-        """The system has no room for another connection."""
+        # the system has no resources for another connection
         _log.warning("Cannot accept a connection: %s", error)
-        self._waiting.make_room()
+        self._idle.evict_one()
         self._pause_ends = time.monotonic() + _ACCEPT_PAUSE
 
-    def _converse(self, connection: socket.socket, address: Any) -> None:
+    def _handle_connection(self, connection: socket.socket, address: Any) -> None:
         try:
             self.prepare(connection)
             common = {**self._common, **client_environ(address)}
-            Conversation(connection, self._app, common, self._waiting, self.may_keep).run()
+            Connection(connection, self._app, common, self._idle, self.may_keep).run()
         finally:
             self._forget(connection)
 
     def _forget(self, connection: socket.socket) -> None:
-        self._waiting.forget(connection)
+        self._idle.forget(connection)
         with self._lock:
             self._connections.discard(connection)
-            is_waited_for = not self._accepts
+            is_waited_for = not self._is_accepting
         if is_waited_for:
-            with suppress(OSError):  # it knows already, or is gone
+            with suppress(OSError):  # a wake-up is already pending, or the server is closed
                 self._waker.send(b"\0")
 
-    def _take_wake(self) -> None:
+    def _read_wakeup(self) -> None:
         with suppress(BlockingIOError):
-            self._wake.recv(PIECE)
+            self._wake.recv(READ_SIZE)
 
 
-def common_environ(listener: socket.socket, is_one_of_several: bool) -> dict[str, Any]:
-    """Return what the environs of all requests have in common."""
+def common_environ(listener: socket.socket, is_multiprocess: bool) -> dict[str, Any]:
+    """Return the part of the environ shared by all requests."""
     address = address_of(listener)
     return {
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
-        "wsgi.multiprocess": is_one_of_several,
+        "wsgi.multiprocess": is_multiprocess,
         "wsgi.run_once": False,
         "SCRIPT_NAME": "",
         "SERVER_NAME": address.host or "localhost",
@@ -216,6 +208,6 @@ def common_environ(listener: socket.socket, is_one_of_several: bool) -> dict[str
 
 
 def client_environ(address: Any) -> dict[str, str]:
-    """Return what the environs of a client's requests have in common; clients of a unix socket have no address."""
+    """Return the part of the environ shared by a client's requests; clients of a unix socket have no address."""
     host, port = address[:2] if isinstance(address, tuple) else ("", 0)
     return {"REMOTE_ADDR": host, "REMOTE_PORT": str(port)}

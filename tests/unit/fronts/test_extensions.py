@@ -1,4 +1,4 @@
-"""Applications can be extended: what is added comes first, the service answers all the rest."""
+"""Extending the application: added routes come first, the service answers the rest."""
 
 import asyncio
 
@@ -8,14 +8,14 @@ from flask import Response as FlaskResponse
 from starlette.requests import Request as StarletteRequest
 
 from drum_supervisor.fronts import fastapi_front, flask_front
-from drum_supervisor.http.messages import Plan, Request, Response
+from drum_supervisor.http.messages import BodyPlan, Request, Response
 
 
 class Service:
     """Answers with the method and the path."""
 
-    def plan(self, method: str, path: str) -> Plan:
-        return Plan()
+    def plan(self, method: str, path: str) -> BodyPlan:
+        return BodyPlan()
 
     def answer(self, request: Request) -> Response:
         return Response(513, f"{request.method} {request.path}".encode(), "text/plain")
@@ -74,7 +74,7 @@ def test_added_route_refuses_other_methods(ask):
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "FOO"])
 @pytest.mark.parametrize("path", ["/", "/mine/below", "/docs", "/openapi.json", "/static/x"])
-def test_everything_else_is_the_service_s(ask, method, path):
+def test_everything_else_goes_to_the_service(ask, method, path):
     answer = ask(method, path)
     assert answer.status_code == 513
     assert answer.text == f"{method} {path}"

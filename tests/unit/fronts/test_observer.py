@@ -1,4 +1,4 @@
-"""What happens around each request, in ASGI and in WSGI alike."""
+"""Observing requests, in ASGI and WSGI."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ ROUTES = {"/p/predict/": "/predict"}
 
 @dataclass
 class Seen:
-    """What was done around the requests, in order, and the state that the application saw."""
+    """The events around the requests, in order, and the state which the application saw."""
 
     events: list[str] = field(default_factory=list)
     states: list[RequestState | None] = field(default_factory=list)
@@ -34,7 +34,10 @@ class Seen:
 
     def observer(self) -> Observer:
         return Observer(
-            lambda path: ROUTES.get(path, ""), Telemetry(), lambda: self.events.append("activity"), self.in_flight
+            lambda path: ROUTES.get(path, ""),
+            Telemetry().start_request,
+            lambda: self.events.append("activity"),
+            self.in_flight,
         )
 
 
@@ -69,7 +72,7 @@ def ask_asgi(seen: Seen, make: App, path: str = "/", method: str = "GET", own=()
 
     raw = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
     scope = {"type": "http", "method": method, "path": path, "headers": raw, "query_string": b""}
-    asyncio.run(asgi.ObservedApplication(app, seen.observer())(scope, None, send))
+    asyncio.run(asgi.ObservedAsgiApp(app, seen.observer())(scope, None, send))
     found = [(name.decode(), value.decode()) for name, value in sent[0]["headers"]]
     return Answer(sent[0]["status"], found, b"".join(message["body"] for message in sent[1:]))
 
@@ -85,7 +88,7 @@ def ask_wsgi(seen: Seen, make: App, path: str = "/", method: str = "GET", own=()
         started.status, started.headers = status, headers
 
     environ = {f"HTTP_{name.upper()}": value for name, value in headers.items()}
-    body = wsgi.ObservedApplication(app, seen.observer())(
+    body = wsgi.ObservedWsgiApp(app, seen.observer())(
         {"REQUEST_METHOD": method, "PATH_INFO": path, **environ}, start_response
     )
     try:
@@ -105,7 +108,7 @@ def note(seen: Seen) -> list[bytes]:
     return [b"a", b"b"]
 
 
-def test_answer_is_the_application_s(ask):
+def test_response_is_the_applications(ask):
     answer = ask(Seen(), note, own=[("X-Own", "1")])
     assert (answer.status, answer.body, answer.all("x-own")) == (201, b"ab", ["1"])
 
@@ -120,20 +123,20 @@ def test_application_knows_its_request(ask):
     assert current_request() is None
 
 
-def test_request_id_is_in_the_answer_in_both_spellings_and_once(ask):
+def test_request_id_is_sent_once_in_both_spellings(ask):
     answer = ask(Seen(), note, own=[("x-request-id", "application's")], x_request_id="abc-1")
     assert answer.all("x-request-id") == ["abc-1"]
     assert answer.all("x_request_id") == ["abc-1"]
 
 
 @pytest.mark.parametrize("unsafe", ["", " ", "a\r\nSet-Cookie: x", "ä", "a\x7fb", "x" * 129])
-def test_an_unsafe_request_id_is_replaced(ask, unsafe):
+def test_unsafe_request_id_is_replaced(ask, unsafe):
     (given,) = ask(Seen(), note, x_request_id=unsafe).all("x-request-id")
     assert given != unsafe
     assert len(given) == 32
 
 
-def test_a_request_without_id_gets_a_fresh_one(ask):
+def test_request_without_id_gets_a_new_one(ask):
     ids = {tuple(ask(Seen(), note).all("x-request-id")) for _ in range(3)}
     assert len(ids) == 3
 
@@ -147,7 +150,7 @@ def test_request_lasts_until_the_last_byte_is_sent(ask):
     assert seen.events.index("activity") > max(i for i, event in enumerate(seen.events) if event == "body")
 
 
-def test_streamed_answer_is_made_within_the_request(ask):
+def test_streamed_response_runs_within_the_request(ask):
     seen, ids = Seen(), []
 
     def stream(_: Seen) -> Iterator[bytes]:
@@ -159,7 +162,7 @@ def test_streamed_answer_is_made_within_the_request(ask):
     assert ids == ["abc", "abc", "abc"]
 
 
-def test_request_that_raises_has_ended_too(ask):
+def test_failing_request_ends(ask):
     seen = Seen()
 
     def fail(seen: Seen) -> list[bytes]:
@@ -173,7 +176,7 @@ def test_request_that_raises_has_ended_too(ask):
     assert current_request() is None
 
 
-def test_request_whose_stream_breaks_has_ended_too(ask):
+def test_request_with_a_failing_stream_ends(ask):
     seen = Seen()
 
     def stream(_: Seen) -> Iterator[bytes]:
@@ -185,7 +188,7 @@ def test_request_whose_stream_breaks_has_ended_too(ask):
     assert seen.events[-2:] == ["activity", "end"]
 
 
-def test_lines_of_the_log_have_the_request_id(ask, caplog):
+def test_log_lines_have_the_request_id(ask, caplog):
     caplog.handler.addFilter(RequestIdFilter())
 
     def log(_: Seen) -> list[bytes]:
@@ -196,13 +199,13 @@ def test_lines_of_the_log_have_the_request_id(ask, caplog):
     assert [record.request_id for record in caplog.records] == ["abc"]
 
 
-def test_what_is_no_request_is_passed_on():
+def test_other_scopes_are_passed_on():
     scopes = []
 
     async def app(scope, receive, send):
         scopes.append(scope)
 
     seen = Seen()
-    asyncio.run(asgi.ObservedApplication(app, seen.observer())({"type": "lifespan"}, None, None))
+    asyncio.run(asgi.ObservedAsgiApp(app, seen.observer())({"type": "lifespan"}, None, None))
     assert scopes == [{"type": "lifespan"}]
     assert seen.events == []

@@ -1,5 +1,3 @@
-"""What all fronts do in the same way."""
-
 import socket
 import threading
 
@@ -63,7 +61,7 @@ def test_response_without_content_has_only_its_own_headers(status):
     assert response_headers(Response(status, b"", "text/plain", CLOSE)) == list(CLOSE)
 
 
-def test_close_is_waited_for():
+def test_wait_for_close():
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(b"unread" * 1000)
@@ -75,19 +73,19 @@ def test_close_is_waited_for():
         assert not waiting.is_alive()
 
 
-def test_close_is_not_waited_for_longer_than_given():
+def test_wait_for_close_has_a_time_limit():
     ours, theirs = socket.socketpair()
     with ours, theirs:
         wait_for_close(ours, 0.01)
 
 
-def test_deadline_that_passes_calls():
+def test_missed_deadline_calls():
     deadlines, called = Deadlines(), threading.Event()
     with deadlines.after(1000, lambda: None), deadlines.after(0.01, called.set):
         assert called.wait(5)
 
 
-def test_deadline_that_is_kept_does_not_call():
+def test_block_in_time_does_not_call():
     deadlines, called, later = Deadlines(), threading.Event(), threading.Event()
     with deadlines.after(0.05, called.set):
         pass

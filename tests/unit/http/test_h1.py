@@ -1,9 +1,7 @@
-"""Reading HTTP/1.1 without a socket."""
-
 import pytest
 
 from drum_supervisor.http import h1
-from drum_supervisor.http.h1 import BadBodyError, BadRequestError, ChunkedBody, LengthBody, end_of_head, parse_head
+from drum_supervisor.http.h1 import BadBodyError, BadRequestError, ChunkedBody, LengthBody, find_head_end, parse_head
 
 
 def head(*lines: str) -> bytes:
@@ -22,20 +20,20 @@ def head(*lines: str) -> bytes:
     ],
 )
 @pytest.mark.parametrize("piece", [1, 3, 100])
-def test_end_of_head_is_found_however_it_arrives(received, end, piece):
+def test_end_of_head_is_found_in_any_pieces(received, end, piece):
     buffer, searched = bytearray(), 0
     for start in range(0, len(received) or 1, piece):
         buffer += received[start : start + piece]
-        found = end_of_head(buffer, searched)
+        found = find_head_end(buffer, searched)
         if found is not None:
             break
         searched = len(buffer)
     assert found == end
 
 
-def test_head_without_end_is_too_large_at_some_point():
+def test_head_without_end_is_too_large():
     with pytest.raises(BadRequestError) as raised:
-        end_of_head(bytearray(h1.MAX_HEAD + 1), 0)
+        find_head_end(bytearray(h1.MAX_HEAD + 1), 0)
     assert raised.value.status == 431
 
 
@@ -46,7 +44,7 @@ def test_head_is_read():
     assert read.expects_continue
 
 
-def test_http_1_0_cannot_be_told_to_continue():
+def test_http_1_0_expects_no_continue():
     assert not parse_head(head("POST / HTTP/1.0", "Expect: 100-continue")).expects_continue
 
 
@@ -130,7 +128,7 @@ def test_chunks_are_joined_however_they_arrive(piece):
     assert body.done
 
 
-def test_what_comes_after_the_chunks_is_known():
+def test_bytes_after_the_chunks_are_surplus():
     body = ChunkedBody()
     list(body.feed(CHUNKS))
     assert body.surplus == b"more"
@@ -155,6 +153,6 @@ def test_what_comes_after_the_chunks_is_known():
         b"0\r\n\n",
     ],
 )
-def test_broken_chunks_are_noticed(data):
+def test_malformed_chunks_raise(data):
     with pytest.raises(BadBodyError):
         list(ChunkedBody().feed(data))

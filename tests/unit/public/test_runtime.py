@@ -12,7 +12,7 @@ from flask import Flask
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.report_pipe import InitFailed, Message, Ready, Stage
 from drum_supervisor.runtime import DrumRuntime, run_error_server, run_error_server_fastapi
-from drum_supervisor.servers.init_report import Progress
+from drum_supervisor.servers.init_report import InitReport
 from drum_supervisor.servers.process import Stopped, StopSignals
 
 PROVIDERS = ("trace_provider", "metric_provider", "log_provider")
@@ -40,7 +40,7 @@ def filled(runtime: DrumRuntime, ended: list[str], error: BaseException | None =
 
 
 def supervised(told: list[Message], **given) -> DrumRuntime:
-    return DrumRuntime(progress=Progress(told.append), **given)
+    return DrumRuntime(progress=InitReport(told.append), **given)
 
 
 class TestAttributes:
@@ -156,7 +156,7 @@ class TestSupervisorIsTold:
         told: list[Message] = []
         runtime = supervised(told)
         runtime.options = SimpleNamespace(with_error_server=True, address="127.0.0.1:0")
-        runtime.progress.reach("load_model")
+        runtime.progress.begin_stage("load_model")
         with pytest.raises(type(error)), runtime:
             raise error
         stage, failure = told

@@ -1,4 +1,4 @@
-"""What the stand-in answers: a head in, a whole answer out."""
+"""The responses of the stand-in, without a socket."""
 
 import json
 import subprocess
@@ -11,8 +11,8 @@ import pytest
 
 from drum_supervisor.contract.client_status import Situation, SituationFile
 from drum_supervisor.contract.failure_report import Cause, ErrorDetail, FailureReport, write_failure
-from drum_supervisor.serve.stand_in import Answers
-from drum_supervisor.servers.selector_server import answered
+from drum_supervisor.http.h1 import respond
+from drum_supervisor.serve.stand_in import Responder
 from drum_supervisor.services.failure import FailureService, ReportFile
 
 ROOT = Path(__file__).parents[3]
@@ -21,15 +21,15 @@ TARGETS = ("/", "/ping", "/ping/", "/livez", "/startupz", "/predict/", "/v1/ping
 
 
 @pytest.fixture
-def answers(tmp_path: Path) -> Callable[..., Answers]:
-    """Return the answers of a stand-in, in a situation, to a failure if there is one."""
+def responder(tmp_path: Path) -> Callable[..., Responder]:
+    """Return a factory of responders, which also writes the client status."""
 
-    def make(situation: Situation | None = None, **options: str) -> Answers:
-        if situation is not None:
-            (tmp_path / "situation.json").write_text(situation.to_text())
+    def make(client_status: Situation | None = None, **options: str) -> Responder:
+        if client_status is not None:
+            (tmp_path / "situation.json").write_text(client_status.to_text())
         files = {"situation": str(tmp_path / "situation.json"), "report": str(tmp_path / "failure.json")}
         given = {"url_prefix": "", "failed_ping": "200", "error_detail": "message", **files, **options}
-        return Answers(given, lambda: 1012.34)
+        return Responder(given, lambda: 1012.34)
 
     return make
 
@@ -49,8 +49,8 @@ def read(answer: bytes) -> tuple[int, list[str], Any]:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "BREW"])
 @pytest.mark.parametrize("target", [*TARGETS[:3], "/startupz", "/readyz", "/predict/?a=b", "/livez/x", "*"])
-def test_while_starting_everything_has_to_wait(answers, method, target):
-    status, headers, content = read(answers()(head(method, target)))
+def test_every_path_is_503_while_starting(responder, method, target):
+    status, headers, content = read(responder()(head(method, target)))
     assert (status, content["message"]) == (503, "ERROR: The model server is starting.")
     assert headers == [
         "Content-Type: application/json",
@@ -62,8 +62,8 @@ def test_while_starting_everything_has_to_wait(answers, method, target):
 
 
 @pytest.mark.parametrize("target", ["/v1/livez", "/v1/livez/", "/v1/livez?x"])
-def test_while_starting_it_is_alive(answers, target):
-    stand_in = answers(url_prefix="/v1")
+def test_livez_is_200_while_starting(responder, target):
+    stand_in = responder(url_prefix="/v1")
     status, headers, content = read(stand_in(head(target=target)))
     assert (status, content["message"]) == (200, "Starting")
     assert not [header for header in headers if header.startswith("Retry-After")]
@@ -71,47 +71,47 @@ def test_while_starting_it_is_alive(answers, target):
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n", b"\0\xff" * 40000, b"GET", b"GET /\r\n\r\n", head("get", "/x " * 9)])
-def test_while_starting_whatever_comes_has_to_wait(answers, data):
-    assert read(answers()(data))[0] == 503
+def test_bad_requests_are_503_while_starting(responder, data):
+    assert read(responder()(data))[0] == 503
 
 
 @pytest.mark.parametrize("target", ["/predict/", "/livez"])
-def test_an_answer_to_head_has_no_body(answers, target):
-    answer = answers()(head("HEAD", target))
+def test_response_to_head_has_no_body(responder, target):
+    answer = responder()(head("HEAD", target))
     assert answer.endswith(b"\r\n\r\n")
     assert b"\r\nContent-Length: 0\r\n" not in answer
 
 
-def test_it_tells_how_far_the_model_server_is_and_since_when(answers):
-    stand_in = answers(Situation(stage="load_model", since=1000.0))
+def test_response_has_stage_and_seconds(responder):
+    stand_in = responder(Situation(stage="load_model", since=1000.0))
     assert read(stand_in(head()))[2] == {
         "message": "ERROR: The model server is starting.",
         "stage": "load_model",
         "seconds": 12.3,
     }
-    answers(Situation(stage="init_app", since=1000.0))
+    responder(Situation(stage="init_app", since=1000.0))
     assert read(stand_in(head(target="/livez")))[2] == {"message": "Starting", "stage": "init_app", "seconds": 12.3}
 
 
-def test_a_stop_by_an_operator_is_told_as_such(answers):
-    stand_in = answers(Situation(held=True))
+def test_stop_by_an_operator_is_reported(responder):
+    stand_in = responder(Situation(held=True))
     assert read(stand_in(head()))[::2] == (503, {"message": "ERROR: The model server was stopped by an operator."})
     assert read(stand_in(head(target="/livez")))[::2] == (200, {"message": "Stopped by an operator"})
 
 
-def test_without_a_situation_it_knows_since_when_it_answers_itself(answers):
-    content = read(answers()(head()))[2]
+def test_seconds_count_from_its_own_start_without_a_status(responder):
+    content = read(responder()(head()))[2]
     assert (content["stage"], content["seconds"]) == ("", 0)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
 @pytest.mark.parametrize("options", [{}, {"failed_ping": "503", "error_detail": "full", "url_prefix": "/v1"}], ids=str)
-def test_once_failed_it_answers_like_the_error_server(answers, tmp_path, method, target, options):
+def test_after_a_failure_it_responder_like_the_error_server(responder, tmp_path, method, target, options):
     write_failure(REPORT, tmp_path / "failure.json")
-    stand_in = answers(Situation(), **options)
+    stand_in = responder(Situation(), **options)
     assert read(stand_in(head()))[0] == 503
-    answers(Situation(failed=True))
+    responder(Situation(failed=True))
     service = FailureService(
         ReportFile(tmp_path / "failure.json"),
         ErrorDetail(options.get("error_detail", "message")),
@@ -119,8 +119,8 @@ def test_once_failed_it_answers_like_the_error_server(answers, tmp_path, method,
         options.get("url_prefix", ""),
         SituationFile(str(tmp_path / "situation.json")),
     )
-    asked = head(method, target, "Accept: text/html")
-    assert without_date(stand_in(asked)) == without_date(answered(service, asked))
+    received = head(method, target, "Accept: text/html")
+    assert without_date(stand_in(received)) == without_date(respond(service, received))
 
 
 def without_date(answer: bytes) -> list[bytes]:
@@ -128,16 +128,18 @@ def without_date(answer: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize(("data", "status"), [(b"nonsense\r\n\r\n", 400), (head("GET", "/", "x" * 70000), 431)])
-def test_once_failed_what_is_no_request_is_refused(answers, data, status):
-    assert read(answers(Situation(failed=True))(data))[0] == status
+def test_after_a_failure_bad_requests_are_refused(responder, data, status):
+    assert read(responder(Situation(failed=True))(data))[0] == status
 
 
-def test_when_the_next_attempt_is_under_way_in_its_place_it_says_so(answers):
-    content = read(answers(Situation(failed=True, since=1.0, attempt=2, attempts_left=1))(head("POST", "/predict/")))[2]
+def test_attempt_under_way_is_reported(responder):
+    content = read(responder(Situation(failed=True, since=1.0, attempt=2, attempts_left=1))(head("POST", "/predict/")))[
+        2
+    ]
     assert (content["retry"]["attempt"], content["retry"]["attempts_left"]) == (2, 1)
 
 
-def test_it_loads_nothing_large_before_its_first_answer():
+def test_nothing_large_is_loaded_before_the_first_response():
     program = "import sys, drum_supervisor.serve.stand_in; print(*sys.modules)"
     argv = [sys.executable, "-S", "-c", program]
     loaded = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
@@ -155,8 +157,8 @@ def test_it_loads_nothing_large_before_its_first_answer():
     }
 
 
-def test_what_takes_long_in_the_first_answer_to_a_failure_is_done_ahead(answers, monkeypatch):
+def test_slow_imports_are_preloaded(responder, monkeypatch):
     prepared = []
     monkeypatch.setattr("drum_supervisor.contract.masking.prepare", lambda: prepared.append(True))
-    answers().load()
+    responder().load()
     assert prepared

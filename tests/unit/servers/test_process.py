@@ -1,4 +1,4 @@
-"""Signals and the way out, in a process of their own."""
+"""Signals and the exit, in a child process."""
 
 import signal
 import subprocess
@@ -23,10 +23,10 @@ def run(program: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_first_signal_asks_and_second_ends(number):
+def test_first_signal_requests_second_kills(number):
     result = run(
         f"os.kill(os.getpid(), {number})\n"
-        "print(stop.requested, stop.woken(), flush=True)\n"
+        "print(stop.requested, stop.read_wakeup(), flush=True)\n"
         f"os.kill(os.getpid(), {number})\n"
         "print('never')\n"
     )
@@ -34,53 +34,54 @@ def test_first_signal_asks_and_second_ends(number):
     assert result.returncode == 128 + number
 
 
-def test_signal_that_another_thread_takes_ends_the_wait_of_the_main_thread():
+def test_signal_in_another_thread_wakes_the_main_thread():
     result = run(
         "import select\n"
         "stopping = lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)\n"
         "threading.Thread(target=stopping).start()\n"
-        "print(bool(select.select([stop], [], [], 10)[0]), stop.woken())\n"
+        "print(bool(select.select([stop], [], [], 10)[0]), stop.read_wakeup())\n"
     )
     assert result.stdout == "True True\n"
 
 
-def test_other_signal_is_no_stop():
+def test_other_signals_do_not_stop():
     result = run(
         "import select\n"
         "signal.signal(signal.SIGUSR1, lambda *_: None)\n"
         "os.kill(os.getpid(), signal.SIGUSR1)\n"
-        "print(bool(select.select([stop], [], [], 10)[0]), stop.woken(), bool(select.select([stop], [], [], 0)[0]))\n"
+        "print(bool(select.select([stop], [], [], 10)[0]), stop.read_wakeup())\n"
+        "print(bool(select.select([stop], [], [], 0)[0]))\n"
     )
-    assert result.stdout == "True False False\n"
+    assert result.stdout == "True False\nFalse\n"
 
 
-def test_stop_raises_where_it_ends_at_once():
+def test_stop_raises_within_the_block():
     result = run(
         "try:\n"
-        "    with stop.ending_at_once():\n"
+        "    with stop.raise_on_stop():\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        signal.pause()\n"
         "except Stopped:\n"
-        "    stop.leave(0)\n"
+        "    stop.exit(0)\n"
     )
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_stop_before_the_block_is_not_forgotten():
+def test_stop_before_the_block_is_not_lost():
     result = run(
         "os.kill(os.getpid(), signal.SIGTERM)\n"
         "try:\n"
-        "    with stop.ending_at_once():\n"
+        "    with stop.raise_on_stop():\n"
         "        print('never')\n"
         "except Stopped:\n"
-        "    stop.leave(0)\n"
+        "    stop.exit(0)\n"
     )
     assert (result.returncode, result.stdout) == (0, "")
 
 
-def test_stop_that_is_swallowed_ends_the_process_all_the_same():
+def test_swallowed_stop_ends_the_process():
     result = run(
-        "with stop.ending_at_once():\n"
+        "with stop.raise_on_stop():\n"
         "    while True:\n"
         "        try:\n"
         "            os.kill(os.getpid(), 0 if stop.requested else signal.SIGTERM)\n"
@@ -91,23 +92,23 @@ def test_stop_that_is_swallowed_ends_the_process_all_the_same():
     assert result.returncode == 0
 
 
-def test_thread_of_the_user_does_not_hold_up_the_end():
-    result = run("threading.Thread(target=threading.Event().wait).start()\nstop.leave(5)\n")
+def test_users_thread_does_not_delay_the_exit():
+    result = run("threading.Thread(target=threading.Event().wait).start()\nstop.exit(5)\n")
     assert result.returncode == 5
 
 
-def test_signal_on_the_way_out_does_not_change_the_exit_code():
+def test_signal_during_exit_keeps_the_exit_code():
     result = run(
         "def interrupt():\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    threading.Event().wait()\n"
         "threading.Thread(target=interrupt).start()\n"
-        "stop.leave(3)\n"
+        "stop.exit(3)\n"
     )
     assert result.returncode == 3
 
 
-def test_signals_are_given_back_after_the_block():
+def test_handlers_are_restored_after_the_block():
     result = run(
         "from drum_supervisor.servers.process import STOP_SIGNALS, stop_signals, stop_signals_ignored\n"
         "before = [signal.getsignal(number) for number in STOP_SIGNALS]\n"
@@ -124,7 +125,7 @@ def test_signals_are_given_back_after_the_block():
     assert result.returncode == 0
 
 
-def test_outside_of_the_main_thread_signals_are_left_alone():
+def test_other_threads_leave_signals_alone():
     result = run(
         "from drum_supervisor.servers.process import stop_signals, stop_signals_ignored\n"
         "def work():\n"
@@ -142,5 +143,5 @@ def test_outside_of_the_main_thread_signals_are_left_alone():
 @pytest.mark.parametrize(
     ("stop_timeout", "finish", "drain"), [(25, 0, 23), (25, 6, 17), (4, 1, 2), (1, 0, 0.5), (0, 0, 0)]
 )
-def test_drain_leaves_time_for_what_follows(stop_timeout, finish, drain):
+def test_drain_seconds_leave_time_to_finish(stop_timeout, finish, drain):
     assert drain_seconds(stop_timeout, finish) == drain

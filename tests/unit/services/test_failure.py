@@ -1,4 +1,4 @@
-"""What the error server answers, without any framework."""
+"""The responses of the error server, without a framework."""
 
 import json
 import os
@@ -10,9 +10,18 @@ from typing import Any
 
 import pytest
 
+from drum_supervisor.contract.client_status import Situation
 from drum_supervisor.contract.failure_report import Cause, ErrorDetail, FailureReport, write_failure
-from drum_supervisor.http.messages import Plan, Request, Response
-from drum_supervisor.services.failure import FailureService, ReportFile, prefers_html
+from drum_supervisor.http.messages import BodyPlan, Request, Response
+from drum_supervisor.services.failure import (
+    NOT_RETRIED,
+    FailureService,
+    ReportFile,
+    describe_retry,
+    prefers_html,
+    retry_after,
+    retry_entry,
+)
 
 REPORT = FailureReport(
     Cause.INIT_FAILED,
@@ -61,14 +70,14 @@ def test_everything_else_is_513_with_the_error(method, path):
 
 
 @pytest.mark.parametrize("path", [*PINGS, *ALIVE])
-def test_the_status_of_a_failed_ping_is_chosen_and_liveness_stays(path):
+def test_failed_ping_has_a_configurable_status(path):
     response = service_of(failed_ping=503).answer(Request("GET", path))
     assert response.status == (503 if path in PINGS else 200)
     assert content_of(response)["message"] == "Error Server Running"
 
 
 @pytest.mark.parametrize("path", [*PINGS, *ALIVE, *OTHERS])
-def test_every_answer_closes_is_not_kept_and_says_who_answered(path):
+def test_every_response_has_the_program_headers(path):
     assert service_of().answer(Request("GET", path)).headers == (
         ("Connection", "close"),
         ("Cache-Control", "no-store"),
@@ -78,7 +87,7 @@ def test_every_answer_closes_is_not_kept_and_says_who_answered(path):
 
 @pytest.mark.parametrize("path", [*PINGS, *OTHERS])
 def test_every_body_is_drained(path):
-    assert service_of().plan("POST", path) == Plan(keep=0, drain_seconds=30.0)
+    assert service_of().plan("POST", path) == BodyPlan(keep=0, drain_seconds=30.0)
 
 
 def test_only_paths_under_the_prefix_are_probes():
@@ -91,7 +100,7 @@ def test_only_paths_under_the_prefix_are_probes():
 
 
 @pytest.mark.parametrize("path", ["/ping", "/predict/"])
-def test_without_detail_a_fixed_sentence_is_said(path):
+def test_fixed_sentence_without_detail(path):
     for report in (REPORT, None):
         response = service_of(report, error_detail=ErrorDetail.NONE).answer(Request("GET", path))
         assert b"The model could not be initialized." in response.body
@@ -100,7 +109,7 @@ def test_without_detail_a_fixed_sentence_is_said(path):
 
 
 @pytest.mark.parametrize(("path", "keys"), [("/ping", {"message", "error"}), ("/predict/", {"message"})])
-def test_with_full_detail_stage_type_and_traceback_are_added(path, keys):
+def test_full_detail_adds_stage_type_and_traceback(path, keys):
     content = content_of(service_of(error_detail=ErrorDetail.FULL).answer(Request("GET", path)))
     assert set(content) == keys | {"stage", "type", "traceback"}
     assert (content["stage"], content["type"], content["traceback"]) == ("load_model", "ValueError", REPORT.traceback)
@@ -108,12 +117,12 @@ def test_with_full_detail_stage_type_and_traceback_are_added(path, keys):
 
 @pytest.mark.parametrize("report", [None, FailureReport(Cause.INIT_FAILED, "")])
 @pytest.mark.parametrize("detail", [ErrorDetail.MESSAGE, ErrorDetail.FULL])
-def test_without_a_reason_it_says_that_there_is_none(report, detail):
+def test_missing_reason_is_stated(report, detail):
     content = content_of(service_of(report, error_detail=detail).answer(Request("GET", "/predict/")))
     assert content["message"] == "ERROR: The model could not be initialized; no reason was recorded."
 
 
-def test_a_person_gets_a_page_with_what_failed_where_and_since_when():
+def test_browser_gets_a_page_with_error_stage_and_time():
     response = page_of(service_of())
     page = response.body.decode()
     assert (response.status, response.content_type) == (200, "text/html; charset=utf-8")
@@ -128,15 +137,15 @@ def test_a_person_gets_a_page_with_what_failed_where_and_since_when():
     assert "http" not in page  # self-contained
 
 
-def test_the_page_has_the_status_of_a_failed_ping():
+def test_page_has_the_status_of_a_failed_ping():
     assert page_of(service_of(failed_ping=503)).status == 503
 
 
-def test_the_page_shows_the_traceback_with_full_detail_only():
+def test_page_shows_the_traceback_only_with_full_detail():
     assert "Traceback ...\n" in page_of(service_of(error_detail=ErrorDetail.FULL)).body.decode()
 
 
-def test_the_page_without_detail_tells_neither_error_nor_stage():
+def test_page_without_detail_hides_error_and_stage():
     page = page_of(service_of(error_detail=ErrorDetail.NONE)).body.decode()
     assert "The model could not be initialized." in page
     assert "weights" not in page
@@ -144,13 +153,13 @@ def test_the_page_without_detail_tells_neither_error_nor_stage():
 
 
 @pytest.mark.parametrize("report", [None, replace(REPORT, failed_at=0.0), replace(REPORT, failed_at=1e300, stage="")])
-def test_the_page_can_do_with_less(report):
+def test_page_with_a_minimal_report(report):
     page = page_of(service_of(report)).body.decode()
     assert ("unknown" in page) == (report is not None)
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/"), ("HEAD", "/"), ("GET", "/ping"), ("GET", "/predict/")])
-def test_there_is_no_page_elsewhere(method, path):
+def test_no_page_on_other_paths(method, path):
     response = service_of().answer(Request(method, path, headers={"accept": BROWSER}))
     assert response.content_type == "application/json"
 
@@ -175,11 +184,11 @@ def test_there_is_no_page_elsewhere(method, path):
         (";,;q=,,", False),
     ],
 )
-def test_who_prefers_a_page(accept, expected):
+def test_prefers_html(accept, expected):
     assert prefers_html(accept) is expected
 
 
-def test_a_report_file_that_changes_is_read_again(tmp_path):
+def test_changed_report_file_is_read_again(tmp_path):
     path = tmp_path / "failure.json"
     read = ReportFile(path)
     assert read() is None
@@ -202,7 +211,7 @@ def test_a_report_file_that_changes_is_read_again(tmp_path):
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/predict/"])
-def test_secrets_are_masked_whoever_wrote_the_report(tmp_path, leak, path):
+def test_secrets_in_the_report_are_masked(tmp_path, leak, path):
     leaky = replace(REPORT, traceback="token: abcdefgh", **leak)
     write_failure(leaky, tmp_path / "failure.json")
     service = FailureService(ReportFile(tmp_path / "failure.json"), error_detail=ErrorDetail.FULL)
@@ -213,7 +222,7 @@ def test_secrets_are_masked_whoever_wrote_the_report(tmp_path, leak, path):
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.write_text("{"), lambda path: path.unlink()])
-def test_the_last_good_report_outlives_its_file(tmp_path, damage):
+def test_last_good_report_outlives_its_file(tmp_path, damage):
     path = tmp_path / "failure.json"
     write_failure(REPORT, path)
     read = ReportFile(path)
@@ -224,7 +233,7 @@ def test_the_last_good_report_outlives_its_file(tmp_path, damage):
     assert read() == replace(REPORT, attempt=4)
 
 
-def test_it_needs_the_standard_library_only():
+def test_needs_only_the_standard_library():
     program = (
         "import sys; before = set(sys.modules); import drum_supervisor.services.failure; "
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names))"
@@ -233,3 +242,55 @@ def test_it_needs_the_standard_library_only():
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.split() == ["drum_supervisor"]
+
+
+NOW = 1000.0
+PLANNED = Situation(failed=True, attempt=1, attempts_left=2, next_at=NOW + 11.2)
+UNDER_WAY = Situation(failed=True, attempt=2, attempts_left=1, since=NOW - 3.21, stage="load_model")
+NO_RETRIES = Situation(failed=True, attempt=3)
+PERMANENT = Situation(failed=True, refused=True)
+
+
+@pytest.mark.parametrize(
+    ("client_status", "retry"),
+    [
+        (PLANNED, {"attempt": 1, "attempts_left": 2, "next_in_seconds": 12}),
+        (UNDER_WAY, {"attempt": 2, "attempts_left": 1, "stage": "load_model", "seconds": 3.2}),
+        (PERMANENT, {"attempt": 1, "attempts_left": 0, "message": NOT_RETRIED}),
+    ],
+)
+def test_retry_entry(client_status, retry):
+    assert retry_entry(client_status, NOW) == {"retry": retry}
+
+
+def test_no_retry_entry_without_retries():
+    assert retry_entry(NO_RETRIES, NOW) == {}
+
+
+@pytest.mark.parametrize(
+    ("client_status", "headers"),
+    [(PLANNED, (("Retry-After", "12"),)), (UNDER_WAY, (("Retry-After", "1"),)), (NO_RETRIES, ()), (PERMANENT, ())],
+)
+def test_retry_after(client_status, headers):
+    assert retry_after(client_status, NOW) == headers
+
+
+@pytest.mark.parametrize(
+    ("client_status", "text"),
+    [
+        (PLANNED, "attempt 2 in 12 s; 1 left after that"),
+        (UNDER_WAY, "attempt 2 is under way for 3 s, now in load_model; 1 left after that"),
+        (Situation(since=NOW, attempt=2), "attempt 2 is under way for 0 s; 0 left after that"),
+        (NO_RETRIES, ""),
+        (PERMANENT, NOT_RETRIED),
+    ],
+)
+def test_describe_retry(client_status, text):
+    assert describe_retry(client_status, NOW) == text
+
+
+def test_retry_times_are_never_negative():
+    due = Situation(failed=True, attempts_left=1, next_at=NOW - 5)
+    assert retry_entry(due, NOW)["retry"]["next_in_seconds"] == 0
+    assert retry_after(due, NOW) == (("Retry-After", "1"),)
+    assert retry_entry(Situation(since=NOW + 5), NOW)["retry"]["seconds"] == 0

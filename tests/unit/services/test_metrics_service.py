@@ -1,4 +1,4 @@
-"""What the exporter answers, without HTTP."""
+"""The responses of the exporter, without HTTP."""
 
 import gzip
 
@@ -18,21 +18,21 @@ def header(response, name):
     return dict(response.headers).get(name)
 
 
-def test_metrics_in_the_format_that_is_asked_for():
+def test_metrics_in_the_requested_format():
     response = ask(accept="x/y")
     assert (response.status, response.body, response.content_type) == (200, b"for x/y", "text/plain")
     assert header(response, "Cache-Control") == "no-store"
     assert header(response, "Vary") == "Accept, Accept-Encoding"
 
 
-def test_packed_for_those_who_take_it():
+def test_gzip_if_accepted():
     response = ask(accept="x", accept_encoding="deflate, gzip;q=0.5")
     assert header(response, "Content-Encoding") == "gzip"
     assert gzip.decompress(response.body) == b"for x"
     assert response.body == ask(accept="x", accept_encoding="gzip").body  # no time is in it
 
 
-def test_no_figures_are_503_and_a_sentence():
+def test_missing_metrics_are_503_with_the_reason():
     def scrape(accept):
         raise NoFiguresError("The supervisor did not answer within 3 s.")
 
@@ -54,7 +54,7 @@ def test_other_paths():
     assert b'href="/metrics"' in ask("/").body
 
 
-def test_no_body_is_kept_or_waited_for():
+def test_no_body_is_kept():
     plan = MetricsService(lambda accept: (b"", "")).plan("POST", "/metrics")
     assert (plan.keep, plan.drain_seconds) == (0, 1.0)
 
@@ -73,5 +73,5 @@ def test_no_body_is_kept_or_waited_for():
         ("*", False),
     ],
 )
-def test_who_takes_gzip(accepted, yes):
+def test_accepts_gzip(accepted, yes):
     assert accepts_gzip(accepted) is yes

@@ -1,4 +1,4 @@
-"""What a ready model server answers, without any framework."""
+"""The responses of a ready model server, without a framework."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ import pytest
 
 from drum_supervisor import __version__
 from drum_supervisor.config.settings import choose, resolve
-from drum_supervisor.http.messages import Pending, Plan, Request, Response
+from drum_supervisor.http.messages import BodyPlan, Pending, Request, Response
 from drum_supervisor.model.datarobot_drum_shim import CustomHTTPError
 from drum_supervisor.model.hooks import Hooks
 from drum_supervisor.model.model import Model
@@ -51,7 +51,7 @@ def service_of(target: Target = REGRESSION, hook: Callable[..., Any] | None = No
 
 
 def ask(service: ModelService, request: Request) -> Response:
-    """Return the answer, when it is there."""
+    """Wait for the response."""
     response = service.answer(request)
     return response.future.result(30) if isinstance(response, Pending) else response
 
@@ -80,18 +80,18 @@ def test_probes_are_answered(method, path):
 
 
 @pytest.mark.parametrize("path", PREDICT)
-def test_predictions_are_made_on_every_path_for_them(path):
+def test_every_prediction_path_predicts(path):
     response = post(service_of(), path)
     assert (response.status, content_of(response)) == (200, {"predictions": [2.0, 4.0]})
 
 
 @pytest.mark.parametrize("path", PREDICT_UNSTRUCTURED)
-def test_unstructured_predictions_are_made_on_every_path_for_them(path):
+def test_every_unstructured_path_predicts(path):
     response = post(service_of(UNSTRUCTURED), path, b"\xff", "application/octet-stream")
     assert (response.status, response.body, response.content_type) == (200, b"\xff", "application/octet-stream")
 
 
-def test_an_unstructured_hook_sees_the_request():
+def test_unstructured_hook_gets_the_request():
     seen: dict[str, Any] = {}
 
     def hook(model, data, **kwargs):
@@ -115,13 +115,13 @@ def test_an_unstructured_hook_sees_the_request():
         (REGRESSION, "/predictUnstructured/", "is not unstructured: send its requests to /predict/ or /invocations"),
     ],
 )
-def test_the_wrong_endpoint_for_the_target_type_names_the_right_one(target, path, said):
+def test_wrong_endpoint_names_the_right_one(target, path, said):
     response = post(service_of(target), path)
     assert (response.status, content_of(response)) == (422, {"message": f"ERROR: the target type {said}"})
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/predict/x", "//", "/PING", "", "*", "/stats/x", "/v1/ping"])
-def test_an_unknown_path_is_404(path):
+def test_unknown_path_is_404(path):
     response = ask(service_of(), Request("GET", path))
     assert (response.status, content_of(response)) == (404, {"message": f"ERROR: there is nothing at {path}"})
 
@@ -134,7 +134,7 @@ def test_an_unknown_path_is_404(path):
         ("BREW", "/info", "GET, HEAD, OPTIONS"),
     ],
 )
-def test_a_known_path_with_another_method_is_405_and_says_which(method, path, allow):
+def test_wrong_method_is_405_with_allow(method, path, allow):
     response = ask(service_of(), Request(method, path))
     assert response.status == 405
     assert ("Allow", allow) in response.headers
@@ -142,13 +142,13 @@ def test_a_known_path_with_another_method_is_405_and_says_which(method, path, al
 
 
 @pytest.mark.parametrize(("path", "allow"), [("/", "GET, HEAD, OPTIONS"), ("/invocations", "POST, OPTIONS")])
-def test_options_on_a_known_path_is_204_and_says_which(path, allow):
+def test_options_is_204_with_allow(path, allow):
     response = ask(service_of(), Request("OPTIONS", path))
     assert (response.status, response.body) == (204, b"")
     assert ("Allow", allow) in response.headers
 
 
-def test_the_prefix_applies_to_every_path():
+def test_prefix_applies_to_every_path():
     service = service_of(url_prefix="/v1/a")
     for path in ("/v1/a", "/v1/a/", "/v1/a/ping", "/v1/a/info/"):
         assert ask(service, Request("GET", path)).status == 200
@@ -168,13 +168,13 @@ def test_routes_list_every_path_once_in_both_slash_forms():
 @pytest.mark.parametrize("path", [*PREDICT, *PREDICT_UNSTRUCTURED])
 def test_only_the_body_of_a_prediction_is_kept(path):
     service = service_of(max_body="1K")
-    assert service.plan("POST", path) == Plan(keep=1024)
-    assert service.plan("GET", path) == Plan()
+    assert service.plan("POST", path) == BodyPlan(keep=1024)
+    assert service.plan("GET", path) == BodyPlan()
 
 
 @pytest.mark.parametrize("path", [*PROBES, "/info/", "/nothing"])
-def test_the_body_of_anything_else_is_drained(path):
-    assert {service_of().plan(method, path) for method in ("GET", "POST", "BREW")} == {Plan(keep=0)}
+def test_other_bodies_are_drained(path):
+    assert {service_of().plan(method, path) for method in ("GET", "POST", "BREW")} == {BodyPlan(keep=0)}
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_capabilities_name_the_formats():
         (b"broken", "multipart/form-data; boundary=b", "ERROR: the multipart form is broken: "),
     ],
 )
-def test_data_that_cannot_be_read_is_422(body, content_type, said):
+def test_unreadable_data_is_422(body, content_type, said):
     response = post(service_of(), body=body, content_type=content_type)
     assert response.status == 422
     assert content_of(response)["message"].startswith(said)
@@ -224,7 +224,7 @@ def test_no_content_type_at_all_is_csv():
     assert content_of(response) == {"predictions": [2.0, 4.0]}
 
 
-def test_a_body_over_the_limit_is_413_and_names_it():
+def test_body_over_the_limit_is_413():
     response = ask(service_of(max_body="1M"), Request("POST", "/predict/", body_too_large=True))
     assert response.status == 413
     assert content_of(response)["message"] == (
@@ -232,7 +232,7 @@ def test_a_body_over_the_limit_is_413_and_names_it():
     )
 
 
-def test_a_body_that_broke_off_is_400_and_says_why():
+def test_broken_body_is_400_with_the_reason():
     response = ask(service_of(), Request("POST", "/predict/", body_broken="the client went silent"))
     assert response.status == 400
     assert content_of(response)["message"] == "ERROR: the body could not be read: the client went silent"
@@ -257,7 +257,7 @@ class UnspeakableError(Exception):
     ],
 )
 @pytest.mark.parametrize("target", [REGRESSION, UNSTRUCTURED])
-def test_whatever_a_hook_raises_is_a_500_and_the_service_goes_on(target, error, message, caplog):
+def test_any_error_of_a_hook_is_a_500(target, error, message, caplog):
     service = service_of(target, raising(error))
     for _ in range(2):
         response = post(service, "/invocations")
@@ -265,7 +265,7 @@ def test_whatever_a_hook_raises_is_a_500_and_the_service_goes_on(target, error, 
     assert ask(service, Request("GET", "/ping")).status == 200
 
 
-def test_the_traceback_is_logged_and_not_sent(caplog):
+def test_traceback_is_logged_and_not_sent(caplog):
     response = post(service_of(hook=raising(KeyError("bmi"))))
     assert b"Traceback" not in response.body
     (record,) = caplog.records
@@ -275,38 +275,38 @@ def test_the_traceback_is_logged_and_not_sent(caplog):
     assert isinstance(record.exc_info[1], KeyError)
 
 
-def test_predictions_of_the_wrong_shape_are_a_500_that_says_what_was_expected(caplog):
+def test_wrong_shape_is_a_500_with_the_expected_one(caplog):
     response = post(service_of(hook=lambda data, model: [1]))
     assert response.status == 500
     assert content_of(response)["message"] == "ERROR: score must return a DataFrame, but it returned list."
 
 
-def test_an_interrupt_that_the_model_raises_is_a_500():
+def test_keyboard_interrupt_from_the_model_is_a_500():
     response = post(service_of(hook=raising(KeyboardInterrupt())))
     assert (response.status, content_of(response)["message"]) == (500, "ERROR: KeyboardInterrupt")
 
 
 @pytest.mark.parametrize("target", [REGRESSION, UNSTRUCTURED])
 @pytest.mark.parametrize("status", [400, 418, 503])
-def test_the_users_http_error_is_the_answer(target, status, caplog):
+def test_users_http_error_is_the_response(target, status, caplog):
     response = post(service_of(target, raising(CustomHTTPError("come back later", status))), "/invocations")
     assert (response.status, content_of(response)) == (status, {"message": "come back later"})
     assert ("X-Drum-User-Http-Error", "true") in response.headers
     assert not caplog.records
 
 
-def test_the_users_http_error_with_a_status_that_is_none_of_an_error_is_a_500(caplog):
+def test_users_http_error_with_a_good_status_is_a_500(caplog):
     response = post(service_of(hook=raising(CustomHTTPError("all is well", 200))))
     assert (response.status, content_of(response)) == (500, {"message": "ERROR: CustomHTTPError: all is well"})
 
 
 @pytest.mark.parametrize("path", ["/ping", "/nothing", "/predict/", "/stats"])
-def test_every_answer_carries_the_version(path):
+def test_every_response_has_the_version(path):
     response = ask(service_of(), Request("GET", path))
     assert response.headers[-1] == ("X-Drum-Version", f"drum_supervisor {__version__}")
 
 
-def test_what_the_model_raised_is_in_the_state_of_the_request():
+def test_models_error_is_in_the_request_state():
     error = ValueError("no")
     with handling(RequestState("abc", "/predict", "POST")) as state:
         post(service_of(hook=raising(error)))
@@ -317,7 +317,7 @@ def test_what_the_model_raised_is_in_the_state_of_the_request():
     ("prefix", "path", "name"),
     [("", "/predict/", "/predict"), ("", "/", "/"), ("/p", "/p/stats", "/stats"), ("/p", "/stats", ""), ("", "/x", "")],
 )
-def test_route_has_the_name_that_the_tables_have(prefix, path, name):
+def test_route_name(prefix, path, name):
     assert service_of(url_prefix=prefix).route_name(path) == name
 
 
@@ -327,13 +327,13 @@ class TestStats:
         assert response.status == 200
         return content_of(response)
 
-    def test_are_of_this_process_and_in_the_shape_of_drum(self):
+    def test_stats_of_this_process_in_drums_format(self):
         stats = self.stats(service_of())
         assert set(stats) == {"mem_info", "drum_info", "time_info", "failed_requests"}
         assert stats["drum_info"][0]["pid"] == os.getpid()
         assert stats["time_info"] == {RUN_PREDICTOR: {"min": None, "max": None, "avg": None, "total": None}}
 
-    def test_measure_each_prediction_until_they_are_read(self):
+    def test_each_prediction_is_measured_until_read(self):
         service = service_of()
         post(service)
         post(service)
@@ -342,7 +342,7 @@ class TestStats:
         assert 0 < measured["min"] <= measured["avg"] <= measured["max"]
         assert self.stats(service)["time_info"][RUN_PREDICTOR]["total"] is None
 
-    def test_count_what_failed_apart(self):
+    def test_failed_requests_are_counted_separately(self):
         service = service_of(hook=raising(ValueError("no")))
         post(service)
         post(service, body=b"")
@@ -351,7 +351,7 @@ class TestStats:
         assert stats["time_info"][RUN_PREDICTOR]["total"] is None
         assert self.stats(service)["failed_requests"] == 0
 
-    def test_are_answered_while_a_prediction_is_made(self):
+    def test_answered_during_a_prediction(self):
         entered, leave = threading.Event(), threading.Event()
 
         def hook(data, model, **options):
@@ -370,11 +370,11 @@ class TestStats:
             thread.join(10)
 
     def test_need_no_body(self):
-        assert service_of().plan("GET", "/stats/") == Plan(keep=0)
+        assert service_of().plan("GET", "/stats/") == BodyPlan(keep=0)
 
 
 class Gate:
-    """A hook that lets the test see who is inside, and decide when they leave."""
+    """A hook which reports the calls inside it, and blocks them until released."""
 
     def __init__(self) -> None:
         self.inside = 0
@@ -391,7 +391,7 @@ class Gate:
         return score(data, model)
 
 
-def test_predictions_run_one_at_a_time_and_probes_do_not_wait():
+def test_predictions_queue_and_probes_do_not():
     gate = Gate()
     service = service_of(hook=gate)
     statuses: list[int] = []
@@ -414,7 +414,7 @@ def submitted(service: ModelService) -> Pending:
     return pending
 
 
-def test_more_predictions_may_run_at_once_when_asked_for():
+def test_max_concurrent_requests_allows_more():
     gate = Gate()
     service = service_of(hook=gate, max_concurrent_requests="2")
     pending = [submitted(service) for _ in range(3)]
@@ -426,14 +426,14 @@ def test_more_predictions_may_run_at_once_when_asked_for():
     assert gate.most == 2
 
 
-def test_more_than_may_wait_are_refused_and_probes_are_not():
+def test_full_queue_refuses_predictions_but_no_probes():
     gate = Gate()
     service = service_of(hook=gate, max_queue_depth="1")
     pending = [submitted(service) for _ in range(2)]
     refused = post(service)
     assert refused.status == 503
     assert ("Retry-After", "1") in refused.headers
-    assert content_of(refused)["message"] == "ERROR: the model has too many requests to answer: 1 wait already"
+    assert content_of(refused)["message"] == "ERROR: the model is busy: the queue of 1 is full"
     assert ask(service, Request("GET", "/ping")).status == 200
     assert ask(service, Request("GET", "/stats/")).status == 200
     gate.leave.release(2)
@@ -442,7 +442,7 @@ def test_more_than_may_wait_are_refused_and_probes_are_not():
     assert post(service).status == 200
 
 
-def test_none_may_wait():
+def test_queue_of_length_zero():
     gate = Gate()
     service = service_of(hook=gate, max_queue_depth="0")
     pending = submitted(service)
@@ -452,16 +452,16 @@ def test_none_may_wait():
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("0", None), ("1.5", 1.5)])
-def test_prediction_has_a_limit_of_time(text, seconds):
+def test_prediction_has_a_time_limit(text, seconds):
     pending = submitted(service_of(request_timeout=text))
     assert pending.seconds == seconds
-    assert pending.too_late.status == 504
+    assert pending.timeout_response.status == 504
     if seconds:
         message = "ERROR: the model has not answered within 1.5 seconds"
-        assert content_of(pending.too_late)["message"] == message
+        assert content_of(pending.timeout_response)["message"] == message
 
 
-def test_predictions_are_made_in_the_same_thread():
+def test_predictions_run_in_the_same_thread():
     threads = set()
 
     def hook(data, model, **options):

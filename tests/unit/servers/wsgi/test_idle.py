@@ -1,17 +1,15 @@
-"""Connections that wait for a request: who is given up, and when."""
-
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from drum_supervisor.servers.wsgi.idle import Waiting
+from drum_supervisor.servers.wsgi.idle import IdleConnections
 from tests.unit.clocks import Clock
 
 
 class Client:
-    """One end of a connection, and whether the other end is given up."""
+    """One end of a connection, and whether its receiving side is closed."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.connection, self._other = (stack.enter_context(each) for each in socket.socketpair())
@@ -21,7 +19,7 @@ class Client:
         self._other.sendall(b"x")
 
     @property
-    def is_given_up(self) -> bool:
+    def is_closed(self) -> bool:
         try:
             return self.connection.recv(1) == b""
         except BlockingIOError:
@@ -35,92 +33,92 @@ def client() -> Iterator[Callable[[], Client]]:
 
 
 @pytest.fixture
-def waiting(clock: Clock) -> Waiting:
-    return Waiting(head_seconds=30, idle_seconds=65, now=clock)
+def connections(clock: Clock) -> IdleConnections:
+    return IdleConnections(head_seconds=30, idle_seconds=65, now=clock)
 
 
-def test_nobody_waits(waiting):
-    assert waiting.until_too_late() == 30  # somebody may begin to
-    assert waiting.until_room() is None
-    assert not waiting.make_room()
+def test_no_connections_connections(connections):
+    assert connections.seconds_to_expiry() == 30  # a new connection may start to
+    assert connections.seconds_to_eviction() is None
+    assert not connections.evict_one()
 
 
-def test_head_that_takes_too_long_is_given_up(waiting, clock, client):
+def test_slow_head_is_closed(connections, clock, client):
     slow = client()
-    waiting.head_begins(slow.connection)
+    connections.start_head(slow.connection)
     clock.now += 29
-    waiting.head_begins(slow.connection)  # another piece of it
-    assert waiting.until_too_late() == 1
-    waiting.end_late()
-    assert not slow.is_given_up
+    connections.start_head(slow.connection)  # another part of it
+    assert connections.seconds_to_expiry() == 1
+    connections.close_expired()
+    assert not slow.is_closed
     clock.now += 1
-    waiting.end_late()
-    assert slow.is_given_up
-    assert waiting.until_room() is None
+    connections.close_expired()
+    assert slow.is_closed
+    assert connections.seconds_to_eviction() is None
 
 
-def test_connection_whose_head_is_here_is_left_alone(waiting, clock, client):
+def test_connection_with_a_complete_head_is_not_closed(connections, clock, client):
     quick = client()
-    waiting.head_begins(quick.connection)
-    waiting.head_is_here(quick.connection)
+    connections.start_head(quick.connection)
+    connections.finish_head(quick.connection)
     clock.now += 1000
-    waiting.end_late()
-    waiting.end_all()
-    assert not quick.is_given_up
+    connections.close_expired()
+    connections.close_all()
+    assert not quick.is_closed
 
 
-def test_idle_connection_is_given_up_after_a_longer_time(waiting, clock, client):
+def test_idle_connection_has_a_longer_limit(connections, clock, client):
     idle = client()
-    waiting.becomes_idle(idle.connection)
+    connections.start_idle(idle.connection)
     clock.now += 64
-    waiting.end_late()
-    assert not idle.is_given_up
-    assert waiting.until_too_late() == 1
+    connections.close_expired()
+    assert not idle.is_closed
+    assert connections.seconds_to_expiry() == 1
     clock.now += 1
-    waiting.end_late()
-    assert idle.is_given_up
+    connections.close_expired()
+    assert idle.is_closed
 
 
-def test_one_whose_head_begins_to_arrive_while_nobody_looks_is_too_late_first(waiting, client):
-    waiting.becomes_idle(client().connection)
-    assert waiting.until_too_late() == 30
+def test_new_head_expires_before_an_idle_connection(connections, client):
+    connections.start_idle(client().connection)
+    assert connections.seconds_to_expiry() == 30
 
 
-def test_idle_connection_of_which_something_arrives_has_to_hurry(waiting, clock, client):
+def test_first_byte_of_a_head_starts_the_head_limit(connections, clock, client):
     slow = client()
-    waiting.becomes_idle(slow.connection)
+    connections.start_idle(slow.connection)
     clock.now += 64
-    waiting.head_begins(slow.connection)
-    assert waiting.until_too_late() == 30
+    connections.start_head(slow.connection)
+    assert connections.seconds_to_expiry() == 30
 
 
-def test_idle_ones_give_way_first_and_the_longest_of_them(waiting, clock, client):
+def test_longest_idle_connection_is_evicted_first(connections, clock, client):
     slow, first, second = client(), client(), client()
-    waiting.head_begins(slow.connection)
-    waiting.becomes_idle(first.connection)
+    connections.start_head(slow.connection)
+    connections.start_idle(first.connection)
     clock.now += 0.25
-    waiting.becomes_idle(second.connection)
-    assert waiting.until_room() == 0.75
-    assert not waiting.make_room()
+    connections.start_idle(second.connection)
+    assert connections.seconds_to_eviction() == 0.75
+    assert not connections.evict_one()
     clock.now += 1
-    given_up = []
-    while waiting.make_room():
-        given_up.append([each.is_given_up for each in (first, second, slow)])
-    assert given_up == [[True, False, False], [True, True, False], [True, True, True]]
+    closed = []
+    while connections.evict_one():
+        closed.append([each.is_closed for each in (first, second, slow)])
+    assert closed == [[True, False, False], [True, True, False], [True, True, True]]
 
 
-def test_request_that_has_come_meanwhile_can_still_be_read(waiting, client):
+def test_request_which_has_arrived_can_still_be_read(connections, client):
     late = client()
-    waiting.becomes_idle(late.connection)
+    connections.start_idle(late.connection)
     late.send()
-    waiting.end_all()
+    connections.close_all()
     assert late.connection.recv(10) == b"x"
-    assert late.is_given_up
+    assert late.is_closed
 
 
-def test_connection_that_has_ended_is_forgotten(waiting, client):
+def test_closed_connection_is_forgotten(connections, client):
     gone = client()
-    waiting.becomes_idle(gone.connection)
+    connections.start_idle(gone.connection)
     gone.connection.close()
-    waiting.end_all()
-    assert waiting.until_room() is None
+    connections.close_all()
+    assert connections.seconds_to_eviction() is None

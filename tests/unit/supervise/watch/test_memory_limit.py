@@ -10,7 +10,7 @@ import pytest
 from drum_supervisor.config.parsers import Share, share
 from drum_supervisor.contract.report_pipe import Spent
 from drum_supervisor.resources.headroom import Headroom, headroom
-from drum_supervisor.servers.init_report import Quota
+from drum_supervisor.servers.init_report import RequestLimit
 from drum_supervisor.supervise.policy.events import Event, RestartCause, RestartRequested
 from drum_supervisor.supervise.policy.state import Phase, State
 from drum_supervisor.supervise.watch.memory_limit import CHECKS, MemoryLimitWatch
@@ -44,7 +44,7 @@ class TestQuota:
     def test_asks_once_after_enough_requests_and_some_more_by_chance(self):
         for _ in range(20):
             sent: list[object] = []
-            quota = Quota(20, sent.append)
+            quota = RequestLimit(20, sent.append)
             counts = []
             for _ in range(100):
                 quota.count()

@@ -1,4 +1,4 @@
-"""What hosts do with applications that do not start."""
+"""Servers and applications which fail to start."""
 
 import contextlib
 
@@ -6,7 +6,7 @@ import pytest
 from fastapi import FastAPI
 
 from drum_supervisor.servers import uvicorn_server
-from drum_supervisor.servers.process import StopSignals
+from drum_supervisor.servers.process import ServerConfig, StopSignals
 from tests.http.children import listening
 
 
@@ -17,4 +17,4 @@ def test_error_at_the_start_of_an_application_is_raised():
         yield
 
     with listening() as listener, pytest.raises(ValueError, match="cannot start"):
-        uvicorn_server.serve(FastAPI(lifespan=lifespan), listener, StopSignals(), lambda: None, 1.0)
+        uvicorn_server.serve(FastAPI(lifespan=lifespan), ServerConfig(listener, StopSignals(), lambda: None, 1.0))
