@@ -59,4 +59,4 @@ def as_arguments(flags: Mapping[str, str]) -> list[str]:
 def _as_argument(declared: Declaration, text: str) -> list[str]:
     if not declared.off:
         return [declared.option, text]
-    return [declared.option if declared.read(text) else declared.off]
+    return [declared.option if declared.parse(text) else declared.off]
