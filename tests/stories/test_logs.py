@@ -81,7 +81,7 @@ def test_the_end_of_all_output_in_order(talking):
 def test_a_program_that_is_not_there_is_named_with_those_that_are(talking):
     result = talking[0].run("logs", "--program", "nobody")
     assert result.returncode == 2
-    assert "'nobody' has not run: there are drum-supervise, model-server." in result.stderr
+    assert "'nobody' has not run: choose from drum-supervise, model-server." in result.stderr
 
 
 def test_follow_sees_each_line_when_it_is_written_and_the_end(talking, following):

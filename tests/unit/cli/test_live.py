@@ -14,7 +14,7 @@ def drawn(width, height, **changes):
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
     view = LiveView(console)
     with console.capture() as capture:
-        console.print(view._view(stats(**changes)))
+        console.print(view._render(stats(**changes)))
     return [line.rstrip() for line in capture.get().splitlines()]
 
 

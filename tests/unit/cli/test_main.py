@@ -257,7 +257,7 @@ class TestStats:
         with pytest.raises(
             UsageError, match=r"--watch in a terminal needs rich: pip install 'drum_supervisor\[watch\]'"
         ):
-            stats._live_view()
+            stats._import_live_view()
 
 
 class TestNoSupervisor:
