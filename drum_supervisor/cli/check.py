@@ -181,8 +181,13 @@ def _peak_memory(pid: int) -> int:
 def _ping(address: str, path: str) -> Ping | None:
     from http.client import HTTPConnection, HTTPException
 
-    connection = HTTPConnection(address, timeout=PING_TIMEOUT)
+    socket_path = address.removeprefix("unix:") if address.startswith("unix:") else ""
+    connection = HTTPConnection("localhost" if socket_path else address, timeout=PING_TIMEOUT)
     try:
+        if socket_path:
+            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.sock.settimeout(PING_TIMEOUT)
+            connection.sock.connect(socket_path)
         connection.request("GET", path)
         answer = connection.getresponse()
         return Ping(path, answer.status, answer.read(LONGEST_BODY).decode("utf-8", "replace").strip())
