@@ -86,13 +86,13 @@ def _value(profile: str, name: str) -> str:
 # --- the configuration file
 
 SECTIONS = {
-    "supervisord": ("[supervisord]", "for all programs, ours too"),
-    "program:model-server": ("[program:model-server]", "how each worker runs; its command is on the command line"),
+    "supervisord": ("[supervisord]", "all programs, including ours"),
+    "program:model-server": ("[program:model-server]", "how each worker runs; its command comes from the command line"),
     "program:error-server": ("[program:error-server]", "how the error server runs"),
-    "program": ("[program:NAME]", "a further program; `essential` is ours, all others are supervisord's"),
-    "group": ("[group:NAME]", "further programs as one group"),
-    "eventlistener": ("[eventlistener:NAME]", "a program that is told of events"),
-    "inet_http_server": ("[inet_http_server]", "supervisord's interface over TCP: only if there is such a section"),
+    "program": ("[program:NAME]", "an extra program; `essential` is our key, all others are supervisord's"),
+    "group": ("[group:NAME]", "extra programs as one group"),
+    "eventlistener": ("[eventlistener:NAME]", "a program that receives events"),
+    "inet_http_server": ("[inet_http_server]", "supervisord's TCP interface, only with this section"),
 }
 
 
@@ -103,7 +103,7 @@ def file_keys() -> str:
         [f"`{heading}`", meaning, ", ".join(f"`{key}`" for key in sorted(supervisord_keys.ALLOWED[kind]))]
         for kind, (heading, meaning) in SECTIONS.items()
     ]
-    return table(["section", "what for", "keys"], [*rows, ["`[include]`", "more files, by pattern", "`files`"]])
+    return table(["section", "configures", "keys"], [*rows, ["`[include]`", "more files, by pattern", "`files`"]])
 
 
 def _told_of_the_model_server(kind: str) -> set[tuple[str, str]]:
@@ -135,9 +135,9 @@ CODES = {
     ExitCode.USAGE: "bad usage or configuration: an option, a variable, the configuration file, the run directory",
     ExitCode.INIT_FAILED: "initialization failed",
     ExitCode.STARTUP_TIMEOUT: "not ready within `--startup-timeout`",
-    ExitCode.KEPT_DYING: "kept dying after it had been ready (`--max-restarts` within `--restart-window`)",
-    ExitCode.ADDRESS: "the address could not be bound: in use, not permitted, or not of this machine",
-    ExitCode.INTERNAL: "internal error: a bug of drum_supervisor, with a traceback on stderr",
+    ExitCode.KEPT_DYING: "kept crashing after it had been ready (`--max-restarts` within `--restart-window`)",
+    ExitCode.ADDRESS: "the address could not be bound: in use, not permitted, or not an address of this machine",
+    ExitCode.INTERNAL: "internal error: a bug in drum_supervisor, with a traceback on stderr",
 }
 
 
@@ -145,16 +145,16 @@ def exit_codes() -> str:
     """Return the published exit codes."""
     rows = [[f"{code.value}", CODES[code]] for code in ExitCode]
     rows.append(
-        [f"{of_signal(0)} + n", "the model server died of signal n and was not replaced: 137 is SIGKILL, 139 SIGSEGV"]
+        [f"{of_signal(0)} + n", "signal n killed the model server, and it was not restarted: 137 is SIGKILL, 139 SIGSEGV"]
     )
     return table(["exit code", "meaning"], rows)
 
 
 CAUSES = {
-    Cause.INIT_FAILED: "it said so, or ended before it was ready",
+    Cause.INIT_FAILED: "it reported a failure, or exited before it was ready",
     Cause.STARTUP_TIMEOUT: "it was not ready in time",
-    Cause.KEPT_DYING: "it had been ready, and died, or answered no more, more often than is answered by a restart",
-    Cause.DIED: "it had been ready, died, or answered no more, and `--max-restarts 0` allows no restart",
+    Cause.KEPT_DYING: "after ready it died or failed its liveness probes more often than `--max-restarts` allows",
+    Cause.DIED: "after ready it died or failed its liveness probes, and `--max-restarts 0` allows no restart",
 }
 
 
