@@ -72,11 +72,11 @@ class CheckResult:
 @json_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def check_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int:
-    """Load the model once, report time and peak memory, request /ping, exit.
+    """Load the model once and report whether it works.
 
-    Takes the options of start. Made for a CI job, or a step of an image build. The output of the model server goes to
-    stderr. A model server that inherits the listener gets a free port of the loopback interface, unless --address is
-    given.
+    Reports the time, the peak memory and the answer to /ping, or the failure. Takes the options of start. Made for a CI
+    job, or a step of an image build. The output of the model server goes to stderr. A model server that inherits the
+    listener gets a free port of the loopback interface, unless --address is given.
 
     Exit code: 0, or the code of the cause as for start; 1 if the model server is ready and does not answer.
     """

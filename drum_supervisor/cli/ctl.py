@@ -13,7 +13,10 @@ from drum_supervisor.cli.target import find_run_dir, run_dir_option
 @run_dir_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def ctl_command(run_dir: str | None, arguments: tuple[str, ...]) -> NoReturn:
-    """Run supervisorctl: `ctl status`, `ctl tail -f model-server`, or `ctl` alone for its shell."""
+    """Run supervisorctl with the address filled in.
+
+    For example `ctl status`, `ctl tail -f model-server`, or `ctl` alone for its shell.
+    """
     configuration = find_run_dir(run_dir) / "supervisord.conf"
     argv = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(configuration), *arguments]
     os.execv(sys.executable, argv)

@@ -32,9 +32,10 @@ WAIT_SECONDS = 30.0
 def logs_command(
     run_dir: str | None, follow: bool, lines: int, program: str | None, stream: str | None, as_json: bool
 ) -> int:
-    """Print the recent output of all programs and of the supervisor, in order.
+    """Print recent output of all programs and the supervisor.
 
-    The supervisor keeps the last mebibyte in memory. --json prints one object per line: program, stream, message.
+    The supervisor keeps the last mebibyte in memory, in order. --json prints one object per line: program, stream,
+    message.
     """
     client = connect(run_dir)
     if program is not None:

@@ -70,10 +70,11 @@ def cli() -> None:
 @cli.command("start", params=settings_options(), epilog=EXAMPLES, context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def start_command(command: tuple[str, ...], **given: Any) -> NoReturn:
-    """Supervise a model server: the built-in one (--code-dir), or any COMMAND after --.
+    """Supervise the built-in model server, or any COMMAND.
 
-    In COMMAND, {fd} becomes the number of the inherited listening socket; {host} and {port} become the address. Every
-    option can also be set in the environment, as DRUM_SUPERVISOR_<OPTION>.
+    The built-in model server needs --code-dir; COMMAND comes after --. In COMMAND, {fd} becomes the number of the
+    inherited listening socket; {host} and {port} become the address. Every option can also be set in the environment,
+    as DRUM_SUPERVISOR_<OPTION>.
     """
     _start(given, command)
 
@@ -81,7 +82,10 @@ def start_command(command: tuple[str, ...], **given: Any) -> NoReturn:
 @cli.command("serve", params=settings_options(), context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def serve_command(command: tuple[str, ...], **given: Any) -> NoReturn:
-    """Like start, with the defaults of SageMaker: the command of `docker run IMAGE serve`."""
+    """Start with the defaults of SageMaker.
+
+    This is the command of `docker run IMAGE serve`.
+    """
     _start({**given, "profile": given["profile"] or "sagemaker"}, command)
 
 
@@ -126,7 +130,10 @@ def _exit_on_stop_signals() -> Iterator[None]:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int:
-    """Print the effective settings with their sources, and the supervisord configuration rendered from them."""
+    """Print the effective settings with their sources.
+
+    Also prints the supervisord configuration rendered from them.
+    """
     values = choose_values(given, command)
     settings = resolve(values)
     if as_json:

@@ -49,9 +49,10 @@ FLUSH_TIMEOUT = 5.0  # a supervisor that no longer answers flushes its output be
     "--interval", callback=parse_seconds, metavar="S", help=f"Seconds between samples.  [default: {INTERVAL:g}]"
 )
 def stats_command(run_dir: str | None, as_json: bool, watch: bool, interval: float | None) -> int:
-    """Show resource usage: memory, CPU, processes, control group, and the last ten minutes.
+    """Show resource usage, now and in the last ten minutes.
 
-    With --watch: a live view in a terminal, otherwise one line per sample; with --json one JSON object per line.
+    Shows memory, CPU, processes and the control group. With --watch: a live view in a terminal, otherwise one line per
+    sample; with --json one JSON object per line.
     """
     if interval is not None and not watch:
         raise UsageError("--interval needs --watch.")

@@ -145,7 +145,10 @@ def exit_codes() -> str:
     """Return the published exit codes."""
     rows = [[f"{code.value}", CODES[code]] for code in ExitCode]
     rows.append(
-        [f"{of_signal(0)} + n", "signal n killed the model server, and it was not restarted: 137 is SIGKILL, 139 SIGSEGV"]
+        [
+            f"{of_signal(0)} + n",
+            "signal n killed the model server, and it was not restarted: 137 is SIGKILL, 139 SIGSEGV",
+        ]
     )
     return table(["exit code", "meaning"], rows)
 
