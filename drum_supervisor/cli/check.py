@@ -24,7 +24,7 @@ from drum_supervisor.config.settings import OFF, Settings, resolve
 from drum_supervisor.contract.failure_report import FailureReport, read_failure
 
 PING_TIMEOUT = 30.0
-LONGEST_BODY = 1000
+MAX_BODY_BYTES = 1000
 _RUN = "run"
 
 # One attempt, after which the supervisor exits with the code of the cause.
@@ -39,7 +39,7 @@ _ONE_ATTEMPT = {
 
 @dataclass(frozen=True)
 class Ping:
-    """The answer to GET /ping or --ready-path; `body` has at most LONGEST_BODY bytes of it."""
+    """The answer to GET /ping or --ready-path; `body` has at most MAX_BODY_BYTES bytes of it."""
 
     path: str
     status: int
@@ -190,7 +190,7 @@ def _ping(address: str, path: str) -> Ping | None:
             connection.sock.connect(socket_path)
         connection.request("GET", path)
         answer = connection.getresponse()
-        return Ping(path, answer.status, answer.read(LONGEST_BODY).decode("utf-8", "replace").strip())
+        return Ping(path, answer.status, answer.read(MAX_BODY_BYTES).decode("utf-8", "replace").strip())
     except (OSError, HTTPException):
         return None
     finally:

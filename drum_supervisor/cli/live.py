@@ -13,7 +13,7 @@ from drum_supervisor.cli.stats_tables import Row, history_rows, process_rows, pr
 
 _STYLES = {"serving": "green", "ready": "green", "failed": "bold red", "starting": "yellow", "retrying": "yellow"}
 _RIGHT_ALIGNED = {"CPU", "MEMORY", "RSS", "FILES", "THREADS", "PID"}
-_FEWEST_PROCESSES = 3
+_MIN_PROCESSES = 3
 _OTHER_LINES = 6  # empty lines, headings, "and 5 more", and the line of the cursor
 
 
@@ -41,7 +41,7 @@ class LiveView:
         summary, programs = list(summary_rows(stats)), list(program_rows(stats))
         curves = list(history_rows(stats, levels_for(self._console.encoding), width))
         lines_left = height - (len(summary) + len(programs) + len(curves) + _OTHER_LINES)
-        processes = list(process_rows(stats, max(lines_left, _FEWEST_PROCESSES)))
+        processes = list(process_rows(stats, max(lines_left, _MIN_PROCESSES)))
         return Group(
             _pairs(summary),
             Text(),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = "_.-:=+*#"
-LONGEST_GAP = 65.0  # seconds; while there is something to sample, samples are at most a minute apart
+MAX_GAP = 65.0  # seconds; while there is something to sample, samples are at most a minute apart
 
 
 def levels_for(encoding: str | None) -> str:
@@ -20,7 +20,7 @@ def sparkline(times: Sequence[float], values: Sequence[float | None], width: int
     """Draw values, oldest first, scaled from 0 to the highest; a column is the highest value of its interval.
 
     Args:
-        times: of the values, in seconds, ascending. More than LONGEST_GAP without a value leaves a gap.
+        times: of the values, in seconds, ascending. More than MAX_GAP without a value leaves a gap.
         width: the largest number of characters.
     """
     known = [(time, value) for time, value in zip(times, values, strict=True) if value is not None]
@@ -37,12 +37,12 @@ def sparkline(times: Sequence[float], values: Sequence[float | None], width: int
 
 
 def _fill_gaps(columns: list[float | None], seconds: float) -> list[float | None]:
-    """Repeat a value until the next one, for at most LONGEST_GAP; a column covers `seconds`."""
+    """Repeat a value until the next one, for at most MAX_GAP; a column covers `seconds`."""
     filled: list[float | None] = []
     value, age = None, 0.0
     for column in columns:
         value, age = (value, age + seconds) if column is None else (column, 0.0)
-        filled.append(value if age <= LONGEST_GAP else None)
+        filled.append(value if age <= MAX_GAP else None)
     return filled
 
 

@@ -37,7 +37,7 @@ Stats: TypeAlias = dict[str, Any]
 Show: TypeAlias = Callable[[Stats], None]
 
 INTERVAL = 1.0
-SHORTEST_INTERVAL = 0.1
+MIN_INTERVAL = 0.1
 FLUSH_TIMEOUT = 5.0  # a supervisor that no longer answers flushes its output before it exits
 
 
@@ -56,8 +56,8 @@ def stats_command(run_dir: str | None, as_json: bool, watch: bool, interval: flo
     """
     if interval is not None and not watch:
         raise UsageError("--interval needs --watch.")
-    if interval is not None and interval < SHORTEST_INTERVAL:
-        raise UsageError(f"--interval {interval:g}: give at least {SHORTEST_INTERVAL:g} s.")
+    if interval is not None and interval < MIN_INTERVAL:
+        raise UsageError(f"--interval {interval:g}: give at least {MIN_INTERVAL:g} s.")
     with _open_gpus() as gpus:
         if watch:
             return _watch(run_dir, as_json, INTERVAL if interval is None else interval, gpus)

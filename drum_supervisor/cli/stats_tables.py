@@ -10,7 +10,7 @@ from drum_supervisor.config.parsers import size
 
 Row = tuple[str, ...]
 
-MOST_PROCESSES = 15
+MAX_PROCESSES = 15
 UNKNOWN = "-"
 
 
@@ -108,12 +108,12 @@ def program_rows(stats: dict[str, Any]) -> Iterator[Row]:
         )
 
 
-def process_rows(stats: dict[str, Any], most: int = MOST_PROCESSES) -> Iterator[Row]:
-    """Yield headings and the `most` processes with the largest memory."""
+def process_rows(stats: dict[str, Any], limit: int = MAX_PROCESSES) -> Iterator[Row]:
+    """Yield headings and the `limit` processes with the largest memory."""
     yield "PID", "STATE", "CPU", memory_heading(stats), "THREADS", "COMMAND"
     processes = [process for program in stats["programs"] for process in program["processes"]]
     processes.sort(key=_memory, reverse=True)
-    for process in processes[:most]:
+    for process in processes[:limit]:
         yield (
             str(process["pid"]),
             process["state"],
@@ -122,8 +122,8 @@ def process_rows(stats: dict[str, Any], most: int = MOST_PROCESSES) -> Iterator[
             str(process["threads"]),
             strip_controls(_command(process)),
         )
-    if len(processes) > most:
-        rest = processes[most:]
+    if len(processes) > limit:
+        rest = processes[limit:]
         yield "...", "", "", size(sum(map(_memory, rest))), "", f"and {len(rest)} more"
 
 
