@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from drum_supervisor.config.declaration import RUNTIME_PARAMETER, runtime_parameter
+from drum_supervisor.config.parsers import RUNTIME_PARAMETER, runtime_parameter
 from drum_supervisor.config.settings import Settings, from_options
 from drum_supervisor.contract.exits import DrumSupervisorError
 from drum_supervisor.contract.listener import Address, parse_address

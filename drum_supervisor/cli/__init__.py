@@ -1,4 +1,4 @@
-"""The command line: a module for each group of commands, what they print, and the target they talk to.
+"""The command line: one module per group of commands, their tables, and the lookup of the supervisor they talk to.
 
-Nothing here supervises; a command imports what it runs when it runs.
+Nothing here supervises. A command imports what it runs when it runs.
 """

@@ -1,4 +1,4 @@
-"""`drum-supervise check`: whether the model can be initialized, how long that takes, and how much memory."""
+"""`drum-supervise check`: load the model once; report the time, the peak memory and the answer to /ping."""
 
 import json
 import os
@@ -17,23 +17,18 @@ from typing import Any
 
 import click
 
-from drum_supervisor.cli.operate import PROGRESS_EVERY
-from drum_supervisor.cli.options import as_arguments, chosen, settings_options
-from drum_supervisor.cli.tables import duration, failure_text
-from drum_supervisor.cli.target import json_option, watched
-from drum_supervisor.config.declaration import Value
-from drum_supervisor.config.parsers import size
+from drum_supervisor.cli.options import choose_values, settings_options, to_arguments
+from drum_supervisor.cli.tables import failure_text, ready_text
+from drum_supervisor.cli.target import PROGRESS_INTERVAL, json_option, open_pidfd, read_status
 from drum_supervisor.config.settings import OFF, Settings, resolve
-from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure_report import FailureReport, read_failure
-from drum_supervisor.contract.listener import Address, parse_address
 
-PING_SECONDS = 30.0
-LONGEST_BODY = 1000
+PING_TIMEOUT = 30.0
+MAX_BODY_BYTES = 1000
 _RUN = "run"
 
-# One attempt, whose end is the end: the exit code is that of its cause.
-_ONCE = {
+# One attempt, after which the supervisor exits with the code of the cause.
+_ONE_ATTEMPT = {
     "with_error_server": "false",
     "max_restarts": "0",
     "while_starting": "hold",
@@ -44,7 +39,7 @@ _ONCE = {
 
 @dataclass(frozen=True)
 class Ping:
-    """The answer to GET /ping, or to --ready-path; the body is cut after a thousand characters."""
+    """The answer to GET /ping or --ready-path; `body` has at most MAX_BODY_BYTES bytes of it."""
 
     path: str
     status: int
@@ -52,54 +47,64 @@ class Ping:
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What was found of a model server that is ready.
+class CheckResult:
+    """What `check` prints.
 
     Attributes:
-        seconds: from its start until it was ready.
-        peak_memory_bytes: the most that each of its processes had resident until then, added up.
-        ping: None if there was no answer.
+        seconds: from the start of the model server until it was ready, or until it failed.
+        peak_memory_bytes: the sum of the peak resident memory of each of its processes.
+        ping: None without an answer.
+        failure: None also for a supervisor that could not start the model server.
     """
 
-    seconds: float
-    peak_memory_bytes: int
+    ready: bool
+    seconds: float | None
+    peak_memory_bytes: int | None
     ping: Ping | None
+    failure: FailureReport | None
+    exit_code: int
 
-    @property
-    def exit_code(self) -> int:
-        """A server that is ready and does not answer probes would be killed for that later."""
-        return ExitCode.STOPPED if self.ping is not None and self.ping.status < 500 else 1
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "failure": self.failure.to_json() if self.failure else None}
 
 
 @click.command("check", params=settings_options(), context_settings={"allow_interspersed_args": False})
 @json_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def check_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int:
-    """Initialize the model, say how long that takes and how much memory, ask for /ping, and stop it again.
+    """Load the model once and report whether it works.
 
-    Takes the options of start; made for a CI job, or a step of an image's build. What the model server prints goes to
-    stderr. If it inherits the listener, it gets a free port of the loopback interface, unless there is an --address.
+    Reports the time, the peak memory and the answer to /ping, or the failure. Takes the options of start. Made for a CI
+    job, or a step of an image build. The output of the model server goes to stderr. A model server that inherits the
+    listener gets a free port of the loopback interface, unless --address is given.
 
-    Exit code: 0, or that of the cause as start has it; 1 if it is ready and does not answer.
+    Exit code: 0, or the code of the cause as for start; 1 if the model server is ready and does not answer.
     """
-    values = chosen(given, command)
+    values = choose_values(given, command)
+    flags = {name: value.text for name, value in values.items() if value.source == "flag"}
+    if "address" not in flags and _inherits_listener(resolve(values), command):
+        flags["address"] = "127.0.0.1:0"
     with ExitStack() as stack:
-        stack.enter_context(_ended_by_term())
+        stack.enter_context(_interrupted_by_term())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drum-check-")))
         notifications = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         notifications.bind(str(folder / "notify"))
-        process = _start(values, command, folder)
-        stack.callback(_end, process)
-        if _await_ready(process, notifications):
-            found = _look(folder / _RUN, resolve(values))
-            if found is not None:
-                return _tell(found, as_json)
-        return _tell_failure(read_failure(folder / _RUN / "failure.json"), process.wait(), as_json)
+        process = _start(flags, command, folder)
+        stack.callback(_stop, process)
+        result = _inspect(folder / _RUN, resolve(values)) if _await_ready(process, notifications) else None
+        return _report(result or _failure_result(folder / _RUN, process.wait()), as_json)
+
+
+def _inherits_listener(settings: Settings, command: Sequence[str]) -> bool:
+    from drum_supervisor.supervise.programs.command import command_of
+    from drum_supervisor.supervise.programs.plan import is_shared
+
+    return is_shared(settings, command_of(settings, command, os.environ))
 
 
 @contextmanager
-def _ended_by_term() -> Iterator[None]:
-    """Let TERM end us like Ctrl-C, so that nothing is left."""
+def _interrupted_by_term() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt, like Ctrl-C, so that nothing is left behind."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -107,75 +112,62 @@ def _ended_by_term() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _start(values: Mapping[str, Value], command: Sequence[str], folder: Path) -> "subprocess.Popen[bytes]":
-    """Start a supervisor, which tells us how it stands as it would tell systemd."""
-    flags = {name: value.text for name, value in values.items() if value.source == "flag"}
-    if "address" not in flags and _inherits(values, command):
-        flags["address"] = "127.0.0.1:0"
-    flags = {"log_level": "error", **flags, **_ONCE, "run_dir": str(folder / _RUN)}
-    argv = [sys.executable, "-m", "drum_supervisor", "start", *as_arguments(flags), "--", *command]
+def _start(flags: Mapping[str, str], command: Sequence[str], folder: Path) -> "subprocess.Popen[bytes]":
+    """Start a supervisor that reports its state as it would to systemd."""
+    flags = {"log_level": "error", **flags, **_ONE_ATTEMPT, "run_dir": str(folder / _RUN)}
+    argv = [sys.executable, "-m", "drum_supervisor", "start", *to_arguments(flags), "--", *command]
     environ = {**os.environ, "NOTIFY_SOCKET": str(folder / "notify")}
     return subprocess.Popen(argv, env=environ, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno())
 
 
-def _inherits(values: Mapping[str, Value], command: Sequence[str]) -> bool:
-    from drum_supervisor.supervise.programs.command import command_of
-    from drum_supervisor.supervise.programs.plan import is_shared
-
-    settings = resolve(values)
-    return is_shared(settings, command_of(settings, command, os.environ))
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _stop(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     process.wait()
 
 
 def _await_ready(process: "subprocess.Popen[bytes]", notifications: socket.socket) -> bool:
-    """Return whether the model server is ready, or its supervisor has ended; meanwhile say how far it is."""
-    began, words = time.monotonic(), "starting"
+    """Report progress until the model server is ready or its supervisor has exited; return whether it is ready."""
+    began, state = time.monotonic(), "starting"
     poller = select.poll()
     poller.register(notifications, select.POLLIN)
-    end = watched(process.pid)
-    if end is not None:
-        poller.register(end, select.POLLIN)
+    pidfd = open_pidfd(process.pid)
+    if pidfd is not None:
+        poller.register(pidfd, select.POLLIN)
     try:
         while process.poll() is None:
-            if not poller.poll(PROGRESS_EVERY * 1000):
-                click.echo(f"{words}, {time.monotonic() - began:.0f} s ...", err=True)
-            for line in _received(notifications):
+            if not poller.poll(PROGRESS_INTERVAL * 1000):
+                click.echo(f"{state}, {time.monotonic() - began:.0f} s ...", err=True)
+            for line in _receive_lines(notifications):
                 if line == "READY=1":
                     return True
-                words = line.removeprefix("STATUS=")
+                state = line.removeprefix("STATUS=")
         return False
     finally:
-        if end is not None:
-            os.close(end)
+        if pidfd is not None:
+            os.close(pidfd)
 
 
-def _received(notifications: socket.socket) -> Iterator[str]:
+def _receive_lines(notifications: socket.socket) -> Iterator[str]:
     with suppress(BlockingIOError):
         while True:
             yield from notifications.recv(4096, socket.MSG_DONTWAIT).decode("utf-8", "replace").splitlines()
 
 
-def _look(run_dir: Path, settings: Settings) -> Checked | None:
-    """Look at a model server that is ready; None if it has died since, and its supervisor with it."""
-    from drum_supervisor.contract.control_client import Client, ControlError
-
-    try:
-        status = Client(run_dir / "supervisor.sock").status()
-    except ControlError:
+def _inspect(run_dir: Path, settings: Settings) -> CheckResult | None:
+    """Return the result for a ready model server; None if it has died since, and its supervisor with it."""
+    status = read_status(run_dir)
+    if status is None:
         return None
     ready = [program for program in status["programs"] if program["state"] == "ready"]
     seconds = min((program["uptime_s"] for program in ready), default=0.0)
-    memory = sum(_peak(program["pid"]) for program in ready)
-    path = settings.url_prefix + (settings.ready_path or "/ping")
-    return Checked(seconds, memory, _ping(parse_address(status["address"]), path))
+    peak = sum(_peak_memory(program["pid"]) for program in ready)
+    ping = _ping(status["address"], settings.url_prefix + (settings.ready_path or "/ping"))
+    answers = ping is not None and ping.status < 500  # a platform would kill a server that fails its probes
+    return CheckResult(True, seconds, peak, ping, None, 0 if answers else 1)
 
 
-def _peak(pid: int) -> int:
-    """Return the most memory that each process of a tree had resident, added up (VmHWM, proc_pid_status(5))."""
+def _peak_memory(pid: int) -> int:
+    """Return the peak resident memory of each process of a tree, added up (VmHWM, proc_pid_status(5))."""
     from drum_supervisor.resources.proctree import descendants
 
     total = 0
@@ -186,42 +178,36 @@ def _peak(pid: int) -> int:
     return total
 
 
-def _ping(address: Address, path: str) -> Ping | None:
+def _ping(address: str, path: str) -> Ping | None:
     from http.client import HTTPConnection, HTTPException
 
-    connection = HTTPConnection(str(address), timeout=PING_SECONDS)
-    connection.sock = socket.socket(address.family, socket.SOCK_STREAM)
+    socket_path = address.removeprefix("unix:") if address.startswith("unix:") else ""
+    connection = HTTPConnection("localhost" if socket_path else address, timeout=PING_TIMEOUT)
     try:
-        connection.sock.settimeout(PING_SECONDS)
-        connection.sock.connect(address.path or (address.client_host, address.port))
+        if socket_path:
+            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.sock.settimeout(PING_TIMEOUT)
+            connection.sock.connect(socket_path)
         connection.request("GET", path)
         answer = connection.getresponse()
-        return Ping(path, answer.status, answer.read(LONGEST_BODY).decode("utf-8", "replace").strip())
+        return Ping(path, answer.status, answer.read(MAX_BODY_BYTES).decode("utf-8", "replace").strip())
     except (OSError, HTTPException):
         return None
     finally:
         connection.close()
 
 
-def _tell(found: Checked, as_json: bool) -> int:
-    if as_json:
-        click.echo(
-            json.dumps({"ready": True, **asdict(found), "failure": None, "exit_code": found.exit_code}, indent=2)
-        )
-        return found.exit_code
-    click.echo(f"Ready after {duration(found.seconds)}, peak memory {size(found.peak_memory_bytes)}.")
-    answer = f"GET {found.ping.path}: {found.ping.status} {found.ping.body}" if found.ping else "It does not answer."
-    click.echo(answer)
-    return found.exit_code
+def _failure_result(run_dir: Path, exit_code: int) -> CheckResult:
+    report = read_failure(run_dir / "failure.json")
+    seconds, peak = (report.seconds, report.peak_memory_bytes) if report else (None, None)
+    return CheckResult(False, seconds, peak, None, report, exit_code)
 
 
-def _tell_failure(report: FailureReport | None, code: int, as_json: bool) -> int:
-    """Without a report it did not come so far as to start anything: the supervisor has said why."""
+def _report(result: CheckResult, as_json: bool) -> int:
     if as_json:
-        facts = {"ready": False, "seconds": report.seconds if report else None}
-        memory = {"peak_memory_bytes": report.peak_memory_bytes if report else None, "ping": None}
-        failure = {"failure": report.to_json() if report else None, "exit_code": code}
-        click.echo(json.dumps({**facts, **memory, **failure}, indent=2))
-    elif report is not None:
-        click.echo(failure_text(report))
-    return code
+        click.echo(json.dumps(result.to_json(), indent=2))
+    elif result.ready:
+        click.echo(ready_text(result.to_json()))
+    elif result.failure is not None:  # without a report the supervisor has printed the reason
+        click.echo(failure_text(result.failure))
+    return result.exit_code

@@ -1,4 +1,4 @@
-"""`drum-supervise ctl`: supervisorctl itself, with the address of the supervisor filled in."""
+"""`drum-supervise ctl`: supervisorctl, with the configuration of the running supervisor."""
 
 import os
 import sys
@@ -6,14 +6,17 @@ from typing import NoReturn
 
 import click
 
-from drum_supervisor.cli.target import find, run_dir_option
+from drum_supervisor.cli.target import find_run_dir, run_dir_option
 
 
 @click.command("ctl", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @run_dir_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def ctl_command(run_dir: str | None, arguments: tuple[str, ...]) -> NoReturn:
-    """Run supervisorctl: `ctl status`, `ctl tail -f model-server`, or `ctl` alone for its shell."""
-    configuration = find(run_dir) / "supervisord.conf"
+    """Run supervisorctl with the address filled in.
+
+    For example `ctl status`, `ctl tail -f model-server`, or `ctl` alone for its shell.
+    """
+    configuration = find_run_dir(run_dir) / "supervisord.conf"
     argv = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(configuration), *arguments]
     os.execv(sys.executable, argv)

@@ -1,4 +1,4 @@
-"""The live view of `stats --watch` in a terminal, drawn with rich. Only the command itself loads this."""
+"""The live view of `stats --watch` in a terminal, drawn with rich. Only that command loads this module."""
 
 from types import TracebackType
 from typing import Any
@@ -9,15 +9,16 @@ from rich.table import Table
 from rich.text import Text
 
 from drum_supervisor.cli.sparkline import levels_for
-from drum_supervisor.cli.stats_tables import Row, facts, history_rows, process_rows, program_rows
+from drum_supervisor.cli.stats_tables import Row, history_rows, process_rows, program_rows, summary_rows
 
 _STYLES = {"serving": "green", "ready": "green", "failed": "bold red", "starting": "yellow", "retrying": "yellow"}
-_AT_THE_RIGHT = {"CPU", "MEMORY", "RSS", "FILES", "THREADS", "PID"}
-_FEWEST_PROCESSES = 3
+_RIGHT_ALIGNED = {"CPU", "MEMORY", "RSS", "FILES", "THREADS", "PID"}
+_MIN_PROCESSES = 3
+_OTHER_LINES = 6  # empty lines, headings, "and 5 more", and the line of the cursor
 
 
 class LiveView:
-    """Draws the figures anew in place; what was drawn last stays on the screen."""
+    """Redraws the statistics in place; the last view stays on the screen."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False, markup=False, emoji=False)
@@ -33,21 +34,20 @@ class LiveView:
         self._live.stop()
 
     def show(self, stats: dict[str, Any]) -> None:
-        """Draw one look."""
-        self._live.update(self._view(stats), refresh=True)
+        self._live.update(self._render(stats), refresh=True)
 
-    def _view(self, stats: dict[str, Any]) -> RenderableType:
+    def _render(self, stats: dict[str, Any]) -> RenderableType:
         width, height = self._console.size
-        about, programs = list(facts(stats)), list(program_rows(stats))
+        summary, programs = list(summary_rows(stats)), list(program_rows(stats))
         curves = list(history_rows(stats, levels_for(self._console.encoding), width))
-        others = len(about) + len(programs) + len(curves) + 6  # empty lines, headings, "and 5 more", the cursor's
-        room = max(height - others, _FEWEST_PROCESSES)
+        lines_left = height - (len(summary) + len(programs) + len(curves) + _OTHER_LINES)
+        processes = list(process_rows(stats, max(lines_left, _MIN_PROCESSES)))
         return Group(
-            _pairs(about),
+            _pairs(summary),
             Text(),
             _table(programs, width),
             Text(),
-            _table(list(process_rows(stats, room)), width),
+            _table(processes, width),
             Text(),
             _pairs(curves, "cyan"),
         )
@@ -63,11 +63,11 @@ def _pairs(rows: list[Row], style: str = "") -> Table:
 
 
 def _table(rows: list[Row], width: int) -> Table:
-    """Return a table with headings; its last column has what the others leave of `width`."""
+    """Return a table with headings; its last column gets what the others leave of `width`."""
     headings, *rest = rows
     table = Table.grid(padding=(0, 2, 0, 0))
     for heading in headings:
-        table.add_column(justify="right" if heading in _AT_THE_RIGHT else "left", no_wrap=True)
+        table.add_column(justify="right" if heading in _RIGHT_ALIGNED else "left", no_wrap=True)
     table.add_row(*(Text(heading, "bold") for heading in headings))
     taken = sum(max(map(len, column)) + 2 for column in list(zip(*rows, strict=True))[:-1])
     for *cells, last in rest:

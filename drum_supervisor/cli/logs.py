@@ -1,4 +1,4 @@
-"""`drum-supervise logs`: what the programs, and the supervisor, have written of late, and go on writing."""
+"""`drum-supervise logs`: the recent output of the programs and the supervisor, and with -f what follows."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from drum_supervisor.cli.target import client_of, json_option, run_dir_option
+from drum_supervisor.cli.target import connect, json_option, run_dir_option
 from drum_supervisor.contract.log_records import ERR, OUT, SUPERVISOR, LineFormatter, Piece, Source
 
 if TYPE_CHECKING:
@@ -21,86 +21,87 @@ WAIT_SECONDS = 30.0
 
 @click.command("logs")
 @run_dir_option
-@click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C, or until the supervisor ends.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing until Ctrl-C or until the supervisor ends.")
 @click.option(
-    "-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="Begin with so many lines."
+    "-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="Print this many recent lines."
 )
-@click.option("--program", metavar="NAME", help=f"Only what this program has written; the supervisor is {SUPERVISOR}.")
-@click.option("--stream", type=click.Choice([OUT, ERR]), help="Only what was written there.")
+@click.option("--program", metavar="NAME", help=f"Only the output of this program; {SUPERVISOR} is the supervisor.")
+@click.option("--stream", type=click.Choice([OUT, ERR]), help="Only this stream.")
 @json_option
 def logs_command(
     run_dir: str | None, follow: bool, lines: int, program: str | None, stream: str | None, as_json: bool
 ) -> int:
-    """Print what the programs and the supervisor have written, in order, as it is.
+    """Print recent output of all programs and the supervisor.
 
-    The supervisor keeps the last mebibyte in memory. With --json there is an object a line: program, stream, message.
+    The supervisor keeps the last mebibyte in memory, in order. --json prints one object per line: program, stream,
+    message.
     """
-    client = client_of(run_dir)
+    client = connect(run_dir)
     if program is not None:
-        _check(client, program)
-    position, pieces = _kept(client)
-    write = _Records().lines if as_json else _lines
-    last = deque(write(_chosen(pieces, program, stream)), maxlen=lines)
-    new = write(_chosen(_followed(client, position), program, stream)) if follow else ()
+        _check_program(client, program)
+    position, records = _read_kept(client)
+    to_lines = _JsonLines().convert if as_json else _split_lines
+    recent = deque(to_lines(_filter(records, program, stream)), maxlen=lines)
+    new = to_lines(_filter(_follow(client, position), program, stream)) if follow else ()
     with suppress(KeyboardInterrupt):
-        for line in chain(last, new):
+        for line in chain(recent, new):
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
     return 0
 
 
-def _check(client: "Client", program: str) -> None:
+def _check_program(client: "Client", program: str) -> None:
     known = [SUPERVISOR, *(each["name"] for each in client.status()["programs"])]
     if program not in known:
-        raise click.BadParameter(f"{program!r} has not run: there are {', '.join(known)}.", param_hint="--program")
+        raise click.BadParameter(f"{program!r} has not run: choose from {', '.join(known)}.", param_hint="--program")
 
 
-def _kept(client: "Client") -> tuple[str, list[Piece]]:
-    """Return all that is kept, and the position after it."""
+def _read_kept(client: "Client") -> tuple[str, list[Piece]]:
+    """Return all output that the supervisor keeps, and the position after it."""
     position, found = "0", list[Piece]()
     while True:
-        position, pieces = client.logs(position, 0)
-        if not pieces:
+        position, records = client.logs(position, 0)
+        if not records:
             return position, found
-        found += pieces
+        found += records
 
 
-def _followed(client: "Client", position: str) -> Iterator[Piece]:
+def _follow(client: "Client", position: str) -> Iterator[Piece]:
     from drum_supervisor.contract.control_client import ControlError
 
     while True:
         try:
-            position, pieces = client.logs(position, WAIT_SECONDS)
+            position, records = client.logs(position, WAIT_SECONDS)
         except ControlError:
             click.echo("The supervisor has ended.", err=True)
             return
-        yield from pieces
+        yield from records
 
 
-def _chosen(pieces: Iterable[Piece], program: str | None, stream: str | None) -> Iterator[Piece]:
-    for piece in pieces:
-        if program in (None, piece.source.program) and stream in (None, piece.source.stream):
-            yield piece
+def _filter(records: Iterable[Piece], program: str | None, stream: str | None) -> Iterator[Piece]:
+    for record in records:
+        if program in (None, record.source.program) and stream in (None, record.source.stream):
+            yield record
 
 
-def _lines(pieces: Iterable[Piece]) -> Iterator[bytes]:
-    """Yield the lines in `pieces`; what may be the beginning of one is not held back."""
-    for piece in pieces:
-        yield from piece.data.splitlines(keepends=True)
+def _split_lines(records: Iterable[Piece]) -> Iterator[bytes]:
+    """Yield the lines of `records`; the beginning of a line is not held back."""
+    for record in records:
+        yield from record.data.splitlines(keepends=True)
 
 
-class _Records:
-    """Makes a JSON object of each whole line."""
+class _JsonLines:
+    """Converts whole lines to JSON objects; the beginning of a line waits for its end."""
 
     def __init__(self) -> None:
-        self._wrappers: dict[Source, LineFormatter] = {}
+        self._formatters: dict[Source, LineFormatter] = {}
 
-    def lines(self, pieces: Iterable[Piece]) -> Iterator[bytes]:
-        for piece in pieces:
-            wrapper = self._wrappers.setdefault(piece.source, LineFormatter(piece.source, _record))
-            yield from wrapper.wrap(piece.data).splitlines(keepends=True)
+    def convert(self, records: Iterable[Piece]) -> Iterator[bytes]:
+        for record in records:
+            formatter = self._formatters.setdefault(record.source, LineFormatter(record.source, _to_json))
+            yield from formatter.wrap(record.data).splitlines(keepends=True)
 
 
-def _record(source: Source, line: bytes) -> bytes:
+def _to_json(source: Source, line: bytes) -> bytes:
     message = line.decode("utf-8", "replace")
     return json.dumps({"program": source.program, "stream": source.stream, "message": message}).encode() + b"\n"

@@ -1,6 +1,6 @@
-"""The command line, `drum-supervise`. Every error of a user ends here as one sentence and an exit code.
+"""The command line, `drum-supervise`. Every user error becomes one sentence and an exit code here.
 
-What a command needs is imported when it runs: `--help` and completion must not wait for supervisord's modules.
+A command imports what it needs when it runs: `--help` and completion must not wait for supervisord's modules.
 """
 
 import atexit
@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import click
 
 from drum_supervisor import __version__
-from drum_supervisor.cli.options import chosen, settings_options
+from drum_supervisor.cli.options import choose_values, settings_options
 from drum_supervisor.config.settings import DECLARATIONS, Settings, resolve
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode
 
@@ -31,8 +31,8 @@ Examples:
   drum-supervise start --address 127.0.0.1:8080 -- flask run --host {host} --port {port}
 """
 
-
-ELSEWHERE = {
+# Subcommands in modules of their own, where the function is called `<name>_command`.
+SUBCOMMAND_MODULES = {
     "check": "check",
     "ctl": "ctl",
     "failure": "operate",
@@ -42,39 +42,39 @@ ELSEWHERE = {
     "status": "operate",
     "stop": "operate",
 }
-"""The modules of the commands that are not in this one; in each a command is called `<name>_command`."""
 
 
-class Commands(click.Group):
-    """Imports the module of a command when it is asked for: a model server does not wait for those of the others."""
+class LazyGroup(click.Group):
+    """Imports the module of a subcommand on use, so that a model server does not wait for those of the others."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*self.commands, *ELSEWHERE])
+        return sorted([*self.commands, *SUBCOMMAND_MODULES])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in ELSEWHERE:
-            module = import_module(f"drum_supervisor.cli.{ELSEWHERE[cmd_name]}")
+        if cmd_name in SUBCOMMAND_MODULES:
+            module = import_module(f"drum_supervisor.cli.{SUBCOMMAND_MODULES[cmd_name]}")
             self.add_command(getattr(module, f"{cmd_name}_command"))
         return super().get_command(ctx, cmd_name)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="drum-supervise")
 def cli() -> None:
-    """Run a model server so that it always answers: with predictions, or with the reason why it cannot.
+    """Run a model server that always answers: with predictions, or with the reason why it cannot.
 
-    When the model cannot be initialized, an error server takes the same port: probes get 200, everything else
-    gets 513 and the real error.
+    When initialization fails, an error server takes over the port: probes get 200, all other requests get 513 and
+    the real error.
     """
 
 
 @cli.command("start", params=settings_options(), epilog=EXAMPLES, context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def start_command(command: tuple[str, ...], **given: Any) -> NoReturn:
-    """Supervise a model server: the built-in one (--code-dir), or any COMMAND after --.
+    """Supervise the built-in model server, or any COMMAND.
 
-    In the command {fd} becomes the number of the inherited listening socket, {host} and {port} the address. Every
-    option can also be given as DRUM_SUPERVISOR_<OPTION> in the environment.
+    The built-in model server needs --code-dir; COMMAND comes after --. In COMMAND, {fd} becomes the number of the
+    inherited listening socket; {host} and {port} become the address. Every option can also be set in the environment,
+    as DRUM_SUPERVISOR_<OPTION>.
     """
     _start(given, command)
 
@@ -82,40 +82,43 @@ def start_command(command: tuple[str, ...], **given: Any) -> NoReturn:
 @cli.command("serve", params=settings_options(), context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def serve_command(command: tuple[str, ...], **given: Any) -> NoReturn:
-    """Do the same as start, with the defaults of SageMaker: what `docker run IMAGE serve` calls."""
+    """Start with the defaults of SageMaker.
+
+    This is the command of `docker run IMAGE serve`.
+    """
     _start({**given, "profile": given["profile"] or "sagemaker"}, command)
 
 
 def _start(given: Mapping[str, Any], command: Sequence[str]) -> NoReturn:
-    with _stops_obeyed_at_once():
-        gc.disable()  # imports leave no garbage: to look for some again and again takes 6 ms
+    with _exit_on_stop_signals():
+        gc.disable()  # imports leave no garbage, and searching for it takes 6 ms
         from drum_supervisor.supervise.start import start
 
-        gc.freeze()  # modules and classes stay: nobody has to look through them later either
+        gc.freeze()  # modules and classes stay: later collections skip them
         gc.enable()
-        _leave(start(resolve(chosen(given, command)), command, os.environ))
+        _exit(start(resolve(choose_values(given, command)), command, os.environ))
 
 
-def _leave(code: int) -> NoReturn:
-    """Exit at once: everything is stopped, and Python's taking itself apart takes longer than all of that (10 ms).
+def _exit(code: int) -> NoReturn:
+    """Exit without the interpreter's finalization, which takes longer (10 ms) than stopping everything did.
 
-    No output is lost. That of the programs, and our lines, never are in Python's buffers: a `Sink` has them, and
-    `start` returns when these are flushed. What others have registered with atexit (logging, coverage, tracers) runs
-    here, and then what was printed is flushed. Python would still wait for threads, and the supervisor has none, and
-    call `__del__` of what is left, which the kernel frees as well.
+    No output is lost: that of the programs and our log lines are in a `Sink`, never in Python's buffers, and `start`
+    returns when it is flushed. Exit handlers of third parties (logging, coverage, tracers) run here, and then what they
+    printed is flushed. Finalization would only join threads, of which the supervisor has none, and call `__del__` of
+    objects that the kernel frees as well.
     """
-    atexit._run_exitfuncs()  # no public function does that; one that raises does not keep the others from running
+    atexit._run_exitfuncs()  # there is no public function for it; a handler that raises does not stop the others
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # nobody reads it any more: the exit code says more than that
+        with suppress(OSError):  # the reader is gone: the exit code matters more
             stream.flush()
     os._exit(code)
 
 
 @contextmanager
-def _stops_obeyed_at_once() -> Iterator[None]:
-    """Let a stop end us while we import, for there is nothing yet; the first process of a container has no default."""
-    stops = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-    before = {number: signal.signal(number, lambda *_: os._exit(ExitCode.STOPPED)) for number in stops}
+def _exit_on_stop_signals() -> Iterator[None]:
+    """Exit at once on a stop signal during imports, when nothing runs yet; PID 1 has no default action for signals."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+    before = {number: signal.signal(number, lambda *_: os._exit(ExitCode.STOPPED)) for number in numbers}
     try:
         yield
     finally:
@@ -127,21 +130,24 @@ def _stops_obeyed_at_once() -> Iterator[None]:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int:
-    """Print the effective settings, where each comes from, and the supervisord configuration rendered from them."""
-    values = chosen(given, command)
+    """Print the effective settings with their sources.
+
+    Also prints the supervisord configuration rendered from them.
+    """
+    values = choose_values(given, command)
     settings = resolve(values)
     if as_json:
-        told = {name: {"value": value.text, "source": value.source} for name, value in values.items()}
-        click.echo(json.dumps({"settings": told, "supervisord": _rendered(settings, command)}, indent=2))
+        sources = {name: {"value": value.text, "source": value.source} for name, value in values.items()}
+        click.echo(json.dumps({"settings": sources, "supervisord": _render(settings, command)}, indent=2))
         return 0
     width = max(len(declared.option) for declared in DECLARATIONS.values())
     for name, value in values.items():
         click.echo(f"{DECLARATIONS[name].option:{width}}  {value.text or '-'}  ({value.source})")
-    click.echo(f"\n{_rendered(settings, command)}")
+    click.echo(f"\n{_render(settings, command)}")
     return 0
 
 
-def _rendered(settings: Settings, command: Sequence[str]) -> str:
+def _render(settings: Settings, command: Sequence[str]) -> str:
     from drum_supervisor.contract.masking import mask_secrets
     from drum_supervisor.supervise.host.run_dir import RunDir, base
     from drum_supervisor.supervise.lifecycle.exporter import with_exporter
@@ -156,14 +162,12 @@ def _rendered(settings: Settings, command: Sequence[str]) -> str:
     for warning in asked.warnings:
         click.echo(f"drum-supervise: {warning}", err=True)
     settings = absolute(settings) if asked.has_directory else settings
-    path = Path(settings.run_dir) if settings.run_dir else base(os.environ) / "PID"
-    directory = RunDir(path)
+    directory = RunDir(Path(settings.run_dir) if settings.run_dir else base(os.environ) / "PID")
     found = programs(settings, command_of(settings, command, os.environ), settings.address, directory)
     return mask_secrets(render(with_exporter(found, settings, os.environ, directory), directory, asked))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
     try:
         result = cli.main(args=argv, prog_name="drum-supervise", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -176,9 +180,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         click.echo(f"drum-supervise: {error}", err=True)
         return error.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python complains once more while it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python complains again when it exits
         return 1
-    except Exception:  # noqa: BLE001 - the last border: whatever it is becomes an exit code
+    except Exception:  # noqa: BLE001 - every bug becomes an exit code
         traceback.print_exc()
         click.echo("drum-supervise: internal error: this is a bug of drum_supervisor, please report it.", err=True)
         return ExitCode.INTERNAL

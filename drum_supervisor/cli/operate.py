@@ -1,4 +1,4 @@
-"""The commands with which operators look at a running supervisor and act on it."""
+"""Commands that show and control a running supervisor: status, failure, restart, stop."""
 
 import json
 import select
@@ -11,17 +11,26 @@ import click
 
 from drum_supervisor.cli.sparkline import levels_for
 from drum_supervisor.cli.tables import failure_text, status_text
-from drum_supervisor.cli.target import client_of, is_running, json_option, run_dir_option, seconds, watched
+from drum_supervisor.cli.target import (
+    PROGRESS_INTERVAL,
+    connect,
+    is_running,
+    json_option,
+    open_pidfd,
+    parse_seconds,
+    run_dir_option,
+)
 from drum_supervisor.contract.exits import ExitCode, UsageError
 from drum_supervisor.contract.failure_report import FailureReport, read_failure
 
 if TYPE_CHECKING:
     from drum_supervisor.contract.control_client import Client
 
-PROGRESS_EVERY = 5.0
 _EXIT_CODES = {"serving": 0, "failed": 3}  # of `status`, by phase
 
-timeout_option = click.option("--timeout", callback=seconds, metavar="S", help="Give up waiting after so many seconds.")
+timeout_option = click.option(
+    "--timeout", callback=parse_seconds, metavar="S", help="Give up waiting after this many seconds."
+)
 
 
 @click.command("status")
@@ -32,7 +41,7 @@ def status_command(run_dir: str | None, as_json: bool) -> int:
 
     Exit code: 0 serving, 3 failed, 1 anything in between, 2 no supervisor found.
     """
-    status = client_of(run_dir).status()
+    status = connect(run_dir).status()
     click.echo(json.dumps(status, indent=2) if as_json else status_text(status, time.time()))
     return _EXIT_CODES.get(status["phase"], 1)
 
@@ -43,35 +52,47 @@ def status_command(run_dir: str | None, as_json: bool) -> int:
 def failure_command(run_dir: str | None, as_json: bool) -> int:
     """Show why the model server is not serving, with the traceback.
 
-    With --run-dir this also works when the supervisor is gone: the last failure report stays there.
+    With --run-dir this also works after the supervisor has ended: the last failure report stays there.
     """
-    report = _failure(run_dir)
+    report = _read_report(run_dir)
     if as_json:
         click.echo(json.dumps(report.to_json() if report else None, indent=2))
+    elif report:
+        click.echo(failure_text(report, levels_for(sys.stdout.encoding)))
     else:
-        levels = levels_for(sys.stdout.encoding)
-        found = failure_text(report, levels) if report else "No failure: the model server is serving or still starting."
-        click.echo(found)
+        click.echo("No failure: the model server is serving or still starting.")
     return 0
+
+
+def _read_report(run_dir: str | None) -> FailureReport | None:
+    if run_dir and not is_running(Path(run_dir)):
+        report = read_failure(Path(run_dir) / "failure.json")
+        if report is None:
+            raise UsageError(f"No supervisor runs in {run_dir}, and there is no failure report there.")
+        return report
+    failure = connect(run_dir).status()["failure"]
+    return FailureReport.from_json(failure) if failure else None
 
 
 @click.command("restart")
 @run_dir_option
-@click.option("--worker", type=click.IntRange(min=1), metavar="N", help="Replace this worker only.")
-@click.option("--overlap", is_flag=True, help="Start the new one, wait until it is ready, then stop the old one.")
-@click.option("--force", is_flag=True, help="Overlap also where two copies may not fit into the memory limit.")
+@click.option("--worker", type=click.IntRange(min=1), metavar="N", help="Replace only this worker.")
+@click.option("--overlap", is_flag=True, help="Start the new worker, wait until it is ready, then stop the old one.")
+@click.option("--force", is_flag=True, help="Overlap even where two copies may exceed the memory limit.")
 @timeout_option
 @click.option("--no-wait", is_flag=True, help="Do not wait for the new workers.")
 def restart_command(
     run_dir: str | None, worker: int | None, overlap: bool, force: bool, timeout: float | None, no_wait: bool
 ) -> int:
-    """Replace the workers, one after the other; no connection is refused.
+    """Replace the workers, one after the other.
 
-    Each old one stops when it has answered what it has accepted, then the new one starts. A single one leaves
-    connections waiting meanwhile, which --overlap avoids: if the new one fails, the old one stays. After a failure
-    this is one more attempt to initialize. Exit code: 0 serving again, 3 it failed, 1 not yet.
+    An old worker answers what it has accepted and stops, then the new one starts. With a single worker, connections
+    wait meanwhile; --overlap avoids that, and if the new worker fails, the old one stays. After a failure, restart is
+    one more attempt to initialize. A command that binds its own port refuses connections until it is back.
+
+    Exit code: 0 serving again, 3 the restart failed, 1 not yet.
     """
-    client = client_of(run_dir)
+    client = connect(run_dir)
     ticket = client.restart(worker or 0, overlap, force)
     if no_wait:
         click.echo("Restart requested.")
@@ -79,43 +100,21 @@ def restart_command(
     return _await_restart(client, ticket, timeout)
 
 
-@click.command("stop")
-@run_dir_option
-@timeout_option
-@click.option("--no-wait", is_flag=True, help="Do not wait for the end.")
-def stop_command(run_dir: str | None, timeout: float | None, no_wait: bool) -> int:
-    """End the supervisor and everything that it runs, gracefully."""
-    client = client_of(run_dir)
-    pid = int(client.status()["pid"])
-    process = watched(pid)
-    client.stop()
-    if no_wait or process is None:
-        click.echo(f"Stop requested (pid {pid}).")
-        return 0
-    poller = select.poll()
-    poller.register(process, select.POLLIN)
-    if not poller.poll(None if timeout is None else min(timeout * 1000, 2**31 - 1)):
-        click.echo(f"The supervisor (pid {pid}) is still stopping after {timeout:g} s.", err=True)
-        return 1
-    click.echo(f"Stopped (pid {pid}).")
-    return 0
-
-
 def _await_restart(client: "Client", ticket: int, timeout: float | None) -> int:
-    """Wait until the restart with number `ticket` has come to an end; say how far it is now and then."""
+    """Wait for the end of the restart with number `ticket`; report progress now and then."""
     began = time.monotonic()
     status = client.status()
     while not _is_settled(status, ticket):
-        passed = time.monotonic() - began
-        if timeout is not None and passed >= timeout:
+        elapsed = time.monotonic() - began
+        if timeout is not None and elapsed >= timeout:
             click.echo(f"Not ready after {timeout:g} s; the restart goes on.", err=True)
             return 1
-        left = PROGRESS_EVERY if timeout is None else min(PROGRESS_EVERY, timeout - passed)
-        newer = client.wait(status["serial"], left)
+        remaining = PROGRESS_INTERVAL if timeout is None else min(PROGRESS_INTERVAL, timeout - elapsed)
+        newer = client.wait(status["serial"], remaining)
         if newer["serial"] == status["serial"]:
             click.echo(f"{_progress(newer)}, {time.monotonic() - began:.0f} s ...", err=True)
         status = newer
-    return _restart_result(status, time.monotonic() - began)
+    return _report_restart(status, time.monotonic() - began)
 
 
 def _progress(status: dict[str, Any]) -> str:
@@ -125,13 +124,13 @@ def _progress(status: dict[str, Any]) -> str:
 
 
 def _is_settled(status: dict[str, Any], ticket: int) -> bool:
-    begun = status["restarts"]["request"] >= ticket
-    if not begun or status["phase"] not in ("serving", "failed", "stopping"):
+    started = status["restarts"]["request"] >= ticket
+    if not started or status["phase"] not in ("serving", "failed", "stopping"):
         return False
     return bool(status["restart_failure"]) or not (status["workers_coming"] or status["replacing"])
 
 
-def _restart_result(status: dict[str, Any], seconds: float) -> int:
+def _report_restart(status: dict[str, Any], seconds: float) -> int:
     ready = f"{status['workers_ready']} of {status['workers']} workers ready"
     if status["phase"] == "serving" and status["restart_failure"]:
         error = status["restart_failure"]["error"]
@@ -145,11 +144,23 @@ def _restart_result(status: dict[str, Any], seconds: float) -> int:
     return ExitCode.INIT_FAILED
 
 
-def _failure(given: str | None) -> FailureReport | None:
-    if given and not is_running(Path(given)):
-        report = read_failure(Path(given) / "failure.json")
-        if report is None:
-            raise UsageError(f"No supervisor runs in {given}, and there is no failure report there.")
-        return report
-    failure = client_of(given).status()["failure"]
-    return FailureReport.from_json(failure) if failure else None
+@click.command("stop")
+@run_dir_option
+@timeout_option
+@click.option("--no-wait", is_flag=True, help="Do not wait until the supervisor has ended.")
+def stop_command(run_dir: str | None, timeout: float | None, no_wait: bool) -> int:
+    """Stop the supervisor and everything it runs, gracefully."""
+    client = connect(run_dir)
+    pid = int(client.status()["pid"])
+    pidfd = open_pidfd(pid)
+    client.stop()
+    if no_wait or pidfd is None:
+        click.echo(f"Stop requested (pid {pid}).")
+        return 0
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    if not poller.poll(None if timeout is None else min(timeout * 1000, 2**31 - 1)):
+        click.echo(f"The supervisor (pid {pid}) is still stopping after {timeout:g} s.", err=True)
+        return 1
+    click.echo(f"Stopped (pid {pid}).")
+    return 0

@@ -1,4 +1,4 @@
-"""The options that set something, made from the declarations of the settings, for each command that has them."""
+"""Click options for all settings, made from their declarations, and the settings chosen with them."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,12 @@ from drum_supervisor.config.settings import DECLARATIONS, choose
 
 
 def settings_options() -> list[click.Parameter]:
-    """Return an option for each setting, in a list of its own: the arguments of a command follow them."""
-    return list(_options())
+    return list(_options())  # a new list: click appends the arguments of the command
 
 
 @cache
 def _options() -> tuple[click.Option, ...]:
-    """All commands share them: to make so many takes click 4 ms, which a model server would wait for each time."""
+    # All commands share them: making them takes click 4 ms, which would delay each start of a model server.
     return tuple(_option(declared) for declared in DECLARATIONS.values())
 
 
@@ -39,8 +38,8 @@ def _help(declared: Declaration) -> str:
     return f"{declared.help}  [{'; '.join(facts)}]" if facts else declared.help
 
 
-def chosen(given: Mapping[str, Any], command: Sequence[str]) -> dict[str, Value]:
-    """Return what was chosen, from the command line, DRUM's own options included, and everywhere else."""
+def choose_values(given: Mapping[str, Any], command: Sequence[str]) -> dict[str, Value]:
+    """Return the value of every setting, from flags, the options of a `drum server` command and all other sources."""
     from drum_supervisor.supervise.programs.command import told
 
     flags = {name: _text(value) for name, value in given.items() if value is not None}
@@ -51,12 +50,12 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def as_arguments(flags: Mapping[str, str]) -> list[str]:
-    """Return the arguments that say the same as these flags."""
-    return [argument for name, text in flags.items() for argument in _as_argument(DECLARATIONS[name], text)]
+def to_arguments(flags: Mapping[str, str]) -> list[str]:
+    """Return the command line arguments for these settings, given by name."""
+    return [argument for name, text in flags.items() for argument in _to_argument(DECLARATIONS[name], text)]
 
 
-def _as_argument(declared: Declaration, text: str) -> list[str]:
+def _to_argument(declared: Declaration, text: str) -> list[str]:
     if not declared.off:
         return [declared.option, text]
-    return [declared.option if declared.read(text) else declared.off]
+    return [declared.option if declared.parse(text) else declared.off]

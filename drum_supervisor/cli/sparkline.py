@@ -1,14 +1,14 @@
-"""Curves in one line of text. Pure."""
+"""Sparklines: time series in one line of text. Pure."""
 
 from collections.abc import Sequence
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = "_.-:=+*#"
-LONGEST_GAP = 65.0  # seconds; samples are a minute apart at most while there is something to sample
+MAX_GAP = 65.0  # seconds; while there is something to sample, samples are at most a minute apart
 
 
 def levels_for(encoding: str | None) -> str:
-    """Return the characters for a curve, from low to high, that this encoding has."""
+    """Return the characters of a sparkline, from low to high, that this encoding can express."""
     try:
         BLOCKS.encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
@@ -17,11 +17,11 @@ def levels_for(encoding: str | None) -> str:
 
 
 def sparkline(times: Sequence[float], values: Sequence[float | None], width: int, levels: str = BLOCKS) -> str:
-    """Draw values from 0 to the highest one, the oldest first: the highest of each stretch of time of equal length.
+    """Draw values, oldest first, scaled from 0 to the highest; a column is the highest value of its interval.
 
     Args:
-        times: of the values, in seconds, rising; without new values for LONGEST_GAP there is a gap.
-        width: how many characters at most.
+        times: of the values, in seconds, ascending. More than MAX_GAP without a value leaves a gap.
+        width: the largest number of characters.
     """
     known = [(time, value) for time, value in zip(times, values, strict=True) if value is not None]
     width = min(width, len(known))
@@ -30,20 +30,20 @@ def sparkline(times: Sequence[float], values: Sequence[float | None], width: int
     first, last = known[0][0], known[-1][0]
     columns: list[float | None] = [None] * width
     for time, value in known:
-        place = min(int((time - first) / (last - first) * width), width - 1) if last > first else 0
-        columns[place] = max(columns[place] or 0.0, value)
+        index = min(int((time - first) / (last - first) * width), width - 1) if last > first else 0
+        columns[index] = max(columns[index] or 0.0, value)
     highest = max(value for _, value in known)
-    return "".join(_character(value, highest, levels) for value in _held(columns, (last - first) / width))
+    return "".join(_character(value, highest, levels) for value in _fill_gaps(columns, (last - first) / width))
 
 
-def _held(columns: list[float | None], seconds: float) -> list[float | None]:
-    """Let values last until there is another one, or for too long to be believed."""
-    held: list[float | None] = []
+def _fill_gaps(columns: list[float | None], seconds: float) -> list[float | None]:
+    """Repeat a value until the next one, for at most MAX_GAP; a column covers `seconds`."""
+    filled: list[float | None] = []
     value, age = None, 0.0
     for column in columns:
         value, age = (value, age + seconds) if column is None else (column, 0.0)
-        held.append(value if age <= LONGEST_GAP else None)
-    return held
+        filled.append(value if age <= MAX_GAP else None)
+    return filled
 
 
 def _character(value: float | None, highest: float, levels: str) -> str:

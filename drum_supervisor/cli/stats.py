@@ -1,4 +1,4 @@
-"""The command `stats`: what the programs use, once or again and again."""
+"""`drum-supervise stats`: resource usage, once or with --watch."""
 
 import json
 import os
@@ -17,7 +17,15 @@ import click
 
 from drum_supervisor.cli.sparkline import levels_for
 from drum_supervisor.cli.stats_tables import stats_line, stats_text
-from drum_supervisor.cli.target import client_of, find, is_running, json_option, run_dir_option, seconds, watched
+from drum_supervisor.cli.target import (
+    connect,
+    find_run_dir,
+    is_running,
+    json_option,
+    open_pidfd,
+    parse_seconds,
+    run_dir_option,
+)
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.resources.shared_memory import complete
 
@@ -29,28 +37,31 @@ Stats: TypeAlias = dict[str, Any]
 Show: TypeAlias = Callable[[Stats], None]
 
 INTERVAL = 1.0
-SHORTEST_INTERVAL = 0.1
-LONGEST_END = 5.0  # a supervisor that answers no more flushes its output for some seconds before it is gone
+MIN_INTERVAL = 0.1
+FLUSH_TIMEOUT = 5.0  # a supervisor that no longer answers flushes its output before it exits
 
 
 @click.command("stats")
 @run_dir_option
 @json_option
-@click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C or until the supervisor ends.")
-@click.option("--interval", callback=seconds, metavar="S", help=f"Seconds between two looks.  [default: {INTERVAL:g}]")
+@click.option("--watch", is_flag=True, help="Repeat until Ctrl-C or until the supervisor ends.")
+@click.option(
+    "--interval", callback=parse_seconds, metavar="S", help=f"Seconds between samples.  [default: {INTERVAL:g}]"
+)
 def stats_command(run_dir: str | None, as_json: bool, watch: bool, interval: float | None) -> int:
-    """Show what the programs use: memory, CPU, processes, control group, and the last ten minutes.
+    """Show resource usage, now and in the last ten minutes.
 
-    With --watch a live view in a terminal, else a line for each look; with --json too, a JSON object a line.
+    Shows memory, CPU, processes and the control group. With --watch: a live view in a terminal, otherwise one line per
+    sample; with --json one JSON object per line.
     """
     if interval is not None and not watch:
-        raise UsageError("--interval says how often --watch looks: give both.")
-    if interval is not None and interval < SHORTEST_INTERVAL:
-        raise UsageError(f"--interval {interval:g}: give at least {SHORTEST_INTERVAL:g} s.")
-    with _gpus() as gpus:
+        raise UsageError("--interval needs --watch.")
+    if interval is not None and interval < MIN_INTERVAL:
+        raise UsageError(f"--interval {interval:g}: give at least {MIN_INTERVAL:g} s.")
+    with _open_gpus() as gpus:
         if watch:
             return _watch(run_dir, as_json, INTERVAL if interval is None else interval, gpus)
-        stats = _with_gpus(complete(client_of(run_dir).stats(shared_memory=True, history=True)), gpus)
+        stats = _add_gpus(complete(connect(run_dir).stats(shared_memory=True, history=True)), gpus)
     if as_json:
         click.echo(json.dumps(stats, indent=2))
     else:
@@ -58,27 +69,27 @@ def stats_command(run_dir: str | None, as_json: bool, watch: bool, interval: flo
     return 0
 
 
-# --- again and again
+# --- --watch
 
 
 def _watch(run_dir: str | None, as_json: bool, interval: float, gpus: "Gpus | None") -> int:
-    """Look until somebody has seen enough, or nothing is left to see."""
+    """Show samples until Ctrl-C or until the supervisor has ended."""
     from drum_supervisor.contract.control_client import Client, ControlError
 
-    directory = find(run_dir)
+    directory = find_run_dir(run_dir)
     client = Client(directory / "supervisor.sock")
     live = not as_json and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
-    def look() -> Stats:
-        return _with_gpus(client.stats(max_age_seconds=interval / 2, history=live), gpus)
+    def sample() -> Stats:
+        return _add_gpus(client.stats(max_age_seconds=interval / 2, history=live), gpus)
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the terminal is put in order then too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the live view then restores the terminal
     try:
-        with _shower(as_json, live) as show, closing(End(client.status()["pid"], directory)) as end:
+        with _open_view(as_json, live) as show, closing(ExitWatch(client.status()["pid"], directory)) as exit_watch:
             try:
-                _show_until(end, look, show, interval)
+                _show_samples(exit_watch, sample, show, interval)
             except ControlError:
-                if not end.comes_within(LONGEST_END):
+                if not exit_watch.wait(FLUSH_TIMEOUT):
                     raise
     except KeyboardInterrupt:
         return 0
@@ -86,43 +97,41 @@ def _watch(run_dir: str | None, as_json: bool, interval: float, gpus: "Gpus | No
     return 0
 
 
-def _show_until(end: "End", look: Callable[[], Stats], show: Show, interval: float) -> None:
+def _show_samples(exit_watch: "ExitWatch", sample: Callable[[], Stats], show: Show, interval: float) -> None:
     began = time.monotonic()
-    show(look())
-    while not end.comes_within(max(began + interval - time.monotonic(), 0.0)):
+    show(sample())
+    while not exit_watch.wait(max(began + interval - time.monotonic(), 0.0)):
         began = time.monotonic()
-        show(look())
+        show(sample())
 
 
-class End:
-    """The end of a supervisor, to be waited for.
+class ExitWatch:
+    """Waits for the exit of a supervisor.
 
     Args:
-        pid: of the supervisor.
-        directory: its run directory, which tells where the kernel has no descriptors of processes.
+        directory: its run directory, which replaces the pidfd before Linux 5.3: a supervisor that runs locks it.
     """
 
     def __init__(self, pid: int, directory: Path) -> None:
-        self._process = watched(pid)
+        self._pidfd = open_pidfd(pid)
         self._directory = directory
         self._poller = select.poll()
-        if self._process is not None:
-            self._poller.register(self._process, select.POLLIN)
+        if self._pidfd is not None:
+            self._poller.register(self._pidfd, select.POLLIN)
 
-    def comes_within(self, limit: float) -> bool:
-        """Wait for so many seconds, or until it has come; return whether it has."""
-        return bool(self._poller.poll(limit * 1000)) or (self._process is None and not is_running(self._directory))
+    def wait(self, seconds: float) -> bool:
+        """Wait for at most so many seconds; return whether the supervisor has exited."""
+        return bool(self._poller.poll(seconds * 1000)) or (self._pidfd is None and not is_running(self._directory))
 
     def close(self) -> None:
-        if self._process is not None:
-            os.close(self._process)
+        if self._pidfd is not None:
+            os.close(self._pidfd)
 
 
 @contextmanager
-def _shower(as_json: bool, live: bool) -> Iterator[Show]:
-    """Give what shows each look."""
+def _open_view(as_json: bool, live: bool) -> Iterator[Show]:
     if live:
-        with _live_view()() as view:
+        with _import_live_view()() as view:
             yield view.show
     elif as_json:
         yield lambda stats: click.echo(json.dumps(stats))
@@ -130,14 +139,14 @@ def _shower(as_json: bool, live: bool) -> Iterator[Show]:
         yield lambda stats: click.echo(stats_line(stats))
 
 
-def _live_view() -> "type[LiveView]":
+def _import_live_view() -> "type[LiveView]":
     try:
         from drum_supervisor.cli.live import LiveView
     except ModuleNotFoundError as error:
         missing = str(error.name).partition(".")[0]
         raise UsageError(
             f"--watch in a terminal needs {missing}: pip install 'drum_supervisor[watch]'. Without it, TERM=dumb "
-            "in front of the command prints a line for each look."
+            "in front of the command prints one line per sample."
         ) from error
     return LiveView
 
@@ -146,7 +155,7 @@ def _live_view() -> "type[LiveView]":
 
 
 @contextmanager
-def _gpus() -> Iterator["Gpus | None"]:
+def _open_gpus() -> Iterator["Gpus | None"]:
     from drum_supervisor.resources.gpu import Gpus
 
     gpus = Gpus.open()
@@ -157,8 +166,7 @@ def _gpus() -> Iterator["Gpus | None"]:
         yield gpus
 
 
-def _with_gpus(stats: Stats, gpus: "Gpus | None") -> Stats:
-    """Add what the GPUs are used for; nothing where there are none."""
+def _add_gpus(stats: Stats, gpus: "Gpus | None") -> Stats:
     if gpus is None:
         return stats
     pids = {process["pid"] for program in stats["programs"] for process in program["processes"]}

@@ -1,4 +1,4 @@
-"""Tables and lines for people about what the programs use, from the same values that `stats --json` prints. Pure."""
+"""Resource usage as tables and log lines, from the same values that `stats --json` prints. Pure."""
 
 import os
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from drum_supervisor.config.parsers import size
 
 Row = tuple[str, ...]
 
-MOST_PROCESSES = 15
+MAX_PROCESSES = 15
 UNKNOWN = "-"
 
 
 def stats_text(stats: dict[str, Any], levels: str, width: int = 80) -> str:
-    """Return the figures for people, no line longer than `width`; `levels` are the characters for curves."""
+    """Return tables with no line longer than `width`; `levels` are the characters of sparklines."""
     blocks = [
-        aligned(facts(stats)),
+        aligned(summary_rows(stats)),
         aligned(program_rows(stats)),
         aligned(process_rows(stats)),
         aligned(history_rows(stats, levels, width)),
@@ -26,7 +26,7 @@ def stats_text(stats: dict[str, Any], levels: str, width: int = 80) -> str:
 
 
 def stats_line(stats: dict[str, Any]) -> str:
-    """Return one line for a log of samples: `2026-01-02T03:04:05Z  serving  CPU 3.2 %  172.5 MiB  ...`."""
+    """Return one line: `2026-01-02T03:04:05Z  serving  CPU 3.2 %  MEMORY 172.5 MiB  ...`."""
     moment = datetime.fromtimestamp(stats["taken_at"], timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     running = [program for program in stats["programs"] if program["processes"]]
     memory = size(sum(program["memory_bytes"] for program in running))
@@ -38,25 +38,24 @@ def stats_line(stats: dict[str, Any]) -> str:
     return "  ".join(fields)
 
 
-def facts(stats: dict[str, Any]) -> Iterator[Row]:
-    """Yield what there is to say about all programs together."""
+def summary_rows(stats: dict[str, Any]) -> Iterator[Row]:
     supervisor = stats["supervisor"]
     yield "Phase", stats["phase"]
     yield (
         "Supervisor",
         f"pid {supervisor['pid']}, CPU {_percent(supervisor['cpu_percent'])}, {_size(supervisor['rss_bytes'])}",
     )
-    yield from _memory_facts(stats["cgroup"]["memory"])
-    yield from _cpu_facts(stats["cgroup"]["cpu"])
+    yield from _memory_rows(stats["cgroup"]["memory"])
+    yield from _cpu_rows(stats["cgroup"]["cpu"])
     stalls = {name: stats["cgroup"][f"{name}_pressure"]["some"] for name in ("memory", "cpu", "io")}
     known = ", ".join(f"{name} {stall['avg10']:.1f} %" for name, stall in stalls.items() if stall)
     if known:
         yield "Pressure", f"{known} of the last 10 s"
     for gpu in stats.get("gpus", ()):
-        yield from _gpu_facts(gpu)
+        yield from _gpu_rows(gpu)
 
 
-def _memory_facts(memory: dict[str, Any]) -> Iterator[Row]:
+def _memory_rows(memory: dict[str, Any]) -> Iterator[Row]:
     used, limit = memory["working_set_bytes"], memory["limit_bytes"]
     if used is not None:
         share = f" of {size(limit)} ({100 * used / limit:.0f} %)" if limit else ", no limit"
@@ -67,17 +66,17 @@ def _memory_facts(memory: dict[str, Any]) -> Iterator[Row]:
         yield "OOM kills", str(memory["oom_kills"])
 
 
-def _cpu_facts(cpu: dict[str, Any]) -> Iterator[Row]:
+def _cpu_rows(cpu: dict[str, Any]) -> Iterator[Row]:
     if cpu["quota_cores"] is not None:
         throttled = ""
         if cpu["periods"]:
-            waited = duration(cpu["throttled_seconds"] or 0.0)
-            throttled = f", throttled in {cpu['throttled_periods']} of {cpu['periods']} periods, {waited}"
+            throttled_for = duration(cpu["throttled_seconds"] or 0.0)
+            throttled = f", throttled in {cpu['throttled_periods']} of {cpu['periods']} periods, {throttled_for}"
         yield "CPU quota", f"{cpu['quota_cores']:g} processors{throttled}"
 
 
-def _gpu_facts(gpu: dict[str, Any]) -> Iterator[Row]:
-    parts = [plain(gpu["name"])]
+def _gpu_rows(gpu: dict[str, Any]) -> Iterator[Row]:
+    parts = [strip_controls(gpu["name"])]
     if gpu["memory_used_bytes"] is not None:
         parts.append(f"{size(gpu['memory_used_bytes'])} of {size(gpu['memory_total_bytes'])}")
     if gpu["utilization_percent"] is not None:
@@ -89,18 +88,17 @@ def _gpu_facts(gpu: dict[str, Any]) -> Iterator[Row]:
 
 
 def memory_heading(stats: dict[str, Any]) -> str:
-    """Return what the memory of programs is called: only where shared pages count once it is all that they use."""
+    """Return MEMORY where shared pages count once, otherwise RSS."""
     running = [program for program in stats["programs"] if program["processes"]]
     return "MEMORY" if all(program["counts_shared_once"] for program in running) else "RSS"
 
 
 def program_rows(stats: dict[str, Any]) -> Iterator[Row]:
-    """Yield headings, and a row for each program."""
     yield "PROGRAM", "STATE", "PID", "UPTIME", "CPU", memory_heading(stats), "FILES"
     for program in stats["programs"]:
         uptime = program["uptime_s"]
         yield (
-            plain(program["name"]),
+            strip_controls(program["name"]),
             program["state"],
             str(program["pid"] or UNKNOWN),
             UNKNOWN if uptime is None else duration(uptime),
@@ -110,22 +108,22 @@ def program_rows(stats: dict[str, Any]) -> Iterator[Row]:
         )
 
 
-def process_rows(stats: dict[str, Any], most: int = MOST_PROCESSES) -> Iterator[Row]:
-    """Yield headings, and a row for each process, those with most memory first."""
+def process_rows(stats: dict[str, Any], limit: int = MAX_PROCESSES) -> Iterator[Row]:
+    """Yield headings and the `limit` processes with the largest memory."""
     yield "PID", "STATE", "CPU", memory_heading(stats), "THREADS", "COMMAND"
     processes = [process for program in stats["programs"] for process in program["processes"]]
     processes.sort(key=_memory, reverse=True)
-    for process in processes[:most]:
+    for process in processes[:limit]:
         yield (
             str(process["pid"]),
             process["state"],
             _percent(process["cpu_percent"]),
             size(_memory(process)),
             str(process["threads"]),
-            plain(_command(process)),
+            strip_controls(_command(process)),
         )
-    if len(processes) > most:
-        rest = processes[most:]
+    if len(processes) > limit:
+        rest = processes[limit:]
         yield "...", "", "", size(sum(map(_memory, rest))), "", f"and {len(rest)} more"
 
 
@@ -139,7 +137,7 @@ def _memory(process: dict[str, Any]) -> int:
 
 
 def history_rows(stats: dict[str, Any], levels: str, width: int) -> Iterator[Row]:
-    """Yield a curve for each figure of the model server that is remembered, also of one that is gone."""
+    """Yield a sparkline for each series of the model server, also after it has exited."""
     history = stats["history"]
     if history and history["times"]:
         yield from curve_rows(history["times"], history, levels, width)
@@ -147,8 +145,8 @@ def history_rows(stats: dict[str, Any], levels: str, width: int) -> Iterator[Row
             yield "", f"the model server has been gone for {duration(stats['taken_at'] - history['times'][-1])}"
 
 
-def plain(text: str) -> str:
-    """Return text of others without what a terminal would obey."""
+def strip_controls(text: str) -> str:
+    """Replace control characters, which a terminal would obey."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 

@@ -1,4 +1,4 @@
-"""Tables and texts for people, from the same values that `--json` prints. Pure."""
+"""Status, failure and check results as text, from the same values that `--json` prints. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -10,15 +10,15 @@ from drum_supervisor.contract.failure_report import FailureReport
 
 
 def status_text(status: dict[str, Any], now: float) -> str:
-    """Return `status` for people; `now` in seconds since the epoch."""
-    lines = [*aligned(_facts(status, now)), "", *aligned([_HEADINGS, *map(_program, status["programs"])])]
+    """Return `status` as tables; `now` is in seconds since the epoch."""
+    lines = [*aligned(_status_rows(status, now)), "", *aligned([_HEADINGS, *map(_program_row, status["programs"])])]
     return "\n".join(lines)
 
 
 _HEADINGS = ("PROGRAM", "STATE", "PID", "UPTIME", "MEMORY")
 
 
-def _facts(status: dict[str, Any], now: float) -> Iterable[Sequence[str]]:
+def _status_rows(status: dict[str, Any], now: float) -> Iterable[Sequence[str]]:
     since = datetime.fromisoformat(status["since"]).timestamp()
     degraded = ", degraded" if status["degraded"] else ""
     yield "Phase", f"{status['phase']}{degraded}, for {duration(now - since)}"
@@ -27,8 +27,8 @@ def _facts(status: dict[str, Any], now: float) -> Iterable[Sequence[str]]:
     if status["failure"]:
         yield "Failure", status["failure"]["error"]
     yield "Address", status["url"]
-    held = f", {status['workers_held']} stopped by an operator" if status["workers_held"] else ""
-    yield "Server", f"{status['server_type']}, {status['workers_ready']} of {status['workers']} workers ready{held}"
+    stopped = f", {status['workers_held']} stopped by an operator" if status["workers_held"] else ""
+    yield "Server", f"{status['server_type']}, {status['workers_ready']} of {status['workers']} workers ready{stopped}"
     yield "Attempt", f"{status['attempt']}, {status['attempts_left']} left{_retry(status)}"
     restarts = ", ".join(f"{number} by {cause}" for cause, number in status["restarts"].items() if number)
     yield "Restarts", restarts or "none"
@@ -44,15 +44,15 @@ def _retry(status: dict[str, Any]) -> str:
     return ", not retried: it would only fail again" if is_permanent else ""
 
 
-def _out_of_memory(told: dict[str, Any], now: float) -> str:
-    ago = duration(now - datetime.fromisoformat(told["last_at"]).timestamp())
-    count = "1 process was" if told["kills"] == 1 else f"{told['kills']} processes were"
-    figures = [size(told[name]) for name in ("peak_bytes", "limit_bytes") if told[name] is not None]
-    where = f" at {' of '.join(figures)}" if told["limit_bytes"] is not None else ""
+def _out_of_memory(oom: dict[str, Any], now: float) -> str:
+    ago = duration(now - datetime.fromisoformat(oom["last_at"]).timestamp())
+    count = "1 process was" if oom["kills"] == 1 else f"{oom['kills']} processes were"
+    sizes = [size(oom[name]) for name in ("peak_bytes", "limit_bytes") if oom[name] is not None]
+    where = f" at {' of '.join(sizes)}" if oom["limit_bytes"] is not None else ""
     return f"{count} killed by the kernel, the last {ago} ago{where}"
 
 
-def _program(program: dict[str, Any]) -> Sequence[str]:
+def _program_row(program: dict[str, Any]) -> Sequence[str]:
     uptime, memory = program["uptime_s"], program["memory_bytes"]
     return (
         program["name"],
@@ -64,15 +64,22 @@ def _program(program: dict[str, Any]) -> Sequence[str]:
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return a line for each row, its cells in columns."""
+    """Return one line per row, with the cells in columns."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
+def ready_text(result: dict[str, Any]) -> str:
+    """Return the result of `check` for a model server that became ready."""
+    first = f"Ready after {duration(result['seconds'])}, peak memory {size(result['peak_memory_bytes'])}."
+    ping = result["ping"]
+    return f"{first}\n" + (f"GET {ping['path']}: {ping['status']} {ping['body']}" if ping else "It does not answer.")
+
+
 def failure_text(report: FailureReport, levels: str = BLOCKS) -> str:
-    """Return a failure report for people; `levels` are the characters for curves."""
-    lines = [report.error, "", *aligned(_failure_facts(report))]
+    """Return a failure report as text; `levels` are the characters of sparklines."""
+    lines = [report.error, "", *aligned(_failure_rows(report))]
     if report.curve:
         times = [-seconds for seconds in report.curve.seconds_before]
         lines += ["", *aligned(curve_rows(times, vars(report.curve), levels))]
@@ -83,20 +90,20 @@ def failure_text(report: FailureReport, levels: str = BLOCKS) -> str:
     return "\n".join(lines)
 
 
-def _failure_facts(report: FailureReport) -> Iterable[Sequence[str]]:
+def _failure_rows(report: FailureReport) -> Iterable[Sequence[str]]:
     yield "Cause", report.cause.value
     if report.stage:
         yield "Stage", report.stage
     when = datetime.fromtimestamp(report.failed_at, timezone.utc).isoformat(timespec="seconds")
     yield "Failed at", f"{when}, {duration(report.seconds)} after its start"
-    yield "Process", f"pid {report.pid}, worker {report.worker}, attempt {report.attempt}{_ending(report)}"
+    yield "Process", f"pid {report.pid}, worker {report.worker}, attempt {report.attempt}{_exit_text(report)}"
     if report.permanent:
         yield "Permanent", "another attempt would only fail again: repair it, then run drum-supervise restart"
     if report.peak_memory_bytes is not None:
         yield "Peak memory", size(report.peak_memory_bytes)
 
 
-def _ending(report: FailureReport) -> str:
+def _exit_text(report: FailureReport) -> str:
     if report.signal is not None:
         return f", killed by signal {report.signal}"
     return "" if report.exit_status is None else f", exit status {report.exit_status}"
@@ -108,14 +115,15 @@ CURVES = {"rss_bytes": "Memory", "working_set_bytes": "Working set", "cpu_percen
 def curve_rows(
     times: Sequence[float], columns: Mapping[str, Sequence[float | None]], levels: str, width: int = 80
 ) -> Iterable[tuple[str, str]]:
-    """Yield two rows for each column that says anything: the curve, and its figures; `times` in seconds."""
+    """Yield two rows per column with known values: the sparkline, and its range; `times` are in seconds."""
     over = duration(times[-1] - times[0])
     for name, label in CURVES.items():
         known = [value for value in columns[name] if value is not None]
         if known:
-            say = _percent if name == "cpu_percent" else _size
+            to_text = _percent if name == "cpu_percent" else _size
+            lowest, highest, last = map(to_text, (min(known), max(known), known[-1]))
             yield label, sparkline(times, columns[name], max(width - len("Working set  "), 10), levels)
-            yield "", f"min {say(min(known))}, max {say(max(known))}, last {say(known[-1])}, over {over}"
+            yield "", f"min {lowest}, max {highest}, last {last}, over {over}"
 
 
 def _size(number: float) -> str:
@@ -127,7 +135,7 @@ def _percent(number: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return `3.2 s`, `4 min 5 s`, `2 h 3 min` or `5 d 6 h`."""
+    """Format as `3.2 s`, `4 min 5 s`, `2 h 3 min` or `5 d 6 h`."""
     if seconds < 59.95:  # more is rounded to 60.0
         return f"{max(seconds, 0.0):.1f} s"
     seconds = max(seconds, 60.0)

@@ -1,8 +1,8 @@
-"""What the commands for operators share: their options, and how the supervisor that is meant is found."""
+"""The running supervisor that a command talks to: how it is found, its client, and the options for it."""
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,39 +12,50 @@ from drum_supervisor.contract.exits import UsageError
 if TYPE_CHECKING:
     from drum_supervisor.contract.control_client import Client
 
+PROGRESS_INTERVAL = 5.0  # seconds between the progress lines of a command that waits
+
 run_dir_option = click.option(
     "--run-dir",
     envvar="DRUM_SUPERVISOR_RUN_DIR",
     metavar="DIR",
-    help="Run directory of the supervisor; needed when several run.",
+    help="Run directory of the supervisor. Needed when several supervisors run.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def seconds(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
-    """Read the value of an option that is a time."""
+def parse_seconds(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
     try:
         return None if text is None else parsers.seconds(text)
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is not accepted: {error}.") from error
 
 
-def watched(pid: int) -> int | None:
-    """Return a descriptor that becomes readable when the process ends; None where the kernel has none (before 5.3)."""
+def open_pidfd(pid: int) -> int | None:
+    """Return a file descriptor that becomes readable when the process exits; None before Linux 5.3."""
     try:
         return os.pidfd_open(pid)
     except OSError:
         return None
 
 
-def client_of(given: str | None) -> "Client":
-    """Return the client for the supervisor that is meant."""
+def connect(given: str | None) -> "Client":
+    """Return a client of the supervisor in this run directory; None: of the one supervisor that runs."""
     from drum_supervisor.contract.control_client import Client
 
-    return Client(find(given) / "supervisor.sock")
+    return Client(find_run_dir(given) / "supervisor.sock")
 
 
-def find(given: str | None) -> Path:
+def read_status(run_dir: Path) -> dict[str, Any] | None:
+    """Return the status of the supervisor in this run directory; None when it does not answer."""
+    from drum_supervisor.contract.control_client import Client, ControlError
+
+    try:
+        return Client(run_dir / "supervisor.sock").status()
+    except ControlError:
+        return None
+
+
+def find_run_dir(given: str | None) -> Path:
     from drum_supervisor.supervise.host.run_dir import running
 
     if given:

@@ -1,4 +1,4 @@
-"""Settings: each declared once, and the values they get from flags, environment, file, profile and default.
+"""Settings: each declared once, with their values from flags, environment, file, profile and default.
 
-Nothing here knows what a setting is used for.
+Nothing here knows what a setting is used for, or starts anything.
 """

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from drum_supervisor.config import parsers
-from drum_supervisor.config.declaration import RUNTIME_PARAMETER, runtime_parameter
+from drum_supervisor.config.declaration import find_variable
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import DEFAULT_BACKLOG
 
@@ -18,124 +18,113 @@ LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 class _Kind(NamedTuple):
     accepted: str
-    read: Callable[[str], Any]
+    parse: Callable[[str], Any]
 
 
-class Declaration(NamedTuple):
-    """How one parameter is written and read; an empty default means: not set.
+class RuntimeParameter(NamedTuple):
+    """One parameter as a user writes it; an empty default means: not set.
 
     Attributes:
         field: of `GunicornParameters`.
-        accepted: the range or the choices, for people.
-        also: further variables, which hold plain text.
+        accepted: the range or the choices, for documentation.
+        variables: more variables, read after `<NAME>`.
     """
 
     field: str
     name: str
     default: str
     accepted: str
-    read: Callable[[str], Any]
+    parse: Callable[[str], Any]
     help: str
-    also: tuple[str, ...]
+    variables: tuple[str, ...]
 
     @property
-    def variables(self) -> tuple[str, ...]:
-        """All environment variables that set it, the first one that is not empty wins."""
-        return (RUNTIME_PARAMETER + self.name, self.name, *self.also)
+    def all_variables(self) -> tuple[str, ...]:
+        return (parsers.RUNTIME_PARAMETER + self.name, self.name, *self.variables)
 
 
-def _numbers(lowest: int, highest: int) -> _Kind:
-    return _Kind(f"{lowest} to {highest}", parsers.whole_number(lowest, highest))
+def _integer(lowest: int, highest: int) -> _Kind:
+    return _Kind(f"{lowest} to {highest}", parsers.integer(lowest, highest))
 
 
-def _one_of(*choices: str) -> _Kind:
+def _choice(*choices: str) -> _Kind:
     return _Kind(", ".join(choices), parsers.choice(*choices))
 
 
-def _parameter(name: str, default: str, kind: _Kind, help: str, *also: str) -> Any:
-    value = kind.read(default) if default else None
-    return field(default=value, metadata={"declaration": (name, default, *kind, help, also)})
+def _parameter(name: str, default: str, kind: _Kind, help: str, *variables: str) -> Any:
+    value = kind.parse(default) if default else None
+    return field(default=value, metadata={"declaration": (name, default, *kind, help, variables)})
 
 
 @dataclass(frozen=True)
 class GunicornParameters:
-    """What the runtime parameters say; None means: not set. All times are in seconds."""
+    """The values of the runtime parameters; None means: not set. All times are in seconds."""
 
     workers: int = _parameter(
-        "CUSTOM_MODEL_WORKERS", "1", _numbers(1, 199), "Number of worker processes.", "MAX_WORKERS"
+        "CUSTOM_MODEL_WORKERS", "1", _integer(1, 199), "Number of worker processes.", "MAX_WORKERS"
     )
     backlog: int = _parameter(
         "DRUM_WEBSERVER_BACKLOG",
         str(DEFAULT_BACKLOG),
-        _numbers(1, 10000),
-        "Connections that the kernel keeps waiting until a worker takes them.",
+        _integer(1, 10000),
+        "Connections that the kernel queues until a worker accepts them.",
     )
     timeout: int = _parameter(
         "DRUM_CLIENT_REQUEST_TIMEOUT",
         "0",
-        _numbers(0, 3600),
-        "Seconds after which a worker that shows no sign of life is killed; 0: never.",
+        _integer(0, 3600),
+        "Seconds without a heartbeat after which a worker is killed. 0: never.",
     )
     max_requests: int = _parameter(
         "DRUM_GUNICORN_MAX_REQUESTS",
         "0",
-        _numbers(0, 10000),
-        "Requests after which a worker is replaced by a new one; 0: never.",
+        _integer(0, 10000),
+        "Requests after which a worker is recycled. 0: never.",
     )
     max_requests_jitter: int = _parameter(
         "DRUM_GUNICORN_MAX_REQUESTS_JITTER",
         "0",
-        _numbers(0, 10000),
-        "Each worker takes a random number of requests more, up to this one.",
+        _integer(0, 10000),
+        "Largest random number of requests added to max_requests, for each worker.",
     )
     worker_class: str = _parameter(
-        "DRUM_GUNICORN_WORKER_CLASS", "sync", _one_of("sync", "gevent"), "How a worker takes connections."
+        "DRUM_GUNICORN_WORKER_CLASS", "sync", _choice("sync", "gevent"), "How a worker handles connections."
     )
     graceful_timeout: int | None = _parameter(
-        "DRUM_GUNICORN_GRACEFUL_TIMEOUT", "", _numbers(1, 3600), "Seconds that requests may take after a stop."
+        "DRUM_GUNICORN_GRACEFUL_TIMEOUT", "", _integer(1, 3600), "Seconds to finish requests after a stop."
     )
     keep_alive: int | None = _parameter(
-        "DRUM_GUNICORN_KEEP_ALIVE", "", _numbers(0, 3600), "Seconds that a connection waits for its next request."
+        "DRUM_GUNICORN_KEEP_ALIVE", "", _integer(0, 3600), "Seconds that an idle connection stays open."
     )
     log_level: str | None = _parameter(
-        "DRUM_GUNICORN_LOG_LEVEL", "", _one_of(*LOG_LEVELS), "Least severe of gunicorn's own log lines."
+        "DRUM_GUNICORN_LOG_LEVEL", "", _choice(*LOG_LEVELS), "Lowest severity of gunicorn's own log lines."
     )
 
 
 # Fields that are settings of `drum-supervise start`.
 SETTINGS = ("workers", "backlog")
 
-DECLARATIONS: Mapping[str, Declaration] = {
-    declared.name: Declaration(declared.name, *declared.metadata["declaration"])
+DECLARATIONS: Mapping[str, RuntimeParameter] = {
+    declared.name: RuntimeParameter(declared.name, *declared.metadata["declaration"])
     for declared in fields(GunicornParameters)
 }
 
 
 def read(environ: Mapping[str, str], ignored: Collection[str] = ()) -> GunicornParameters:
-    """Return the parameters that `environ` sets; empty variables count as unset, as in DRUM.
-
-    Args:
-        ignored: fields that are set by other means.
+    """Return the parameters that `environ` sets, without the `ignored` fields.
 
     Raises:
-        UsageError: a value is not accepted; the sentence names the variable, the value and what is accepted.
+        UsageError: a value is not accepted. The message names the variable, the value and what is accepted.
     """
-    given = {name: _given(declared, environ) for name, declared in DECLARATIONS.items() if name not in ignored}
+    given = {name: _read_one(declared, environ) for name, declared in DECLARATIONS.items() if name not in ignored}
     return GunicornParameters(**{name: value for name, value in given.items() if value is not None})
 
 
-def _given(declared: Declaration, environ: Mapping[str, str]) -> Any:
-    for variable in declared.variables:
-        text = environ.get(variable, "")
-        if variable.startswith(RUNTIME_PARAMETER):
-            text = runtime_parameter(text)
-        if text.strip():
-            return _convert(declared, variable, text)
-    return None
-
-
-def _convert(declared: Declaration, variable: str, text: str) -> Any:
+def _read_one(declared: RuntimeParameter, environ: Mapping[str, str]) -> Any:
+    found = find_variable(declared.all_variables, environ)
+    if found is None:
+        return None
     try:
-        return declared.read(text)
+        return declared.parse(found.text)
     except ValueError as error:
-        raise UsageError(f"${variable}: {text!r} is not accepted: {error}.") from error
+        raise UsageError(f"{found.source}: {found.text!r} is not accepted: {error}.") from error

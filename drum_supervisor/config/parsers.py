@@ -1,8 +1,6 @@
-"""Reading values that people write: each function takes the text and raises ValueError with what is accepted.
+"""Parsers for values that people write: each takes the text, and raises ValueError with what it accepts."""
 
-And writing sizes for them.
-"""
-
+import json
 import math
 import re
 from collections.abc import Callable
@@ -10,7 +8,20 @@ from dataclasses import dataclass
 
 YES = ("1", "true", "t", "yes", "y", "on")
 NO = ("0", "false", "f", "no", "n", "off")
+RUNTIME_PARAMETER = "MLOPS_RUNTIME_PARAM_"
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+
+
+def runtime_parameter(text: str) -> str:
+    """Return the payload of a DRUM runtime parameter: JSON with `type` and `payload`, or the plain text itself."""
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(record, dict) and "payload" in record:
+        payload = record["payload"]
+        return "" if payload is None else str(payload)
+    return text
 
 
 def text(value: str) -> str:
@@ -29,32 +40,30 @@ def switch(value: str) -> bool:
     return lowered in YES
 
 
-def whole_number(lowest: int, highest: int, auto: int | None = None) -> Callable[[str], int]:
-    """Return a reader of whole numbers from `lowest` to `highest`; with `auto`, that stands for the word."""
+def integer(lowest: int, highest: int, auto: int | None = None) -> Callable[[str], int]:
+    """Return a parser of integers in a range; `auto` is the number for the word `auto`, None to refuse the word."""
 
-    def read(value: str) -> int:
-        # JSON writes a numeric runtime parameter as 2 or 2.0; both are two.
-        stripped = value.strip().removesuffix(".0")
+    def parse(value: str) -> int:
+        stripped = value.strip().removesuffix(".0")  # JSON writes a numeric runtime parameter as 2 or 2.0
         if auto is not None and stripped.lower() == "auto":
             return auto
         if not re.fullmatch(r"-?[0-9]{1,18}", stripped) or not lowest <= int(stripped) <= highest:
-            also = " or auto" if auto is not None else ""
-            raise ValueError(f"give a whole number from {lowest} to {highest}{also}")
+            or_auto = " or auto" if auto is not None else ""
+            raise ValueError(f"give a whole number from {lowest} to {highest}{or_auto}")
         return int(stripped)
 
-    return read
+    return parse
 
 
 def status_with_body(value: str) -> int:
-    """Read an HTTP status from 200 to 599 that has a body."""
-    status = whole_number(200, 599)(value)
+    """Parse an HTTP status from 200 to 599 whose answer has a body."""
+    status = integer(200, 599)(value)
     if status in (204, 205, 304):
         raise ValueError("give a status that has a body, like 200 or 503")
     return status
 
 
 def seconds(value: str) -> float:
-    """Read a duration in seconds, not negative."""
     try:
         number = float(value)
     except ValueError:
@@ -64,32 +73,28 @@ def seconds(value: str) -> float:
     return number
 
 
-def seconds_from(least: float) -> Callable[[str], float]:
-    """Return a reader of durations that are not shorter than `least` seconds."""
-
-    def read(value: str) -> float:
+def seconds_at_least(lowest: float) -> Callable[[str], float]:
+    def parse(value: str) -> float:
         number = seconds(value)
-        if number < least:
-            raise ValueError(f"give seconds, {least:g} or more")
+        if number < lowest:
+            raise ValueError(f"give seconds, {lowest:g} or more")
         return number
 
-    return read
+    return parse
 
 
-def seconds_up_to(most: float) -> Callable[[str], float]:
-    """Return a reader of durations that are not longer than `most` seconds."""
-
-    def read(value: str) -> float:
+def seconds_up_to(highest: float) -> Callable[[str], float]:
+    def parse(value: str) -> float:
         number = seconds(value)
-        if number > most:
-            raise ValueError(f"give seconds, from 0 to {most:g}")
+        if number > highest:
+            raise ValueError(f"give seconds, from 0 to {highest:g}")
         return number
 
-    return read
+    return parse
 
 
 def byte_size(value: str) -> int:
-    """Read a number of bytes: 1048576, 512K, 100M, 2GB, 1.5GiB (units are powers of 1024)."""
+    """Parse a number of bytes: 1048576, 512K, 100M, 2GB, 1.5GiB (units are powers of 1024)."""
     match = re.fullmatch(r"\s*([0-9]{1,30}(?:\.[0-9]{1,6})?)\s*([KMG]?)(?:iB|B)?\s*", value, re.IGNORECASE | re.ASCII)
     if not match:
         raise ValueError("give a size like 100M, 512K or 2G")
@@ -98,7 +103,7 @@ def byte_size(value: str) -> int:
 
 @dataclass(frozen=True)
 class Share:
-    """An amount of memory: bytes, or a percentage of a limit; 0 of both: none is named."""
+    """An amount of memory, in bytes or as a percentage of a limit; both 0: no amount."""
 
     bytes: int = 0
     percent: float = 0.0
@@ -110,14 +115,14 @@ class Share:
         return f"{self.percent:g}%" if self.percent else str(self.bytes)
 
     def of(self, limit: int | None) -> int | None:
-        """Return the bytes; None for a percentage of nothing."""
+        """Return the amount in bytes; None for a percentage without a limit."""
         if not self.percent:
             return self.bytes
         return None if limit is None else int(limit * self.percent / 100)
 
 
 def share(value: str) -> Share:
-    """Read an amount of memory: 512M, or 80%."""
+    """Parse an amount of memory: 512M, or 80%."""
     match = re.fullmatch(r"\s*([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%\s*", value, re.ASCII)
     if match and 0 < float(match[1]) <= 100:
         return Share(percent=float(match[1]))
@@ -128,27 +133,27 @@ def share(value: str) -> Share:
 
 
 def choice(*allowed: str, **aliases: str) -> Callable[[str], str]:
-    """Return a reader that takes one of `allowed`, or an alias of one, in upper or lower case."""
+    """Return a parser of `allowed` and their `aliases`, in upper or lower case."""
 
-    def read(value: str) -> str:
+    def parse(value: str) -> str:
         lowered = value.strip().lower()
         found = aliases.get(lowered, lowered)
         if found not in allowed:
             raise ValueError(f"choose from {', '.join((*allowed, *aliases))}")
         return found
 
-    return read
+    return parse
 
 
 def url_path(value: str) -> str:
-    """Read the path of a URL as it is sent: it starts with a slash; space and all beyond ASCII are %-encoded."""
+    """Parse the path of a URL as a request line has it: a slash first, spaces and non-ASCII percent-encoded."""
     if not value.startswith("/") or not value.isascii() or not value.isprintable() or " " in value:
         raise ValueError("give a path like /ping")
     return value
 
 
 def url_prefix(value: str) -> str:
-    """Read a prefix for all paths; `/`, `v1`, `/v1/` become ``, `/v1`, `/v1`."""
+    """Parse a prefix for all paths; `/`, `v1`, `/v1/` become ``, `/v1`, `/v1`."""
     stripped = value.strip("/")
     if any(c.isspace() or c in "?#%{}<>" for c in stripped):
         raise ValueError("give a plain path like /v1/models/a")
@@ -156,5 +161,5 @@ def url_prefix(value: str) -> str:
 
 
 def size(number: int) -> str:
-    """Return bytes as `12.3 MiB`."""
+    """Format bytes as `12.3 MiB` or `1.50 GiB`."""
     return f"{number / 1024**2:.1f} MiB" if number < 1024**3 else f"{number / 1024**3:.2f} GiB"

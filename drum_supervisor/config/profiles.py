@@ -1,4 +1,4 @@
-"""Profiles: named sets of other defaults, and what a platform says in its own words. Standard library only."""
+"""Profiles: named sets of defaults, and the environment variables of their platforms. Standard library only."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 PROFILES: Mapping[str, Mapping[str, str]] = {
     "default": {},
     "sagemaker": {"code_dir": "/opt/ml/model", "while_starting": "respond"},
-    # respond: /livez must have an answer also while a model loads again after a crash, or the pod is killed for it
+    # respond: while a model loads again after a crash, /livez must answer, or the kubelet kills the container
     "kubernetes": {"while_starting": "respond", "failed_ping": "503"},
 }
 
-# Where DRUM's images have their model. In an image that is made for SageMaker too, either may be filled.
+# Where DRUM's images have their model. An image that also serves SageMaker may have it in either folder.
 DRUM_CODE_DIR = "/opt/code"
 
-# What SageMaker's own model servers are told by, and which setting that is.
+# Variables of SageMaker's own model servers, and the settings that they stand for.
 _SAGEMAKER_VARIABLES = {
     "SAGEMAKER_BIND_TO_PORT": ("address", "0.0.0.0:{}"),
     "SAGEMAKER_MODEL_SERVER_WORKERS": ("workers", "{}"),
@@ -21,20 +21,15 @@ _SAGEMAKER_VARIABLES = {
 }
 
 
-def values(profile: str, environ: Mapping[str, str], root: Path = Path("/")) -> dict[str, tuple[str, str]]:
-    """Return the text and the source of each setting that the profile decides.
-
-    Args:
-        environ: the environment, for the variables of the profile's platform.
-        root: of the file system in which model folders are looked for.
-    """
+def read_profile(profile: str, environ: Mapping[str, str], root: Path = Path("/")) -> dict[str, tuple[str, str]]:
+    """Return the text and the source of each setting that the profile sets; model folders are looked up in `root`."""
     found = {name: (text, f"profile {profile}") for name, text in PROFILES[profile].items()}
     if profile == "sagemaker":
         if not _has_files(root, found["code_dir"][0]) and _has_files(root, DRUM_CODE_DIR):
             found["code_dir"] = (DRUM_CODE_DIR, f"profile {profile}")
-        for variable, (name, form) in _SAGEMAKER_VARIABLES.items():
+        for variable, (name, template) in _SAGEMAKER_VARIABLES.items():
             if text := environ.get(variable, "").strip():
-                found[name] = (form.format(text), f"${variable}")
+                found[name] = (template.format(text), f"${variable}")
     return found
 
 

@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from drum_supervisor.config.declaration import RUNTIME_PARAMETER
+from drum_supervisor.config.parsers import RUNTIME_PARAMETER
 
 PACKAGE = "datarobot_drum"
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from drum_supervisor.config.declaration import RUNTIME_PARAMETER, runtime_parameter
-from drum_supervisor.config.parsers import YES
+from drum_supervisor.config.parsers import RUNTIME_PARAMETER, YES, runtime_parameter
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 METRICS_ENDPOINT = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"

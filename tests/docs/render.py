@@ -83,13 +83,13 @@ def _value(profile: str, name: str) -> str:
 # --- the configuration file
 
 SECTIONS = {
-    "supervisord": ("[supervisord]", "for all programs, including ours"),
-    "program:model-server": ("[program:model-server]", "how each worker runs; its command is on the command line"),
+    "supervisord": ("[supervisord]", "all programs, including ours"),
+    "program:model-server": ("[program:model-server]", "how each worker runs; its command comes from the command line"),
     "program:error-server": ("[program:error-server]", "how the error server runs"),
-    "program": ("[program:NAME]", "an extra program; the key `essential` is ours, all others are supervisord's"),
+    "program": ("[program:NAME]", "an extra program; `essential` is our key, all others are supervisord's"),
     "group": ("[group:NAME]", "extra programs as one group"),
     "eventlistener": ("[eventlistener:NAME]", "a program that receives events"),
-    "inet_http_server": ("[inet_http_server]", "supervisord's interface over TCP; off without this section"),
+    "inet_http_server": ("[inet_http_server]", "supervisord's TCP interface, only with this section"),
 }
 
 
@@ -100,7 +100,7 @@ def file_keys() -> str:
         [f"`{heading}`", meaning, ", ".join(f"`{key}`" for key in sorted(supervisord_keys.ALLOWED[kind]))]
         for kind, (heading, meaning) in SECTIONS.items()
     ]
-    return table(["section", "purpose", "keys"], [*rows, ["`[include]`", "more files, by pattern", "`files`"]])
+    return table(["section", "configures", "keys"], [*rows, ["`[include]`", "more files, by pattern", "`files`"]])
 
 
 def _refused_for_the_model_server_too(kind: str) -> set[tuple[str, str]]:
@@ -132,8 +132,8 @@ CODES = {
     ExitCode.USAGE: "bad usage or configuration: an option, a variable, the configuration file, the run directory",
     ExitCode.INIT_FAILED: "initialization failed",
     ExitCode.STARTUP_TIMEOUT: "not ready within `--startup-timeout`",
-    ExitCode.KEPT_DYING: "kept dying after it was ready (`--max-restarts` within `--restart-window`)",
-    ExitCode.ADDRESS: "the address cannot be bound: in use, not permitted, or not an address of this machine",
+    ExitCode.KEPT_DYING: "kept crashing after it had been ready (`--max-restarts` within `--restart-window`)",
+    ExitCode.ADDRESS: "the address could not be bound: in use, not permitted, or not an address of this machine",
     ExitCode.INTERNAL: "internal error: a bug in drum_supervisor, with a traceback on stderr",
 }
 
@@ -150,10 +150,10 @@ def exit_codes() -> str:
 
 
 CAUSES = {
-    Cause.INIT_FAILED: "it reported the failure, or exited before it was ready",
-    Cause.STARTUP_TIMEOUT: "it was not ready within `--startup-timeout`",
-    Cause.KEPT_DYING: "it crashed or failed liveness probes after ready, more often than `--max-restarts` allows",
-    Cause.DIED: "it crashed or failed liveness probes after ready, and `--max-restarts 0` allows no restart",
+    Cause.INIT_FAILED: "it reported a failure, or exited before it was ready",
+    Cause.STARTUP_TIMEOUT: "it was not ready in time",
+    Cause.KEPT_DYING: "after ready it died or failed its liveness probes more often than `--max-restarts` allows",
+    Cause.DIED: "after ready it died or failed its liveness probes, and `--max-restarts 0` allows no restart",
 }
 
 

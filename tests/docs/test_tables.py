@@ -61,6 +61,6 @@ def test_every_gunicorn_parameter_has_range_and_default(declared):
     page = (render.PAGES / "gunicorn.md").read_text(encoding="utf-8")
     (row,) = [line for line in page.splitlines() if line.startswith(f"| `{declared.name}`")]
     _, names, accepted, default, *_ = (cell.strip() for cell in row.split("|"))
-    assert all(f"`{name}`" in names for name in declared.also)
+    assert all(f"`{name}`" in names for name in declared.variables)
     assert accepted.startswith(declared.accepted)
     assert default.startswith(declared.default or "unset")

@@ -78,6 +78,11 @@ def test_command_that_binds_the_port_itself(check, reserved_port):
     assert done.stdout.splitlines()[-1] == "GET /ping: 200 hello"
 
 
+def test_a_unix_socket(check, model, tmp_path):
+    done = check(*options(model(GOOD)), "--address", f"unix:{tmp_path}/check.sock")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, 'GET /ping: 200 {"message": "OK"}'), done.stderr
+
+
 def test_ready_server_that_does_not_answer_exits_with_1(check):
     program = """import os, socket; l = socket.socket(fileno=3); l.setblocking(True)
 os.write(4, b'{"kind": "ready"}\\n')

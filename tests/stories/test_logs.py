@@ -81,7 +81,7 @@ def test_logs_prints_recent_output_in_order(talking):
 def test_unknown_program_is_refused_with_the_known_ones(talking):
     result = talking[0].run("logs", "--program", "unknown")
     assert result.returncode == 2
-    assert "'unknown' has not run: there are drum-supervise, model-server." in result.stderr
+    assert "'unknown' has not run: choose from drum-supervise, model-server." in result.stderr
 
 
 def test_follow_prints_each_line_and_the_end(talking, following):

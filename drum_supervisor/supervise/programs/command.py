@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from drum_supervisor.config.declaration import RUNTIME_PARAMETER, runtime_parameter
+from drum_supervisor.config.parsers import RUNTIME_PARAMETER, runtime_parameter
 from drum_supervisor.config.settings import DECLARATIONS, Settings, arguments
 from drum_supervisor.contract.exits import UsageError
 

@@ -10,8 +10,7 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from drum_supervisor.config.declaration import CONFIG_SECTION
-from drum_supervisor.config.ini import Section, read
+from drum_supervisor.config.ini import CONFIG_SECTION, Section, read
 from drum_supervisor.config.parsers import YES, switch
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import UsageError

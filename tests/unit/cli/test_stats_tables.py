@@ -1,4 +1,4 @@
-"""Figures for people: aligned, within 80 columns, and complete where there is anything to say."""
+"""Resource usage as text: aligned, complete, within the terminal's width."""
 
 from copy import deepcopy
 
@@ -20,7 +20,7 @@ def text(**changes):
     return stats_text(stats(**changes), BLOCKS)
 
 
-def test_shows_everything_at_a_glance():
+def test_shows_everything():
     assert text() == (
         "Phase       serving\n"
         "Supervisor  pid 4700, CPU 0.1 %, 30.0 MiB\n"
@@ -38,7 +38,7 @@ def test_shows_everything_at_a_glance():
     )
 
 
-def test_shows_what_the_control_group_is_allowed_and_uses():
+def test_shows_limits_and_usage_of_the_control_group():
     memory = {"limit_bytes": 512 * MIB, "usage_bytes": 300 * MIB, "working_set_bytes": 256 * MIB, "oom_kills": 2}
     cpu = {"quota_cores": 1.5, "periods": 100, "throttled_periods": 7, "throttled_seconds": 0.25}
     stall = {"some": {"avg10": 3.25, "avg60": 1.0, "avg300": 0.5, "total_seconds": 9.0}}
@@ -50,24 +50,24 @@ def test_shows_what_the_control_group_is_allowed_and_uses():
     assert "Pressure     memory 3.2 % of the last 10 s" in lines
 
 
-def test_says_that_there_is_no_limit():
+def test_no_memory_limit():
     assert "Working set  256.0 MiB, no limit\n" in text(cgroup=cgroup(memory={"working_set_bytes": 256 * MIB}))
 
 
-def test_program_that_does_not_run_has_no_figures():
+def test_stopped_program_has_no_usage():
     assert "model-server  stopped  -    -       -    -       -\n" in text(programs=[STOPPED])
 
 
-def test_history_of_a_model_server_that_is_gone_says_so():
+def test_history_of_a_stopped_model_server():
     assert text(programs=[STOPPED]).endswith("over 2.0 s\n        the model server has been gone for 0.7 s")
 
 
-def test_without_history_there_is_no_curve():
+def test_no_sparkline_without_history():
     for history in (None, {"times": [], "rss_bytes": [], "working_set_bytes": [], "cpu_percent": []}):
         assert "min" not in text(history=history).replace("1 min", "")
 
 
-def test_memory_is_called_rss_where_shared_pages_count_more_than_once():
+def test_heading_is_rss_where_shared_pages_count_twice():
     assert "RSS" in text(programs=[{**PROGRAM, "counts_shared_once": False}])
     assert "RSS" not in text()
 
@@ -89,16 +89,16 @@ def test_no_line_is_wider_than_the_terminal():
     assert all(line == line.rstrip() for line in shown.splitlines())
 
 
-def test_what_others_wrote_is_not_obeyed_by_the_terminal():
+def test_control_characters_are_replaced():
     process = {**PROCESS, "command_line": ["/bin/x\x1b[2J\n", "\r"]}
     assert "x?[2J? ?" in text(programs=[{**PROGRAM, "processes": [process]}])
 
 
-def test_process_without_a_command_line_is_shown_by_its_name():
+def test_process_without_command_line_shows_its_name():
     assert "[python]" in text(programs=[{**PROGRAM, "processes": [{**PROCESS, "command_line": [], "state": "zombie"}]}])
 
 
-def test_gpus_are_shown_where_there_are_any():
+def test_shows_gpus():
     gpu = {
         "index": 0,
         "uuid": "GPU-1",
@@ -125,5 +125,5 @@ def test_gpus_are_shown_where_there_are_any():
         ),
     ],
 )
-def test_a_look_is_one_line_of_a_log(changes, line):
+def test_stats_line(changes, line):
     assert stats_line(stats(**changes)) == line

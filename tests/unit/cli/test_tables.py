@@ -1,4 +1,4 @@
-"""Texts for people: complete, aligned, and from the same values that JSON has."""
+"""Status and failure as text: complete, aligned, from the same values as JSON."""
 
 from dataclasses import replace
 
@@ -64,7 +64,7 @@ REPORT = FailureReport(
 
 
 class TestStatus:
-    def test_shows_everything_at_a_glance(self):
+    def test_shows_everything(self):
         assert status_text(STATUS, SINCE + 125) == (
             "Phase     serving, for 2 min 5 s\n"
             "Address   http://127.0.0.1:8080\n"
@@ -78,10 +78,10 @@ class TestStatus:
             "model-server-2  stopped  -    -          -"
         )
 
-    def test_says_that_workers_are_missing(self):
+    def test_missing_workers_are_degraded(self):
         assert "serving, degraded, for" in status_text({**STATUS, "degraded": True}, SINCE)
 
-    def test_has_stage_failure_and_retry_when_there_are_any(self):
+    def test_shows_stage_failure_and_retry(self):
         failed = {
             **STATUS,
             "phase": "retrying",
@@ -104,25 +104,25 @@ class TestStatus:
             (2, 52428800, None, "2 processes were killed by the kernel, the last 3.0 s ago"),
         ],
     )
-    def test_says_whether_memory_ran_out(self, kills, peak, limit, line):
+    def test_counts_oom_kills(self, kills, peak, limit, line):
         last = {"last_at": "2026-01-02T03:04:05.678+00:00", "limit_bytes": limit, "peak_bytes": peak}
         status = {**STATUS, "out_of_memory": {"kills": kills, **last}}
         assert f"Out of memory  {line}" in status_text(status, SINCE + 3).splitlines()
 
-    def test_says_that_a_failure_is_not_retried_because_it_would_only_come_again(self):
+    def test_permanent_failure_is_not_retried(self):
         permanent = replace(REPORT, permanent=True).to_json()
         failed = {**STATUS, "phase": "failed", "attempts_left": 0, "failure": permanent}
         assert "Attempt   1, 0 left, not retried: it would only fail again" in status_text(failed, SINCE).splitlines()
         degraded = {**failed, "phase": "serving"}
         assert "Attempt   1, 0 left" in status_text(degraded, SINCE).splitlines()
 
-    def test_clock_that_was_set_back_is_no_negative_time(self):
+    def test_clock_set_back_gives_no_negative_time(self):
         assert "for 0.0 s" in status_text(STATUS, SINCE - 100)
 
-    def test_without_any_program_has_the_headings(self):
+    def test_headings_without_programs(self):
         assert status_text({**STATUS, "programs": []}, SINCE).endswith("PROGRAM  STATE  PID  UPTIME  MEMORY")
 
-    def test_lines_have_no_space_at_their_end(self):
+    def test_no_trailing_spaces(self):
         assert all(line == line.rstrip() for line in status_text(STATUS, SINCE).splitlines())
 
 
@@ -145,13 +145,13 @@ class TestFailure:
             "bye"
         )
 
-    def test_leaves_out_what_is_not_known(self):
+    def test_leaves_out_unknown_values(self):
         text = failure_text(FailureReport(Cause.INIT_FAILED, "no luck"))
         assert text.startswith("no luck\n\nCause")
         for word in ("Stage", "Peak memory", "Traceback", "stderr", "exit status", "signal"):
             assert word not in text
 
-    def test_says_what_to_do_about_one_that_is_not_retried(self):
+    def test_permanent_failure_says_what_to_do(self):
         text = failure_text(replace(REPORT, permanent=True))
         assert (
             "Permanent    another attempt would only fail again: repair it, then run drum-supervise restart\n" in text
@@ -172,11 +172,11 @@ class TestFailure:
             "\n"
         ) in failure_text(replace(REPORT, curve=curve))
 
-    def test_draws_with_other_characters_where_the_terminal_has_no_blocks(self):
+    def test_draws_in_ascii(self):
         curve = Curve((1.0, 0.0), (1, 2), (1, 2), (1.0, 2.0))
         assert failure_text(replace(REPORT, curve=curve), ASCII).isascii()
 
-    def test_does_not_show_the_traceback_twice(self):
+    def test_shows_the_traceback_once(self):
         text = failure_text(replace(REPORT, stderr_tail=f"\n{REPORT.traceback}\n"))
         assert text.count("Traceback") == 1
         assert "stderr" not in text

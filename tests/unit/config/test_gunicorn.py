@@ -1,12 +1,12 @@
-"""DRUM's runtime parameters for gunicorn: where each may come from, and what is said about a bad one."""
+"""DRUM's runtime parameters for gunicorn: sources and errors."""
 
 import json
 from dataclasses import fields
 
 import pytest
 
-from drum_supervisor.config.declaration import RUNTIME_PARAMETER
 from drum_supervisor.config.gunicorn import DECLARATIONS, SETTINGS, GunicornParameters, read
+from drum_supervisor.config.parsers import RUNTIME_PARAMETER
 from drum_supervisor.contract.exits import ExitCode, UsageError
 
 RANGES = {
@@ -37,14 +37,14 @@ def parameter(name: str, payload: object, kind: str = "numeric") -> dict[str, st
 
 
 class TestDeclarations:
-    def test_are_those_of_drum(self):
+    def test_match_those_of_drum(self):
         assert set(BY_NAME) == set(RANGES) | set(CHOICES)
 
-    def test_there_is_one_for_each_field(self):
+    def test_each_field_has_one(self):
         assert list(DECLARATIONS) == [each.name for each in fields(GunicornParameters)]
 
     @pytest.mark.parametrize("declared", DECLARATIONS.values(), ids=lambda declared: declared.name)
-    def test_say_what_they_are(self, declared):
+    def test_have_help_and_a_range(self, declared):
         assert declared.help.endswith(".")
         assert declared.accepted
 
@@ -58,7 +58,7 @@ class TestDeclarations:
 
 class TestSources:
     @pytest.mark.parametrize(("name", "number"), EDGES)
-    def test_ends_of_the_range_are_accepted(self, name, number):
+    def test_range_is_inclusive(self, name, number):
         assert value(name, {name: str(number)}) == number
         assert value(name, {RUNTIME_PARAMETER + name: str(number)}) == number
         assert value(name, parameter(name, number)) == number
@@ -82,7 +82,7 @@ class TestSources:
         assert read({"CUSTOM_MODEL_WORKERS": "3", "MAX_WORKERS": "4"}).workers == 3
         assert read({**parameter("CUSTOM_MODEL_WORKERS", None), "MAX_WORKERS": "4"}).workers == 4
 
-    def test_other_variables_do_not_matter(self):
+    def test_other_variables_are_ignored(self):
         assert read({"WEB_CONCURRENCY": "7", "DRUM_GUNICORN_THREADS": "x"}) == GunicornParameters()
 
 
@@ -99,23 +99,23 @@ class TestBadValues:
 
     @pytest.mark.parametrize("name", RANGES)
     @pytest.mark.parametrize("payload", [2.5, "many", True, [2], {"a": 2}, "1e1000", "9" * 30])
-    def test_what_is_no_number_is_refused(self, name, payload):
+    def test_non_number_is_refused(self, name, payload):
         with pytest.raises(UsageError, match=rf"\${RUNTIME_PARAMETER}{name}: .*whole number"):
             read(parameter(name, payload))
 
     @pytest.mark.parametrize("name", CHOICES)
     @pytest.mark.parametrize("payload", ["gthread", "loud", 1, False])
-    def test_what_is_no_choice_is_refused(self, name, payload):
+    def test_unknown_choice_is_refused(self, name, payload):
         with pytest.raises(UsageError, match=rf"\${RUNTIME_PARAMETER}{name}: .*choose from {', '.join(CHOICES[name])}"):
             read(parameter(name, payload, "string"))
 
     @pytest.mark.parametrize("text", ['{"type": "numeric"}', '{"payload": 2', "[2]", "null", "{}", '"2"', "\x00"])
-    def test_garbage_is_refused_as_it_was_written(self, text):
+    def test_error_quotes_the_raw_text(self, text):
         with pytest.raises(UsageError) as refused:
             read({RUNTIME_PARAMETER + "CUSTOM_MODEL_WORKERS": text})
         assert repr(text) in str(refused.value)
 
 
-def test_what_is_set_by_other_means_is_not_looked_at():
+def test_ignored_fields_are_not_read():
     environ = {"MAX_WORKERS": "no", "DRUM_WEBSERVER_BACKLOG": "0", "DRUM_GUNICORN_MAX_REQUESTS": "5"}
     assert read(environ, ignored=SETTINGS) == GunicornParameters(max_requests=5)

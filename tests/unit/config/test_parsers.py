@@ -1,4 +1,4 @@
-"""Values as people, JSON and Kubernetes write them; the error says what is accepted."""
+"""Values as people, JSON and Kubernetes write them; errors say what is accepted."""
 
 import pytest
 
@@ -16,32 +16,32 @@ def test_switch_is_off(value):
 
 
 @pytest.mark.parametrize("value", ["", "2", "enabled", "truee", "none", "-1"])
-def test_switch_is_nothing_else(value):
+def test_switch_refuses_other_text(value):
     with pytest.raises(ValueError, match="write one of 1, true, t, yes, y, on or one of 0, false"):
         parsers.switch(value)
 
 
 @pytest.mark.parametrize(("value", "number"), [("1", 1), ("199", 199), (" 7 ", 7), ("2.0", 2), ("007", 7), ("1.0 ", 1)])
-def test_whole_number_is_read(value, number):
-    assert parsers.whole_number(1, 199)(value) == number
+def test_integer_is_parsed(value, number):
+    assert parsers.integer(1, 199)(value) == number
 
 
 @pytest.mark.parametrize(
     "value",
     ["", "0", "200", "-1", "1.5", "1e2", "2.00", "1_0", "+1", "two", "0x10", "²", "٣", "9" * 5000, "--1", "1.0.0"],
 )
-def test_anything_else_is_no_whole_number(value):
+def test_integer_refuses_other_text(value):
     with pytest.raises(ValueError, match="give a whole number from 1 to 199"):
-        parsers.whole_number(1, 199)(value)
+        parsers.integer(1, 199)(value)
 
 
 @pytest.mark.parametrize(("value", "lowest"), [("-5", -5), ("-5.0", -5), ("-0", -5)])
-def test_whole_number_may_be_negative_where_that_makes_sense(value, lowest):
-    assert parsers.whole_number(lowest, 0)(value) == int(float(value))
+def test_integer_may_be_negative(value, lowest):
+    assert parsers.integer(lowest, 0)(value) == int(float(value))
 
 
 @pytest.mark.parametrize("value", ["200", "503", "599", "503.0"])
-def test_status_with_body_is_read(value):
+def test_status_is_parsed(value):
     assert parsers.status_with_body(value) == int(float(value))
 
 
@@ -52,7 +52,7 @@ def test_status_without_body_is_refused(value):
 
 
 @pytest.mark.parametrize("value", ["199", "600", "0", "ok"])
-def test_what_is_no_final_status_is_refused(value):
+def test_status_out_of_range_is_refused(value):
     with pytest.raises(ValueError, match="from 200 to 599"):
         parsers.status_with_body(value)
 
@@ -61,12 +61,12 @@ def test_what_is_no_final_status_is_refused(value):
     ("value", "number"),
     [("0", 0.0), ("30", 30.0), ("0.5", 0.5), (" 5 ", 5.0), ("1e3", 1000.0), ("1e9", 1e9), (".25", 0.25)],
 )
-def test_seconds_are_read(value, number):
+def test_seconds_are_parsed(value, number):
     assert parsers.seconds(value) == number
 
 
 @pytest.mark.parametrize("value", ["", "-1", "-0.001", "nan", "inf", "-inf", "1e10", "5s", "1:30", "ten"])
-def test_anything_else_is_no_duration(value):
+def test_seconds_refuse_other_text(value):
     with pytest.raises(ValueError, match=r"give seconds, like 30 or 0\.5"):
         parsers.seconds(value)
 
@@ -86,30 +86,30 @@ def test_anything_else_is_no_duration(value):
         (" 1M ", 1024**2),
     ],
 )
-def test_size_is_read(value, number):
+def test_size_is_parsed(value, number):
     assert parsers.byte_size(value) == number
 
 
 @pytest.mark.parametrize("value", ["1G", "5000G", "1.000001G", "0.000001G", "999999999999G"])
-def test_size_in_bytes_is_read_to_the_same(value):
-    """A child gets it as a plain number of bytes."""
+def test_size_survives_as_a_number_of_bytes(value):
+    # a child process gets it as a plain number
     number = parsers.byte_size(value)
     assert parsers.byte_size(str(number)) == number
 
 
 @pytest.mark.parametrize("value", ["", "M", "-1M", "1T", "1e6", "1,5M", "1.M", ".5M", "1 M B", "nan", "²", "1\u212a"])
-def test_anything_else_is_no_size(value):
+def test_size_refuses_other_text(value):
     with pytest.raises(ValueError, match="give a size like 100M, 512K or 2G"):
         parsers.byte_size(value)
 
 
 @pytest.mark.parametrize(("value", "chosen"), [("flask", "flask"), (" Flask ", "flask"), ("UVICORN", "fastapi")])
-def test_choice_is_read_in_any_case_and_by_its_alias(value, chosen):
+def test_choice_takes_any_case_and_aliases(value, chosen):
     assert parsers.choice("flask", "fastapi", uvicorn="fastapi")(value) == chosen
 
 
 @pytest.mark.parametrize("value", ["", "flas", "flask,fastapi", "django"])
-def test_choice_that_is_not_offered_is_refused_with_the_offer(value):
+def test_unknown_choice_lists_the_choices(value):
     with pytest.raises(ValueError, match="choose from flask, fastapi, uvicorn"):
         parsers.choice("flask", "fastapi", uvicorn="fastapi")(value)
 
@@ -117,19 +117,19 @@ def test_choice_that_is_not_offered_is_refused_with_the_offer(value):
 @pytest.mark.parametrize(
     ("value", "labels"), [("a b", ("a", "b")), ("", ()), (" \t\n", ()), (" --x  é\n5 ", ("--x", "é", "5"))]
 )
-def test_words_are_split_on_white_space(value, labels):
+def test_words_split_on_white_space(value, labels):
     assert parsers.words(value) == labels
 
 
 @pytest.mark.parametrize("value", ["/", "/ping", "/health?full=1", "/a%20b", "/v1/models/a:predict"])
-def test_path_is_read_as_it_is(value):
+def test_path_is_unchanged(value):
     assert parsers.url_path(value) == value
 
 
 @pytest.mark.parametrize(
     "value", ["", "ping", "http://host/ping", "/a b", "/a\r\nX: y", "/päng", "/a\0", " /ping", "/ping\t"]
 )
-def test_path_that_cannot_stand_in_a_request_is_refused(value):
+def test_path_unfit_for_a_request_line_is_refused(value):
     with pytest.raises(ValueError, match="give a path like /ping"):
         parsers.url_path(value)
 
@@ -143,10 +143,10 @@ def test_prefix_starts_with_a_slash_and_ends_without(value, prefix):
 
 
 @pytest.mark.parametrize("value", ["a b", "/a?b", "/a#b", "/a%20b", "/{model}", "<a>", "/a\n"])
-def test_prefix_that_is_no_plain_path_is_refused(value):
+def test_prefix_with_special_characters_is_refused(value):
     with pytest.raises(ValueError, match="give a plain path like /v1/models/a"):
         parsers.url_prefix(value)
 
 
-def test_text_is_left_alone():
+def test_text_is_unchanged():
     assert parsers.text(" a\n") == " a\n"

@@ -1,4 +1,4 @@
-"""Settings: where each may come from, which source wins, and what is said about a bad one."""
+"""Settings: sources, precedence, errors, and the way to child processes."""
 
 import random
 import re
@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from drum_supervisor.config.declaration import CONFIG_SECTION, PREFIX, runtime_parameter
+from drum_supervisor.config.declaration import PREFIX
+from drum_supervisor.config.ini import CONFIG_SECTION
+from drum_supervisor.config.parsers import runtime_parameter
 from drum_supervisor.config.profiles import PROFILES
 from drum_supervisor.config.settings import (
     DECLARATIONS,
@@ -29,8 +31,6 @@ DEFAULTS = resolve(choose({}, {}))
 
 @pytest.fixture
 def config(tmp_path):
-    """Write a configuration file; return its path."""
-
     def write(text: str, section: str = f"[{CONFIG_SECTION}]\n") -> str:
         path = tmp_path / "supervise.ini"
         path.write_text(section + text, encoding="utf-8")
@@ -44,19 +44,19 @@ def chosen(name: str, flags: dict[str, str], environ: dict[str, str]) -> tuple[s
 
 
 class TestDeclarations:
-    def test_there_is_one_for_each_field(self):
+    def test_each_field_has_one(self):
         assert list(DECLARATIONS) == [each.name for each in fields(Settings)]
 
-    def test_every_option_has_a_variable_of_its_own(self):
+    def test_variables_are_unique(self):
         variables = [variable for declared in DECLARATIONS.values() for variable in declared.all_variables]
         assert len(variables) == len(set(variables))
         assert all(f"{PREFIX}{name.upper()}" in variables for name in DECLARATIONS)
 
     @pytest.mark.parametrize("declared", DECLARATIONS.values(), ids=lambda declared: declared.name)
-    def test_default_is_a_good_value(self, declared):
+    def test_default_is_accepted(self, declared):
         getattr(resolve(choose({}, {})), declared.name)
         if declared.default:
-            declared.read(declared.default)
+            declared.parse(declared.default)
 
     @pytest.mark.parametrize("declared", DECLARATIONS.values(), ids=lambda declared: declared.name)
     def test_help_is_a_sentence(self, declared):
@@ -64,9 +64,9 @@ class TestDeclarations:
         assert declared.metavar or declared.off
 
     @pytest.mark.parametrize("profile", PROFILES)
-    def test_profile_sets_what_exists_to_good_values(self, profile):
+    def test_profile_values_are_accepted(self, profile):
         for name, text in PROFILES[profile].items():
-            DECLARATIONS[name].read(text)
+            DECLARATIONS[name].parse(text)
 
     def test_every_profile_can_be_chosen(self):
         for profile in PROFILES:
@@ -76,7 +76,7 @@ class TestDeclarations:
 
 
 class TestDefaults:
-    def test_are_those_of_the_design(self):
+    def test_are_as_documented(self):
         promised = {
             "address": Address("0.0.0.0", 8080),
             "code_dir": "",
@@ -107,13 +107,11 @@ class TestDefaults:
         }
         assert {name: getattr(DEFAULTS, name) for name in promised} == promised
 
-    def test_say_that_they_are_defaults(self):
+    def test_source_is_default(self):
         assert {value.source for value in choose({}, {}).values()} == {"default"}
 
 
 class TestPrecedence:
-    """Flag, environment, configuration file, profile, default: each wins over all that follow."""
-
     @pytest.mark.parametrize(
         ("given", "text", "source"),
         [
@@ -124,7 +122,7 @@ class TestPrecedence:
             ("", "200", "default"),
         ],
     )
-    def test_first_one_wins(self, config, given, text, source):
+    def test_flag_environment_file_profile_default(self, config, given, text, source):
         sources = given.split()
         path = config("failed-ping = 3\n" if "file" in sources else "")
         flags = {"config": path, **({"failed_ping": "1"} if "flag" in sources else {})}
@@ -134,7 +132,7 @@ class TestPrecedence:
         }
         assert chosen("failed_ping", flags, environ) == (text, source.replace("FILE", path))
 
-    def test_our_own_variable_wins_over_those_of_drum(self):
+    def test_our_variable_wins_over_drums(self):
         environ = {"MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS": "2", "MAX_WORKERS": "3", "DRUM_SUPERVISOR_WORKERS": "4"}
         assert chosen("workers", {}, environ) == ("4", "$DRUM_SUPERVISOR_WORKERS")
         del environ["DRUM_SUPERVISOR_WORKERS"]
@@ -159,7 +157,7 @@ class TestPrecedence:
             ("DRUM_WEBSERVER_BACKLOG", "backlog"),
         ],
     )
-    def test_variables_of_drum_are_honoured(self, variable, name):
+    def test_drum_variables_are_read(self, variable, name):
         assert chosen(name, {}, {variable: "x"}) == ("x", f"${variable}")
 
     @pytest.mark.parametrize("name", sorted(set(DECLARATIONS) - {"config", "profile"}))
@@ -168,11 +166,11 @@ class TestPrecedence:
         assert chosen(name, {}, {variable: "x"}) == ("x", f"${variable}")
 
     @pytest.mark.parametrize("empty", ["", " ", "\n", "\t "])
-    def test_empty_variable_is_not_set(self, empty):
+    def test_empty_variable_is_unset(self, empty):
         assert chosen("workers", {}, {"DRUM_SUPERVISOR_WORKERS": empty}) == ("1", "default")
         assert chosen("workers", {}, {"DRUM_SUPERVISOR_WORKERS": empty, "MAX_WORKERS": "3"})[0] == "3"
 
-    def test_empty_flag_takes_back_what_the_environment_says(self):
+    def test_empty_flag_overrides_the_environment(self):
         settings = resolve(choose({"code_dir": "", "class_labels": ""}, {"CODE_DIR": "/model", "CLASS_LABELS": "a b"}))
         assert (settings.code_dir, settings.class_labels) == ("", ())
 
@@ -197,48 +195,48 @@ class TestRuntimeParameter:
             ("", ""),
         ],
     )
-    def test_payload_is_taken_from_json_and_plain_text_is_itself(self, text, value):
+    def test_json_payload_or_plain_text(self, text, value):
         assert runtime_parameter(text) == value
 
     @pytest.mark.parametrize(
         "text", ["4", "4.0", '{"type": "numeric", "payload": 4}', '{"type": "numeric", "payload": 4.0}']
     )
-    def test_number_of_workers_is_a_whole_one(self, text):
+    def test_numeric_payload_is_a_worker_count(self, text):
         assert resolve(choose({}, {"MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS": text})).workers == 4
 
     @pytest.mark.parametrize("payload", ["null", '""', '" "'])
-    def test_empty_payload_is_not_set(self, payload):
+    def test_empty_payload_is_unset(self, payload):
         environ = {"MLOPS_RUNTIME_PARAM_DRUM_SERVER_TYPE": f'{{"type": "string", "payload": {payload}}}'}
         assert chosen("server_type", {}, environ) == ("fastapi", "default")
 
-    def test_other_variables_are_not_searched_for_json(self):
+    def test_other_variables_are_plain_text(self):
         text = '{"payload": "x"}'
         assert chosen("positive_class_label", {}, {"POSITIVE_CLASS_LABEL": text})[0] == text
 
 
 class TestFile:
-    def test_options_are_written_with_dashes_or_underscores(self, config):
+    def test_keys_have_dashes_or_underscores(self, config):
         path = config("stop-timeout = 5\nmax_retries = 3\n")
         settings = resolve(choose({"config": path}, {}))
         assert (settings.stop_timeout, settings.max_retries) == (5.0, 3)
 
-    def test_may_be_named_by_the_environment(self, config):
+    def test_path_from_the_environment(self, config):
         path = config("workers = 2")
         assert chosen("workers", {}, {"DRUM_SUPERVISOR_CONFIG": path}) == ("2", path)
 
-    def test_may_choose_the_profile(self, config):
+    def test_file_chooses_the_profile(self, config):
         assert resolve(choose({"config": config("profile = kubernetes")}, {})).failed_ping == 503
 
-    def test_percent_signs_and_other_sections_are_of_no_concern(self, config):
+    def test_percent_signs_and_other_sections(self, config):
         path = config("code-dir = /models/%(x)s/50%\n[program:x]\ncommand = echo %%\nworkers = many\n")
         settings = resolve(choose({"config": path}, {}))
         assert (settings.code_dir, settings.workers) == ("/models/%(x)s/50%", 1)
 
-    def test_comments_are_left_out(self, config):
+    def test_comments_are_ignored(self, config):
         path = config("workers = 2 ; two\n; workers = 3\n# workers = 4\n")
         assert chosen("workers", {"config": path}, {}) == ("2", path)
 
-    def test_empty_value_is_not_set(self, config):
+    def test_empty_value_is_unset(self, config):
         assert chosen("workers", {"config": config("workers =\n")}, {}) == ("1", "default")
 
     @pytest.mark.parametrize(
@@ -246,12 +244,12 @@ class TestFile:
         [
             ("colour = red\n", "line 2 sets 'colour', which is not a setting"),
             ("config = other.ini\n", "sets 'config', which is not a setting"),
-            ("workers = 2\nworkers = 3\n", "is no configuration file: .*option 'workers'.* already exists"),
-            ("workers\n", "is no configuration file: .*parsing error"),
-            ("= 2\n", "is no configuration file: .*parsing error"),
+            ("workers = 2\nworkers = 3\n", "is not a configuration file: .*option 'workers'.* already exists"),
+            ("workers\n", "is not a configuration file: .*parsing error"),
+            ("= 2\n", "is not a configuration file: .*parsing error"),
         ],
     )
-    def test_mistake_is_named_in_one_line(self, config, text, complaint):
+    def test_mistake_is_one_line(self, config, text, complaint):
         path = config(text)
         with pytest.raises(UsageError, match=complaint) as caught:
             choose({"config": path}, {})
@@ -261,51 +259,51 @@ class TestFile:
     @pytest.mark.parametrize(
         ("section", "complaint"),
         [
-            ("", "is no configuration file: File contains no section headers"),
-            ("[drum-supervise\n", "is no configuration file: File contains no section headers"),
+            ("", "is not a configuration file: File contains no section headers"),
+            ("[drum-supervise\n", "is not a configuration file: File contains no section headers"),
         ],
     )
-    def test_section_has_to_be_there(self, config, section, complaint):
+    def test_file_without_sections_is_refused(self, config, section, complaint):
         with pytest.raises(UsageError, match=re.escape(complaint)) as caught:
             choose({"config": config("workers = 2\n", section)}, {})
         assert "\n" not in str(caught.value)
 
-    def test_section_may_be_missing_where_others_are(self, config):
+    def test_our_section_may_be_missing(self, config):
         path = config("environment = A=1\n", "[supervisord]\n")
         assert chosen("workers", {"config": path}, {}) == ("1", "default")
 
-    def test_that_does_not_exist_is_named(self, tmp_path):
+    def test_missing_file(self, tmp_path):
         with pytest.raises(UsageError, match=r"--config: cannot read '.*/none\.ini': No such file or directory\."):
             choose({"config": str(tmp_path / "none.ini")}, {})
 
-    def test_that_is_a_directory_is_named(self, tmp_path):
+    def test_directory_is_refused(self, tmp_path):
         with pytest.raises(UsageError, match=r"--config: cannot read .*: Is a directory"):
             choose({"config": str(tmp_path)}, {})
 
-    def test_that_is_no_text_is_named(self, tmp_path):
+    def test_binary_file_is_refused(self, tmp_path):
         (tmp_path / "binary").write_bytes(b"\xff\xfe\0")
-        with pytest.raises(UsageError, match="is no configuration file"):
+        with pytest.raises(UsageError, match="is not a configuration file"):
             choose({"config": str(tmp_path / "binary")}, {})
 
 
 class TestProfile:
-    def test_sagemaker_serves_the_model_where_the_platform_puts_it(self):
+    def test_sagemaker_model_folder_and_stand_in(self):
         settings = resolve(choose({"profile": "sagemaker"}, {}))
         assert (settings.code_dir, settings.while_starting) == ("/opt/ml/model", "respond")
 
-    def test_sagemaker_binds_to_the_port_it_is_told(self):
+    def test_sagemaker_port_variable(self):
         environ = {"SAGEMAKER_BIND_TO_PORT": "9000"}
         assert chosen("address", {"profile": "sagemaker"}, environ) == ("0.0.0.0:9000", "$SAGEMAKER_BIND_TO_PORT")
         assert chosen("address", {"profile": "sagemaker"}, {**environ, "ADDRESS": "h:1"}) == ("h:1", "$ADDRESS")
 
     @pytest.mark.parametrize("port", ["", " "])
-    def test_empty_port_of_sagemaker_is_not_set(self, port):
+    def test_empty_sagemaker_port_is_unset(self, port):
         assert chosen("address", {"profile": "sagemaker"}, {"SAGEMAKER_BIND_TO_PORT": port})[1] == "default"
 
-    def test_port_of_sagemaker_means_nothing_elsewhere(self):
+    def test_sagemaker_port_needs_the_profile(self):
         assert chosen("address", {}, {"SAGEMAKER_BIND_TO_PORT": "9000"})[1] == "default"
 
-    def test_kubernetes_fails_its_probes(self):
+    def test_kubernetes_fails_probes(self):
         assert resolve(choose({"profile": "kubernetes"}, {})).failed_ping == 503
 
 
@@ -345,7 +343,7 @@ class TestBadValue:
             ("log_level", "loud", "choose from debug, info, warning, error"),
         ],
     )
-    def test_is_told_in_one_sentence_with_option_value_and_what_is_accepted(self, name, text, accepted):
+    def test_message_names_option_value_and_accepted_values(self, name, text, accepted):
         with pytest.raises(UsageError) as caught:
             resolve(choose({name: text}, {}))
         sentence = str(caught.value)
@@ -357,38 +355,37 @@ class TestBadValue:
         assert "from flag" not in sentence
 
     @pytest.mark.parametrize(("name", "text"), [("workers", "0"), ("address", "8080"), ("profile", "swarm")])
-    def test_source_is_named_as_well(self, config, name, text):
+    def test_message_names_the_source(self, config, name, text):
         with pytest.raises(UsageError, match=rf"\(from \${PREFIX}{name.upper()}\)"):
             resolve(choose({}, {f"{PREFIX}{name.upper()}": text}))
         path = config(f"{name} = {text}\n")
         with pytest.raises(UsageError, match=rf"\(from {re.escape(path)}\)"):
             resolve(choose({"config": path}, {}))
 
-    def test_port_of_sagemaker_is_named_as_the_source(self):
+    def test_message_names_the_sagemaker_port(self):
         with pytest.raises(UsageError, match=r"--address \(from \$SAGEMAKER_BIND_TO_PORT\): Address '0\.0\.0\.0:http'"):
             resolve(choose({"profile": "sagemaker"}, {"SAGEMAKER_BIND_TO_PORT": "http"}))
 
-    def test_runtime_parameter_is_shown_by_its_payload(self):
+    def test_message_shows_the_payload(self):
         environ = {"MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS": '{"type": "string", "payload": "many"}'}
         with pytest.raises(UsageError, match=r"--workers: 'many' \(from \$MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS\)"):
             resolve(choose({}, environ))
 
 
-HANDED_ON = tuple(name for name in DECLARATIONS if name not in ("config", "profile", "run_dir", "termination_log"))
+PASSED_ON = tuple(name for name in DECLARATIONS if name not in ("config", "profile", "run_dir", "termination_log"))
 
 
-def handed_on(settings: Settings) -> Settings:
-    """Return the settings that a child reads from the arguments it is given."""
-    read, others = from_arguments(arguments(settings, HANDED_ON))
+def passed_on(settings: Settings) -> Settings:
+    read, others = from_arguments(arguments(settings, PASSED_ON))
     assert others == {}
     return read
 
 
-class TestArgumentsOfAChild:
-    def test_defaults_come_back(self):
-        assert handed_on(DEFAULTS) == DEFAULTS
+class TestChildArguments:
+    def test_defaults_survive(self):
+        assert passed_on(DEFAULTS) == DEFAULTS
 
-    def test_come_back_whatever_they_are(self):
+    def test_unusual_values_survive(self):
         settings = replace(
             DEFAULTS,
             address=Address("fe80::1", 1),
@@ -409,29 +406,29 @@ class TestArgumentsOfAChild:
             stop_timeout=1e9,
             retry_interval=1e-7,
         )
-        assert handed_on(settings) == settings
+        assert passed_on(settings) == settings
 
     @pytest.mark.parametrize("address", [Address("::", 0), Address("localhost", 65535), Address(path="/run/a b.sock")])
-    def test_address_comes_back(self, address):
-        assert handed_on(replace(DEFAULTS, address=address)).address == address
+    def test_address_survives(self, address):
+        assert passed_on(replace(DEFAULTS, address=address)).address == address
 
-    def test_any_label_comes_back(self):
-        chance = random.Random(7)
+    def test_any_label_survives(self):
+        generator = random.Random(7)
         alphabet = string.printable + "äß失\N{FIRE}\u2028\x1b\udcff" + "---"
         for _ in range(300):
-            label = "".join(chance.choices(alphabet, k=chance.randrange(1, 12)))
+            label = "".join(generator.choices(alphabet, k=generator.randrange(1, 12)))
             settings = replace(DEFAULTS, positive_class_label=label, class_labels_file=label)
-            assert handed_on(settings) == settings
+            assert passed_on(settings) == settings
 
-    def test_what_is_not_set_is_left_out(self):
+    def test_unset_is_left_out(self):
         given = arguments(DEFAULTS, ["code_dir", "class_labels", "workers", "url_prefix"])
         assert given == ["--workers", "1"]
 
-    def test_environment_of_the_child_is_not_asked_again(self, monkeypatch):
+    def test_child_environment_is_ignored(self, monkeypatch):
         monkeypatch.setenv("DRUM_SUPERVISOR_WORKERS", "7")
         assert from_arguments(["--backlog", "1"])[0].workers == 1
 
-    def test_options_that_are_no_setting_come_back_by_name(self):
+    def test_other_options_are_returned_by_name(self):
         settings, others = from_arguments(["--workers", "2", "--report", "/run/failure.json", "--plain", "true"])
         assert settings.workers == 2
         assert others == {"report": "/run/failure.json", "plain": "true"}
@@ -449,29 +446,29 @@ class TestArgumentsOfAChild:
 
 
 class TestFromOptions:
-    def test_settings_are_what_they_are(self):
+    def test_settings_pass_through(self):
         settings = resolve(choose({}, {}))
         assert from_options(settings, {"URL_PREFIX": "/p"}) is settings
 
-    def test_attributes_of_anything_are_read_as_a_user_writes_them(self):
+    def test_attributes_are_read_as_options(self):
         options = SimpleNamespace(
-            address="[::1]:0", class_labels=["a", "b"], with_error_server=False, workers=3, code_dir=None, of_mine=1
+            address="[::1]:0", class_labels=["a", "b"], with_error_server=False, workers=3, code_dir=None, unrelated=1
         )
         settings = from_options(options, {"URL_PREFIX": "/p", "CODE_DIR": "/model", "MAX_WORKERS": "7"})
         assert settings.address == Address("::1", 0)
         assert (settings.class_labels, settings.with_error_server, settings.workers) == (("a", "b"), False, 3)
         assert (settings.url_prefix, settings.code_dir) == ("/p", "/model")
 
-    def test_bad_value_is_a_sentence(self):
+    def test_bad_value_names_the_option(self):
         with pytest.raises(UsageError, match=r"--workers: '0' is not accepted"):
             from_options(SimpleNamespace(workers=0), {})
 
 
 class TestFromEnvironment:
-    def test_only_what_is_named_is_read(self):
+    def test_reads_only_the_named_variables(self):
         settings = from_environment(["url_prefix"], {"URL_PREFIX": "/p", "CODE_DIR": "/model", "MAX_WORKERS": "no"})
         assert settings == replace(resolve(choose({}, {})), url_prefix="/p")
 
-    def test_bad_value_is_a_sentence(self):
+    def test_bad_value_names_the_option(self):
         with pytest.raises(UsageError, match=r"--stop-timeout: 'x' \(from \$DRUM_SUPERVISOR_STOP_TIMEOUT\)"):
             from_environment(["stop_timeout"], {"DRUM_SUPERVISOR_STOP_TIMEOUT": "x"})
