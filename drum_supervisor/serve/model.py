@@ -40,7 +40,7 @@ def main() -> None:
 
 def run(argv: Sequence[str], stop: StopSignals, reporter: Reporter) -> int:
     """Load and serve the model; return the exit code."""
-    progress = Progress(reporter.send, reporter.connected)
+    progress = Progress(reporter.send, reporter.is_connected)
     try:
         settings, _ = from_arguments(argv)
     except UsageError as error:

@@ -60,7 +60,7 @@ class Progress:
     def from_environment(cls, environ: Mapping[str, str]) -> "Progress":
         """Return the progress of this process; without a report pipe only the log hears of it."""
         reporter = Reporter.from_environment(environ)
-        return cls(reporter.send, reporter.connected)
+        return cls(reporter.send, reporter.is_connected)
 
     def reach(self, stage: str) -> None:
         """A stage begins."""

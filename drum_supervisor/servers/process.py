@@ -14,7 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from drum_supervisor.contract.exits import of_signal
-from drum_supervisor.contract.listener import Address, address_of, bind, inherited
+from drum_supervisor.contract.listener import Address, address_of, bind, inherit_listener
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -162,7 +162,7 @@ def take_listener(address: Address) -> socket.socket:
     Raises:
         AddressError: it cannot be bound.
     """
-    listener = inherited()
+    listener = inherit_listener()
     if listener is None:
         listener = bind(address)
         tell(f"Serving on {address_of(listener).url()} (pid {os.getpid()}).")
