@@ -1,4 +1,4 @@
-"""What metrics are made of: one answer of the supervisor, and the GPUs at the same moment."""
+"""What all metrics are read from: one answer of the supervisor, and the GPUs at the same moment."""
 
 import math
 import os
@@ -13,34 +13,24 @@ SUPERVISOR = "supervisor"
 
 
 @dataclass(frozen=True)
-class Usage:
-    """What a program uses, all its processes together; of a worker also its successor while both are there.
+class ProgramUsage:
+    """Resource usage of all processes of a program; None where unknown, and for a program that does not run.
 
-    Of what nobody knows, and of what does not run, the figures are None.
-
-    Attributes:
-        worker: which worker of the model server; empty for all other programs.
-        is_running: whether it has a process.
-        is_ready: whether it answers; None where nobody knows.
-        cpu_seconds: since the supervisor began, of all its runs.
-        cpu_percent: of one processor.
-        max_descriptors: how many the process at the top may open.
-        started_at: when the process at the top was started, seconds since the epoch.
-        pids: of its processes.
+    A worker and its successor count together while both run.
     """
 
     program: str
-    worker: str
+    worker: str  # of the model server; empty for other programs
     is_running: bool
     is_ready: bool | None
-    cpu_seconds: float | None
-    cpu_percent: float | None
+    cpu_seconds: float | None  # of all its runs since the supervisor started
+    cpu_percent: float | None  # of one processor
     rss_bytes: float | None
     virtual_bytes: float | None
     descriptors: float | None
-    max_descriptors: float | None
+    max_descriptors: float | None  # the limit of the root process
     threads: float | None
-    started_at: float | None
+    started_at: float | None  # start of the root process, seconds since the epoch
     pids: frozenset[int] = frozenset()
 
     @property
@@ -49,50 +39,41 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """All of it.
-
-    Attributes:
-        service: as the supervisor tells it, see docs/operations.md.
-        cgroup: the same.
-        usages: of the supervisor first, then of its programs.
-        processors: how many the programs may use.
-    """
-
-    service: Mapping[str, Any]
-    cgroup: Mapping[str, Any]
-    usages: tuple[Usage, ...]
-    processors: float
+class MetricsSnapshot:
+    service: Mapping[str, Any]  # as in `drum.metrics`, see docs/operations.md
+    cgroup: Mapping[str, Any]  # the same
+    usages: tuple[ProgramUsage, ...]  # the supervisor first
+    processors: float  # available to the programs
     gpus: tuple[Gpu, ...] = ()
 
-    def of_cgroup(self, *path: str) -> float | None:
-        """Return a figure of the control group; None when nobody knows it."""
+    def cgroup_value(self, *path: str) -> float | None:
         found: Any = self.cgroup
         for name in path:
             found = None if found is None else found[name]
         return None if found is None else float(found)
 
 
-def figures(
-    answer: Mapping[str, Any], limit_of: Callable[[int], float | None], read_gpus: Callable[[frozenset[int]], list[Gpu]]
-) -> Figures:
-    """Read what the supervisor has answered.
+def build_snapshot(
+    answer: Mapping[str, Any],
+    read_fd_limit: Callable[[int], float | None],
+    read_gpus: Callable[[frozenset[int]], list[Gpu]],
+) -> MetricsSnapshot:
+    """Build the snapshot from an answer to `drum.metrics`.
 
     Args:
-        answer: of `drum.metrics`.
-        limit_of: returns how many descriptors a process may open.
-        read_gpus: returns the GPUs, with these processes.
+        read_fd_limit: returns the descriptor limit of a process.
+        read_gpus: returns the GPUs and, of the given processes, those which use them.
     """
     stats = answer["stats"]
-    usages = (_supervisor(stats["supervisor"], limit_of), *_programs(stats, limit_of))
+    usages = (_supervisor(stats["supervisor"], read_fd_limit), *_programs(stats, read_fd_limit))
     pids = frozenset(pid for usage in usages for pid in usage.pids)
     cores = stats["cgroup"]["cpu"]["quota_cores"] or math.inf
     processors = min(float(len(os.sched_getaffinity(0))), cores)
-    return Figures(answer["service"], stats["cgroup"], usages, processors, tuple(read_gpus(pids)))
+    return MetricsSnapshot(answer["service"], stats["cgroup"], usages, processors, tuple(read_gpus(pids)))
 
 
-def descriptor_limit(pid: int) -> float | None:
-    """Return how many descriptors a process may open; None when it is gone, or another user's."""
+def read_fd_limit(pid: int) -> float | None:
+    """Return the descriptor limit of a process; None when it is gone or another user's."""
     try:
         soft, _ = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     except OSError:
@@ -100,8 +81,8 @@ def descriptor_limit(pid: int) -> float | None:
     return math.inf if soft == resource.RLIM_INFINITY else float(soft)
 
 
-def _supervisor(stats: Mapping[str, Any], limit_of: Callable[[int], float | None]) -> Usage:
-    return Usage(
+def _supervisor(stats: Mapping[str, Any], read_fd_limit: Callable[[int], float | None]) -> ProgramUsage:
+    return ProgramUsage(
         program=SUPERVISOR,
         worker="",
         is_running=True,
@@ -111,22 +92,20 @@ def _supervisor(stats: Mapping[str, Any], limit_of: Callable[[int], float | None
         rss_bytes=stats["rss_bytes"],
         virtual_bytes=stats["virtual_bytes"],
         descriptors=stats["descriptors"],
-        max_descriptors=None if stats["pid"] is None else limit_of(stats["pid"]),
+        max_descriptors=None if stats["pid"] is None else read_fd_limit(stats["pid"]),
         threads=stats["threads"],
         started_at=stats["started_at"],
     )
 
 
-def _programs(stats: Mapping[str, Any], limit_of: Callable[[int], float | None]) -> Iterable[Usage]:
-    """Put together what has the same program and worker: a worker and its successor."""
-    sides: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+def _programs(stats: Mapping[str, Any], read_fd_limit: Callable[[int], float | None]) -> Iterable[ProgramUsage]:
+    grouped: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for program in stats["programs"]:
-        sides.setdefault(_labels(program["group"] if program["worker"] else program["name"], program), []).append(
-            program
-        )
+        name = program["group"] if program["worker"] else program["name"]  # a worker and its successor share a group
+        grouped.setdefault(_labels(name, program), []).append(program)
     totals = {_labels(total["program"], total): total["cpu_seconds"] for total in stats["totals"]}
-    for labels, programs in sides.items():
-        yield _usage(labels, programs, totals.get(labels), limit_of)
+    for labels, programs in grouped.items():
+        yield _usage(labels, programs, totals.get(labels), read_fd_limit)
 
 
 def _labels(program: str, record: Mapping[str, Any]) -> tuple[str, str]:
@@ -137,12 +116,12 @@ def _usage(
     labels: tuple[str, str],
     programs: Sequence[Mapping[str, Any]],
     cpu_seconds: float | None,
-    limit_of: Callable[[int], float | None],
-) -> Usage:
+    read_fd_limit: Callable[[int], float | None],
+) -> ProgramUsage:
     processes = [process for program in programs for process in program["processes"]]
-    tops = [program["processes"][0] for program in programs if program["processes"]]
+    roots = [program["processes"][0] for program in programs if program["processes"]]
     ready = [program["ready"] for program in programs if program["ready"] is not None]
-    return Usage(
+    return ProgramUsage(
         *labels,
         is_running=any(program["pid"] for program in programs),
         is_ready=any(ready) if ready else None,
@@ -151,9 +130,9 @@ def _usage(
         rss_bytes=_sum(program["rss_bytes"] for program in programs),
         virtual_bytes=_sum(process["virtual_bytes"] for process in processes),
         descriptors=_sum(program["descriptors"] for program in programs),
-        max_descriptors=limit_of(tops[-1]["pid"]) if tops else None,
+        max_descriptors=read_fd_limit(roots[-1]["pid"]) if roots else None,
         threads=_sum(program["threads"] for program in programs),
-        started_at=max((top["started_at"] for top in tops), default=None),
+        started_at=max((root["started_at"] for root in roots), default=None),
         pids=frozenset(process["pid"] for process in processes),
     )
 
