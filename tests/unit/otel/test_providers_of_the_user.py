@@ -71,7 +71,7 @@ def test_unusable_provider_is_one_warning(packages, caplog, given):
     for _ in range(2):
         use(telemetry)
     assert sorted(record.getMessage().partition("\n")[0] for record in caplog.records) == [
-        f"OpenTelemetry's {signal} failed; this is not said again." for signal in ("logs", "metrics", "traces")
+        f"OpenTelemetry {signal} failed; further failures are not logged." for signal in ("logs", "metrics", "traces")
     ]
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
     telemetry.shutdown()
