@@ -231,7 +231,10 @@ class TestErrorServer:
             raise ValueError("original")
         (record,) = caplog.records
         assert record.levelno == logging.ERROR
-        assert record.getMessage().startswith(f"The error server cannot run: Address {str(address)!r} is not HOST:PORT")
+        assert record.getMessage() == (
+            f"The error server cannot run: Address {str(address)!r} is not HOST:PORT: write for example 0.0.0.0:8080, "
+            "[::1]:8080, 127.0.0.1:0 (any free port) or unix:/path/to/socket."
+        )
         assert record.exc_info is None
 
     @pytest.mark.parametrize("run", [run_error_server, run_error_server_fastapi])

@@ -1,4 +1,5 @@
 import asyncio
+import re
 import threading
 from contextlib import suppress
 
@@ -155,7 +156,7 @@ def test_stop_gives_up_on_a_task_that_ignores_cancellation(caplog):
                 with suppress(asyncio.CancelledError):
                     await end.wait()
 
-        task = asyncio.create_task(work())
+        task = asyncio.create_task(work(), name="stuck")
         context.add_task(task)
         async with context.lifespan():
             await asyncio.sleep(0)
@@ -163,7 +164,9 @@ def test_stop_gives_up_on_a_task_that_ignores_cancellation(caplog):
         await task
 
     asyncio.run(main())
-    assert "has not ended within 0.01 seconds of its cancellation" in caplog.text
+    assert re.fullmatch(
+        r"<Task .* name='stuck' .*> has not ended within 0\.01 seconds of its cancellation\.", "".join(caplog.messages)
+    )
 
 
 def test_registered_task_may_call_stop(called):
@@ -235,7 +238,7 @@ def test_stop_gives_up_on_hanging_requests(called, caplog):
 
     asyncio.run(main())
     assert called == ["stop"]
-    assert "1 requests were not answered within 0.01 seconds of the stop." in caplog.text
+    assert caplog.messages == ["1 requests were not answered within 0.01 seconds of the stop."]
 
 
 def test_cancelled_stop_skips_only_the_waiting(called):
