@@ -1,4 +1,4 @@
-"""What clients are told while no model server answers: `situation.json` in the run directory.
+"""What clients see of the service while no model server answers: `situation.json` in the run directory.
 
 The supervisor writes it with each change. Error server and stand-in read it with each request.
 """

@@ -33,12 +33,9 @@ class Client:
         return self._call_json("drum.wait", serial, seconds, timeout=seconds + self._timeout)
 
     def stats(self, max_age_seconds: float = 0.0, shared_memory: bool = False, history: bool = False) -> dict[str, Any]:
-        """Return the resource usage of all programs, sampled at most `max_age_seconds` ago.
-
-        Args:
-            shared_memory: include USS and PSS, except for processes too large for the supervisor to read.
-            history: include the last ten minutes; the supervisor then samples every second for a while.
-        """
+        """Return the resource usage of all programs, sampled at most `max_age_seconds` ago."""
+        # `shared_memory`: USS and PSS, except for processes too large for the supervisor to read.
+        # `history`: the last ten minutes; the supervisor then samples every second for a while.
         return self._call_json("drum.stats", max_age_seconds, shared_memory, history)
 
     def metrics(self, max_age_seconds: float) -> dict[str, Any]:

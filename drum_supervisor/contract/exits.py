@@ -30,10 +30,7 @@ def signal_name(number: int) -> str:
 
 
 class DrumSupervisorError(Exception):
-    """Base of all errors which end a process with a message instead of a traceback.
-
-    The text is written for a person: what happened, with the wrong value, and what to do.
-    """
+    """Ends a process with a message instead of a traceback: what happened, with the wrong value, and what to do."""
 
     exit_code: int = ExitCode.INTERNAL
 

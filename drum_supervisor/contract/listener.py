@@ -68,14 +68,9 @@ def parse_address(text: str) -> Address:
 
 
 def bind(address: Address, backlog: int = DEFAULT_BACKLOG, option: str = "--address") -> socket.socket:
-    """Bind and listen; the socket is non-blocking and closed on exec.
+    """Bind and listen; the socket is non-blocking and closed on exec. AddressError names `option`.
 
-    Args:
-        backlog: connections queued by the kernel while no child accepts, capped at `net.core.somaxconn`.
-        option: the option that set the address, for the error.
-
-    Raises:
-        AddressError: in use, not permitted, or not an address of this machine.
+    The kernel queues up to `backlog` connections while no child accepts, at most `net.core.somaxconn`.
     """
     if address.path:
         _remove_stale_socket(address)
@@ -110,11 +105,9 @@ def address_of(listener: socket.socket) -> Address:
 
 
 def inherit_listener() -> socket.socket | None:
-    """Return the listener passed by a supervisor, or None.
-
-    The protocol is systemd's: LISTEN_PID is this process, LISTEN_FDS at least 1, the socket is fd 3
-    (https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html).
-    """
+    """Return the listener passed by a supervisor, or None."""
+    # The protocol is systemd's: LISTEN_PID is this process, LISTEN_FDS at least 1, the socket is fd 3
+    # (https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html).
     if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS", "0") == "0":
         return None
     try:

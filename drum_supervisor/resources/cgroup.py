@@ -105,10 +105,7 @@ def read_groups(groups: Groups) -> Cgroup:
 
 
 def read_oom_kills(groups: Groups) -> int | None:
-    """Return the number of OOM-killed processes in the group, from one file.
-
-    Find the groups while the process is alive, and compare the counts before and after its death.
-    """
+    """Return the number of OOM-killed processes in the group, from one file."""
     # The kernel counts a kill in the victim's group (memcg_memory_event_mm in mm/oom_kill.c), whichever limit was
     # reached: the group's, an ancestor's, or the machine's memory. Version 2 includes descendants (`memory.events`, not
     # `memory.events.local`), version 1 does not. Ancestors are not read: their kills may be of neighbours.

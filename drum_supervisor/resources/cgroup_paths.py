@@ -28,11 +28,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Groups:
-    """The groups of a process by controller; None without a group, and for the root group of the machine.
+    """The groups of a process by controller; None without a group, and for the root group of the machine."""
 
-    They remain valid when the process is gone: its counters can still be read.
-    """
-
+    # They remain valid when the process is gone: its counters can still be read.
     memory: Group | None = None
     cpu: Group | None = None
     cpuacct: Group | None = None
@@ -58,11 +56,7 @@ class Mount:
 
 
 def find_groups(pid: int, root: Path = Path("/")) -> Groups:
-    """Return the groups of `pid`, none when it is gone; `root` contains `proc` and the mounts.
-
-    The mount table is the reader's. If that has no control groups, it is the one of the process, whose files are then
-    opened through /proc/PID/root.
-    """
+    """Return the groups of `pid`, none when it is gone; `root` contains `proc` and the mounts."""
     process = root / "proc" / str(pid)
     memberships = parse_memberships(_text(process / "cgroup"))
     if _is_exiting(_text(process / "stat")):  # version 1 then reports "/", whatever the group was
@@ -70,7 +64,7 @@ def find_groups(pid: int, root: Path = Path("/")) -> Groups:
     if not memberships:
         return Groups()
     base, mounts = root, parse_mounts(_text(root / "proc/self/mountinfo"))
-    if not mounts:
+    if not mounts:  # the reader sees no control groups: use the mount table of the process, through its root
         base, mounts = process / "root", parse_mounts(_text(process / "mountinfo"))
     found = {name: _find(name, memberships, mounts, base) for name in ("memory", "cpu", "cpuacct", "unified")}
     return replace(Groups(**found), memory=find_memory_group(found["memory"]))
@@ -118,10 +112,8 @@ def _unescaped(path: str) -> str:
 
 
 def below(root: str, path: str) -> str | None:
-    """Return `path` relative to `root`; None when it is elsewhere, or its names are unknown.
-
-    Outside the reader's namespace both begin with "/..".
-    """
+    """Return `path` relative to `root`; None when it is elsewhere, or its names are unknown."""
+    # outside the reader's namespace both begin with "/.."
     top, parts = root.strip("/").split("/"), path.strip("/").split("/")
     top, parts = [name for name in top if name], [name for name in parts if name]
     rest = parts[len(top) :]

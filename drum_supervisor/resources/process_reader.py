@@ -46,12 +46,9 @@ class ProcessReader:
         self._known: dict[int, _Known] = {}
 
     def read(self, pid: int, details: bool = True, shared_memory: bool = False) -> ProcessResources | None:
-        """Return the resource usage of a process; None when it is gone or not accessible.
-
-        Args:
-            details: also read the command line and the number of descriptors.
-            shared_memory: also read USS and PSS, for which the kernel walks the memory of the process.
-        """
+        """Return the resource usage of a process; None when it is gone or not accessible."""
+        # `details`: command line and number of descriptors.
+        # `shared_memory`: USS and PSS, for which the kernel walks the memory of the process.
         stat = read_stat(pid, self._proc)
         if stat is None:
             return None

@@ -71,10 +71,8 @@ def is_zombie(pid: int) -> bool:
 
 
 def ended(pid: int, pidfd: int) -> int | None:
-    """Return the wait status of a dead process which is not our child; None when the kernel does not report it.
-
-    Linux 6.15 keeps it for the holder of a pidfd; earlier kernels show it until the parent has reaped the process.
-    """
+    """Return the wait status of a dead process which is not our child; None when the kernel does not report it."""
+    # Linux 6.15 keeps it for the holder of a pidfd; earlier kernels show it until the parent has reaped the process.
     with suppress(OSError):
         if pidfd >= 0:
             answer = fcntl.ioctl(pidfd, PIDFD_GET_INFO, struct.pack("Q56x", PIDFD_INFO_EXIT))
@@ -88,12 +86,12 @@ def ended(pid: int, pidfd: int) -> int | None:
 
 
 def looks_like_a_worker(pid: int, parent: int) -> bool | None:
-    """Return whether `pid` runs its parent's program and shares a socket with it, presumably the listener.
+    """Return whether `pid` runs its parent's program and shares a socket with it; None when one of the two is exiting.
 
-    True for a process forked to serve, false for helpers: they are other programs, and Python closes descriptors on
-    exec. The children of a shell are its commands, whatever they share. None when one of the two is exiting: it has no
-    program any more, and a process with much memory stays in that state for a while.
+    The socket is presumably the listener. Helpers are other programs, and Python closes descriptors on exec.
     """
+    # The children of a shell are its commands, whatever they share. An exiting process has no program any more, and one
+    # with much memory stays in that state for a while.
     with suppress(PermissionError):
         try:
             program = os.readlink(f"/proc/{parent}/exe")

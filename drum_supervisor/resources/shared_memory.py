@@ -14,10 +14,8 @@ _TOLERANCE = 1.0  # seconds, between two readings of a start time
 
 
 def complete(stats: dict[str, Any], proc: Path = PROC, now: float | None = None) -> dict[str, Any]:
-    """Return `stats` with the missing USS and PSS of processes, where readable; `now` in seconds since the epoch.
-
-    Pid and start time identify a process: in another container's PID namespace none is found.
-    """
+    """Return `stats` with the missing USS and PSS of processes, where readable; `now` in seconds since the epoch."""
+    # Pid and start time identify a process: in another container's PID namespace none is found.
     now = time.time() if now is None else now
     return {**stats, "programs": [_completed(program, proc, now) for program in stats["programs"]]}
 
