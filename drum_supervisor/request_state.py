@@ -1,4 +1,4 @@
-"""What a server knows about the request that it answers, wherever that is asked for: in a line of the log above all."""
+"""The current request of a server, for its log lines above all."""
 
 import logging
 import os
@@ -10,17 +10,17 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from random import Random
 
-# Who asks, as DataRobot's prediction service passes it on.
+# Headers of DataRobot's prediction service which identify the consumer.
 CONSUMER_PREFIX = "x-datarobot-consumer-"
 
-# The request id of a log record that belongs to no request.
+# The request id of log records outside of requests.
 NO_REQUEST = "-"
 
 _REQUEST_ID = re.compile(r"[ -~]{1,128}")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
-# Not `uuid4`: asking the system means to wait for the interpreter once more. Not `random` itself: the user's
-# `random.seed(0)` must not count. A worker that was forked begins anew.
+# Not `uuid4`: its system call releases the GIL and has to wait for it again. Not `random` itself: the user's
+# `random.seed(0)` must not affect ids. Forked workers reseed.
 _random = Random()
 os.register_at_fork(after_in_child=_random.seed)
 
@@ -31,25 +31,15 @@ def _new_request_id() -> str:
 
 @dataclass
 class RequestState:
-    """One request, without the framework that received it.
+    """One request, independent of the web framework."""
 
-    Attributes:
-        request_id: the client's, or a new one; safe in a log line and in a header.
-        route: the path as the routes have it, without prefix and trailing slash; empty when nothing serves the path.
-        method: upper case.
-        started: when its head had arrived, `time.monotonic()`.
-        content_length: of its body in bytes, as announced; None when it was not.
-        consumer_headers: the headers that say on whose behalf it was sent, by lower-case name.
-        error: what the user's code raised for it; None as long as it did not.
-    """
-
-    request_id: str
-    route: str
-    method: str
-    started: float = field(default_factory=time.monotonic)
-    content_length: int | None = None
-    consumer_headers: Mapping[str, str] = field(default_factory=dict)
-    error: BaseException | None = field(default=None, compare=False, repr=False)
+    request_id: str  # the client's, or a new one; safe in log lines and headers
+    route: str  # the path without prefix and trailing slash; empty for an unknown path
+    method: str  # in upper case
+    started: float = field(default_factory=time.monotonic)  # arrival of its head
+    content_length: int | None = None  # announced size of its body in bytes
+    consumer_headers: Mapping[str, str] = field(default_factory=dict)  # by lower-case name
+    error: BaseException | None = field(default=None, compare=False, repr=False)  # raised by user code
 
     @classmethod
     def from_headers(
@@ -60,7 +50,7 @@ class RequestState:
         new_request_id: Callable[[], str] = _new_request_id,
         now: Callable[[], float] = time.monotonic,
     ) -> "RequestState":
-        """Return the state of a request with these headers, whose names are in lower case."""
+        """Return the state of a request; header names are in lower case."""
         given = headers.get("x-request-id", "").strip()
         length = headers.get("content-length", "").strip()
         return cls(
@@ -77,13 +67,13 @@ _current: ContextVar[RequestState | None] = ContextVar("request_state", default=
 
 
 def current_request() -> RequestState | None:
-    """Return the request that is answered here; threads and tasks know it when they got a copy of the context."""
+    """Return the current request, also in threads and tasks with a copy of the context (`contextvars`)."""
     return _current.get()
 
 
 @contextmanager
 def handling(state: RequestState) -> Iterator[RequestState]:
-    """Within the block `state` is the current request."""
+    """Make `state` the current request of the block."""
     token = _current.set(state)
     try:
         yield state
@@ -92,13 +82,13 @@ def handling(state: RequestState) -> Iterator[RequestState]:
 
 
 class RequestIdFilter(logging.Filter):
-    """Gives every log record a `request_id`, for `%(request_id)s` in a format; it drops none.
+    """Adds `request_id` to every log record, for `%(request_id)s` in formats; drops none.
 
-    Add it to handlers: the filters of a logger do not see what comes from the loggers below it.
+    Add it to handlers: a logger's filters do not see the records of its child loggers.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not hasattr(record, "request_id"):  # whoever logs on behalf of another request has set its own
+        if not hasattr(record, "request_id"):  # a record may bring its own
             state = _current.get()
             record.request_id = state.request_id if state else NO_REQUEST
         return True

@@ -1,4 +1,4 @@
-"""Memory and CPU of a process and of all that it has started, and what its control group is allowed and uses."""
+"""Memory and CPU of a process tree and of its control group."""
 
 import os
 import threading
@@ -21,13 +21,13 @@ _MIB = 1024 * 1024
 class ResourceMonitor:
     """Measures a process and its descendants.
 
-    Reads files of the kernel, some for each process of the tree: do not call it on an event loop. Safe under threads.
+    Reads several files per process: do not call it on an event loop. Thread-safe.
 
     Args:
-        monitor_current_process: measure from this process downwards, whatever `pid` is.
-        pid: the process at the top, in a gunicorn worker its master; without it, this process.
-        now: the clock.
-        root: the folder below which the lists of children, control groups and their mounts are.
+        monitor_current_process: use this process as the root, whatever `pid` is.
+        pid: the root process, in a gunicorn worker its master; by default this process.
+        now: the clock, in seconds.
+        root: the directory with `proc`, the control groups and their mounts.
     """
 
     def __init__(
@@ -46,15 +46,15 @@ class ResourceMonitor:
     def collect_resources_info(self, request_state: RequestState | None = None) -> dict[str, Any]:
         """Return `mem_info`, in MiB, and `drum_info`.
 
-        `total`, `avail` and `free` are the machine's, `drum_rss` the sum over the processes; of the container those
-        figures are None that nobody knows, or that are not limited.
+        `total`, `avail` and `free` are of the machine, `drum_rss` is the sum over the processes. Values of the
+        container are None when unknown or unlimited.
 
         Args:
-            request_state: the request that asks; the figures are of the processes, not of one request.
+            request_state: accepted for DRUM's signature, without effect.
         """
         processes = self.collect_drum_info(request_state)
         machine = psutil.virtual_memory()
-        container = read_cgroup(self._top, self._root).memory
+        container = read_cgroup(self._root_pid, self._root).memory
         return {
             "mem_info": {
                 "total": machine.total / _MIB,
@@ -69,10 +69,10 @@ class ResourceMonitor:
         }
 
     def collect_drum_info(self, request_state: RequestState | None = None) -> list[dict[str, Any]]:
-        """Return `{pid, cmdline, mem, cpu_percent}` of each process, the one at the top first; none when it is gone.
+        """Return `{pid, cmdline, mem, cpu_percent}` of each process, the root first; empty when it is gone.
 
-        `mem` is the resident memory in MiB. `cpu_percent` is of one core: since the call before, the first time since
-        the process began. Secrets in command lines are masked.
+        `mem` is RSS in MiB. `cpu_percent` is of one core, since the previous call, or else since the process started.
+        Secrets in command lines are masked.
         """
         return [
             {
@@ -86,34 +86,34 @@ class ResourceMonitor:
         ]
 
     def snapshot(self, shared_memory: bool = True) -> ResourceSnapshot:
-        """Return everything about each process, and about the control group of the one at the top.
+        """Return all values of each process, and of the root's control group.
 
         Args:
-            shared_memory: read USS and PSS too, for which the kernel walks through the memory of each process.
+            shared_memory: also read USS and PSS, for which the kernel walks the memory of each process.
         """
         processes = tuple(self._processes(shared_memory))
-        return ResourceSnapshot(time.time(), processes, read_cgroup(self._top, self._root))
+        return ResourceSnapshot(time.time(), processes, read_cgroup(self._root_pid, self._root))
 
     def close(self) -> None:
-        """Forget the processes. Collecting again is no error: it begins anew."""
+        """Forget the processes; the monitor may be used again."""
         with self._lock:
             self._reader.forget_others(())
 
     @property
-    def _top(self) -> int:
+    def _root_pid(self) -> int:
         return os.getpid() if self._pid is None else self._pid
 
     def _processes(self, shared_memory: bool) -> list[ProcessResources]:
         with self._lock:
-            pids = [self._top, *descendants(self._top, _all_children, self._root / "proc")]
+            pids = [self._root_pid, *descendants(self._root_pid, _find_descendants, self._root / "proc")]
             found = [self._reader.read(pid, shared_memory=shared_memory) for pid in pids]
             living = [process for process in found if process is not None]
             self._reader.forget_others(process.pid for process in living)
         return living
 
 
-def _all_children(pid: int) -> list[int]:
-    """Return all processes below `pid`, for kernels that have no lists of children: asks every process of the host."""
+def _find_descendants(pid: int) -> list[int]:
+    # For kernels without lists of children: psutil reads every process of the host.
     try:
         return [process.pid for process in psutil.Process(pid).children(recursive=True)]
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""The lifecycle of a process that serves a model, for Flask and FastAPI alike: begin, fail visibly, end in order."""
+"""The lifecycle of a serving process, for Flask and FastAPI: start, fail visibly, shut down in order."""
 
 import logging
 import os
@@ -43,38 +43,33 @@ __all__ = ["CMRunner", "DrumRuntime", "run_error_server", "run_error_server_fast
 
 SERVER_TYPE = RUNTIME_PARAMETER + "DRUM_SERVER_TYPE"
 
-# The last stage: importing the framework, and the start of the application.
+# The last stage: import of the framework, and start of the application.
 STARTING_SERVER = "starting the server"
 
 _log = logging.getLogger(__name__)
 
 
 class Runner(Protocol):
-    """What a runtime owns; `CMRunner` is one."""
-
-    def terminate(self) -> None:
-        """End what runs; called once, whatever happened before."""
+    def terminate(self) -> None: ...
 
 
 class DrumRuntime:
-    """Around everything that a model server does: whatever ends it, all is ended in order, and a failure is told.
+    """The context around a model server: shuts everything down in order, and reports a failed initialization.
 
-    Whether an initialization that fails is answered with the error by a server depends on `options.with_error_server`.
-    Under the supervisor it is reported, and the supervisor starts the error server; without one it runs right here,
-    until a stop is asked for. The exception is raised on in any case.
+    Under the supervisor a failure goes to the report pipe, and the supervisor starts the error server. Without it, and
+    with `options.with_error_server`, the error server runs here until it is stopped. The exception propagates.
 
     Args:
-        app: the application of somebody else's server, if there is one: gunicorn's, for example.
+        app: the application of a third-party server, for example gunicorn's.
         flask_app: the former name of `app`.
-        progress: tells the supervisor; by default through the report pipe, if there is one.
-        stop: the signals of the process, if somebody has taken them.
-        environ: the environment.
+        progress: reports to the supervisor, by default over the report pipe.
+        stop: the process's signal handlers, if already installed.
 
     Attributes:
-        options: how to serve, None until it is known: `drum_supervisor.config.settings.Settings`, or anything that has
-            `with_error_server`, `address` (`HOST:PORT`) and perhaps `server_type`.
-        cm_runner: what runs; its `terminate()` is called in the end.
-        trace_provider, metric_provider, log_provider: shut down in the end, in this order.
+        options: None until known, then `drum_supervisor.config.settings.Settings`, or any object with
+            `with_error_server`, `address` (`HOST:PORT`) and optionally `server_type`.
+        cm_runner: `terminate()` is called at the end.
+        trace_provider, metric_provider, log_provider: shut down at the end, in this order.
     """
 
     def __init__(
@@ -102,13 +97,12 @@ class DrumRuntime:
         self._listener: socket.socket | None = None
 
     @property
-    def flask_app(self) -> "Flask | FastAPI | None":
-        """The former name of `app`."""
+    def flask_app(self) -> "Flask | FastAPI | None":  # the former name of `app`
         return self.app
 
     @property
     def initialization_succeeded(self) -> bool:
-        """Whether the model is ready. Setting it tells the supervisor: this is what readiness is reported from."""
+        """Whether the model is ready; setting it reports readiness to the supervisor."""
         return self.progress.is_ready
 
     @initialization_succeeded.setter
@@ -120,26 +114,18 @@ class DrumRuntime:
 
     @cached_property
     def telemetry(self) -> Telemetry:
-        """What the collector is told; set the providers before the first use."""
+        """Built on first use from the providers set by then."""
         return Telemetry(self.trace_provider, self.metric_provider, self.log_provider)
 
     def set_up_telemetry(self, shutdown_seconds: float) -> None:
-        """Set the providers, unless some are set, if the environment names a collector.
-
-        Args:
-            shutdown_seconds: how long their shutdown may take, all together.
-        """
+        """Set the providers, if none is set and the environment names a collector; they shut down in that time."""
         if not any((self.trace_provider, self.metric_provider, self.log_provider)):
             self.trace_provider, self.metric_provider, self.log_provider = setup_otel(
                 self._environ, shutdown_seconds=shutdown_seconds / 3, make_global=True
             )
 
     def take_listener(self, address: Address) -> socket.socket:
-        """Return the listener of the supervisor, or one that is bound to `address`; kept until the runtime ends.
-
-        Raises:
-            AddressError: it cannot be bound.
-        """
+        """Return the supervisor's listener, or one bound to `address` (AddressError); the runtime closes it."""
         if self._listener is None:
             self._listener = take_listener(address)
         return self._listener
@@ -150,21 +136,19 @@ class DrumRuntime:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        """Shut everything down; return True without an exception, and False with one, which so is raised on.
-
-        The order is a promise: `cm_runner`, then the providers of traces, metrics and logs, then the error server.
-        """
+        """Return True without an exception, and False with one, so that it propagates."""
+        # The order is promised: `cm_runner`, the providers of traces, metrics and logs, the error server.
         failure = exc_value if self._is_failure(exc_value) else None
         is_reported = failure is not None and self.progress.is_supervised
-        # The supervisor stops a program that has reported its failure: the rest is still to be sent.
+        # The supervisor stops a program which reported its failure, but telemetry is still to be sent.
         with stop_signals_ignored() if is_reported else nullcontext():
             if is_reported:
-                self._close_listener()  # no client waits for somebody who will not answer
+                self._close_listener()  # so that no client waits for this process
             if failure is not None:
-                self._tell(failure)
+                self._report(failure)
             self._shut_down()
         if failure is not None and not is_reported and getattr(self.options, "with_error_server", False):
-            with _guarded("The error server cannot run"):
+            with _logged("The error server cannot run"):
                 self.progress.fail(failure)
                 self._serve_error(failure)
         self._close_listener()
@@ -175,66 +159,63 @@ class DrumRuntime:
             self._listener.close()
 
     def _is_failure(self, error: BaseException | None) -> bool:
-        """Whether `error` means that the initialization failed: an exit does, somebody's stop does not."""
+        """Whether `error` is a failed initialization: an exit is, a stop is not."""
         if error is None or self.initialization_succeeded or isinstance(error, KeyboardInterrupt | Stopped):
             return False
-        return self.stop is None or not self.stop.requested  # the user's code makes other exceptions of a stop
+        return self.stop is None or not self.stop.requested  # user code may turn a stop into another exception
 
-    def _tell(self, failure: BaseException) -> None:
+    def _report(self, failure: BaseException) -> None:
         if self.progress.is_supervised:
             self.progress.report_failure(failure)
-        with _guarded("The failure cannot be recorded"):
+        with _logged("The failure cannot be recorded"):
             self.telemetry.record_failure(failure, self.progress.stage)
 
     def _shut_down(self) -> None:
         if self.cm_runner is not None:
-            with _guarded("cm_runner.terminate() failed"):
+            with _logged("cm_runner.terminate() failed"):
                 self.cm_runner.terminate()
         for name in ("trace_provider", "metric_provider", "log_provider"):
             provider = getattr(self, name)
             if provider is not None:
-                with _guarded(f"{name}.shutdown() failed"):
+                with _logged(f"{name}.shutdown() failed"):
                     provider.shutdown()
 
     def _serve_error(self, failure: BaseException) -> None:
-        given = self.options.address
-        address = given if isinstance(given, Address) else parse_address(str(given))
-        how: dict[str, Any] = {}
+        option = self.options.address
+        address = option if isinstance(option, Address) else parse_address(str(option))
+        options: dict[str, Any] = {}
         if self._listener is not None or address.path:
-            how["listener"] = self.take_listener(address)
+            options["listener"] = self.take_listener(address)
         if isinstance(self.options, Settings):
-            how["settings"] = self.options
+            options["settings"] = self.options
         if self._serves_fastapi():
-            run_error_server_fastapi(address.host, address.port, failure, **how)
+            run_error_server_fastapi(address.host, address.port, failure, **options)
         else:
-            run_error_server(address.host, address.port, failure, self.app, **how)
+            run_error_server(address.host, address.port, failure, self.app, **options)
 
     def _serves_fastapi(self) -> bool:
-        if hasattr(self.options, "server_type"):
-            server_type = self.options.server_type
-        else:
-            server_type = runtime_parameter(self._environ.get(SERVER_TYPE, ""))
-        return str(server_type).strip().lower() in ("fastapi", "uvicorn")
+        default = runtime_parameter(self._environ.get(SERVER_TYPE, ""))
+        return str(getattr(self.options, "server_type", default)).strip().lower() in ("fastapi", "uvicorn")
 
 
 @contextmanager
-def _guarded(what_failed: str) -> Iterator[None]:
-    """Log what the block raises: one failure must hide neither another nor the original error."""
+def _logged(failure: str) -> Iterator[None]:
+    """Log an exception of the block, which must hide neither another nor the original one."""
     try:
         yield
     except DrumSupervisorError as error:
-        _log.error("%s: %s", what_failed, error)
-    except BaseException:  # noqa: BLE001 - it ends in an exit or goes on to the original error
-        _log.exception("%s.", what_failed)
+        _log.error("%s: %s", failure, error)
+    except BaseException:  # noqa: BLE001 - the exit or the original exception follows
+        _log.exception("%s.", failure)
 
 
 class CMRunner:
-    """Owns the loaded model and runs it.
+    """Loads the model and serves it.
 
     Args:
-        runtime: its `options` say what to load and how to serve it; it is told how far that has come.
-        app: the application of somebody else's server; the runtime's, if there is one.
-        worker_ctx: the `WorkerCtx` or `FastAPIWorkerCtx` of somebody else's worker, who starts and stops it.
+        runtime: has the `options`, and reports the progress.
+        app: the application of a third-party server; by default the runtime's.
+        worker_ctx: the `WorkerCtx` or `FastAPIWorkerCtx` of a third-party worker, which starts and stops it.
     """
 
     def __init__(self, runtime: DrumRuntime, app: "Flask | FastAPI | None" = None, worker_ctx: Any = None) -> None:
@@ -244,17 +225,17 @@ class CMRunner:
         self._worker: Worker | None = None
 
     def run(self) -> None:
-        """Load the model and serve it until a stop is asked for; given an application, put it on that and return.
+        """Load the model and serve it until stopped; with an application, add the model to it and return.
 
         Raises:
-            UsageError: the options are wrong, or the model is; in a sentence that says what to do.
+            UsageError: invalid options, or an invalid model.
             AddressError: the address cannot be bound.
-            Stopped: by the stop signals of the runtime, while the model was being loaded.
-            BaseException: whatever the user's code raises.
+            Stopped: a stop signal of the runtime arrived while the model was loading.
+            BaseException: any exception of user code.
         """
         settings = from_options(self.runtime.options, os.environ)
         if self.app is not None:
-            self._begin(settings)
+            self._build_worker(settings)
         elif self.runtime.stop is not None:
             self._serve(settings, self.runtime.stop)
         else:
@@ -262,7 +243,7 @@ class CMRunner:
                 self._serve(settings, stop)
 
     def terminate(self) -> None:
-        """End what lives as long as the worker, unless that is somebody else's; again: does nothing."""
+        """Stop and clean up the worker, unless it is a third party's; may be called again."""
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.end()
@@ -270,26 +251,25 @@ class CMRunner:
     def _serve(self, settings: Settings, stop: StopSignals) -> None:
         listener = self.runtime.take_listener(settings.address)
         with ExitStack() as initialization:
-            initialization.enter_context(stop.raise_on_stop())  # there is no client to answer yet
-            worker = self._begin(settings)
+            initialization.enter_context(stop.raise_on_stop())  # no client is waiting yet
+            worker = self._build_worker(settings)
 
             def on_ready() -> None:
-                stop.install()  # the user's code may have taken the signals
+                stop.install()  # user code may have replaced the handlers
                 initialization.close()
                 self.runtime.initialization_succeeded = True
 
             finish = finish_seconds(settings) if self.runtime.telemetry.enabled else 0.0
             worker.serve(ServerConfig(listener, stop, on_ready, drain_seconds(settings.stop_timeout, finish)))
 
-    def _begin(self, settings: Settings) -> Worker:
-        """Load the model and put it on an application."""
+    def _build_worker(self, settings: Settings) -> Worker:
         runtime = self.runtime
         runtime.set_up_telemetry(finish_seconds(settings))
-        began = time.monotonic()
+        started = time.monotonic()
         model = load(settings, runtime.progress.begin_stage)
-        runtime.telemetry.record_load(time.monotonic() - began)
+        runtime.telemetry.record_load(time.monotonic() - started)
         runtime.progress.begin_stage(STARTING_SERVER)
-        # Under gunicorn the whole server is the master, and whatever is below it.
+        # Under gunicorn the whole server is the master and its descendants.
         monitor = ResourceMonitor(pid=os.getppid() if settings.server_type == "gunicorn" else None)
         service = ModelService(model, settings, monitor=monitor)
         worker = self._worker = Worker(
@@ -305,8 +285,7 @@ class CMRunner:
         return worker
 
     def _on_answer(self, settings: Settings) -> Callable[[], None]:
-        """Count requests where they are limited; gunicorn counts those of its workers itself."""
-        if not settings.max_requests or settings.server_type == "gunicorn":
+        if not settings.max_requests or settings.server_type == "gunicorn":  # gunicorn counts by itself
             return lambda: None
         return self.runtime.progress.limit_requests(settings.max_requests).count
 
@@ -317,5 +296,5 @@ class CMRunner:
 
 
 def finish_seconds(settings: Settings) -> float:
-    """Return how long it may take to send the last telemetry, once everything is answered."""
+    """Return the time limit for sending the last telemetry, after the last response."""
     return min(3 * SHUTDOWN_SECONDS, settings.stop_timeout / 4)

@@ -1,4 +1,4 @@
-"""Times of what a server does: from one named mark of a request to another."""
+"""Durations within requests, from one named mark to another."""
 
 import threading
 import time
@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 @dataclass
 class _Report:
-    """The seconds from one mark to another, of all requests since the last reset."""
-
     start_mark: str
     end_mark: str
     count: int = 0
@@ -35,32 +33,25 @@ class _Report:
 
 
 class Taken(NamedTuple):
-    """What was measured since the last reset.
+    """The measurements since the last reset."""
 
-    Attributes:
-        reports: `{min, max, avg, total}` in seconds, by name; all None where nothing was measured.
-        failed: how many requests have failed.
-    """
-
-    reports: dict[str, dict[str, float | None]]
-    failed: int
+    reports: dict[str, dict[str, float | None]]  # {min, max, avg, total} in seconds, by name; None without measurements
+    failed: int  # requests
 
 
 class _Round(NamedTuple):
-    """The marks of one request so far, and the period in which they were made: `enable` begins a new one."""
+    """The marks of one request."""
 
-    period: int
+    period: int  # `enable` starts a new one, and so discards older marks
     marks: Mapping[str, float]
 
 
 class StatsCollector:
-    """Collects how long the steps of requests take. Safe under threads, asyncio and gevent; constant memory.
+    """Measures the steps of requests. Safe with threads, asyncio and gevent; constant memory; initially enabled.
 
-    A report is the time between two marks of the same request. Marks belong to the context in which they are made
-    (`contextvars`), and to what is started from there: `asyncio.to_thread` or a task sees those of the request that
-    started it, but not the other way round. Make both marks of a report on the same level.
-
-    A process needs one; it is enabled from the beginning.
+    A report is the time between two marks of the same request. A mark belongs to its context (`contextvars`), and to
+    everything started from there: a task, or `asyncio.to_thread`, sees the marks of the request which started it, but
+    not vice versa. Set both marks of a report on the same level.
 
     Args:
         now: the clock, in seconds.
@@ -74,33 +65,33 @@ class StatsCollector:
         self._enabled = True
         self._period = 0
         self._failed = 0
-        # Values are never changed, only replaced: a context that inherits one must not write into another request's.
+        # Values are replaced, never modified: contexts which inherit one share it.
         self._round: ContextVar[_Round | None] = ContextVar("round", default=None)
 
     def register_report(self, name: str, start_mark: str, end_mark: str) -> None:
-        """Measure from `start_mark` to `end_mark`, as `name`; registering it again begins anew."""
+        """Measure from `start_mark` to `end_mark`, as `name`; registering it again resets it."""
         with self._lock:
             self._reports[name] = _Report(start_mark, end_mark)
             self._starts = frozenset(report.start_mark for report in self._reports.values())
 
     def get_report_names(self) -> list[str]:
-        """Return the names of the reports, in the order in which they were registered."""
+        """Return the names of the reports in the order of registration."""
         with self._lock:
             return list(self._reports)
 
     def enable(self) -> None:
-        """Collect; marks from before are forgotten."""
+        """Collect again, without the marks set before `disable`."""
         with self._lock:
             self._period += not self._enabled
             self._enabled = True
 
     def disable(self) -> None:
-        """Ignore all marks; what was measured stays."""
+        """Ignore all marks; measurements are kept."""
         with self._lock:
             self._enabled = False
 
     def mark(self, name: str) -> None:
-        """Note that the current request has come to the mark `name`; it may end reports and begin others."""
+        """Set the mark `name` in the current request, which may end some reports and start others."""
         if not self._enabled:
             return
         now, marks = self._now(), self._marks()
@@ -112,7 +103,7 @@ class StatsCollector:
             self._round.set(_Round(self._period, {**marks, name: now}))
 
     def mark_failed(self) -> None:
-        """Count the current request as failed and forget its marks: no report that it has not ended contains it."""
+        """Count the current request as failed, and forget its marks: its unfinished reports do not count."""
         if not self._enabled:
             return
         self.round()
@@ -121,34 +112,34 @@ class StatsCollector:
 
     @property
     def failed(self) -> int:
-        """How many requests have failed since the last reset."""
+        """The number of failed requests since the last reset."""
         with self._lock:
             return self._failed
 
     def round(self) -> None:
-        """Begin a new round: marks that were made in this context no longer count, what is measured stays.
+        """Forget the marks of this context; measurements are kept.
 
-        For a server whose threads answer one request after the other: call it where a request begins. In `/stats/`,
-        where DRUM calls it, it changes nothing.
+        For a server whose threads serve request after request: call it at the start of each request. DRUM calls it in
+        `/stats/`, where it has no effect.
         """
         self._round.set(None)
 
     def dict_report(self, name: str) -> dict[str, float | None]:
-        """Return `{min, max, avg, total}` of the report `name` in seconds, all None when nothing was measured.
+        """Return `{min, max, avg, total}` of the report `name` in seconds, all None without measurements.
 
         Raises:
-            KeyError: there is no such report.
+            KeyError: unknown report.
         """
         with self._lock:
             return self._reports[name].as_dict()
 
     def stats_reset(self) -> None:
-        """Forget what was measured; reports stay registered, and requests that are under way are measured still."""
+        """Forget the measurements; reports stay registered, and current requests keep their marks."""
         with self._lock:
             self._reset()
 
     def take(self) -> Taken:
-        """Return all that was measured and reset it, in one step: no request is lost between the two."""
+        """Return the measurements and reset them in one step, without losing a request in between."""
         with self._lock:
             taken = Taken({name: report.as_dict() for name, report in self._reports.items()}, self._failed)
             self._reset()

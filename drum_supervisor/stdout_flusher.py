@@ -1,4 +1,4 @@
-"""Flushes stdout while nothing happens, so that what the user's code prints reaches the log of its container."""
+"""Flushes stdout in quiet periods, so that the output of user code reaches the container's log."""
 
 import logging
 import math
@@ -8,32 +8,29 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-# A server that is never quiet is flushed all the same, after this many times the time.
+# The longest delay under constant activity, as a multiple of the quiet period.
 LONGEST_POSTPONEMENT = 5
 
-# How long `stop` waits: a flush blocks for ever when nobody reads the pipe.
+# Time limit of `stop`: a flush blocks for ever on a pipe without a reader.
 STOP_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
 
 class Stream(Protocol):
-    """What is flushed."""
-
-    def flush(self) -> object:
-        """Write out what was buffered."""
+    def flush(self) -> object: ...
 
 
 class StdoutFlusher:
-    """A daemon thread that flushes stdout once when there was activity, and then none for some time.
+    """A daemon thread which flushes stdout once activity has stopped for a while.
 
-    Between activities it sleeps without waking up. Threads do not survive a fork: start one in each worker.
+    It sleeps without activity. Threads do not survive a fork: start one in each worker.
 
     Args:
-        max_time_until_flushing: how many seconds of quiet come before the flush. Activity that never pauses
-            postpones it to LONGEST_POSTPONEMENT times that, not for ever.
-        stream: returns what to flush; asked each time, because the user's code may replace `sys.stdout`.
-        now: the clock.
+        max_time_until_flushing: the quiet period before a flush, in seconds. Constant activity delays the flush by at
+            most LONGEST_POSTPONEMENT times that.
+        stream: returns the stream to flush, each time: user code may replace `sys.stdout`.
+        now: the clock, in seconds.
     """
 
     def __init__(
@@ -52,7 +49,7 @@ class StdoutFlusher:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread; does nothing while it is alive."""
+        """Start the thread, unless it is alive."""
         if self.is_alive():
             return
         self._stopping.clear()
@@ -60,34 +57,33 @@ class StdoutFlusher:
         self._thread.start()
 
     def is_alive(self) -> bool:
-        """Return whether the thread runs."""
         return self._thread is not None and self._thread.is_alive()
 
     def stop(self, timeout: float = STOP_SECONDS) -> None:
-        """Flush for the last time and end the thread; wait no longer than `timeout` seconds for both."""
+        """Flush a last time and end the thread, within `timeout` seconds."""
         thread = self._thread
         if thread is None or not thread.is_alive():
             self._flush()
             return
         self._stopping.set()
-        self._active.set()  # it may be asleep
+        self._active.set()  # wake it up
         thread.join(timeout)
         if thread.is_alive():
-            _log.warning("stdout could not be flushed within %g seconds: nobody reads it.", timeout)
+            _log.warning("stdout could not be flushed within %g seconds: nothing reads it.", timeout)
 
     def set_last_activity_time(self) -> None:
-        """Note that something may have been printed just now. Cheap, and it does not wake the thread up twice."""
+        """Note activity, which may have printed something. Cheap: it wakes the thread up at most once per flush."""
         self._last_activity = self._now()
         if not self._active.is_set():
             self._first_activity = self._last_activity
             self._active.set()
 
     def seconds_left(self) -> float:
-        """Return how long to wait until the next flush; infinity when there was no activity since the last one."""
+        """Return the seconds until the next flush; infinity without activity since the last one."""
         if not self._active.is_set():
             return math.inf
-        postponed = self._first_activity + LONGEST_POSTPONEMENT * self._quiet
-        return max(min(self._last_activity + self._quiet, postponed) - self._now(), 0.0)
+        latest = self._first_activity + LONGEST_POSTPONEMENT * self._quiet
+        return max(min(self._last_activity + self._quiet, latest) - self._now(), 0.0)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -99,7 +95,7 @@ class StdoutFlusher:
 
     def _flush_if_due(self) -> None:
         if self.seconds_left() <= 0:
-            self._active.clear()  # before the flush: what is printed during it is left for the next one
+            self._active.clear()  # before the flush: output during it belongs to the next one
             self._flush()
 
     def _flush(self) -> None:
@@ -107,5 +103,5 @@ class StdoutFlusher:
             stream = self._stream()
             if stream is not None:
                 stream.flush()
-        except Exception:  # noqa: BLE001 - closed, a broken pipe, an object of the user's that is no file
+        except Exception:  # noqa: BLE001 - closed, a broken pipe, any object of the user
             _log.debug("stdout could not be flushed.", exc_info=True)

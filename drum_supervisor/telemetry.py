@@ -1,6 +1,6 @@
-"""Traces, metrics and failures for an OpenTelemetry collector, when the environment names one.
+"""Traces, metrics and failures for an OpenTelemetry collector, if the environment names one.
 
-The packages of OpenTelemetry are the extra `otel`. They are imported when there is a collector, and only then.
+The packages of OpenTelemetry are the extra `otel`, and only imported with a collector.
 """
 
 import logging
@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
-from drum_supervisor.otel.environment import ENDPOINT, is_wanted
+from drum_supervisor.otel.environment import ENDPOINT, is_enabled
 from drum_supervisor.otel.providers import Provider, Providers, build_providers, shut_down
 from drum_supervisor.otel.signals import Guarded, Logs, Metrics, Tracing
 from drum_supervisor.request_state import RequestState
 
-# How long the shutdown of each provider may take: the collector may not answer, and the SDK would wait for minutes.
+# Time limit for the shutdown of each provider: without it the SDK waits minutes for a collector that does not answer.
 SHUTDOWN_SECONDS = 2.0
 
-# Requests that are traced, by route; all others, probes above all, are only counted.
+# Span names by route. All other requests, probes above all, are counted but not traced.
 SPANS: Mapping[str, str] = {
     "/predict": "drum.invocations",
     "/predictions": "drum.invocations",
@@ -34,20 +34,20 @@ _log = logging.getLogger(__name__)
 def setup_otel(
     environ: Mapping[str, str], *, shutdown_seconds: float = SHUTDOWN_SECONDS, make_global: bool = False
 ) -> Providers:
-    """Return the providers of traces, metrics and logs that send to the collector in OTEL_EXPORTER_OTLP_ENDPOINT.
+    """Return the providers of traces, metrics and logs for the collector in OTEL_EXPORTER_OTLP_ENDPOINT.
 
-    All are None without that variable, when OTEL_SDK_DISABLED, variable or runtime parameter, says yes, and when they
-    cannot be set up: that is one warning in the log, because telemetry must never keep a model from being served.
+    All are None without that variable, and if OTEL_SDK_DISABLED (variable or runtime parameter) is true. All are None
+    after one warning if the set-up fails: telemetry must never prevent serving.
 
-    Call it in the process that serves, after a fork, and `shutdown()` each of them in the end: nothing is sent after
-    that. All other variables of OpenTelemetry are read by its SDK from the environment of the process.
+    Call it in the serving process, after any fork, and call `shutdown()` of each provider at the end: it sends the
+    rest. The SDK reads all other variables of OpenTelemetry from the environment of the process.
 
     Args:
         environ: the environment.
-        shutdown_seconds: how long the `shutdown()` of each provider may take; what is not sent by then is lost.
-        make_global: let the user's code have them, `opentelemetry.trace.get_tracer()` for example.
+        shutdown_seconds: time limit of each `shutdown()`; data not sent by then is lost.
+        make_global: also provide them to user code, as in `opentelemetry.trace.get_tracer()`.
     """
-    if not is_wanted(environ):
+    if not is_enabled(environ):
         return None, None, None
     try:
         return build_providers(
@@ -55,18 +55,18 @@ def setup_otel(
         )
     except ImportError as error:
         _log.warning("%s is set, but %s: no telemetry is sent. Install drum_supervisor[otel].", ENDPOINT, error)
-    except Exception:  # noqa: BLE001 - whatever is in OTEL_* variables
+    except Exception:  # noqa: BLE001 - OTEL_* variables may hold anything
         _log.warning("OpenTelemetry could not be set up: no telemetry is sent.", exc_info=True)
     return None, None, None
 
 
 class Telemetry:
-    """What a server tells the collector. Without providers it does nothing, and imports nothing.
+    """Records requests and the initialization. Does nothing, and imports nothing, without providers.
 
-    Nothing of it raises: what is wrong with a provider is one warning in the log.
+    No method raises: the first exception of a provider is one warning in the log.
 
     Args:
-        trace_provider, metric_provider, log_provider: as `setup_otel` returns them.
+        trace_provider, metric_provider, log_provider: from `setup_otel`, for example.
         now: the clock of `RequestState.started`.
     """
 
@@ -87,56 +87,48 @@ class Telemetry:
 
     @property
     def enabled(self) -> bool:
-        """Whether there are providers that are not shut down."""
+        """Whether any provider is set and not shut down."""
         return bool(self._providers)
 
     def start_request(self, state: RequestState, headers: Mapping[str, str]) -> "ObservedRequest":
-        """A request has arrived; call `finish` of what is returned when its answer is sent.
+        """Record the arrival of a request; call `finish` of the result when the response is sent.
 
         Args:
-            state: the request; its route is a label of metrics, so it must be one of a known few.
-            headers: by lower-case name; `traceparent` says which span is the parent.
+            state: the request. Its route becomes a metric attribute, so it must be one of a known few.
+            headers: by lower-case name; `traceparent` names the parent span.
         """
         span_name = SPANS.get(state.route) if state.method == "POST" else None
         return ObservedRequest(state, headers, span_name, self._tracing, self._metrics, self._now)
 
     def record_load(self, seconds: float) -> None:
-        """The model has been loaded."""
-        self._metrics.tell(lambda metrics: metrics.measure_load(seconds))
+        """Record the load time of the model."""
+        self._metrics.call(lambda metrics: metrics.measure_load(seconds))
 
     def record_failure(self, error: BaseException, stage: str) -> None:
-        """The initialization has failed with `error` in `stage`: a span with an exception event, and a log record."""
-        self._metrics.tell(lambda metrics: metrics.count_failure(stage, type(error).__name__))
-        self._tracing.tell(lambda tracing: tracing.fail_initialization(error, stage))
-        self._logs.tell(lambda logs: logs.fail_initialization(error, stage))
+        """Record a failed initialization: a span with an exception event, and a log record."""
+        self._metrics.call(lambda metrics: metrics.count_failure(stage, type(error).__name__))
+        self._tracing.call(lambda tracing: tracing.fail_initialization(error, stage))
+        self._logs.call(lambda logs: logs.fail_initialization(error, stage))
 
     def shutdown(self, timeout: float = 3 * SHUTDOWN_SECONDS) -> None:
-        """Send what is left and shut the providers down, in `timeout` seconds altogether; again: does nothing.
+        """Send the rest and shut the providers down, within `timeout` seconds in total; may be called again.
 
-        For whoever has no `DrumRuntime`, which shuts the providers down by itself.
+        `DrumRuntime` shuts the providers down itself.
         """
         providers, self._providers = self._providers, []
         deadline = time.monotonic() + timeout
-        for waiting, provider in zip(range(len(providers), 0, -1), providers, strict=True):
-            shut_down(provider, max(deadline - time.monotonic(), 0.0) / waiting)
+        for remaining, provider in zip(range(len(providers), 0, -1), providers, strict=True):
+            shut_down(provider, max(deadline - time.monotonic(), 0.0) / remaining)
 
 
 class ObservedRequest:
-    """A request that is being answered, for the collector.
-
-    Args:
-        state: the request.
-        headers: by lower-case name.
-        span_name: None for a request that is no prediction, and is not traced.
-        tracing, metrics: what it is told to.
-        now: the clock of `state.started`.
-    """
+    """A request in progress; `Telemetry.start_request` returns it."""
 
     def __init__(
         self,
         state: RequestState,
         headers: Mapping[str, str],
-        span_name: str | None,
+        span_name: str | None,  # None for a request that is not traced
         tracing: Guarded[Tracing],
         metrics: Guarded[Metrics],
         now: Callable[[], float],
@@ -147,32 +139,32 @@ class ObservedRequest:
         self._metrics = metrics
         self._now = now
         self._is_finished = False
-        self._span = tracing.tell(lambda tracing: tracing.start(span_name, state, headers)) if span_name else None
+        self._span = tracing.call(lambda tracing: tracing.start(span_name, state, headers)) if span_name else None
         self._count_in_flight(1)
 
     def current(self) -> AbstractContextManager[object]:
-        """Within the block, spans that the user's code starts are children of this request's."""
+        """Make the request's span the parent of the spans started in the block."""
         span = self._span
         if span is None:
             return nullcontext()
-        return self._tracing.tell(lambda tracing: tracing.current(span)) or nullcontext()
+        return self._tracing.call(lambda tracing: tracing.current(span)) or nullcontext()
 
     def finish(self, status: int, error: BaseException | None = None) -> None:
-        """The answer is sent, or cannot be; finishing again does nothing.
+        """Record that the response is sent, or cannot be; may be called again.
 
         Args:
-            status: of the answer; 500 and above are failures.
-            error: what the user's code raised.
+            status: of the response; 500 and above are failures.
+            error: the exception raised by user code, if any.
         """
         if self._is_finished:
             return
         self._is_finished = True
         seconds, span = self._now() - self._state.started, self._span
-        self._metrics.tell(lambda metrics: metrics.measure(self._state, seconds, status, error))
+        self._metrics.call(lambda metrics: metrics.measure(self._state, seconds, status, error))
         self._count_in_flight(-1)
         if span is not None:
-            self._tracing.tell(lambda tracing: tracing.end(span, status, error))
+            self._tracing.call(lambda tracing: tracing.end(span, status, error))
 
     def _count_in_flight(self, change: int) -> None:
         if self._is_prediction:
-            self._metrics.tell(lambda metrics: metrics.count_in_flight(change, self._state.route))
+            self._metrics.call(lambda metrics: metrics.count_in_flight(change, self._state.route))

@@ -1,4 +1,4 @@
-"""What a worker starts, and what it stops and closes in the end: threads, greenlets, tasks, whatever was opened."""
+"""Starts, stops and cleans up the resources of a worker: threads, greenlets, tasks, anything to close."""
 
 import asyncio
 import heapq
@@ -11,17 +11,17 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-# How long a stop waits for all threads to end, and as long for greenlets and for tasks.
+# Time limit for all threads to end; the same again for greenlets and for tasks.
 JOIN_SECONDS = 5.0
 
-# How long the FastAPI worker's stop waits for requests that are still being answered.
+# Time limit for the requests in flight when a FastAPI worker stops.
 DRAIN_SECONDS = 20.0
 
 _log = logging.getLogger(__name__)
 
 
 class Thread(Protocol):
-    """What a context needs of a thread: `threading.Thread` has it."""
+    """The part of `threading.Thread` used here."""
 
     @property
     def ident(self) -> int | None: ...
@@ -31,17 +31,17 @@ class Thread(Protocol):
 
 
 class Greenlet(Protocol):
-    """What a context needs of a greenlet: `gevent.Greenlet` has it."""
+    """The part of `gevent.Greenlet` used here."""
 
     def kill(self, *, block: bool, timeout: float) -> None: ...
 
 
 class _WorkerContext:
-    """What both kinds of workers have in common.
+    """The common part of both contexts.
 
     Args:
-        app: the application that the worker serves; kept as `app`.
-        join_seconds: how long a stop waits for threads to end, and as long for greenlets and for tasks.
+        app: the application served by the worker, kept as `app`.
+        join_seconds: time limit for threads to end; the same again for greenlets and for tasks.
     """
 
     def __init__(self, app: Any, *, join_seconds: float = JOIN_SECONDS) -> None:
@@ -50,38 +50,38 @@ class _WorkerContext:
         self._lock = threading.Lock()
         self._running = False
         self._threads: list[Thread] = []
-        self._on_stop = Callbacks("stop")
-        self._on_cleanup = Callbacks("cleanup", descending=True)
+        self._on_stop = _Callbacks("stop")
+        self._on_cleanup = _Callbacks("cleanup", descending=True)
 
     def running(self) -> bool:
-        """Return whether it is started and no stop has begun; loops in threads ask this."""
+        """Return whether the worker is started and not stopping; loops in threads check this."""
         return self._running
 
     def add_thread(self, thread: Thread) -> None:
-        """Start `thread` with the worker, unless somebody has started it; the stop waits for its end.
+        """Start `thread` with the worker, unless it is started already; the stop waits for its end.
 
-        It ends when it sees that `running()` is false, or by a callback of `defer_stop`.
+        It must end once `running()` is false, or by a callback of `defer_stop`.
         """
         with self._lock:
             self._threads.append(thread)
-            starts = self._running
-        if starts:
+            is_running = self._running
+        if is_running:
             _start(thread)
 
     def add_closeable(self, obj: object, method: str = "close", order: int = 0, desc: str | None = None) -> None:
-        """Call the method of `obj` that is named `method` in the cleanup."""
+        """Call `method` of `obj` in the cleanup."""
         self.defer_cleanup(getattr(obj, method), order, desc or f"{type(obj).__name__}.{method}")
 
     def defer_stop(self, fn: Callable[[], Any], order: int = 0, desc: str | None = None) -> None:
-        """Call `fn` when the worker stops: of lower order first, of the same order as registered."""
+        """Call `fn` when the worker stops: lower order first, then first registered first."""
         self._on_stop.add(fn, order, desc)
 
     def defer_cleanup(self, fn: Callable[[], Any], order: int = 0, desc: str | None = None) -> None:
-        """Call `fn` after the stop: of higher order first, of the same order the last registered first."""
+        """Call `fn` after the stop: higher order first, then last registered first."""
         self._on_cleanup.add(fn, order, desc)
 
     def start(self) -> None:
-        """Start the threads; does nothing while it is running."""
+        """Start the threads, unless the worker is running."""
         with self._lock:
             if self._running:
                 return
@@ -96,7 +96,7 @@ class _WorkerContext:
         deadline = time.monotonic() + self._join_seconds
         for thread in threads:
             if thread.ident == threading.get_ident():
-                continue  # it is the one that stops us
+                continue  # this thread calls the stop
             if thread.is_alive():
                 thread.join(max(deadline - time.monotonic(), 0.0))
             if thread.is_alive():
@@ -108,7 +108,7 @@ class WorkerCtx(_WorkerContext):
 
     def __init__(self, app: Any, *, join_seconds: float = JOIN_SECONDS) -> None:
         super().__init__(app, join_seconds=join_seconds)
-        self._calling = threading.RLock()  # a signal handler may call stop within stop
+        self._call_lock = threading.RLock()  # reentrant: a signal handler may call stop within stop
         self._greenlets: list[Greenlet] = []
 
     def add_greenlet(self, greenlet: Greenlet) -> None:
@@ -117,20 +117,20 @@ class WorkerCtx(_WorkerContext):
             self._greenlets.append(greenlet)
 
     def stop(self) -> None:
-        """Call what `defer_stop` registered, then end threads and greenlets.
+        """Call the callbacks of `defer_stop`, then end threads and greenlets.
 
-        Each callback is called once, however often and from however many threads this is called. One that fails is
-        logged and stops none of the others.
+        Each callback is called once, however often and from however many threads this is called. A failing one is
+        logged, and the others are still called.
         """
         self._running = False
-        with self._calling:
+        with self._call_lock:
             self._on_stop.call_each()
         self._join_threads()
         self._kill_greenlets()
 
     def cleanup(self) -> None:
-        """Call what `defer_cleanup` and `add_closeable` registered, as `stop` does it; call that first."""
-        with self._calling:
+        """Call the callbacks of `defer_cleanup` and `add_closeable`, in the same way; call `stop` first."""
+        with self._call_lock:
             self._on_cleanup.call_each()
 
     def _kill_greenlets(self) -> None:
@@ -138,25 +138,26 @@ class WorkerCtx(_WorkerContext):
             greenlets, self._greenlets = self._greenlets, []
         deadline = time.monotonic() + self._join_seconds
         for greenlet in greenlets:
-            with logged(repr(greenlet), "stop"):
+            with _log_failure(repr(greenlet), "stop"):
                 greenlet.kill(block=True, timeout=max(deadline - time.monotonic(), 0.0))
 
 
 class FastAPIWorkerCtx(_WorkerContext):
-    """The context of a worker that runs an asyncio application; it lives in the application's lifespan.
+    """The context of an asyncio worker, used in the application's lifespan.
 
-    `stop` and `cleanup` are coroutines, and so may be what they call.
+    `stop` and `cleanup` are coroutines, and callbacks may be.
 
     Args:
         app: the application.
-        drain_seconds: how long a stop waits for requests that are being answered.
+        drain_seconds: time limit for requests in flight.
+        join_seconds: time limit for threads to end, and the same again for tasks.
     """
 
     def __init__(self, app: Any, *, drain_seconds: float = DRAIN_SECONDS, join_seconds: float = JOIN_SECONDS) -> None:
         super().__init__(app, join_seconds=join_seconds)
         self._drain_seconds = drain_seconds
-        self._ending = asyncio.Lock()
-        self._ending_task: asyncio.Task[Any] | None = None
+        self._stop_lock = asyncio.Lock()
+        self._stopping_task: asyncio.Task[Any] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._coroutines: list[Coroutine[Any, Any, Any]] = []
         self._in_flight = 0
@@ -164,7 +165,7 @@ class FastAPIWorkerCtx(_WorkerContext):
 
     @asynccontextmanager
     async def lifespan(self, app: Any = None) -> AsyncIterator[None]:
-        """Start before and stop after the block, for `FastAPI(lifespan=...)`; whatever happens in it."""
+        """Start before the block, stop and clean up after it in any case; for `FastAPI(lifespan=...)`."""
         try:
             self.start()
             yield
@@ -175,34 +176,34 @@ class FastAPIWorkerCtx(_WorkerContext):
                 await self.cleanup()
 
     def start(self) -> None:
-        """Start threads and tasks, in the event loop; does nothing while it is running."""
+        """Start threads and tasks, unless the worker is running; call it in the event loop."""
         super().start()
         with self._lock:
             coroutines, self._coroutines = self._coroutines, []
         for coroutine in coroutines:
-            self._adopt(asyncio.get_running_loop().create_task(coroutine))
+            self._track(asyncio.get_running_loop().create_task(coroutine))
 
     def add_task(self, task: "asyncio.Task[Any] | Coroutine[Any, Any, Any]") -> None:
-        """Cancel `task` when the worker stops, and log what it fails with.
+        """Cancel `task` when the worker stops; log its exception.
 
-        A coroutine becomes a task: while the worker is running at once, in the event loop; else at its start.
+        A coroutine becomes a task: at once (in the event loop) in a running worker, otherwise at the start.
         """
         if isinstance(task, asyncio.Task):
-            self._adopt(task)
+            self._track(task)
         elif self._running:
-            self._adopt(asyncio.get_running_loop().create_task(task))
+            self._track(asyncio.get_running_loop().create_task(task))
         else:
             with self._lock:
                 self._coroutines.append(task)
 
     @property
     def requests_in_flight(self) -> int:
-        """How many requests are being answered."""
+        """The number of requests being served."""
         return self._in_flight
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Within the block a request is being answered; it ends when the last byte of the answer is sent."""
+        """Count the block as a request in flight, up to the last byte of the response."""
         with self._lock:
             self._in_flight += 1
         try:
@@ -215,34 +216,34 @@ class FastAPIWorkerCtx(_WorkerContext):
                 drained()
 
     async def stop(self) -> None:
-        """Wait for the requests in flight, call what `defer_stop` registered, then end tasks and threads.
+        """Wait for the requests in flight, call the callbacks of `defer_stop`, then end tasks and threads.
 
-        Each callback is called once, however often this is called. One that fails is logged and stops none of the
-        others. Cancelling this cuts the waiting short, and nothing else.
+        Each callback is called once, however often this is called. A failing one is logged, and the others are still
+        called. Cancelling this only cuts the wait for requests short.
         """
         self._running = False
-        async with self._turn() as is_ours:
-            if is_ours:
+        async with self._exclusive() as is_outermost:
+            if is_outermost:
                 await self._stop()
 
     async def cleanup(self) -> None:
-        """Call what `defer_cleanup` and `add_closeable` registered, as `stop` does it; await that first."""
-        async with self._turn() as is_ours:
-            if is_ours:
+        """Call the callbacks of `defer_cleanup` and `add_closeable`, in the same way; await `stop` first."""
+        async with self._exclusive() as is_outermost:
+            if is_outermost:
                 await self._on_cleanup.await_each()
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[bool]:
-        """Let one task after the other stop and clean up; a callback that wants to, within that, has nothing to do."""
-        if self._ending_task is asyncio.current_task():
+    async def _exclusive(self) -> AsyncIterator[bool]:
+        """Serialize stops and cleanups of several tasks; yield False to a callback which calls one itself."""
+        if self._stopping_task is asyncio.current_task():
             yield False
             return
-        async with self._ending:
-            self._ending_task = asyncio.current_task()
+        async with self._stop_lock:
+            self._stopping_task = asyncio.current_task()
             try:
                 yield True
             finally:
-                self._ending_task = None
+                self._stopping_task = None
 
     async def _stop(self) -> None:
         try:
@@ -252,7 +253,7 @@ class FastAPIWorkerCtx(_WorkerContext):
             try:
                 await self._cancel_tasks()
             finally:
-                if self._threads:  # not here: a thread may need the event loop to come to its end
+                if self._threads:  # in another thread: a thread to join may need the event loop
                     await asyncio.to_thread(self._join_threads)
 
     async def _drain(self) -> None:
@@ -270,12 +271,12 @@ class FastAPIWorkerCtx(_WorkerContext):
         finally:
             self._drained = None
 
-    def _adopt(self, task: "asyncio.Task[Any]") -> None:
+    def _track(self, task: "asyncio.Task[Any]") -> None:
         with self._lock:
             self._tasks.add(task)
-        task.add_done_callback(self._forget)
+        task.add_done_callback(self._untrack)
 
-    def _forget(self, task: "asyncio.Task[Any]") -> None:
+    def _untrack(self, task: "asyncio.Task[Any]") -> None:
         with self._lock:
             self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -286,7 +287,7 @@ class FastAPIWorkerCtx(_WorkerContext):
             tasks = self._tasks - {asyncio.current_task()}
             coroutines, self._coroutines = self._coroutines, []
         for coroutine in coroutines:
-            coroutine.close()  # it was never started
+            coroutine.close()  # never started
         for task in tasks:
             task.cancel()
         if not tasks:
@@ -301,69 +302,58 @@ def _start(thread: Thread) -> None:
         thread.start()
 
 
-_log = logging.getLogger(__name__)
-
-
 @dataclass(frozen=True, order=True)
 class _Callback:
-    order: tuple[int, int]  # what the caller gave; then the order of registration
+    order: tuple[int, int]  # the caller's, then that of registration
     desc: str = field(compare=False)
     call: Callable[[], Any] = field(compare=False)
 
 
-class Callbacks:
-    """Callbacks of one phase of a worker's end; they may be registered from any thread, also while others are called.
-
-    Args:
-        phase: what the log calls it.
-        descending: call those of higher order first, and of the same order the last registered; else the reverse.
-    """
+class _Callbacks:
+    """The callbacks of one phase, ordered; thread-safe, also while they are called."""
 
     def __init__(self, phase: str, *, descending: bool = False) -> None:
         self._phase = phase
         self._direction = -1 if descending else 1
         self._lock = threading.Lock()
-        self._waiting: list[_Callback] = []
+        self._pending: list[_Callback] = []
         self._registered = 0
 
     def add(self, call: Callable[[], Any], order: int, desc: str | None = None) -> None:
-        """Register `call`; without `desc` the log calls it by its name."""
         with self._lock:
             self._registered += 1
             key = (self._direction * order, self._direction * self._registered)
-            heapq.heappush(self._waiting, _Callback(key, desc or _name(call), call))
+            heapq.heappush(self._pending, _Callback(key, desc or _name(call), call))
 
     def call_each(self) -> None:
-        """Call those that were not called yet; one that fails is logged and stops none of the others."""
         for callback in self._take():
-            with logged(callback.desc, self._phase):
+            with _log_failure(callback.desc, self._phase):
                 callback.call()
 
     async def await_each(self) -> None:
-        """Do the same with callbacks that may be coroutine functions."""
         for callback in self._take():
-            with logged(callback.desc, self._phase):
+            with _log_failure(callback.desc, self._phase):
                 result = callback.call()
                 if inspect.isawaitable(result):
                     await result
 
     def _take(self) -> Iterator[_Callback]:
-        """Yield them in order; what was yielded, here or to another thread, is gone."""
+        """Yield and remove the callbacks in order: each goes to one thread, once."""
         while True:
             with self._lock:
-                if not self._waiting:
+                if not self._pending:
                     return
-                callback = heapq.heappop(self._waiting)
+                callback = heapq.heappop(self._pending)
             yield callback
 
 
 @contextmanager
-def logged(desc: str, phase: str) -> Iterator[None]:
-    """Log what the block raises; an exit, a cancellation or gevent's Timeout must not stop the rest either."""
+def _log_failure(desc: str, phase: str) -> Iterator[None]:
+    """Log any exception of the block: even an exit, a cancellation or gevent's Timeout must not stop the rest."""
     try:
         yield
-    except BaseException:  # noqa: BLE001 - whatever users register
-        _log.exception("%s failed in the %s of the worker; the rest of it goes on.", desc, phase)
+    except BaseException:  # noqa: BLE001 - callbacks are user code
+        _log.exception("%s failed in the %s of the worker, which continues.", desc, phase)
 
 
 def _name(fn: Callable[[], Any]) -> str:

@@ -1,4 +1,4 @@
-"""What the supervisor and its children agree on: exit codes, the report pipe, the failure report, the listener.
+"""What parent and child agree on: exit codes, descriptors, the files and sockets between them. Standard library only.
 
-Standard library only, and small: every process imports this, also the one that answers when nothing else can.
+Every process imports this, the one that answers when nothing else can too: no framework, no third party, no policy.
 """

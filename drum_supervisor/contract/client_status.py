@@ -1,73 +1,50 @@
-"""Where the service stands, as far as clients are told while no model server answers.
+"""What clients see of the service while no model server answers: `situation.json` in the run directory.
 
-`situation.json` in the run directory: written by the supervisor with each change, looked at by error server and
-stand-in with each request. The stand-in loads this before its first answer, so that it is no dataclass: these take as
-long to load as all else that it needs.
+The supervisor writes it with each change. Error server and stand-in read it with each request.
 """
 
 import json
 import os
-
-
-class Situation:
-    """One situation. Moments are seconds of the monotonic clock, which all processes of a machine share.
-
-    Attributes:
-        failed: initialization has failed, and no worker has been ready since.
-        stage: the last one that the attempt under way has reached.
-        since: when that attempt began, 0 when none is under way.
-        attempt: how many there were since the service was last ready.
-        attempts_left: retries that are still to come by themselves.
-        next_at: when the next one comes, 0 when none is planned.
-        refused: there would be retries, but this failure would only come again.
-        held: no worker will come before an operator starts one: they have stopped those that there were.
-    """
-
-    def __init__(
-        self,
-        failed: bool = False,
-        stage: str = "",
-        since: float = 0.0,
-        attempt: int = 1,
-        attempts_left: int = 0,
-        next_at: float = 0.0,
-        refused: bool = False,
-        held: bool = False,
-    ) -> None:
-        self.failed = failed
-        self.stage = stage
-        self.since = since
-        self.attempt = attempt
-        self.attempts_left = attempts_left
-        self.next_at = next_at
-        self.refused = refused
-        self.held = held
-
-    def to_text(self) -> str:
-        return json.dumps(vars(self))
-
-
-class SituationFile:
-    """The situation in a file; it is read again when the file has changed."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._read: tuple[int, int, int] | None = None
-        self._situation = Situation()
-
-    def __call__(self) -> Situation:
-        """Return the situation, the last good one while the file is missing or cannot be read."""
-        try:
-            status = os.stat(self._path)
-            version = (status.st_mtime_ns, status.st_ino, status.st_size)
-            if version != self._read:
-                with open(self._path, encoding="utf-8") as file:
-                    self._situation = Situation(**json.load(file))
-                self._read = version
-        except (OSError, ValueError, TypeError):
-            return self._situation
-        return self._situation
-
+from dataclasses import asdict, dataclass
 
 PROGRAM_HEADER = "X-Drum-Supervisor"
 """Names the program, error-server or stand-in, that answered in place of the model server."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """The state of the service as clients see it. Times are CLOCK_MONOTONIC seconds, shared by all local processes."""
+
+    failed: bool = False  # initialization failed, and no worker has been ready since
+    stage: str = ""  # the latest stage of the current attempt
+    since: float = 0.0  # start of the current attempt; 0 without one
+    attempt: int = 1  # attempts since the service was last ready
+    attempts_left: int = 0  # automatic retries
+    next_at: float = 0.0  # time of the next retry; 0 when none is planned
+    refused: bool = False  # retries are left, but the failure is permanent
+    held: bool = False  # an operator stopped the workers; only an operator starts new ones
+
+    def to_text(self) -> str:
+        return json.dumps(asdict(self))
+
+
+class SituationFile:
+    """Reads the file again when it changed."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._version: tuple[int, int, int] | None = None
+        self._situation = Situation()
+
+    def __call__(self) -> Situation:
+        """Return the status, or the last good one while the file is missing or invalid."""
+        try:
+            status = os.stat(self._path)
+            version = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if version != self._version:
+                with open(self._path, encoding="utf-8") as file:
+                    self._situation = Situation(**json.load(file))
+                self._version = version
+        except (OSError, ValueError, TypeError):
+            return self._situation
+        return self._situation

@@ -1,11 +1,11 @@
-"""Exit codes of `drum-supervise`, and the errors that end a process with one of them."""
+"""Exit codes of `drum-supervise`, and the errors which end a process with one of them."""
 
 import signal
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Published exit codes; `128 + n` (died of signal n) comes on top, see `of_signal`."""
+    """Published exit codes, besides `128 + n` for a death by signal n (`of_signal`)."""
 
     STOPPED = 0
     USAGE = 2
@@ -17,12 +17,12 @@ class ExitCode(IntEnum):
 
 
 def of_signal(number: int) -> int:
-    """Return the exit code that says "died of signal `number`", as a shell does."""
+    """Return the shell's exit code for a death by signal `number`."""
     return 128 + number
 
 
 def signal_name(number: int) -> str:
-    """Return `SIGSEGV` for 11, and `signal 64` for numbers that have no name."""
+    """Return `SIGSEGV` for 11, and `signal 40` for 40, which has no name."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -30,10 +30,7 @@ def signal_name(number: int) -> str:
 
 
 class DrumSupervisorError(Exception):
-    """Base of all errors that end a process with a message instead of a traceback.
-
-    The text is one sentence for a person: what happened, with the value that was wrong, and what to do.
-    """
+    """Ends a process with a message instead of a traceback: what happened, with the wrong value, and what to do."""
 
     exit_code: int = ExitCode.INTERNAL
 
@@ -45,6 +42,6 @@ class UsageError(DrumSupervisorError):
 
 
 class AddressError(DrumSupervisorError):
-    """The address to serve on could not be bound."""
+    """The serving address could not be bound."""
 
     exit_code = ExitCode.ADDRESS

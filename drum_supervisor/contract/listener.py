@@ -1,4 +1,4 @@
-"""The address that is served and the listening socket that the supervisor binds once and hands to its children."""
+"""The serving address, and the listening socket which the supervisor binds once and passes to its children."""
 
 import errno
 import os
@@ -15,10 +15,7 @@ DEFAULT_BACKLOG = 2048
 
 @dataclass(frozen=True)
 class Address:
-    """Where to listen: a host and a port, or the path of a unix socket.
-
-    `host` is without brackets; `port` 0 lets the kernel choose; with `path` both are unused.
-    """
+    """A host (without brackets) and a port (0: chosen by the kernel), or the path of a unix socket."""
 
     host: str = ""
     port: int = 0
@@ -32,7 +29,7 @@ class Address:
 
     @property
     def client_host(self) -> str:
-        """The host a client on this machine connects to: a wildcard address becomes its loopback address."""
+        """The host for a local client: loopback in place of a wildcard address."""
         return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
 
     def __str__(self) -> str:
@@ -42,18 +39,14 @@ class Address:
         return f"{host}:{self.port}"
 
     def url(self) -> str:
-        """Return the address as a URL that curl takes (a unix socket has none: its path comes back)."""
+        """Return a URL for curl; for a unix socket, which has none, `unix:/path`."""
         if self.path:
             return f"unix:{self.path}"
         return f"http://{replace(self, host=self.client_host)}"
 
 
 def parse_address(text: str) -> Address:
-    """Read `HOST:PORT`, `[IPv6]:PORT` or `unix:/path`.
-
-    Raises:
-        UsageError: it is none of these.
-    """
+    """Read `HOST:PORT`, `[IPv6]:PORT` or `unix:/path`; UsageError: anything else."""
     if text.startswith("unix:"):
         path = text[len("unix:") :]
         if not path.startswith("/") or len(os.fsencode(path)) > 107:
@@ -75,16 +68,9 @@ def parse_address(text: str) -> Address:
 
 
 def bind(address: Address, backlog: int = DEFAULT_BACKLOG, option: str = "--address") -> socket.socket:
-    """Bind and listen; the socket is non-blocking and closed on exec.
+    """Bind and listen; the socket is non-blocking and closed on exec. AddressError names `option`.
 
-    Args:
-        address: where to listen.
-        backlog: connections the kernel keeps waiting while no child accepts (the kernel caps it at
-            `net.core.somaxconn`).
-        option: who chose the address, for the error.
-
-    Raises:
-        AddressError: in use, not permitted, or not an address of this machine.
+    The kernel queues up to `backlog` connections while no child accepts, at most `net.core.somaxconn`.
     """
     if address.path:
         _remove_stale_socket(address)
@@ -94,8 +80,8 @@ def bind(address: Address, backlog: int = DEFAULT_BACKLOG, option: str = "--addr
         listener = socket.socket(family, socket.SOCK_STREAM)
         if family != socket.AF_UNIX:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Connections inherit it, on Linux. Not every server sets it on each: asyncio does if the protocol is named,
-            # but uvicorn takes any --fd for a Unix socket. Without it an answer in two pieces waits 40 ms.
+            # On Linux connections inherit it. Not every server sets it: asyncio does if the protocol is named, but
+            # uvicorn takes any --fd for a Unix socket. Without it a response sent in two parts is delayed by 40 ms.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -105,31 +91,29 @@ def bind(address: Address, backlog: int = DEFAULT_BACKLOG, option: str = "--addr
         if listener is not None:
             listener.close()
         raise AddressError(_why_not_bound(address, error, option)) from error
-    # O_NONBLOCK belongs to the open file description, which all children share: set it once, for all of them.
+    # O_NONBLOCK belongs to the open file description, which all children share.
     listener.setblocking(False)
     return listener
 
 
 def address_of(listener: socket.socket) -> Address:
-    """Return the address that the kernel gave to `listener`."""
+    """Return the address of `listener`, with the port chosen by the kernel."""
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         return Address(path=os.fsdecode(name))
     return Address(host=name[0], port=name[1])
 
 
-def inherited() -> socket.socket | None:
-    """Return the listener that a supervisor handed to this process, or None when there is none.
-
-    It is announced as systemd does it: LISTEN_PID is this process, LISTEN_FDS at least 1, the socket is fd 3
-    (https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html).
-    """
+def inherit_listener() -> socket.socket | None:
+    """Return the listener passed by a supervisor, or None."""
+    # The protocol is systemd's: LISTEN_PID is this process, LISTEN_FDS at least 1, the socket is fd 3
+    # (https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html).
     if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS", "0") == "0":
         return None
     try:
         if not stat.S_ISSOCK(os.fstat(LISTENER_FD).st_mode):
             return None
-    except OSError:  # closed on the way here
+    except OSError:  # closed meanwhile
         return None
     listener = socket.socket(fileno=LISTENER_FD)
     listener.setblocking(False)
@@ -140,17 +124,17 @@ def inherited() -> socket.socket | None:
 def _resolve(address: Address) -> tuple[socket.AddressFamily, tuple[object, ...] | str]:
     if address.path:
         return socket.AF_UNIX, address.path
-    host = address.host.encode() if address.host.isascii() else address.host  # text makes Python import its IDNA codec
+    host = address.host.encode() if address.host.isascii() else address.host  # str makes Python import its IDNA codec
     try:
         found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except UnicodeError as error:  # a label that is empty or too long, found before anybody is asked
+    except UnicodeError as error:  # an empty or overlong label, rejected before any lookup
         raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
     family, _, _, _, target = found[0]
     return family, target
 
 
 def _remove_stale_socket(address: Address) -> None:
-    """Remove the socket file that a killed server left behind, unless somebody still listens on it."""
+    """Remove the socket file of a killed server, unless a process listens on it."""
     with suppress(OSError):
         if not stat.S_ISSOCK(os.stat(address.path).st_mode):
             return
@@ -162,7 +146,7 @@ def _remove_stale_socket(address: Address) -> None:
             with suppress(OSError):
                 os.unlink(address.path)
         except OSError:
-            return  # not there, or not ours to judge: bind() says what is wrong
+            return  # missing or not accessible: bind() reports what is wrong
 
 
 def _why_not_bound(address: Address, error: OSError, option: str) -> str:
@@ -171,7 +155,7 @@ def _why_not_bound(address: Address, error: OSError, option: str) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return (
             f"No permission to bind {address}: ports below {_first_unprivileged_port()} need root or "
-            "CAP_NET_BIND_SERVICE, and a unix socket needs a writable directory. Choose another {option}."
+            f"CAP_NET_BIND_SERVICE, and a unix socket needs a writable directory. Choose another {option}."
         )
     if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
         return f"Address {address} is not an address of this machine ({error.strerror}). Check {option}."

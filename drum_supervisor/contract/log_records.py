@@ -1,4 +1,4 @@
-"""Output as it is kept, sent over the control socket, and formatted line by line."""
+"""Records of the programs' output, as buffered, sent over the control socket and printed."""
 
 import json
 import time
@@ -10,14 +10,14 @@ OUT, ERR = "stdout", "stderr"
 
 
 class Source(NamedTuple):
-    """Who wrote, and to what: a program's name, or the supervisor's; `stdout` or `stderr`."""
+    """The program (or the supervisor) and its stream, `stdout` or `stderr`."""
 
     program: str
     stream: str
 
 
 class Piece(NamedTuple):
-    """Some bytes from one source; `at` is how many pieces there were before it."""
+    """Some bytes of one source; `at` is its offset, the number of records before it."""
 
     at: int
     source: Source

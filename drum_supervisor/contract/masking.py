@@ -1,10 +1,10 @@
-"""Masking of secrets by their known shapes, in everything of a failure that leaves the process."""
+"""Masks secrets by their known shapes, in every part of a failure which leaves the process."""
 
 import re
 
 MASK = "********"
 
-# `tokens: 4096` counts what a language model reads; all other tokens are secrets.
+# `tokens: 4096` counts the tokens of a language model; all other tokens are secrets.
 _NAME = (
     r"(?:password|passwd|pwd|passphrase|secret|credential|token(?!s?[\"']?\s{0,9}[=:]\s{0,9}[0-9]{1,9}\b)"
     r"|(?:api|access|account|private|secret)[ _-]?key)s?\b"
@@ -12,8 +12,8 @@ _NAME = (
 
 _IS = r"""["']?[ \t]*[=:][ \t]*"""
 
-# Linear in time, also on a line of 64 KiB: nothing unbounded stands before a fixed word, no two neighbours overlap.
-# Text, for `re` to compile and to keep: no start should wait for that (`prepare`).
+# Linear time, even for a line of 64 KiB: no unbounded part precedes a fixed word, no two neighbours overlap.
+# Strings, which `re` compiles on first use and caches: no start waits for that (`prepare`).
 _SHAPES = (
     # name = value, name: value, "name": "value", ?name=value
     rf"""(?i)(?P<keep>{_NAME}{_IS}b?(?P<quote>["']))(?P<secret>(?:(?!(?P=quote))[^\\\n]|\\.){{3,}})""",
@@ -21,7 +21,7 @@ _SHAPES = (
     # --name value, '--name', 'value'
     rf"""(?i)(?P<keep>(?<![\w-])--[\w-]{{0,40}}?{_NAME}(?:["'],)?[ \t]+["']?)(?P<secret>[^\s"'-][^\s"']{{2,}})""",
     rf"""(?i)(?P<keep>\bauthorization{_IS}["']?(?:(?:basic|bearer|token)\s+)?)(?P<secret>[\w.~+/=-]{{8,}})""",
-    # a digit or padding: what follows `basic` in a sentence has none
+    # requires a digit or padding: the word after `basic` in a sentence has neither
     r"(?i)(?P<keep>\b(?:basic|bearer)\s+)(?P<secret>(?=[\w.~+/-]{0,200}[0-9=])[\w.~+/=-]{12,})",
     r"""(?i)(?P<keep>[?&](?:x-amz-|x-goog-)?(?:signature|sig)=)(?P<secret>[^\s"'&]{3,})""",
     r"(?P<keep>://[^\s/:@]*:)(?P<secret>[^\s/]+)(?=@)",
@@ -34,13 +34,13 @@ _SHAPES = (
 
 
 def prepare() -> None:
-    """Compile the patterns, which takes 6 ms: while a model server loads there is more time than after its failure."""
+    """Compile the patterns, which takes 6 ms, while the model server loads rather than after its failure."""
     for shape in _SHAPES:
         re.compile(shape)
 
 
 def mask_secrets(text: str) -> str:
-    """Return `text` with everything that has the shape of a password, token or key replaced by a mask."""
+    """Return `text` with everything shaped like a password, token or key masked."""
     for shape in _SHAPES:
         text = re.sub(shape, lambda match: match["keep"] + MASK, text)
     return text

@@ -1,6 +1,6 @@
-"""The report pipe: what a child tells the supervisor about its initialization, one JSON object a line.
+"""The report pipe: a child reports its initialization to the supervisor, one JSON object per line.
 
-The pipe is fd 4; its number is in DRUM_SUPERVISOR_REPORT_FD. Any program may use it:
+The pipe is fd 4, and its number is in DRUM_SUPERVISOR_REPORT_FD. Any program may use it:
 `echo '{"kind": "ready"}' >&4`.
 """
 
@@ -26,44 +26,32 @@ class Ready:
 
 @dataclass(frozen=True)
 class Stage:
-    """The program has reached a stage of its initialization: importing, init, load_model, warming up ..."""
-
-    name: str
+    name: str  # importing, init, load_model, warming up ...
 
 
 @dataclass(frozen=True)
 class InitFailed:
-    """Initialization failed.
-
-    Attributes:
-        stage: where: the hook or step, `load_model` for example.
-        type: name of the exception's class; empty for a mistake of the user that needs no class to be understood.
-        message: the exception's text, or a sentence.
-        traceback: as Python prints it; may be empty.
-        permanent: whether another attempt would only fail in the same way.
-    """
-
-    stage: str
-    type: str
+    stage: str  # the hook or step, `load_model` for example
+    type: str  # class name of the exception; empty for a user error, whose message says it all
     message: str
-    traceback: str = ""
-    permanent: bool = False
+    traceback: str = ""  # as Python prints it; may be empty
+    permanent: bool = False  # whether another attempt would fail in the same way
 
 
 @dataclass(frozen=True)
 class Spent:
-    """The program has done enough, and asks to be replaced by a new one; it goes on until it is told to stop."""
+    """The program reached its request limit and asks to be recycled; it serves until it is stopped."""
 
 
 Message: TypeAlias = Ready | Stage | InitFailed | Spent
 
 
 class BadReportError(ValueError):
-    """A line on the report pipe that is no message; its text says why."""
+    """An invalid line on the report pipe; the text says why."""
 
 
 def encode(message: Message) -> bytes:
-    """Return the line for `message`, at most MAX_LINE bytes: a longer traceback loses its beginning."""
+    """Return the line for `message`, at most MAX_LINE bytes: a long traceback loses its beginning."""
     match message:
         case Ready():
             return READY_LINE
@@ -78,11 +66,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode(line: bytes) -> Message:
-    """Read one line of the report pipe.
-
-    Raises:
-        BadReportError: too long, no JSON object, or of an unknown kind.
-    """
+    """Read one line; BadReportError: too long, not a JSON object, or of an unknown kind."""
     if len(line) > MAX_LINE:
         raise BadReportError(f"a line of {len(line)} bytes, more than {MAX_LINE}")
     try:
@@ -105,17 +89,14 @@ def decode(line: bytes) -> Message:
 
 
 class Reporter:
-    """The child's end of the report pipe; without a supervisor it does nothing.
-
-    Safe to use after a fork: each message is one write.
-    """
+    """The child's end of the pipe; does nothing without a supervisor. Fork-safe: each message is one write."""
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Reporter":
-        """Return the reporter for this process; the pipe is not passed on to its own children by exec."""
+        """Return the reporter of this process, and close the pipe on exec: its own children must not report."""
         number = environ.get(REPORT_FD_VARIABLE, "")
         if not (number.isascii() and number.isdigit()):
             return cls(None)
@@ -126,47 +107,45 @@ class Reporter:
         return cls(int(number))
 
     @property
-    def connected(self) -> bool:
-        """Whether a supervisor listens."""
+    def is_connected(self) -> bool:
         return self._fd is not None
 
     def send(self, message: Message) -> None:
-        """Send `message`; a supervisor that is gone is no reason for the child to fail."""
         if self._fd is None:
             return
         try:
             os.write(self._fd, encode(message))
-        except OSError:
+        except OSError:  # the child survives a supervisor that is gone
             self._fd = None
 
 
 def init_failed(error: BaseException, stage: str) -> InitFailed:
-    """Describe `error`, raised in `stage`, for the supervisor. Never raises, whatever the user's class does."""
-    message = _shown(lambda: str(error))
+    """Describe `error`, raised in `stage`. Never raises, whatever the user's class does."""
+    message = _format_safely(lambda: str(error))
     if isinstance(error, SystemExit):
-        message = f"the model called sys.exit({_shown(lambda: repr(error.code))})"
+        message = f"the model called sys.exit({_format_safely(lambda: repr(error.code))})"
     if isinstance(error, DrumSupervisorError):
         return InitFailed(stage, "", message, permanent=isinstance(error, UsageError))
     return InitFailed(stage, type(error).__name__, message, traceback_text(error))
 
 
 def traceback_text(error: BaseException) -> str:
-    """Return the traceback as Python prints it, beginning where the user's code does. Never raises."""
+    """Return the traceback as Python prints it, from the first frame of user code. Never raises."""
     first = error.__traceback__
-    while first is not None and _is_ours(first.tb_frame.f_code.co_filename):
+    while first is not None and _is_internal(first.tb_frame.f_code.co_filename):
         first = first.tb_next
-    # A SyntaxError in the user's file has no frame of theirs; an error of our own keeps all its frames.
-    return _shown(lambda: "".join(traceback.format_exception(type(error), error, first or error.__traceback__)))
+    # Without a frame of user code (a SyntaxError in the user's file, an error of our own) show all frames.
+    return _format_safely(lambda: "".join(traceback.format_exception(type(error), error, first or error.__traceback__)))
 
 
-def _is_ours(filename: str) -> bool:
+def _is_internal(filename: str) -> bool:
     return filename.startswith((_PACKAGE, "<frozen importlib"))
 
 
-def _shown(show: Callable[[], str]) -> str:
-    """Return the text; an exception that cannot be shown must not hide that there was a failure."""
+def _format_safely(format_text: Callable[[], str]) -> str:
+    """Return the text: an exception that cannot be formatted must not hide the failure."""
     try:
-        return show()
+        return format_text()
     except Exception as broken:  # noqa: BLE001 - the user's class may raise anything
         return f"(its text cannot be shown: {type(broken).__name__})"
 
@@ -176,7 +155,7 @@ def _text(record: Mapping[str, Any], name: str) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value)
-    return text.encode("utf-8", "replace").decode()  # a half of a surrogate pair cannot be printed
+    return text.encode("utf-8", "replace").decode()  # half of a surrogate pair cannot be encoded
 
 
 def _line(record: Mapping[str, object]) -> bytes:
@@ -184,7 +163,7 @@ def _line(record: Mapping[str, object]) -> bytes:
 
 
 def _shortened(record: dict[str, Any]) -> bytes:
-    """Cut the message's end and the traceback's beginning until the line fits: the last frames say the most."""
+    """Cut the traceback's beginning, then the message's end, until the line fits: the last frames say the most."""
     message, frames = record["message"][:4000], record["traceback"][-MAX_LINE:]
     while len(line := _line({**record, "message": message, "traceback": frames})) > MAX_LINE:
         excess = -((MAX_LINE - len(line)) // 12)  # no character takes more than 12 bytes

@@ -1,4 +1,4 @@
-"""What a tree of processes used over time, up to a moment: the last minutes of one that failed."""
+"""Resource usage of a process tree over time: the last minutes before a failure."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -6,30 +6,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Curve:
-    """Parallel columns, the oldest point first.
+    """Parallel columns, oldest point first."""
 
-    Attributes:
-        seconds_before: how long before the end each point is.
-        rss_bytes: resident memory of the whole tree; pages that several processes have count for each.
-        working_set_bytes: of the control group, whatever else is in it; None where it was not known.
-        cpu_percent: of one processor.
-    """
-
-    seconds_before: tuple[float, ...] = ()
-    rss_bytes: tuple[int, ...] = ()
-    working_set_bytes: tuple[int | None, ...] = ()
-    cpu_percent: tuple[float, ...] = ()
+    seconds_before: tuple[float, ...] = ()  # from each point to the end
+    rss_bytes: tuple[int, ...] = ()  # sum over the tree; shared pages count once per process
+    working_set_bytes: tuple[int | None, ...] = ()  # of the whole control group; None where unknown
+    cpu_percent: tuple[float, ...] = ()  # of one processor
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> "Curve":
-        """Read what JSON made of the fields.
-
-        Raises:
-            ValueError, TypeError, KeyError: it is no such record.
-        """
+        """Read the fields from JSON; an invalid record raises ValueError, TypeError or KeyError."""
         columns = {field.name: tuple(record[field.name]) for field in fields(cls)}
         if not all(isinstance(value, int | float | None) for column in columns.values() for value in column):
-            raise TypeError("a curve has values that are no numbers")
+            raise TypeError("not all values are numbers")
         if len({len(column) for column in columns.values()}) != 1:
-            raise ValueError("a curve has columns of different length")
+            raise ValueError("the columns differ in length")
         return cls(**columns)

@@ -1,1 +1,1 @@
-"""The supervisor's figures as metrics: asked for, named, and written down for Prometheus. No HTTP, no telemetry."""
+"""Metrics of the supervisor and its programs: read, named, and formatted for Prometheus. No HTTP, no OpenTelemetry."""

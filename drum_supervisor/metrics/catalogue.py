@@ -1,7 +1,7 @@
-"""Every metric, declared once: its names, what it says, and where its values are. docs/metrics.md is made of this.
+"""Every metric, declared once. The tables of docs/metrics.md are rendered from this.
 
-Names are those that tools know: Prometheus's for processes, cAdvisor's for control groups, OpenTelemetry's semantic
-conventions for what is sent; what is only ours begins with `drum_supervisor_` or `drum.supervisor.`.
+Names follow Prometheus's client libraries for processes, cAdvisor for control groups, and OpenTelemetry's semantic
+conventions; all others begin with `drum_supervisor_` or `drum.supervisor.`.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,6 @@ from drum_supervisor.metrics.readings import Reading
 
 
 class Kind(str, Enum):
-    """What the values do: a counter never falls."""
-
     COUNTER = "counter"
     GAUGE = "gauge"
     INFO = "info"
@@ -21,29 +19,21 @@ class Kind(str, Enum):
 
 @dataclass(frozen=True)
 class Instrument:
-    """A metric in OpenTelemetry's words; `adds_up`: whether sums over its attributes make sense."""
+    """A metric of OpenTelemetry."""
 
     name: str
     unit: str
-    adds_up: bool = True
+    is_additive: bool = True  # whether sums over its attributes make sense
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric.
-
-    Attributes:
-        name: for Prometheus; empty when it is only sent.
-        read: returns its samples; none of what nobody knows.
-        sent_as: None when it is not sent.
-    """
-
-    name: str
+    name: str  # for Prometheus; empty for a metric of OpenTelemetry alone
     kind: Kind
     help: str
     read: Reading
     labels: tuple[str, ...] = ()
-    sent_as: Instrument | None = None
+    instrument: Instrument | None = None  # None for a metric of Prometheus alone
 
 
 _COUNTER, _GAUGE, _INFO = Kind.COUNTER, Kind.GAUGE, Kind.INFO
@@ -54,7 +44,7 @@ PROCESSES = (
     Metric(
         "process_cpu_seconds_total",
         _COUNTER,
-        "Processor time of all processes, user and system, of all runs since the supervisor began.",
+        "CPU time (user and system) of all processes, over all runs since the supervisor started.",
         readings.usage("cpu_seconds"),
         _PROGRAM,
         Instrument("process.cpu.time", "s"),
@@ -62,7 +52,7 @@ PROCESSES = (
     Metric(
         "process_resident_memory_bytes",
         _GAUGE,
-        "Resident memory, summed over all processes: pages that several have count for each.",
+        "Resident memory, summed over all processes; shared pages count once per process.",
         readings.usage("rss_bytes"),
         _PROGRAM,
         Instrument("process.memory.usage", "By"),
@@ -70,7 +60,7 @@ PROCESSES = (
     Metric(
         "process_virtual_memory_bytes",
         _GAUGE,
-        "Address space, summed over all processes.",
+        "Virtual memory, summed over all processes.",
         readings.usage("virtual_bytes"),
         _PROGRAM,
         Instrument("process.memory.virtual", "By"),
@@ -86,7 +76,7 @@ PROCESSES = (
     Metric(
         "process_max_fds",
         _GAUGE,
-        "Descriptors that the process at the top may open.",
+        "File descriptor limit of the root process.",
         readings.usage("max_descriptors"),
         _PROGRAM,
     ),
@@ -101,17 +91,17 @@ PROCESSES = (
     Metric(
         "process_start_time_seconds",
         _GAUGE,
-        "When the process at the top was started, since the epoch.",
+        "Start of the root process, in seconds since the epoch.",
         readings.usage("started_at"),
         _PROGRAM,
     ),
     Metric(
         "",
         _GAUGE,
-        "Share of the processors that may be used, since the sample before.",
+        "CPU usage since the previous sample, as a share of the available processors.",
         readings.cpu_utilization,
         _PROGRAM,
-        Instrument("process.cpu.utilization", "1", adds_up=False),
+        Instrument("process.cpu.utilization", "1", is_additive=False),
     ),
 )
 
@@ -119,77 +109,77 @@ CONTAINER = (
     Metric(
         "container_memory_usage_bytes",
         _GAUGE,
-        "Memory that is charged to the control group, caches included.",
+        "Memory charged to the control group, caches included.",
         readings.cgroup("memory", "usage_bytes"),
-        sent_as=Instrument("container.memory.usage", "By"),
+        instrument=Instrument("container.memory.usage", "By"),
     ),
     Metric(
         "container_memory_working_set_bytes",
         _GAUGE,
-        "The same without inactive caches of files: the kubelet evicts by this.",
+        "Memory usage without inactive file caches; the kubelet evicts by it.",
         readings.cgroup("memory", "working_set_bytes"),
-        sent_as=Instrument("container.memory.working_set", "By"),
+        instrument=Instrument("container.memory.working_set", "By"),
     ),
     Metric(
         "container_memory_max_usage_bytes",
         _GAUGE,
-        "The highest usage so far.",
+        "Highest memory usage so far.",
         readings.cgroup("memory", "peak_bytes"),
     ),
     Metric(
         "container_spec_memory_limit_bytes",
         _GAUGE,
-        "The lowest memory limit on the way up; absent when there is none.",
+        "Lowest memory limit of the group and its ancestors; absent without one.",
         readings.cgroup("memory", "limit_bytes"),
     ),
     Metric(
         "container_oom_events_total",
         _COUNTER,
-        "Processes of the group that the kernel has killed for want of memory.",
+        "Processes of the group killed by the kernel (out of memory).",
         readings.cgroup("memory", "oom_kills"),
     ),
     Metric(
         "container_cpu_usage_seconds_total",
         _COUNTER,
-        "Processor time of the group.",
+        "CPU time of the group.",
         readings.cgroup("cpu", "usage_seconds"),
-        sent_as=Instrument("container.cpu.time", "s"),
+        instrument=Instrument("container.cpu.time", "s"),
     ),
     Metric(
         "container_cpu_cfs_periods_total",
         _COUNTER,
-        "Periods of the processor quota that have passed.",
+        "Elapsed periods of the CPU quota.",
         readings.cgroup("cpu", "periods"),
     ),
     Metric(
         "container_cpu_cfs_throttled_periods_total",
         _COUNTER,
-        "Those of them in which the quota was used up.",
+        "Periods in which the CPU quota was used up.",
         readings.cgroup("cpu", "throttled_periods"),
     ),
     Metric(
         "container_cpu_cfs_throttled_seconds_total",
         _COUNTER,
-        "How long processes had to wait because of that, summed over processors.",
+        "Time processes were throttled by the CPU quota, summed over processors.",
         readings.cgroup("cpu", "throttled_seconds"),
     ),
     Metric(
         "container_spec_cpu_quota",
         _GAUGE,
-        "Microseconds of processor time in each period, of the lowest quota on the way up; absent when there is none.",
+        "Lowest CPU quota of the group and its ancestors, in microseconds per period; absent without one.",
         readings.cpu_quota,
     ),
     Metric(
         "container_spec_cpu_period",
         _GAUGE,
-        "Microseconds of that period.",
+        "Period of the CPU quota, in microseconds.",
         readings.cpu_period,
     ),
     *(
         Metric(
             f"container_pressure_{resource}_{word}_seconds_total",
             _COUNTER,
-            f"How long {who} of the group waited for {what}.",
+            f"Time {who} of the group waited for {what}.",
             readings.cgroup(f"{resource}_pressure", kind, "total_seconds"),
         )
         for resource, what in (("cpu", "a processor"), ("memory", "memory"), ("io", "input and output"))
@@ -208,14 +198,14 @@ SERVICE = (
     Metric(
         "drum_supervisor_server_info",
         _INFO,
-        "What the model server is: fastapi, flask, gunicorn, drum, or command.",
+        "Type of the model server: fastapi, flask, gunicorn, drum, or command.",
         readings.server,
         ("server_type",),
     ),
     Metric(
         "drum_supervisor_phase",
         _GAUGE,
-        "1 for the phase that the service is in, 0 for all others.",
+        "1 for the current phase of the service, 0 for the others.",
         readings.phase,
         ("phase",),
         Instrument("drum.supervisor.phase", "1"),
@@ -223,55 +213,55 @@ SERVICE = (
     Metric(
         "drum_supervisor_phase_start_time_seconds",
         _GAUGE,
-        "When that phase began, since the epoch.",
-        readings.moment("since"),
+        "Start of the current phase, in seconds since the epoch.",
+        readings.timestamp("since"),
     ),
     Metric(
         "drum_supervisor_ready",
         _GAUGE,
-        "Whether at least one worker answers requests.",
+        "Whether at least one worker is ready.",
         readings.service("ready"),
-        sent_as=Instrument("drum.supervisor.ready", "1", adds_up=False),
+        instrument=Instrument("drum.supervisor.ready", "1", is_additive=False),
     ),
     Metric(
         "drum_supervisor_degraded",
         _GAUGE,
-        "Whether it serves, but not with all workers.",
+        "Whether the service runs with fewer ready workers than configured.",
         readings.service("degraded"),
-        sent_as=Instrument("drum.supervisor.degraded", "1", adds_up=False),
+        instrument=Instrument("drum.supervisor.degraded", "1", is_additive=False),
     ),
     Metric(
         "drum_supervisor_error_server_active",
         _GAUGE,
         "Whether the error server answers in place of the model server.",
         readings.service("error_server_active"),
-        sent_as=Instrument("drum.supervisor.error_server.active", "1", adds_up=False),
+        instrument=Instrument("drum.supervisor.error_server.active", "1", is_additive=False),
     ),
     Metric(
         "drum_supervisor_workers",
         _GAUGE,
-        "How many workers there should be.",
+        "Configured workers.",
         readings.service("workers"),
-        sent_as=Instrument("drum.supervisor.workers.wanted", "{worker}"),
+        instrument=Instrument("drum.supervisor.workers.wanted", "{worker}"),
     ),
     Metric(
         "drum_supervisor_workers_ready",
         _GAUGE,
-        "How many of them answer requests.",
+        "Workers that are ready.",
         readings.service("workers_ready"),
-        sent_as=Instrument("drum.supervisor.workers.ready", "{worker}"),
+        instrument=Instrument("drum.supervisor.workers.ready", "{worker}"),
     ),
     Metric(
         "drum_supervisor_workers_starting",
         _GAUGE,
-        "How many of them are starting.",
+        "Workers that are starting.",
         readings.service("workers_coming"),
-        sent_as=Instrument("drum.supervisor.workers.starting", "{worker}"),
+        instrument=Instrument("drum.supervisor.workers.starting", "{worker}"),
     ),
     Metric(
         "drum_supervisor_program_running",
         _GAUGE,
-        "Whether the program has a process.",
+        "Whether the program is running.",
         readings.usage("is_running"),
         _PROGRAM,
         Instrument("drum.supervisor.program.running", "1"),
@@ -279,7 +269,7 @@ SERVICE = (
     Metric(
         "drum_supervisor_program_ready",
         _GAUGE,
-        "Whether the program answers; absent where nobody knows.",
+        "Whether the program is ready; absent when unknown.",
         readings.usage("is_ready"),
         _PROGRAM,
         Instrument("drum.supervisor.program.ready", "1"),
@@ -287,61 +277,61 @@ SERVICE = (
     Metric(
         "drum_supervisor_startup_duration_seconds",
         _GAUGE,
-        "How long the last start took that made the worker ready.",
-        readings.startup,
+        "Duration of the worker's last successful start.",
+        readings.startup_seconds,
         ("worker",),
-        Instrument("drum.supervisor.startup.duration", "s", adds_up=False),
+        Instrument("drum.supervisor.startup.duration", "s", is_additive=False),
     ),
     Metric(
         "drum_supervisor_failures_total",
         _COUNTER,
-        "How often the service has failed, by cause.",
-        readings.counts("failures"),
+        "Failures of the service, by cause.",
+        readings.counters("failures"),
         ("cause",),
         Instrument("drum.supervisor.failures", "{failure}"),
     ),
     Metric(
         "drum_supervisor_restarts_total",
         _COUNTER,
-        "How often workers were started again, by cause.",
-        readings.counts("restarts"),
+        "Restarts of workers, by cause.",
+        readings.counters("restarts"),
         ("cause",),
         Instrument("drum.supervisor.restarts", "{restart}"),
     ),
     Metric(
         "drum_supervisor_swaps_total",
         _COUNTER,
-        "How often the error server took the model server's place, and the other way round.",
-        readings.counts("swaps"),
+        "Swaps between model server and error server, by the server swapped in.",
+        readings.counters("swaps"),
         ("to",),
         Instrument("drum.supervisor.swaps", "{swap}"),
     ),
     Metric(
         "drum_supervisor_out_of_memory_kills_total",
         _COUNTER,
-        "Processes below the programs that the kernel has killed for want of memory, since the supervisor began.",
-        readings.out_of_memory_kills,
-        sent_as=Instrument("drum.supervisor.out_of_memory.kills", "{process}"),
+        "Processes of the programs killed by the kernel (out of memory), since the supervisor started.",
+        readings.oom_kills,
+        instrument=Instrument("drum.supervisor.out_of_memory.kills", "{process}"),
     ),
     Metric(
         "drum_supervisor_attempt",
         _GAUGE,
-        "How often initialization was tried since the service was last ready, the present one included.",
+        "Attempts to initialize since the service was last ready, the current one included.",
         readings.service("attempt"),
-        sent_as=Instrument("drum.supervisor.attempt", "{attempt}", adds_up=False),
+        instrument=Instrument("drum.supervisor.attempt", "{attempt}", is_additive=False),
     ),
     Metric(
         "drum_supervisor_attempts_left",
         _GAUGE,
-        "Retries that will still come by themselves.",
+        "Automatic retries left.",
         readings.service("attempts_left"),
-        sent_as=Instrument("drum.supervisor.attempts.left", "{attempt}", adds_up=False),
+        instrument=Instrument("drum.supervisor.attempts.left", "{attempt}", is_additive=False),
     ),
     Metric(
         "drum_supervisor_next_retry_timestamp_seconds",
         _GAUGE,
-        "When the next retry comes, since the epoch; absent when none is planned.",
-        readings.moment("next_retry_at"),
+        "Time of the next retry, in seconds since the epoch; absent when none is planned.",
+        readings.timestamp("next_retry_at"),
     ),
 )
 
@@ -349,7 +339,7 @@ GPUS = (
     Metric(
         "drum_supervisor_gpu_memory_total_bytes",
         _GAUGE,
-        "Memory of the GPU.",
+        "Total memory of the GPU.",
         readings.gpu("memory_total_bytes"),
         _GPU,
         Instrument("hw.gpu.memory.limit", "By"),
@@ -357,7 +347,7 @@ GPUS = (
     Metric(
         "drum_supervisor_gpu_memory_used_bytes",
         _GAUGE,
-        "Memory of the GPU that is used, by whomever.",
+        "Used memory of the GPU, by all processes.",
         readings.gpu("memory_used_bytes"),
         _GPU,
         Instrument("hw.gpu.memory.usage", "By"),
@@ -365,26 +355,26 @@ GPUS = (
     Metric(
         "drum_supervisor_gpu_utilization_ratio",
         _GAUGE,
-        "Share of the time in which the GPU was busy, with whatever process.",
+        "Share of time the GPU was busy, for any process.",
         readings.gpu("utilization_percent", 0.01),
         _GPU,
-        Instrument("hw.gpu.utilization", "1", adds_up=False),
+        Instrument("hw.gpu.utilization", "1", is_additive=False),
     ),
     Metric(
         "drum_supervisor_program_gpu_memory_used_bytes",
         _GAUGE,
-        "Memory of the GPU that the program's processes use.",
-        readings.gpu_of_programs("memory_bytes"),
+        "GPU memory used by the program's processes.",
+        readings.program_gpu("memory_bytes"),
         (*_PROGRAM, *_GPU),
         Instrument("drum.supervisor.program.gpu.memory.usage", "By"),
     ),
     Metric(
         "drum_supervisor_program_gpu_utilization_ratio",
         _GAUGE,
-        "Share of the time in which the program's processes kept the GPU busy.",
-        readings.gpu_of_programs("utilization_percent", 0.01),
+        "Share of time the program's processes kept the GPU busy.",
+        readings.program_gpu("utilization_percent", 0.01),
         (*_PROGRAM, *_GPU),
-        Instrument("drum.supervisor.program.gpu.utilization", "1", adds_up=False),
+        Instrument("drum.supervisor.program.gpu.utilization", "1", is_additive=False),
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Metrics as Prometheus reads them, by prometheus_client: its registry, its formats, its choice among them."""
+"""Metrics in the formats of Prometheus, rendered by prometheus_client."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -9,39 +9,33 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from drum_supervisor.metrics.catalogue import METRICS, Kind, Metric
-from drum_supervisor.metrics.figures import Figures
-from drum_supervisor.metrics.readings import Sample
+from drum_supervisor.metrics.readings import MetricSample
+from drum_supervisor.metrics.snapshot import MetricsSnapshot
 
 
-def exposition(figures: Figures, accept: str) -> tuple[bytes, str]:
-    """Return all metrics in the best format that is accepted, and its content type.
-
-    Args:
-        accept: the header of that name; OpenMetrics only for those who ask for it.
-    """
+def render_metrics(snapshot: MetricsSnapshot, accept: str) -> tuple[bytes, str]:
+    """Return all metrics in the best format of the Accept header (OpenMetrics only if named), and its content type."""
     encode, content_type = choose_encoder(accept)
     registry = CollectorRegistry()
-    registry.register(_Figures(figures))
+    registry.register(_SnapshotCollector(snapshot))
     return encode(registry), content_type
 
 
-class _Figures(Collector):
-    """Collects what has been collected already."""
-
-    def __init__(self, figures: Figures) -> None:
-        self._figures = figures
+class _SnapshotCollector(Collector):
+    def __init__(self, snapshot: MetricsSnapshot) -> None:
+        self._snapshot = snapshot
 
     def describe(self) -> Iterable[Family]:
         return ()
 
     def collect(self) -> Iterator[Family]:
         for metric in METRICS:
-            samples = list(metric.read(self._figures)) if metric.name else []
+            samples = list(metric.read(self._snapshot)) if metric.name else []
             if samples:
                 yield _family(metric, samples)
 
 
-def _family(metric: Metric, samples: Sequence[Sample]) -> Family:
+def _family(metric: Metric, samples: Sequence[MetricSample]) -> Family:
     if metric.kind is Kind.INFO:
         family = InfoMetricFamily(metric.name.removesuffix("_info"), metric.help)
         for labels, _ in samples:

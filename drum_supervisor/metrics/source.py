@@ -1,111 +1,53 @@
-"""Where the figures come from: the supervisor's control socket, asked seldom and by one at a time."""
+"""The source of all metrics: the supervisor, asked at most twice a second, by one thread at a time."""
 
-import http.client
-import json
-import socket
 import threading
 import time
-import xmlrpc.client
 from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
 from typing import Any
-from xml.parsers.expat import ExpatError
 
-from drum_supervisor.metrics.figures import Figures, descriptor_limit, figures
+from drum_supervisor.contract.control_client import ControlError
+from drum_supervisor.metrics.snapshot import MetricsSnapshot, build_snapshot, read_fd_limit
 from drum_supervisor.resources.gpu import Gpu
 
-LONGEST_ANSWER = 3.0  # seconds; the supervisor takes milliseconds
-SHORTEST_LIFE = 0.5  # of figures, and of a failure: whoever asks within it costs the supervisor nothing
+TIMEOUT = 3.0  # seconds; the supervisor answers within milliseconds
+CACHE_SECONDS = 0.5  # for snapshots and failures: further scrapes cost the supervisor nothing
 
 
-class NoFiguresError(Exception):
-    """The supervisor does not answer; the text is a sentence."""
-
-
-class Source:
-    """Gives the figures of now, or of a moment ago, to any thread.
+class MetricsSource:
+    """Returns a snapshot, at most CACHE_SECONDS old. Thread-safe.
 
     Args:
-        ask: asks the supervisor for what metrics are made of, no older than so many seconds.
-        read_gpus: returns the GPUs, with these processes.
+        fetch: asks the supervisor for `drum.metrics`, given the maximum age in seconds.
+        read_gpus: returns the GPUs and, of the given processes, those which use them.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
-        ask: Callable[[float], dict[str, Any]],
+        fetch: Callable[[float], dict[str, Any]],
         read_gpus: Callable[[frozenset[int]], list[Gpu]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ask = ask
+        self._fetch = fetch
         self._read_gpus = read_gpus
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept_until = 0.0
-        self._kept: Figures | NoFiguresError = NoFiguresError("nobody has asked yet")
+        self._cached_until = 0.0
+        self._cached: MetricsSnapshot | ControlError = ControlError("not fetched yet")
 
-    def figures(self) -> Figures:
-        """Return the figures.
-
-        Raises:
-            NoFiguresError: there are none.
-        """
+    def snapshot(self) -> MetricsSnapshot:
+        """Return the current snapshot; ControlError: the supervisor does not answer."""
         with self._lock:
-            if self._clock() >= self._kept_until:
-                self._kept = self._look()
-                self._kept_until = self._clock() + SHORTEST_LIFE
-            kept = self._kept
-        if isinstance(kept, NoFiguresError):
-            raise NoFiguresError(str(kept))
-        return kept
+            if self._clock() >= self._cached_until:
+                self._cached = self._fetch_snapshot()
+                self._cached_until = self._clock() + CACHE_SECONDS
+            cached = self._cached
+        if isinstance(cached, ControlError):
+            raise ControlError(str(cached))
+        return cached
 
-    def _look(self) -> Figures | NoFiguresError:
+    def _fetch_snapshot(self) -> MetricsSnapshot | ControlError:
         try:
-            return figures(self._ask(SHORTEST_LIFE), descriptor_limit, self._read_gpus)
-        except NoFiguresError as error:
+            return build_snapshot(self._fetch(CACHE_SECONDS), read_fd_limit, self._read_gpus)
+        except ControlError as error:
             return error
-
-
-class ControlSocket:
-    """The supervisor, over its control socket. Standard library only: supervisor's own client would load much more.
-
-    Args:
-        path: of the socket.
-        timeout: seconds to wait for it, each time.
-    """
-
-    def __init__(self, path: Path, timeout: float = LONGEST_ANSWER) -> None:
-        self._path = path
-        self._timeout = timeout
-
-    def metrics(self, max_age: float) -> dict[str, Any]:
-        """Return what metrics are made of.
-
-        Raises:
-            NoFiguresError: there is no good answer in time.
-        """
-        request = xmlrpc.client.dumps((max_age,), "drum.metrics")
-        try:
-            (value,), _ = xmlrpc.client.loads(self._post(request))
-            return dict(json.loads(str(value)))
-        except TimeoutError as error:
-            raise NoFiguresError(f"The supervisor did not answer within {self._timeout:g} s.") from error
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError, ValueError) as error:
-            raise NoFiguresError(f"The supervisor does not answer: {error or type(error).__name__}.") from error
-
-    def _post(self, request: str) -> bytes:
-        with closing(_Connection(self._path, self._timeout)) as connection:
-            connection.request("POST", "/RPC2", request, {"Content-Type": "text/xml"})
-            return connection.getresponse().read()
-
-
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))

@@ -1,1 +1,1 @@
-"""OpenTelemetry: whether it is wanted, its providers, and what is sent to them."""
+"""OpenTelemetry: its environment variables, providers, signals and the supervisor's metrics. No server, no fronts."""

@@ -1,4 +1,4 @@
-"""Whether the environment wants telemetry. Standard library only: the supervisor asks as well."""
+"""Whether the environment enables telemetry. Standard library only: the supervisor imports this too."""
 
 from collections.abc import Mapping
 
@@ -10,19 +10,16 @@ METRICS_EXPORTER = "OTEL_METRICS_EXPORTER"
 DISABLED = "OTEL_SDK_DISABLED"
 
 
-def is_wanted(environ: Mapping[str, str]) -> bool:
-    """Return whether the environment names a collector, and does not say that there shall be no telemetry."""
+def is_enabled(environ: Mapping[str, str]) -> bool:
+    """Return whether the environment names a collector and does not disable the SDK."""
     return bool(environ.get(ENDPOINT, "").strip()) and not _is_disabled(environ)
 
 
 def sends_metrics(environ: Mapping[str, str]) -> bool:
-    """Return whether the supervisor's own metrics are to be sent: to the collector, or to the one for metrics alone.
-
-    `OTEL_METRICS_EXPORTER=none` says no, and changes nothing else.
-    """
+    """Return whether the supervisor sends its metrics; `OTEL_METRICS_EXPORTER=none` turns off these alone."""
     endpoint = environ.get(METRICS_ENDPOINT, "").strip() or environ.get(ENDPOINT, "").strip()
-    refused = environ.get(METRICS_EXPORTER, "").strip().lower() == "none"
-    return bool(endpoint) and not refused and not _is_disabled(environ)
+    is_refused = environ.get(METRICS_EXPORTER, "").strip().lower() == "none"
+    return bool(endpoint) and not is_refused and not _is_disabled(environ)
 
 
 def _is_disabled(environ: Mapping[str, str]) -> bool:

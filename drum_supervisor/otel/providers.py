@@ -1,4 +1,4 @@
-"""The providers of OpenTelemetry's SDK that send to a collector, and how long their shutdown may take."""
+"""Providers of OpenTelemetry's SDK which export to a collector and shut down in bounded time."""
 
 import logging
 import threading
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class Provider(Protocol):
-    """The least that a provider of traces, metrics or logs has."""
+    """The minimal provider of traces, metrics or logs."""
 
     def shutdown(self) -> object: ...
 
@@ -28,15 +28,14 @@ class Provider(Protocol):
 def build_providers(
     collector: str, environ: Mapping[str, str], *, shutdown_seconds: float, make_global: bool
 ) -> Providers:
-    """Return all three providers; the packages of OpenTelemetry are imported here.
+    """Return all three providers; the arguments are those of `setup_otel`.
 
     Args:
-        collector: its address, where no signal has one of its own in `environ`.
-        environ, shutdown_seconds, make_global: as for `setup_otel`.
+        collector: the endpoint of all signals without one of their own in `environ`.
 
     Raises:
         ImportError: OpenTelemetry is not installed.
-        Exception: any other, by what the SDK finds in the environment of the process.
+        Exception: the SDK rejects a setting in the environment of the process.
     """
     from opentelemetry import _logs, metrics, trace  # noqa: PLC0415
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter  # noqa: PLC0415
@@ -51,7 +50,7 @@ def build_providers(
     spans = OTLPSpanExporter(endpoint=_endpoint(collector, environ, "traces"))
     records = OTLPLogExporter(endpoint=_endpoint(collector, environ, "logs"))
     with ExitStack() as undo:
-        # shutdown_on_exit would be the SDK's own shutdown, without a limit
+        # shutdown_on_exit would call the SDK's own shutdown, without a time limit
         traces = TracerProvider(resource=resource, shutdown_on_exit=False)
         traces.add_span_processor(BatchSpanProcessor(spans))
         undo.callback(_limit_shutdown(traces, spans, shutdown_seconds, "traces"))
@@ -71,15 +70,7 @@ def build_providers(
 def build_meter_provider(
     collector: str, environ: Mapping[str, str], *, shutdown_seconds: float, service_name: str
 ) -> "MeterProvider":
-    """Return the provider of metrics alone; the packages of OpenTelemetry are imported here.
-
-    Args:
-        collector, environ, shutdown_seconds: as above.
-        service_name: where the environment has none.
-
-    Raises:
-        ImportError, Exception: as above.
-    """
+    """Return the provider of metrics alone, as `build_providers`; `service_name` is the default."""
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
 
     resource = Resource.create(_resource_attributes(environ, service_name))
@@ -89,7 +80,6 @@ def build_meter_provider(
 def _meters(
     collector: str, environ: Mapping[str, str], resource: Any, shutdown_seconds: float
 ) -> "tuple[MeterProvider, Callable[[], None]]":
-    """Return the provider of metrics, and its shutdown."""
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
     from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader  # noqa: PLC0415
@@ -100,51 +90,51 @@ def _meters(
 
 
 def shut_down(provider: Provider, seconds: float) -> None:
-    """Shut `provider` down, and wait `seconds` for it; what it raises is logged."""
-    _within(seconds, lambda: provider.shutdown())  # noqa: PLW0108 - looked up in there: it may have none
+    """Shut `provider` down within `seconds`; its exceptions are logged."""
+    _within(seconds, lambda: provider.shutdown())  # noqa: PLW0108 - a missing method is logged too
 
 
 def _endpoint(collector: str, environ: Mapping[str, str], signal: str) -> str:
-    own = environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "").strip()
-    return own or f"{collector.rstrip('/')}/v1/{signal}"
+    specific = environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "").strip()
+    return specific or f"{collector.rstrip('/')}/v1/{signal}"
 
 
 def _resource_attributes(environ: Mapping[str, str], service_name: str = "drum-model-server") -> dict[str, str]:
-    """Return who sends; what OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say is left to them."""
-    ours = {
+    """Return the attributes which OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES do not set."""
+    defaults = {
         "service.name": service_name,
         "service.version": __version__,
-        "service.instance.id": str(uuid4()),  # without it the metrics of one worker would overwrite another's
+        "service.instance.id": str(uuid4()),  # without it workers overwrite each other's metrics
     }
     given = {entry.partition("=")[0].strip() for entry in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(",")}
     if environ.get("OTEL_SERVICE_NAME", "").strip():
         given.add("service.name")
-    return {name: value for name, value in ours.items() if name not in given}
+    return {name: value for name, value in defaults.items() if name not in given}
 
 
 def _limit_shutdown(provider: Any, exporter: Any, seconds: float, what: str) -> Callable[[], None]:
-    """Make `provider.shutdown()` return in time, and do nothing when it is called again; return it.
+    """Replace `provider.shutdown()` by one which is limited in time and works once; return it.
 
-    The SDK's waits half a minute for its own threads, and the export's time-out begins anew with each batch
+    The SDK's waits half a minute for its own threads, and the export timeout restarts with each batch
     (https://github.com/open-telemetry/opentelemetry-python/issues/4555).
     """
     shut_down_fully = provider.shutdown
-    begun = threading.Event()
+    started = threading.Event()
 
     def shutdown(timeout_millis: float = 1000 * seconds) -> None:
-        if begun.is_set():
+        if started.is_set():
             return
-        begun.set()
+        started.set()
         if not _within(timeout_millis / 1000, shut_down_fully):
             _log.warning("The collector did not answer within %g s: the last %s are lost.", timeout_millis / 1000, what)
-            exporter.shutdown()  # no further batch, and no further attempt
+            exporter.shutdown()  # no more batches, no more attempts
 
     provider.shutdown = shutdown
     return shutdown
 
 
 def _within(seconds: float, call: Callable[[], object]) -> bool:
-    """Call `call`, and return whether it has come to its end within `seconds`; what it raises is logged."""
+    """Return whether `call` ended within `seconds`; its exceptions are logged."""
 
     def run() -> None:
         try:

@@ -1,4 +1,4 @@
-"""What happens in a server, in OpenTelemetry's words: its spans, its instruments, its log records."""
+"""The spans, metrics and log records of a server."""
 
 import logging
 import threading
@@ -20,54 +20,44 @@ if TYPE_CHECKING:
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 _SCOPE = "drum_supervisor"
 
-# Of https://opentelemetry.io/docs/specs/semconv/http/http-metrics/, and further: models take their time.
+# Those of https://opentelemetry.io/docs/specs/semconv/http/http-metrics/, and longer ones for slow models.
 _REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, 300)
 _LOAD_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 _log = logging.getLogger(__name__)
 
 _Signal = TypeVar("_Signal")
-_Given = TypeVar("_Given")
-_Returned = TypeVar("_Returned")
+_Argument = TypeVar("_Argument")
+_Result = TypeVar("_Result")
 
 
 class Guarded(Generic[_Signal]):
-    """A signal of a provider, which may be any object: nothing that it raises gets out.
+    """Catches all exceptions of a signal: users may pass any object as a provider.
 
-    The first failure is a warning in the log; others are silent. Without a provider there is no signal.
-
-    Args:
-        name: of the signal, as the warning says it.
-        make: makes the signal of the provider.
+    The first exception is a warning in the log, later ones are silent. Without a provider every call does nothing.
     """
 
-    def __init__(self, name: str, make: Callable[[Any], _Signal], provider: object | None) -> None:
+    def __init__(self, name: str, create: Callable[[Any], _Signal], provider: object | None) -> None:
         self._name = name
-        self._said = threading.Lock()  # taken by the first failure, and never given back
-        self._signal = self._attempt(make, provider) if provider is not None else None
+        self._warned = threading.Lock()  # acquired by the first failure, and never released
+        self._signal = self._attempt(create, provider) if provider is not None else None
 
-    def tell(self, act: Callable[[_Signal], _Returned]) -> _Returned | None:
-        """Return what `act` does with the signal; None when there is none, or when it fails."""
-        return self._attempt(act, self._signal) if self._signal is not None else None
+    def call(self, function: Callable[[_Signal], _Result]) -> _Result | None:
+        """Call `function` with the signal; return None without a signal, and after an exception."""
+        return self._attempt(function, self._signal) if self._signal is not None else None
 
-    def _attempt(self, act: Callable[[_Given], _Returned], given: _Given) -> _Returned | None:
+    def _attempt(self, function: Callable[[_Argument], _Result], argument: _Argument) -> _Result | None:
         try:
-            return act(given)
-        except Exception as error:  # noqa: BLE001 - of whatever the user gives as a provider
-            if self._said.acquire(blocking=False):
-                # Not exc_info: its chain has the error that is being told, which may be what cannot be printed.
+            return function(argument)
+        except Exception as error:  # noqa: BLE001 - the provider is any object
+            if self._warned.acquire(blocking=False):
+                # Not exc_info: its chain includes the error being recorded, which may be unprintable.
                 frames = "".join(traceback.format_exception(error, chain=False)).rstrip()
-                _log.warning("OpenTelemetry's %s failed; this is not said again.\n%s", self._name, frames)
+                _log.warning("OpenTelemetry %s failed; further failures are not logged.\n%s", self._name, frames)
             return None
 
 
 class Tracing:
-    """The spans.
-
-    Args:
-        provider: a TracerProvider.
-    """
-
     def __init__(self, provider: Any) -> None:
         from opentelemetry import trace  # noqa: PLC0415
         from opentelemetry.trace.propagation import tracecontext  # noqa: PLC0415
@@ -77,7 +67,7 @@ class Tracing:
         self._tracer: trace.Tracer = provider.get_tracer(_SCOPE, __version__)
 
     def start(self, name: str, state: RequestState, headers: Mapping[str, str]) -> "Span":
-        """Start the span of a request; its parent is in the headers."""
+        """Start the span of a request, whose parent is in the headers."""
         attributes: dict[str, Any] = {
             "http.request.method": state.method,
             "http.route": state.route,
@@ -90,18 +80,17 @@ class Tracing:
         return self._tracer.start_span(name, parent, self._api.SpanKind.SERVER, attributes)
 
     def current(self, span: "Span") -> AbstractContextManager[object]:
-        """Within the block, spans that are started are children of `span`."""
+        """Make `span` the parent of the spans started in the block."""
         return self._api.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False)
 
     def end(self, span: "Span", status: int, error: BaseException | None) -> None:
-        """End the span of a request."""
         span.set_attribute("http.response.status_code", status)
         if status >= 500:
             self._fail(span, _exception_attributes(error, "request") if error is not None else {})
         span.end()
 
     def fail_initialization(self, error: BaseException, stage: str) -> None:
-        """Make a span of an initialization that has failed."""
+        """Record a span for a failed initialization."""
         exception = _exception_attributes(error, stage)
         span = self._tracer.start_span("drum.initialization")
         self._fail(span, exception)
@@ -114,12 +103,6 @@ class Tracing:
 
 
 class Metrics:
-    """The instruments; seconds where nothing else is said.
-
-    Args:
-        provider: a MeterProvider.
-    """
-
     def __init__(self, provider: Any) -> None:
         meter: Meter = provider.get_meter(_SCOPE, __version__)
         self._request_duration = meter.create_histogram(
@@ -136,16 +119,15 @@ class Metrics:
         )
         self._requests = meter.create_counter("drum.requests", "{request}", "Requests, by route and status.")
         self._in_flight = meter.create_up_down_counter(
-            "drum.predictions.in_flight", "{request}", "Predictions that are being made."
+            "drum.predictions.in_flight", "{request}", "Predictions in progress."
         )
         self._failures = meter.create_counter("drum.failures", "{failure}", "Failures, by stage and error.")
 
     def count_in_flight(self, change: int, route: str) -> None:
-        """Count a prediction that begins, 1, or ends, -1."""
+        """Count a prediction which starts (1) or ends (-1)."""
         self._in_flight.add(change, {"http.route": route})
 
     def measure(self, state: RequestState, seconds: float, status: int, error: BaseException | None) -> None:
-        """Measure a request that is answered."""
         labels: dict[str, str | int] = {
             "http.request.method": state.method if state.method in _METHODS else "_OTHER",
             "http.route": state.route or "(none)",
@@ -157,21 +139,14 @@ class Metrics:
             self.count_failure("request", str(status) if error is None else type(error).__name__)
 
     def measure_load(self, seconds: float) -> None:
-        """Measure how long the model took to load."""
         self._load_duration.record(seconds)
 
     def count_failure(self, stage: str, kind: str) -> None:
-        """Count a failure; `kind` is the class of an exception, or a status."""
+        """Count a failure; `kind` is an exception class or a status."""
         self._failures.add(1, {"drum.stage": stage, "error.type": kind})
 
 
 class Logs:
-    """The log records.
-
-    Args:
-        provider: a LoggerProvider.
-    """
-
     def __init__(self, provider: Any) -> None:
         from opentelemetry._logs import Logger, LogRecord, SeverityNumber  # noqa: PLC0415
 
@@ -180,7 +155,6 @@ class Logs:
         self._logger: Logger = provider.get_logger(_SCOPE, __version__)
 
     def fail_initialization(self, error: BaseException, stage: str) -> None:
-        """Emit a record of an initialization that has failed."""
         exception = _exception_attributes(error, stage)
         record = self._record(
             timestamp=time.time_ns(),
@@ -193,7 +167,7 @@ class Logs:
 
 
 def _exception_attributes(error: BaseException, stage: str) -> dict[str, str]:
-    """Describe `error` in OpenTelemetry's words, without anything that looks like a secret."""
+    """Describe `error` by the semantic conventions, with secrets masked."""
     failure = init_failed(error, stage)
     return {
         "drum.stage": stage,

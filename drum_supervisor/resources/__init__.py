@@ -1,1 +1,1 @@
-"""What processes and control groups use, read from /proc and /sys by pid; nothing here knows what is supervised."""
+"""Resource usage of processes and control groups, read by pid from /proc and /sys. Knows nothing of programs."""

@@ -1,7 +1,7 @@
-"""What the kernel says about the control group of a process: memory, processor and pressure; versions 1 and 2.
+"""Memory, CPU and pressure of a process's control group, versions 1 and 2.
 
-Standard library only, and quick to import: the supervisor reads this about its children. Whatever is missing,
-unreadable or no sensible number is None, and so is everything of the machine as a whole.
+Standard library only, and fast to import: the supervisor reads this for its children. A value that is missing,
+unreadable or implausible is None, and so is every value of the machine's root group.
 """
 
 import math
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from drum_supervisor.resources.cgroup_files import (
-    NO_NUMBER,
+    IMPLAUSIBLE,
     plausible,
     read_limit,
     read_number,
@@ -23,74 +23,47 @@ from drum_supervisor.resources.cgroup_paths import Group, Groups, find_groups
 
 
 @dataclass(frozen=True)
-class Limiting:
-    """The group, on the way up from that of the process, whose memory limit is the lowest.
-
-    Attributes:
-        directory: where it is shown.
-        limit_bytes: its limit.
-        usage_bytes: what it uses, everything below it included.
-        peak_bytes: the most that it has used.
-        ooms: how often its limit could not be kept by reclaiming (version 2: everything below it included).
-    """
+class LimitingGroup:
+    """The group with the lowest memory limit among the process's group and its ancestors."""
 
     directory: Path
     limit_bytes: int
-    usage_bytes: int | None
-    peak_bytes: int | None
-    ooms: int | None
+    usage_bytes: int | None  # descendants included
+    peak_bytes: int | None  # the highest usage
+    ooms: int | None  # times reclaim could not keep the limit; in version 2 descendants included
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory of a group and all below it.
+    """Memory of a group and its descendants."""
 
-    Attributes:
-        limit_bytes: the lowest limit on the way up; None also when there is none.
-        usage_bytes: all that is charged, caches included.
-        working_set_bytes: usage without inactive caches of files, as the kubelet computes it; it evicts by this.
-        peak_bytes: the highest usage; Linux 5.19 or version 1.
-        limit_hits: how often the usage reached the limit, which reclaiming mostly resolves; version 2 (`memory.failcnt`
-            of version 1 stays 0 when memory with swap has the same limit, even when processes are killed).
-        ooms: how often it did not resolve it; version 2.
-        oom_kills: processes that the kernel killed for want of memory, see `read_oom_kills`.
-        limiting: the group that `limit_bytes` is from; None also when it cannot be seen from here.
-    """
-
-    limit_bytes: int | None = None
-    usage_bytes: int | None = None
-    working_set_bytes: int | None = None
-    peak_bytes: int | None = None
+    limit_bytes: int | None = None  # the lowest of the group and its ancestors; None also without one
+    usage_bytes: int | None = None  # caches included
+    working_set_bytes: int | None = None  # usage less inactive file caches, as in the kubelet, which evicts by it
+    peak_bytes: int | None = None  # the highest usage; Linux 5.19 or version 1
+    # Times the usage reached the limit, which reclaim mostly resolves; version 2. (`memory.failcnt` of version 1 stays
+    # 0 when memory with swap has the same limit, even when processes are killed.)
     limit_hits: int | None = None
-    ooms: int | None = None
-    oom_kills: int | None = None
-    limiting: Limiting | None = None
+    ooms: int | None = None  # times reclaim did not resolve it; version 2
+    oom_kills: int | None = None  # OOM-killed processes, see `read_oom_kills`
+    limiting: LimitingGroup | None = None  # the group of `limit_bytes`; None also when it is not visible
 
 
 @dataclass(frozen=True)
 class Cpu:
-    """Processor time of a group.
+    """CPU time of a group. Periods and throttling are of the group with the lowest quota, or else of the group."""
 
-    Attributes:
-        quota_cores: the lowest quota on the way up, as a number of processors; None also when there is none.
-        usage_seconds: processor time that was used.
-        periods: periods that were begun, of the group that has the lowest quota; of its own without one.
-        throttled_periods: those of them in which the quota was used up.
-        throttled_seconds: how long its processes had to wait because of that, summed over processors.
-        period_seconds: how long the period of that quota is; None also without one.
-    """
-
-    quota_cores: float | None = None
+    quota_cores: float | None = None  # the lowest of the group and its ancestors, in processors; None also without one
     usage_seconds: float | None = None
-    periods: int | None = None
-    throttled_periods: int | None = None
-    throttled_seconds: float | None = None
-    period_seconds: float | None = None
+    periods: int | None = None  # elapsed
+    throttled_periods: int | None = None  # in which the quota was used up
+    throttled_seconds: float | None = None  # summed over processors
+    period_seconds: float | None = None  # of the lowest quota; None also without one
 
 
 @dataclass(frozen=True)
 class Stall:
-    """How much of the time was lost by waiting: percent over the last 10, 60 and 300 s, and seconds in total."""
+    """Time lost by waiting: percent over the last 10, 60 and 300 s, and in total."""
 
     avg10: float
     avg60: float
@@ -100,7 +73,7 @@ class Stall:
 
 @dataclass(frozen=True)
 class Pressure:
-    """Stalls of some process of the group, and of all at the same time (Documentation/accounting/psi.rst)."""
+    """Stalls of some processes of the group, and of all at once (Documentation/accounting/psi.rst)."""
 
     some: Stall | None = None
     full: Stall | None = None
@@ -108,8 +81,6 @@ class Pressure:
 
 @dataclass(frozen=True)
 class Cgroup:
-    """Everything that is read about the control groups of a process."""
-
     memory: Memory = field(default_factory=Memory)
     cpu: Cpu = field(default_factory=Cpu)
     memory_pressure: Pressure = field(default_factory=Pressure)
@@ -118,17 +89,12 @@ class Cgroup:
 
 
 def read_cgroup(pid: int, root: Path = Path("/")) -> Cgroup:
-    """Return what there is to know about the groups of `pid`; None everywhere when it is gone.
-
-    Args:
-        pid: the process.
-        root: the folder below which `proc` and the mounts are.
-    """
+    """Read the groups of `pid`, all None when it is gone; `root` contains `proc` and the mounts."""
     return read_groups(find_groups(pid, root))
 
 
 def read_groups(groups: Groups) -> Cgroup:
-    """Return what there is to know about groups that were found while the process lived."""
+    """Read groups found earlier, while the process was alive."""
     return Cgroup(
         memory=_memory(groups.memory),
         cpu=_cpu(groups.cpu, groups.cpuacct),
@@ -139,19 +105,16 @@ def read_groups(groups: Groups) -> Cgroup:
 
 
 def read_oom_kills(groups: Groups) -> int | None:
-    """Return how many processes of the group the kernel has killed for want of memory; reads one file.
-
-    Find the groups while the process lives, and ask before and after its death. The kernel counts a kill where the
-    victim was (memcg_memory_event_mm in mm/oom_kill.c), whoever's limit was reached: the group's, that of one above
-    it, or the machine's memory. Version 2 counts what happens in groups below as well (`memory.events`; not
-    `memory.events.local`), version 1 does not. Groups above are not asked: their kills may be of neighbours.
-    """
+    """Return the number of OOM-killed processes in the group, from one file."""
+    # The kernel counts a kill in the victim's group (memcg_memory_event_mm in mm/oom_kill.c), whichever limit was
+    # reached: the group's, an ancestor's, or the machine's memory. Version 2 includes descendants (`memory.events`, not
+    # `memory.events.local`), version 1 does not. Ancestors are not read: their kills may be of neighbours.
     group = groups.memory
     return None if group is None else plausible(_events(group.directory, group.version).get("oom_kill"))
 
 
 def read_working_set(groups: Groups) -> int | None:
-    """Return the working set alone; reads two files."""
+    """Return the working set alone, from two files."""
     if groups.memory is None:
         return None
     directory, names = groups.memory.directory, _NAMES[groups.memory.version]
@@ -165,12 +128,10 @@ def _events(directory: Path, version: int) -> Mapping[str, int]:
 
 @dataclass(frozen=True)
 class _Names:
-    """What the files about memory are called, and a line of `memory.stat`."""
-
     limit: str
     usage: str
     peak: str
-    inactive_file: str
+    inactive_file: str  # a line of `memory.stat`
 
 
 _NAMES = {
@@ -198,35 +159,34 @@ def _memory(group: Group | None) -> Memory:
 
 
 def working_set(usage_bytes: int | None, inactive_file_bytes: int | None) -> int | None:
-    """Return the usage without inactive caches of files, not below 0, as the kubelet has it from cAdvisor."""
+    """Return the usage less inactive file caches, as cAdvisor computes it for the kubelet."""
     if usage_bytes is None or inactive_file_bytes is None:
         return None
     return max(usage_bytes - inactive_file_bytes, 0)
 
 
 def _lowest_limit(group: Group, stat: Mapping[str, int]) -> int | None:
-    """Version 1 tells the lowest limit itself, of groups that cannot be seen from here too."""
-    if group.version == 1 and "hierarchical_memory_limit" in stat:
+    if group.version == 1 and "hierarchical_memory_limit" in stat:  # includes groups not visible from here
         return plausible(stat["hierarchical_memory_limit"])
-    lowest = _lowest(read_limit(directory / _NAMES[group.version].limit) for directory in group.way_up)
+    lowest = _lowest(read_limit(directory / _NAMES[group.version].limit) for directory in group.lineage)
     return None if lowest is None else int(lowest)
 
 
 def _lowest(limits: Iterable[float | None]) -> float | None:
-    """Return the lowest; None when nothing is limited, or when one cannot be told, for it might be the lowest."""
+    """Return the lowest; None when nothing is limited, or one is unknown: it might be the lowest."""
     lowest = math.inf
     for limit in limits:
         if limit is None:
             return None
         lowest = min(lowest, limit)
-    return None if lowest >= NO_NUMBER else lowest
+    return None if lowest >= IMPLAUSIBLE else lowest
 
 
-def _limiting(group: Group, limit: int) -> Limiting | None:
+def _limiting(group: Group, limit: int) -> LimitingGroup | None:
     names = _NAMES[group.version]
-    for directory in group.way_up:
+    for directory in group.lineage:
         if read_limit(directory / names.limit) == limit:
-            return Limiting(
+            return LimitingGroup(
                 directory=directory,
                 limit_bytes=limit,
                 usage_bytes=read_number(directory / names.usage),
@@ -240,7 +200,7 @@ def _cpu(group: Group | None, accounting: Group | None) -> Cpu:
     usage = _cpu_seconds(accounting)
     if group is None:
         return Cpu(usage_seconds=usage)
-    quotas = {directory: read_quota(directory, group.version) for directory in group.way_up}
+    quotas = {directory: read_quota(directory, group.version) for directory in group.lineage}
     lowest = _lowest(quotas.values())
     limited = next((directory for directory, quota in quotas.items() if quota == lowest), group.directory)
     stat = read_table(limited / "cpu.stat")
@@ -276,7 +236,7 @@ def _pressure(group: Group | None, resource: str) -> Pressure:
         return Pressure()
     try:
         lines = read_text(group.directory / f"{resource}.pressure").splitlines()
-    except (OSError, ValueError):  # EOPNOTSUPP: the kernel was started with psi=0
+    except (OSError, ValueError):  # EOPNOTSUPP: booted with psi=0
         return Pressure()
     stalls = {line.partition(" ")[0]: _stall(line) for line in lines}
     return Pressure(stalls.get("some"), stalls.get("full"))
@@ -289,6 +249,6 @@ def _stall(line: str) -> Stall | None:
         *averages, total = (float(values[name]) for name in ("avg10", "avg60", "avg300", "total"))
     except (KeyError, ValueError):
         return None
-    if all(0 <= average <= 100 for average in averages) and 0 <= total < NO_NUMBER:
+    if all(0 <= average <= 100 for average in averages) and 0 <= total < IMPLAUSIBLE:
         return Stall(averages[0], averages[1], averages[2], total / 1e6)
     return None

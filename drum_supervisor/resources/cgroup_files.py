@@ -1,19 +1,18 @@
-"""Files of control groups, as numbers. What is missing, unreadable, or no number that makes sense, is None.
+"""Numbers in the files of control groups; None when missing, unreadable or implausible.
 
-The names are in the kernel's documentation: admin-guide/cgroup-v2.rst, admin-guide/cgroup-v1/memory.rst and
-scheduler/sched-bwc.rst.
+The kernel documents them in admin-guide/cgroup-v2.rst, admin-guide/cgroup-v1/memory.rst and scheduler/sched-bwc.rst.
 """
 
 import math
 from pathlib import Path
 
-# Version 1 says "no limit" with a number close to 2**63, and counters that went below 0 are close to 2**64.
-NO_NUMBER = 2**60
-_LONGEST = 65536  # characters; memory.stat has about 2,000
+# In version 1 a number close to 2**63 means "no limit", and counters which went below 0 are close to 2**64.
+IMPLAUSIBLE = 2**60
+_MAX_CHARACTERS = 65536  # memory.stat has about 2,000
 
 
 def read_number(file: Path) -> int | None:
-    """Return the number that is all of the file."""
+    """Return the only number of a file."""
     try:
         return plausible(_parsed(read_text(file).strip()))
     except (OSError, ValueError):
@@ -21,7 +20,7 @@ def read_number(file: Path) -> int | None:
 
 
 def read_table(file: Path) -> dict[str, int]:
-    """Return the lines `name number` of a file; none when it cannot be read."""
+    """Return the lines `name number` of a file; empty when unreadable."""
     try:
         lines = read_text(file).splitlines()
     except (OSError, ValueError):
@@ -31,30 +30,30 @@ def read_table(file: Path) -> dict[str, int]:
 
 
 def read_limit(file: Path) -> float | None:
-    """Return a limit in bytes, infinity when there is none: it says so, or the group has no such controller."""
+    """Return a limit in bytes; infinity for "max", and for a group without the controller."""
     try:
         text = read_text(file).strip()
     except FileNotFoundError:
-        return _unlimited_if_there(file.parent)
+        return _unlimited_if_exists(file.parent)
     except (OSError, ValueError):
         return None
     number = math.inf if text == "max" else _parsed(text)
-    return math.inf if number is not None and number >= NO_NUMBER else number
+    return math.inf if number is not None and number >= IMPLAUSIBLE else number
 
 
 def read_quota(directory: Path, version: int) -> float | None:
-    """Return how many processors a group may use, infinity when that is not limited."""
+    """Return the CPU quota in processors; infinity without one."""
     try:
         quota, period = _quota_and_period(directory, version)
     except FileNotFoundError:
-        return _unlimited_if_there(directory)
+        return _unlimited_if_exists(directory)
     except (OSError, ValueError):
         return None
     return math.inf if quota in ("max", "-1") else _quotient(plausible(_parsed(quota)), plausible(_parsed(period)))
 
 
 def read_period(directory: Path, version: int) -> int | None:
-    """Return the microseconds for which a group gets its quota anew."""
+    """Return the period of the CPU quota in microseconds."""
     try:
         return plausible(_parsed(_quota_and_period(directory, version)[1]))
     except (OSError, ValueError):
@@ -68,7 +67,7 @@ def _quota_and_period(directory: Path, version: int) -> tuple[str, str]:
     return read_text(directory / "cpu.cfs_quota_us").strip(), read_text(directory / "cpu.cfs_period_us").strip()
 
 
-def _unlimited_if_there(directory: Path) -> float | None:
+def _unlimited_if_exists(directory: Path) -> float | None:
     return math.inf if directory.is_dir() else None
 
 
@@ -77,20 +76,16 @@ def _quotient(quota: int | None, period: int | None) -> float | None:
 
 
 def plausible(number: int | None) -> int | None:
-    """Return the number, unless it is one that stands for something else."""
-    return number if number is not None and number < NO_NUMBER else None
+    """Return None in place of a number which means something else."""
+    return number if number is not None and number < IMPLAUSIBLE else None
 
 
 def _parsed(text: str) -> int | None:
-    """Read a number as the kernel writes it: no sign, no underscore, not thousands of digits."""
+    # as the kernel writes it: unlike int(), without sign, underscore or thousands of digits
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
 
 
 def read_text(file: Path) -> str:
-    """Return the text of a file.
-
-    Raises:
-        OSError, ValueError: it cannot be read; it is no text.
-    """
+    """Return the text of a file; OSError, ValueError: unreadable, not ASCII."""
     with open(file, encoding="ascii") as opened:
-        return opened.read(_LONGEST)
+        return opened.read(_MAX_CHARACTERS)

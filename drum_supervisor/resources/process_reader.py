@@ -1,4 +1,4 @@
-"""What single processes use, read from /proc. Remembers what it takes to tell a share of CPU the next time."""
+"""Reads the resource usage of processes, and remembers their CPU time for the next percentage."""
 
 import math
 import time
@@ -11,38 +11,31 @@ from drum_supervisor.resources.procfs import (
     PROC,
     Stat,
     count_descriptors,
-    footprint,
     full_name,
     read_command_line,
+    read_footprint,
     read_stat,
 )
 from drum_supervisor.resources.snapshot import ZOMBIE, ProcessResources
 
-SHORTEST_SAMPLE = 0.1
-"""The kernel counts CPU time in hundredths of a second: over less than this a percentage would be noise."""
+SHORTEST_SAMPLE = 0.1  # seconds; the kernel counts CPU time in hundredths, so that less would be noise
 
 
 @dataclass
 class _Known:
-    """What is remembered of a process: CPU time at a moment, the percentage then, and its command line, masked."""
+    """The last reading of a process."""
 
-    started: int
-    started_at: float
+    started: int  # ticks after boot
+    started_at: float  # seconds since the epoch
     at: float
     cpu_seconds: float
     percent: float
     arguments: bytes = b""
-    command_line: tuple[str, ...] = ()
+    command_line: tuple[str, ...] = ()  # `arguments`, masked
 
 
 class ProcessReader:
-    """Reads processes. Standard library only; not safe under threads.
-
-    Args:
-        now: monotonic seconds.
-        proc: where the kernel shows processes.
-        most_shared: of a process with more resident memory than this, USS and PSS are not read.
-    """
+    """Standard library only; not thread-safe. USS and PSS are not read above `most_shared` bytes of RSS."""
 
     def __init__(
         self, now: Callable[[], float] = time.monotonic, proc: Path = PROC, most_shared: float = math.inf
@@ -53,23 +46,20 @@ class ProcessReader:
         self._known: dict[int, _Known] = {}
 
     def read(self, pid: int, details: bool = True, shared_memory: bool = False) -> ProcessResources | None:
-        """Return what a process uses; None when it is gone, or may not be looked at.
-
-        Args:
-            details: read its command line and count its descriptors too.
-            shared_memory: read USS and PSS too, for which the kernel walks through the memory of the process.
-        """
+        """Return the resource usage of a process; None when it is gone or not accessible."""
+        # `details`: command line and number of descriptors.
+        # `shared_memory`: USS and PSS, for which the kernel walks the memory of the process.
         stat = read_stat(pid, self._proc)
         if stat is None:
             return None
         known = self._remember(pid, stat)
         is_alive = stat.state != ZOMBIE
         command_line = self._command_line(pid, known) if details and is_alive else ()
-        is_asked = shared_memory and is_alive and stat.rss_bytes <= self._most_shared
-        memory = footprint(pid, self._proc) if is_asked else None
+        reads_shared = shared_memory and is_alive and stat.rss_bytes <= self._most_shared
+        memory = read_footprint(pid, self._proc) if reads_shared else None
         descriptors = count_descriptors(pid, self._proc) if details and is_alive else None
-        is_unknown = (is_asked and memory is None) or (details and is_alive and descriptors is None)
-        if is_unknown and self._died_meanwhile(pid):
+        is_incomplete = (reads_shared and memory is None) or (details and is_alive and descriptors is None)
+        if is_incomplete and self._has_died(pid):
             return self.read(pid, details, shared_memory)
         return ProcessResources(
             pid=pid,
@@ -90,38 +80,34 @@ class ProcessReader:
         )
 
     def forget_others(self, pids: Iterable[int]) -> None:
-        """Forget all processes but these."""
         self._known = {pid: self._known[pid] for pid in pids if pid in self._known}
 
-    def _died_meanwhile(self, pid: int) -> bool:
-        """Whether the kernel does not tell of a process because it is dead, rather than because we may not know."""
+    def _has_died(self, pid: int) -> bool:
+        """Whether a value is missing because the process died, rather than for lack of permission."""
         stat = read_stat(pid, self._proc)
         return stat is None or stat.state == ZOMBIE
 
     def _remember(self, pid: int, stat: Stat) -> _Known:
-        """Note the CPU time of a process: percent since the call before, the first time since it began."""
         now, known = self._now(), self._known.get(pid)
         if known is None or known.started != stat.started:
-            lived = stat.age
-            percent = 100 * stat.cpu_seconds / max(lived, SHORTEST_SAMPLE)
-            known = self._known[pid] = _Known(
-                stat.started, round(time.time() - lived, 2), now, stat.cpu_seconds, round(percent, 1)
-            )
+            age = stat.age
+            percent = 100 * stat.cpu_seconds / max(age, SHORTEST_SAMPLE)
+            started_at = round(time.time() - age, 2)
+            known = self._known[pid] = _Known(stat.started, started_at, now, stat.cpu_seconds, round(percent, 1))
         elif now - known.at >= SHORTEST_SAMPLE:
             percent = 100 * (stat.cpu_seconds - known.cpu_seconds) / (now - known.at)
             known.at, known.cpu_seconds, known.percent = now, stat.cpu_seconds, round(max(percent, 0.0), 1)
         return known
 
     def _command_line(self, pid: int, known: _Known) -> tuple[str, ...]:
-        """Return the arguments, masked anew only when they are others than before."""
         arguments = read_command_line(pid, self._proc)
-        if arguments != known.arguments:
-            known.arguments, known.command_line = arguments, masked(arguments)
+        if arguments != known.arguments:  # masking is expensive
+            known.arguments, known.command_line = arguments, mask_arguments(arguments)
         return known.command_line
 
 
-def masked(arguments: bytes) -> tuple[str, ...]:
-    """Return the arguments, each masked for itself, and whole those that are the value of the option before them."""
+def mask_arguments(arguments: bytes) -> tuple[str, ...]:
+    """Mask each argument, and the whole argument after an option with a secret name."""
     texts = arguments.rstrip(b"\0").decode("utf-8", "replace").split("\0") if arguments else []
     return tuple(
         MASK if _names_a_secret(option) and not argument.startswith("--") else mask_secrets(argument)

@@ -1,4 +1,4 @@
-"""What /proc says of processes, read from the files of these processes alone: proc(5)."""
+"""The files of single processes in /proc (proc(5)). No function reads files of other processes."""
 
 import os
 import time
@@ -12,7 +12,7 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LONGEST_NAME = 15  # TASK_COMM_LEN - 1
 
-# As psutil says it.
+# The words of psutil.
 _STATES = {
     "R": "running",
     "S": "sleeping",
@@ -30,46 +30,32 @@ _STATES = {
 
 
 class Stat(NamedTuple):
-    """What one process says in /proc/PID/stat.
+    """The parsed /proc/PID/stat."""
 
-    Attributes:
-        name: at most 15 bytes of it, see `full_name`.
-        state: "running", "sleeping", "zombie" and so on.
-        cpu_seconds: of the user and of the system.
-        reaped_cpu_seconds: of the children that have ended and were waited for, and of theirs.
-        started: ticks after the boot; together with the pid it tells a process from a later one.
-        rss_bytes: resident memory.
-        virtual_bytes: address space.
-    """
-
-    name: str
-    state: str
+    name: str  # at most 15 bytes, see `full_name`
+    state: str  # a word of _STATES
     parent_pid: int
-    cpu_seconds: float
-    reaped_cpu_seconds: float
+    cpu_seconds: float  # user and system
+    reaped_cpu_seconds: float  # of ended children it waited for, and of theirs
     threads: int
-    started: int
+    started: int  # ticks after boot; together with the pid it identifies a process
     rss_bytes: int
     virtual_bytes: int
 
     @property
     def age(self) -> float:
-        """For how many seconds it has lived, to a hundredth.
-
-        psutil's time of creation is up to a second wrong: it adds to the time of the boot, which /proc/stat has in
-        seconds.
-        """
+        """Seconds since its start, to a hundredth."""
+        # Not psutil's create_time: it adds to the boot time of /proc/stat, which is rounded to seconds.
         return max(time.clock_gettime(time.CLOCK_BOOTTIME) - self.started / _TICKS_PER_SECOND, 0.0)
 
 
 def read_stat(pid: int, proc: Path = PROC) -> Stat | None:
-    """Return what a process says; None when it is gone, or may not be looked at."""
+    """Return the parsed stat file; None when the process is gone or not accessible."""
     try:
-        before, _, after = _read(f"{proc}/{pid}/stat").rpartition(b")")  # a name may contain ") R 1"
-        fields = after.split()
+        name, fields = _split_stat(pid, proc)
         user, system, reaped_user, reaped_system = map(int, fields[11:15])
         return Stat(
-            name=before.partition(b"(")[2].decode("utf-8", "replace"),
+            name=name.decode("utf-8", "replace"),
             state=_STATES.get(fields[0].decode(), "unknown"),
             parent_pid=int(fields[1]),
             cpu_seconds=(user + system) / _TICKS_PER_SECOND,
@@ -83,8 +69,23 @@ def read_stat(pid: int, proc: Path = PROC) -> Stat | None:
         return None
 
 
+def read_stat_fields(pid: int) -> list[bytes]:
+    """Return the fields of /proc/PID/stat from the state on (field 3 of proc(5)); OSError: the process is gone."""
+    return _split_stat(pid, PROC)[1]
+
+
+def _split_stat(pid: int, proc: Path) -> tuple[bytes, list[bytes]]:
+    before, _, after = _read(f"{proc}/{pid}/stat").rpartition(b")")  # a name may contain ") R 1"
+    return before.partition(b"(")[2], after.split()
+
+
+def read_rss(pid: int) -> int:
+    """Return the resident memory from statm, the smallest file that has it; OSError: the process is gone."""
+    return int(_read(f"{PROC}/{pid}/statm").split()[1]) * _PAGE
+
+
 def read_command_line(pid: int, proc: Path = PROC) -> bytes:
-    """Return the arguments, each with a zero byte at its end; none of a zombie, or when they may not be read."""
+    """Return the NUL-terminated arguments; empty for a zombie, and when not accessible."""
     try:
         return _read(f"{proc}/{pid}/cmdline")
     except OSError:
@@ -100,23 +101,25 @@ def full_name(name: str, command_line: tuple[str, ...]) -> str:
 
 
 def count_descriptors(pid: int, proc: Path = PROC) -> int | None:
-    """Return how many files are open; None when that may not be read."""
+    """Return the number of open descriptors; None when not accessible."""
     folder = f"{proc}/{pid}/fd"
     try:
-        return os.stat(folder).st_size or len(os.listdir(folder))  # the size is the number since Linux 6.2
+        return os.stat(folder).st_size or len(
+            os.listdir(folder)
+        )  # the size is that number since Linux 6.2, and 0 before
     except OSError:
         return None
 
 
 class Footprint(NamedTuple):
-    """Memory of a process without, or with its share of, what others have mapped as well, in bytes."""
+    """Memory of a process without the pages it shares (USS), and with its part of them (PSS)."""
 
     uss_bytes: int
     pss_bytes: int
 
 
-def footprint(pid: int, proc: Path = PROC) -> Footprint | None:
-    """Return what smaps_rollup tells (Linux 4.14); None when that may not be read, or the process is gone."""
+def read_footprint(pid: int, proc: Path = PROC) -> Footprint | None:
+    """Return USS and PSS from smaps_rollup (Linux 4.14); None when not accessible, or the process is gone."""
     try:
         words = [line.split() for line in _read(f"{proc}/{pid}/smaps_rollup").splitlines()[1:]]
         kibibytes = {line[0]: int(line[1]) for line in words}
@@ -127,12 +130,12 @@ def footprint(pid: int, proc: Path = PROC) -> Footprint | None:
 
 
 def walk(pid: int, proc: Path = PROC) -> Iterator[int | None]:
-    """Yield `pid` and all processes below it, parents before children, and None wherever the walk may pause.
+    """Yield `pid` and all its descendants, parents before children, and None after each file: the walk may pause there.
 
-    Reads the files of these processes alone. A process that ends in the midst may hide a sibling this once (proc(5)).
+    A process which ends during the walk may hide a sibling from it (proc(5), on `children`).
     """
     found, known = [pid], {pid}
-    for parent in found:  # grows under way
+    for parent in found:  # grows during the loop
         yield parent
         for thread in _threads(parent, proc):
             new = [child for child in _children_of_thread(parent, thread, proc) if child not in known]
@@ -141,21 +144,15 @@ def walk(pid: int, proc: Path = PROC) -> Iterator[int | None]:
             yield None
 
 
-def descendants(pid: int, otherwise: Callable[[int], list[int]], proc: Path = PROC) -> list[int]:
-    """Return all processes below `pid`, parents before children; none when it is gone.
-
-    Args:
-        pid: the process at the top.
-        otherwise: asked when the kernel has no lists of children (CONFIG_PROC_CHILDREN).
-        proc: where the kernel shows processes.
-    """
+def descendants(pid: int, fallback: Callable[[int], list[int]], proc: Path = PROC) -> list[int]:
+    """Return all descendants, parents before children; `fallback` is for kernels without CONFIG_PROC_CHILDREN."""
     if not _has_children_files(pid, proc):
-        return otherwise(pid)
+        return fallback(pid)
     return [each for each in walk(pid, proc) if each is not None and each != pid]
 
 
 def children(pid: int, proc: Path = PROC) -> list[int]:
-    """Return the children of all threads of `pid`; none when it is gone."""
+    """Return the children of all threads; empty when the process is gone."""
     return [child for thread in _threads(pid, proc) for child in _children_of_thread(pid, thread, proc)]
 
 
@@ -173,9 +170,8 @@ def _children_of_thread(pid: int, thread: str, proc: Path) -> list[int]:
 
 
 def _has_children_files(pid: int, proc: Path) -> bool:
-    """Whether the kernel lists children; a process that is gone does not count against it."""
     task = f"{proc}/{pid}/task/{pid}"
-    return os.path.exists(f"{task}/children") or not os.path.exists(task)
+    return os.path.exists(f"{task}/children") or not os.path.exists(task)  # a process that is gone proves nothing
 
 
 def _read(path: str) -> bytes:

@@ -1,6 +1,6 @@
-"""The trees of processes below the supervisor, read from /proc: only the tree, never the whole host.
+"""Process trees below the supervisor, read from /proc: only these trees, never the whole host.
 
-An orphan belongs to the program that its environment names, and one that names none to the model server.
+An orphan belongs to the program named in its environment; without such a name, to the model server.
 """
 
 import fcntl
@@ -11,46 +11,39 @@ from contextlib import suppress
 from itertools import islice
 
 from drum_supervisor.contract.fds import PROGRAM_VARIABLE
+from drum_supervisor.resources import procfs
 
-PIDFD_GET_INFO = 0xC040FF0B  # linux/pidfd.h; of processes that are reaped already since Linux 6.15
+PIDFD_GET_INFO = 0xC040FF0B  # linux/pidfd.h; since Linux 6.15 also of reaped processes
 PIDFD_INFO_EXIT = 8
-# The first is ours, and stays what it is; supervisord sets the other one in every child, and names may change.
+
+# The first is ours and constant; supervisord sets the second in every child, and a program's name may change.
 _NAME_VARIABLES = (f"{PROGRAM_VARIABLE}=".encode(), b"SUPERVISOR_PROCESS_NAME=")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def is_own_proc() -> bool:
-    """Return whether /proc is of our PID namespace: after `unshare --pid` alone its numbers mean other processes."""
+    """Return whether /proc is of our PID namespace: after `unshare --pid` alone its pids mean other processes."""
     with suppress(OSError):
         return os.readlink("/proc/self") == str(os.getpid())
     return False
 
 
 def children(pid: int) -> list[int]:
-    """Return the children of `pid`; none when it is gone, or when this /proc does not tell of ours."""
-    found: list[int] = []
-    if not is_own_proc():
-        return found
-    with suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
-                found += map(int, file.read().split())
-    return found
+    """Return the children of `pid`; none when it is gone, or /proc is of another PID namespace."""
+    return procfs.children(pid) if is_own_proc() else []
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """Yield all processes below `pid`."""
-    for child in children(pid):
-        yield child
-        yield from descendants(child)
+    """Yield all descendants, parents before children."""
+    if is_own_proc():
+        yield from (each for each in procfs.walk(pid) if each is not None and each != pid)
 
 
 UNKNOWN = "?"
-"""The program of a process that is just changing, in the midst of an exec: it can be told a moment later."""
+"""The program of a process in the middle of an exec: read it again a moment later."""
 
 
 def program_of(pid: int) -> str:
-    """Return the program that `pid` descends from, by its environment; "" when that does not say."""
+    """Return the program which the environment of `pid` names; "" when it names none."""
     with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
         environment = file.read()
         entries = environment.split(b"\0")
@@ -64,44 +57,41 @@ def program_of(pid: int) -> str:
 
 def _is_in_exec(pid: int) -> bool:
     """Whether the kernel has not placed the environment yet: env_end of /proc/PID/stat is 0 (proc(5))."""
-    with suppress(OSError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
-        return file.read().rpartition(b")")[2].split()[48] == b"0"
+    with suppress(OSError, IndexError):
+        return procfs.read_stat_fields(pid)[48] == b"0"
     return False
 
 
 def is_zombie(pid: int) -> bool:
-    """Return whether `pid` is dead already and only waits to be reaped; a process that is gone counts as well."""
+    """Return whether `pid` is dead: a zombie, or reaped already."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+        return procfs.read_stat_fields(pid)[0] in (b"Z", b"X")
     except OSError:
         return True
 
 
 def ended(pid: int, pidfd: int) -> int | None:
-    """Return the wait status of a dead process that is not our child; None where the kernel does not tell.
-
-    Linux 6.15 keeps it for whoever holds a pidfd; an earlier one shows it until the parent has asked for it.
-    """
+    """Return the wait status of a dead process which is not our child; None when the kernel does not report it."""
+    # Linux 6.15 keeps it for the holder of a pidfd; earlier kernels show it until the parent has reaped the process.
     with suppress(OSError):
         if pidfd >= 0:
             answer = fcntl.ioctl(pidfd, PIDFD_GET_INFO, struct.pack("Q56x", PIDFD_INFO_EXIT))
             if struct.unpack_from("Q", answer)[0] & PIDFD_INFO_EXIT:
                 return int(struct.unpack_from("i", answer, 60)[0])
-    with suppress(OSError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
+    with suppress(OSError, IndexError):
+        fields = procfs.read_stat_fields(pid)
         if fields[0] == b"Z":
             return int(fields[49])
     return None
 
 
 def looks_like_a_worker(pid: int, parent: int) -> bool | None:
-    """Return whether `pid` runs the same program as its parent and shares a socket with it, the listener presumably.
+    """Return whether `pid` runs its parent's program and shares a socket with it; None when one of the two is exiting.
 
-    A process forked to serve does; helpers that are run do not, for Python closes descriptors over an exec, and
-    they are other programs. A shell's children are its commands, whatever they share. None when one of them is about
-    to be gone: it has no program any more, and one that has much memory to give back is in that state for a while.
+    The socket is presumably the listener. Helpers are other programs, and Python closes descriptors on exec.
     """
+    # The children of a shell are its commands, whatever they share. An exiting process has no program any more, and one
+    # with much memory stays in that state for a while.
     with suppress(PermissionError):
         try:
             program = os.readlink(f"/proc/{parent}/exe")
@@ -116,7 +106,7 @@ _SHELLS = frozenset("ash bash busybox dash ksh mksh sh zsh".split())
 
 
 def _sockets(pid: int) -> set[str]:
-    """Return the sockets that a process has open, the standard three aside: these may be the log's."""
+    """Return the open sockets except stdin, stdout and stderr, which may be the log's."""
     found = set()
     for number in os.listdir(f"/proc/{pid}/fd"):
         with suppress(OSError):
@@ -127,7 +117,7 @@ def _sockets(pid: int) -> set[str]:
 
 
 def signal_each(pids: Iterable[int], number: int) -> set[int]:
-    """Send a signal to each process that is still there; return those that we have no power over."""
+    """Send a signal to each process that still exists; return those we are not permitted to signal."""
     return {pid for pid in pids if not _may_signal(pid, number)}
 
 
@@ -141,27 +131,21 @@ def _may_signal(pid: int, number: int) -> bool:
     return True
 
 
-MOST_PROCESSES = 1000
-"""Of one program, whose memory is added up: each takes a tenth of a millisecond, and nothing else is done meanwhile."""
+MOST_PROCESSES = 1000  # of a tree whose memory is summed: each blocks the caller for a tenth of a millisecond
 
 
 def memory_bytes(pid: int, most: int = MOST_PROCESSES) -> int | None:
-    """Return the resident memory of `pid` and all its descendants; None when it is gone, or they are too many."""
+    """Return the RSS of `pid` and all its descendants; None when it is gone, or has too many descendants."""
     below = list(islice(descendants(pid), most + 1))
     if len(below) > most:
         return None
     try:
-        return _resident(pid) + sum(map(_resident_or_zero, below))
+        return procfs.read_rss(pid) + sum(map(_rss_or_zero, below))
     except OSError:
         return None
 
 
-def _resident(pid: int) -> int:
-    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * _PAGE
-
-
-def _resident_or_zero(pid: int) -> int:
+def _rss_or_zero(pid: int) -> int:
     with suppress(OSError):
-        return _resident(pid)
+        return procfs.read_rss(pid)
     return 0

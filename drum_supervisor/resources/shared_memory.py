@@ -1,26 +1,21 @@
-"""Shared memory of large processes, read by whoever asks for `stats` rather than by the supervisor.
+"""USS and PSS of large processes, read by the client of `stats` instead of the supervisor.
 
-The kernel walks through all pages of a process in one go, which takes a second for some tens of GiB; the supervisor,
-whose one thread must not stand still for so long, leaves such processes out.
+The kernel walks all pages of a process at once, a second for some tens of GiB. The supervisor's only thread must not
+block that long, so it leaves these processes out.
 """
 
 import time
 from pathlib import Path
 from typing import Any
 
-from drum_supervisor.resources.procfs import PROC, footprint, read_stat
+from drum_supervisor.resources.procfs import PROC, read_footprint, read_stat
 
-_TOLERANCE = 1.0  # seconds, between two clocks of the same start
+_TOLERANCE = 1.0  # seconds, between two readings of a start time
 
 
 def complete(stats: dict[str, Any], proc: Path = PROC, now: float | None = None) -> dict[str, Any]:
-    """Return `stats` with USS and PSS of the processes for which the supervisor had none, where they can be read.
-
-    A process is known by its pid and its start: in another container's PID namespace nothing is found.
-
-    Args:
-        now: seconds since the epoch.
-    """
+    """Return `stats` with the missing USS and PSS of processes, where readable; `now` in seconds since the epoch."""
+    # Pid and start time identify a process: in another container's PID namespace none is found.
     now = time.time() if now is None else now
     return {**stats, "programs": [_completed(program, proc, now) for program in stats["programs"]]}
 
@@ -38,5 +33,5 @@ def _process(process: dict[str, Any], proc: Path, now: float) -> dict[str, Any]:
     stat = None if process["pss_bytes"] is not None else read_stat(process["pid"], proc)
     if stat is None or abs(now - stat.age - process["started_at"]) > _TOLERANCE:
         return process
-    memory = footprint(process["pid"], proc)
+    memory = read_footprint(process["pid"], proc)
     return process if memory is None else {**process, **memory._asdict()}

@@ -13,10 +13,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from drum_supervisor.config import parsers
+from drum_supervisor.contract.control_client import Client
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
-from drum_supervisor.contract.listener import inherited
+from drum_supervisor.contract.listener import inherit_listener
 from drum_supervisor.contract.report_pipe import Ready, Reporter
-from drum_supervisor.metrics.source import ControlSocket, Source
+from drum_supervisor.metrics.source import TIMEOUT, MetricsSource
 from drum_supervisor.otel.environment import sends_metrics
 from drum_supervisor.resources.gpu import Gpu, Gpus
 from drum_supervisor.servers import selector_server
@@ -40,7 +41,7 @@ def run(argv: Sequence[str], stop: StopSignals, reporter: Reporter) -> int:
             options = dict(zip(argv[::2], argv[1::2], strict=False))
             if "--socket" not in options:
                 raise UsageError("--socket PATH is missing: the control socket of the supervisor.")
-            source = Source(ControlSocket(Path(options["--socket"])).metrics, _open_gpu_reader(stack))
+            source = MetricsSource(Client(Path(options["--socket"]), TIMEOUT).metrics, _open_gpu_reader(stack))
             if sends_metrics(os.environ):
                 _send(source, stack)
             _serve(source, stop, lambda: reporter.send(Ready()), parsers.seconds(options.get("--stop-timeout", "5")))
@@ -50,22 +51,22 @@ def run(argv: Sequence[str], stop: StopSignals, reporter: Reporter) -> int:
     return ExitCode.STOPPED
 
 
-def _serve(source: Source, stop: StopSignals, on_ready: Callable[[], None], stop_timeout: float) -> None:
+def _serve(source: MetricsSource, stop: StopSignals, on_ready: Callable[[], None], stop_timeout: float) -> None:
     """Serve the metrics until a stop is requested; without a listener only wait for it."""
-    listener = inherited()
+    listener = inherit_listener()
     if listener is None:
         on_ready()
         select.select([stop], [], [])
         return
-    from drum_supervisor.metrics.exposition import exposition  # noqa: PLC0415 - not needed without a listener
+    from drum_supervisor.metrics.exposition import render_metrics  # noqa: PLC0415 - not needed without a listener
 
-    service = MetricsService(lambda accept: exposition(source.figures(), accept))
+    service = MetricsService(lambda accept: render_metrics(source.snapshot(), accept))
     with listener:
         config = ServerConfig(listener, stop, on_ready, drain_seconds(stop_timeout), HEAD_SECONDS)
         selector_server.serve(service, config, MAX_CONNECTIONS)
 
 
-def _send(source: Source, stack: ExitStack) -> None:
+def _send(source: MetricsSource, stack: ExitStack) -> None:
     from drum_supervisor.otel.supervisor_metrics import send  # noqa: PLC0415 - loads OpenTelemetry
 
     stack.callback(send(source, os.environ))

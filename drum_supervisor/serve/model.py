@@ -16,7 +16,7 @@ from typing import Any
 from drum_supervisor.config import gunicorn
 from drum_supervisor.config.settings import Settings, from_arguments
 from drum_supervisor.contract.exits import AddressError, ExitCode, UsageError
-from drum_supervisor.otel.environment import is_wanted
+from drum_supervisor.otel.environment import is_enabled
 from drum_supervisor.runtime import CMRunner, DrumRuntime, finish_seconds
 from drum_supervisor.servers import logs
 from drum_supervisor.servers.init_report import InitReport
@@ -75,7 +75,7 @@ def _serve_gunicorn(settings: Settings, stop: StopSignals, init_report: InitRepo
     with stop.raise_on_stop():  # until gunicorn installs its handlers
         from drum_supervisor.servers.gunicorn import server  # noqa: PLC0415
 
-        finish = EXIT_SECONDS + (finish_seconds(settings) if is_wanted(os.environ) else 0.0)
+        finish = EXIT_SECONDS + (finish_seconds(settings) if is_enabled(os.environ) else 0.0)
         options = server.Options(
             settings.workers,
             drain_seconds(settings.stop_timeout, finish),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from drum_supervisor.config.settings import Settings, from_environment
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure_report import Cause, FailureReport
-from drum_supervisor.contract.listener import Address, address_of, bind, inherited
+from drum_supervisor.contract.listener import Address, address_of, bind, inherit_listener
 from drum_supervisor.contract.report_pipe import init_failed
 from drum_supervisor.servers import frameworks
 from drum_supervisor.servers.process import ServerConfig, drain_seconds, log_line, stop_signals
@@ -90,7 +90,7 @@ def _failure_service(error: BaseException, settings: Settings) -> FailureService
 def _bind(host: str, port: int | None) -> socket.socket:
     if port is None:
         raise UsageError(f"The error server has no port for {host!r}: give an address like {host or '0.0.0.0'}:8080.")
-    return inherited() or bind(Address(host, port))
+    return inherit_listener() or bind(Address(host, port))
 
 
 def _serve_failure(server: frameworks.Server, app: Any, listener: socket.socket, settings: Settings) -> None:

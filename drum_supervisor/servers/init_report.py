@@ -48,7 +48,7 @@ class InitReport:
     def from_environment(cls, environ: Mapping[str, str]) -> "InitReport":
         """Return the report of this process; without a report pipe it only writes to the log."""
         reporter = Reporter.from_environment(environ)
-        return cls(reporter.send, reporter.connected)
+        return cls(reporter.send, reporter.is_connected)
 
     def begin_stage(self, stage: str) -> None:
         self.stage = stage

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from drum_supervisor.contract.exits import of_signal
-from drum_supervisor.contract.listener import Address, address_of, bind, inherited
+from drum_supervisor.contract.listener import Address, address_of, bind, inherit_listener
 from drum_supervisor.http.encoding import HEAD_SECONDS
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -168,7 +168,7 @@ def shorten_pauses() -> None:
 
 def take_listener(address: Address) -> socket.socket:
     """Return the supervisor's listener; without one, bind `address` and log it, or raise AddressError."""
-    listener = inherited()
+    listener = inherit_listener()
     if listener is None:
         listener = bind(address)
         log_line(f"Serving on {address_of(listener).url()} (pid {os.getpid()}).")

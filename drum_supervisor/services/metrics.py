@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import TypeAlias
 
+from drum_supervisor.contract.control_client import ControlError
 from drum_supervisor.http.messages import CLOSE, BodyPlan, Headers, Request, Response
-from drum_supervisor.metrics.source import NoFiguresError
 
 Scrape: TypeAlias = Callable[[str], tuple[bytes, str]]
 
@@ -57,7 +57,7 @@ class MetricsService:
     def _metrics(self, headers: Mapping[str, str]) -> Response:
         try:
             body, content_type = self._scrape(headers.get("accept", ""))
-        except NoFiguresError as error:
+        except ControlError as error:
             return _sentence(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         varies: Headers = (*_NO_STORE, ("Vary", "Accept, Accept-Encoding"))
         if not accepts_gzip(headers.get("accept-encoding", "")):

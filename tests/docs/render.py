@@ -175,7 +175,7 @@ def metrics(declared: Iterable[Metric]) -> str:
 
 def _metric(metric: Metric) -> list[str]:
     kind = "" if metric.kind is Kind.INFO else f", {metric.kind.value}"
-    sent = f"`{metric.sent_as.name}`, {metric.sent_as.unit}" if metric.sent_as else "-"
+    sent = f"`{metric.instrument.name}`, {metric.instrument.unit}" if metric.instrument else "-"
     labels = ", ".join(f"`{label}`" for label in metric.labels)
     return [f"`{metric.name}`{kind}" if metric.name else "-", labels, sent, metric.help]
 

@@ -1,5 +1,3 @@
-"""Exit codes are promises: scripts and orchestrators branch on them."""
-
 import signal
 
 import pytest
@@ -14,7 +12,7 @@ from drum_supervisor.contract.exits import (
 )
 
 
-def test_published_codes_do_not_change():
+def test_published_codes_do_not_change():  # scripts and orchestrators branch on them
     assert {code.name: code.value for code in ExitCode} == {
         "STOPPED": 0,
         "USAGE": 2,
@@ -26,7 +24,7 @@ def test_published_codes_do_not_change():
     }
 
 
-def test_death_by_a_signal_is_told_as_a_shell_does():
+def test_signal_has_the_exit_code_of_a_shell():
     assert of_signal(signal.SIGKILL) == 137
     assert of_signal(signal.SIGSEGV) == 139
 
@@ -40,5 +38,5 @@ def test_signals_have_names(number, name):
 
 
 @pytest.mark.parametrize(("error", "code"), [(DrumSupervisorError, 70), (UsageError, 2), (AddressError, 6)])
-def test_each_error_knows_its_exit_code(error, code):
+def test_each_error_has_its_exit_code(error, code):
     assert error("why").exit_code == code

@@ -1,5 +1,3 @@
-"""The failure report: written in one step, read back whole or not at all."""
-
 import json
 import os
 import stat
@@ -40,18 +38,17 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("report", [SHORT, FULL, replace(FULL, exit_status=1, signal=None)])
-def test_what_is_written_is_read_again(report, path):
+def test_report_round_trips(report, path):
     write_failure(report, path)
     assert read_failure(path) == report
 
 
-def test_full_report_has_no_field_at_its_default():
-    """So that the round trip above covers them all."""
+def test_full_report_has_no_default_value():  # so that the round trip covers every field
     defaults = {each.name: getattr(SHORT, each.name) for each in fields(SHORT)}
     assert [name for name in defaults if getattr(FULL, name) == defaults[name]] == ["exit_status"]
 
 
-def test_file_is_for_its_owner_only_whatever_the_umask(path):
+def test_file_is_private_whatever_the_umask(path):
     before = os.umask(0)
     try:
         write_failure(FULL, path)
@@ -64,31 +61,30 @@ def test_file_is_for_its_owner_only_whatever_the_umask(path):
     ("cause", "code"),
     [(Cause.INIT_FAILED, 137), (Cause.DIED, 137), (Cause.KEPT_DYING, 5), (Cause.STARTUP_TIMEOUT, 4)],
 )
-def test_exit_code_of_a_server_that_gave_up_for_want_of_memory_is_that_of_sigkill(cause, code):
-    """Whatever the status that it exited with."""
+def test_oom_kill_has_the_exit_code_of_sigkill(cause, code):  # whatever the master's exit status
     assert FailureReport(cause, "out of memory", exit_status=0, out_of_memory=True).exit_code == code
 
 
-def test_newer_report_takes_the_place_of_the_older_one(path):
+def test_newer_report_replaces_the_older(path):
     write_failure(FULL, path)
     write_failure(SHORT, path)
     assert read_failure(path) == SHORT
 
 
-def test_reader_that_has_the_old_file_open_is_not_disturbed(path):
+def test_open_file_keeps_the_old_report(path):
     write_failure(FULL, path)
     with path.open(encoding="utf-8") as reader:
         write_failure(SHORT, path)
         assert json.load(reader)["message"] == FULL.message
 
 
-def test_nothing_else_is_left_in_the_directory(path):
+def test_write_leaves_no_other_file(path):
     write_failure(FULL, path)
     write_failure(SHORT, path)
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_failed_write_leaves_the_old_report_and_no_temporary_file(path):
+def test_failed_write_keeps_the_old_report(path):
     write_failure(FULL, path)
     unwritable = replace(SHORT, message=object())
     with pytest.raises(TypeError):
@@ -97,7 +93,7 @@ def test_failed_write_leaves_the_old_report_and_no_temporary_file(path):
     assert read_failure(path) == FULL
 
 
-def test_directory_that_is_gone_is_an_error_for_the_caller(tmp_path):
+def test_missing_directory_raises(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         write_failure(SHORT, tmp_path / "gone" / "failure.json")
 
@@ -145,24 +141,24 @@ def test_garbage_is_no_report(content, path):
 
 
 @pytest.mark.parametrize("column", [["x"], [1, 2], [], "12", None, 5])
-def test_report_whose_curve_makes_no_sense_is_no_report(column, path):
+def test_invalid_curve_is_no_report(column, path):
     record = {**FULL.to_json(), "curve": {**vars(FULL.curve), "seconds_before": column}}
     record["curve"]["rss_bytes"] = record["curve"]["rss_bytes"][:1]
     path.write_text(json.dumps(record))
     assert read_failure(path) is None
 
 
-def test_whole_numbers_are_seconds_too(path):
+def test_seconds_may_be_an_integer(path):
     path.write_text('{"cause": "init_failed", "message": "m", "seconds": 3}')
     assert read_failure(path) == FailureReport(Cause.INIT_FAILED, "m", seconds=3.0)
 
 
-def test_names_of_a_later_version_are_ignored(path):
+def test_unknown_fields_are_ignored(path):
     path.write_text('{"cause": "init_failed", "message": "m", "since_version_9": {}}')
     assert read_failure(path) == FailureReport(Cause.INIT_FAILED, "m")
 
 
-def test_json_has_every_field_and_the_error_in_one_line():
+def test_json_has_every_field_and_the_error():
     record = FULL.to_json()
     assert set(record) == {"error", *(each.name for each in fields(FULL))}
     assert record["error"] == f"ValueError: {FULL.message}"
@@ -174,7 +170,7 @@ def test_json_has_every_field_and_the_error_in_one_line():
     ("type_", "message", "error"),
     [("ValueError", "bad", "ValueError: bad"), ("ValueError", "", "ValueError"), ("", "bad", "bad"), ("", "", "")],
 )
-def test_error_is_type_and_message_as_far_as_there_are_any(type_, message, error):
+def test_error_joins_type_and_message(type_, message, error):
     assert replace(SHORT, type=type_, message=message).error == error
 
 
@@ -196,7 +192,7 @@ def test_each_cause_has_its_exit_code(cause, signal, code):
     assert replace(SHORT, cause=cause, signal=signal).exit_code == code
 
 
-def test_secrets_are_masked_wherever_free_text_stands():
+def test_secrets_are_masked_in_all_texts():
     text = "password=hunter2"
     masked = replace(FULL, message=text, traceback=text, stderr_tail=text).masked()
     assert "hunter2" not in json.dumps(masked.to_json())

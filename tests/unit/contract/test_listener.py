@@ -1,6 +1,5 @@
-"""Addresses as people write them, and the socket that is bound once and handed on."""
-
 import os
+import re
 import socket
 import stat
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from drum_supervisor.contract.exits import AddressError, UsageError
-from drum_supervisor.contract.listener import LISTENER_FD, Address, address_of, bind, inherited, parse_address
+from drum_supervisor.contract.listener import LISTENER_FD, Address, address_of, bind, inherit_listener, parse_address
 
 LOOPBACK = Address("127.0.0.1", 0)
 
@@ -41,11 +40,11 @@ class TestParseAddress:
             ("unix:/" + "x" * 106, Address(path="/" + "x" * 106)),
         ],
     )
-    def test_good_address_is_read_and_written_the_same(self, text, address):
+    def test_valid_address_round_trips(self, text, address):
         assert parse_address(text) == address
         assert str(address) == text
 
-    def test_leading_zero_of_a_port_is_no_mistake(self):
+    def test_port_may_have_leading_zeros(self):
         assert parse_address("h:08080") == Address("h", 8080)
 
     @pytest.mark.parametrize(
@@ -57,17 +56,23 @@ class TestParseAddress:
             "host:0x50", "host:80\n",
         ],
     )  # fmt: skip
-    def test_anything_else_is_refused_with_examples(self, text):
-        with pytest.raises(UsageError, match="is not HOST:PORT: write for example") as caught:
+    def test_invalid_address_is_refused_with_examples(self, text):
+        with pytest.raises(UsageError) as caught:
             parse_address(text)
-        assert repr(text) in str(caught.value)
+        assert str(caught.value) == (
+            f"Address {text!r} is not HOST:PORT: write for example 0.0.0.0:8080, [::1]:8080, 127.0.0.1:0 (any free "
+            "port) or unix:/path/to/socket."
+        )
 
     @pytest.mark.parametrize(
         "text", ["unix:", "unix:model.sock", "unix:./model.sock", "unix:/" + "x" * 107, "unix:/" + "é" * 54]
     )
-    def test_path_that_no_socket_can_have_is_refused(self, text):
-        with pytest.raises(UsageError, match="an absolute path of at most 107 bytes"):
+    def test_invalid_socket_path_is_refused(self, text):
+        with pytest.raises(UsageError) as caught:
             parse_address(text)
+        assert str(caught.value) == (
+            f"Address {text!r}: give an absolute path of at most 107 bytes, like unix:/run/model.sock."
+        )
 
 
 class TestAddress:
@@ -80,7 +85,7 @@ class TestAddress:
             (Address(path="/run/x"), socket.AF_UNIX),
         ],
     )
-    def test_knows_its_family(self, address, family):
+    def test_family(self, address, family):
         assert address.family == family
 
     @pytest.mark.parametrize(
@@ -93,12 +98,11 @@ class TestAddress:
             ("unix:/run/x", "unix:/run/x"),
         ],
     )
-    def test_url_is_one_that_a_client_on_this_machine_can_ask(self, text, url):
+    def test_url_works_for_a_local_client(self, text, url):
         assert parse_address(text).url() == url
 
 
-def connects(address: Address) -> bool:
-    """Whether somebody listens on `address`."""
+def can_connect(address: Address) -> bool:
     with socket.socket(address.family, socket.SOCK_STREAM) as client:
         return client.connect_ex(address.path or (address.client_host, address.port)) == 0
 
@@ -107,30 +111,30 @@ class TestBind:
     @pytest.mark.parametrize(
         "text", ["127.0.0.1:0", "0.0.0.0:0", "localhost:0", pytest.param("[::1]:0", marks=needs_ipv6)]
     )
-    def test_listens_on_a_port_that_the_kernel_chooses(self, text):
+    def test_listens_on_a_port_chosen_by_the_kernel(self, text):
         with bind(parse_address(text)) as listener:
             address = address_of(listener)
             assert address.port > 0
-            assert connects(address)
+            assert can_connect(address)
 
     def test_listens_on_a_unix_socket(self, short_path):
         address = Address(path=str(short_path / "model.sock"))
         with bind(address) as listener:
             assert address_of(listener) == address
-            assert connects(address)
+            assert can_connect(address)
 
-    def test_socket_does_not_block_and_is_not_inherited_by_chance(self):
+    def test_socket_is_non_blocking_and_closed_on_exec(self):
         with bind(LOOPBACK) as listener:
             assert not listener.getblocking()
             assert not listener.get_inheritable()
 
-    def test_connections_send_at_once_whatever_a_server_takes_the_socket_for(self):
+    def test_connections_inherit_tcp_nodelay(self):
         with bind(LOOPBACK) as listener, socket.fromfd(listener.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as taken:
             taken.setblocking(True)
             with socket.create_connection(listener.getsockname()), taken.accept()[0] as accepted:
                 assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
-    def test_port_can_be_bound_again_at_once_after_it_was_used(self):
+    def test_port_can_be_rebound_at_once(self):
         with bind(LOOPBACK) as listener:
             address = address_of(listener)
             with socket.create_connection((address.host, address.port)):
@@ -139,29 +143,36 @@ class TestBind:
         with bind(address) as again:
             assert address_of(again) == address
 
-    def test_port_in_use_is_an_error_that_names_it(self):
+    def test_port_in_use_is_an_error(self):
         with bind(LOOPBACK) as listener:
             address = address_of(listener)
-            with pytest.raises(AddressError, match=f"Address {address} is in use by another process"):
-                bind(address)
+            assert error_of(address) == (
+                f"Address {address} is in use by another process: stop it, or choose another --address."
+            )
 
     @needs_ipv6
-    def test_ipv6_wildcard_leaves_the_port_of_ipv4_alone(self):
+    def test_ipv6_wildcard_does_not_bind_ipv4(self):
         with bind(Address("::", 0)) as six, bind(Address("0.0.0.0", address_of(six).port)) as four:
             assert address_of(six).port == address_of(four).port
 
     def test_address_of_another_machine_is_an_error(self):
-        with pytest.raises(AddressError, match=r"192\.0\.2\.1:0 is not an address of this machine"):
-            bind(Address("192.0.2.1", 0))
+        assert error_of(Address("192.0.2.1", 0)) == (
+            "Address 192.0.2.1:0 is not an address of this machine (Cannot assign requested address). Check --address."
+        )
 
     @pytest.mark.parametrize("host", ["a..b", ".b", "x" * 64])
-    def test_name_that_means_nothing_is_an_error(self, host):
-        with pytest.raises(AddressError, match="is not an address of this machine"):
-            bind(Address(host, 0))
+    def test_invalid_host_name_is_an_error(self, host):
+        wrong = rf"Address {host}:0 is not an address of this machine \(.+\)\. Check --address\."  # (libc's reason)
+        assert re.fullmatch(wrong, error_of(Address(host, 0)))
 
-    def test_directory_that_does_not_exist_is_an_error(self, short_path):
-        with pytest.raises(AddressError, match="could not be bound: No such file or directory"):
-            bind(Address(path=str(short_path / "gone" / "model.sock")))
+    def test_host_name_with_an_empty_label_is_an_error(self):
+        assert error_of(Address("é..b", 0)) == (
+            "Address é..b:0 is not an address of this machine (not a host name). Check --address."
+        )
+
+    def test_missing_directory_is_an_error(self, short_path):
+        address = Address(path=str(short_path / "gone" / "model.sock"))
+        assert error_of(address) == f"Address {address} could not be bound: No such file or directory."
 
     def test_failure_leaves_no_descriptor_open(self):
         with bind(LOOPBACK) as listener:
@@ -171,19 +182,35 @@ class TestBind:
                     bind(address_of(listener))
             assert sorted(os.listdir("/proc/self/fd")) == before
 
-    def test_privileged_port_without_the_right_is_an_error_that_names_the_first_free_one(self, as_nobody):
-        first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
-        if first < 2:
-            pytest.skip("every port is free for everybody here")
-        with pytest.raises(RuntimeError, match=f"No permission to bind 127.0.0.1:1: ports below {first} need root"):
-            as_nobody(lambda: bind(Address("127.0.0.1", 1)).close())
+    def test_privileged_port_is_an_error_without_permission(self, as_nobody):
+        if first_unprivileged_port() < 2:
+            pytest.skip("every port is unprivileged here")
+        address = Address("127.0.0.1", 1)
+        assert as_nobody(lambda: error_of(address, option="--metrics-address")) == no_permission(
+            address, "--metrics-address"
+        )
 
-    def test_unix_socket_in_a_directory_of_somebody_else_is_an_error(self, short_path, as_nobody):
+    def test_socket_in_a_read_only_directory_is_an_error(self, short_path, as_nobody):
         short_path.chmod(0o500)
-        with pytest.raises(
-            RuntimeError, match=r"No permission to bind unix:.* a unix socket needs a writable directory"
-        ):
-            as_nobody(lambda: bind(Address(path=str(short_path / "model.sock"))).close())
+        address = Address(path=str(short_path / "model.sock"))
+        assert as_nobody(lambda: error_of(address)) == no_permission(address, "--address")
+
+
+def error_of(address: Address, **options: str) -> str:
+    with pytest.raises(AddressError) as caught:
+        bind(address, **options)
+    return str(caught.value)
+
+
+def first_unprivileged_port() -> int:
+    return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+
+
+def no_permission(address: Address, option: str) -> str:
+    return (
+        f"No permission to bind {address}: ports below {first_unprivileged_port()} need root or CAP_NET_BIND_SERVICE, "
+        f"and a unix socket needs a writable directory. Choose another {option}."
+    )
 
 
 class TestUnixSocketFile:
@@ -191,43 +218,45 @@ class TestUnixSocketFile:
     def path(self, short_path):
         return short_path / "model.sock"
 
-    def test_left_behind_by_a_killed_server_is_replaced(self, path):
+    def test_stale_socket_is_replaced(self, path):
         bind(Address(path=str(path))).close()
         assert stat.S_ISSOCK(path.stat().st_mode)
         with bind(Address(path=str(path))):
-            assert connects(Address(path=str(path)))
+            assert can_connect(Address(path=str(path)))
 
-    def test_of_a_living_server_is_left_alone(self, path):
+    def test_socket_in_use_is_kept(self, path):
         address = Address(path=str(path))
         with bind(address):
-            with pytest.raises(AddressError, match="is in use by another process"):
-                bind(address)
-            assert connects(address)
+            assert error_of(address) == (
+                f"Address {address} is in use by another process: stop it, or choose another --address."
+            )
+            assert can_connect(address)
 
-    def test_of_a_server_that_is_too_busy_to_accept_is_left_alone(self, path):
+    def test_socket_of_a_busy_server_is_kept(self, path):
         address = Address(path=str(path))
         with bind(address, backlog=0), socket.socket(socket.AF_UNIX) as waiting, socket.socket(socket.AF_UNIX) as more:
             waiting.connect(address.path)
             more.setblocking(False)
             with pytest.raises(BlockingIOError):
                 more.connect(address.path)
-            with pytest.raises(AddressError, match="is in use by another process"):
-                bind(address)
+            assert error_of(address) == (
+                f"Address {address} is in use by another process: stop it, or choose another --address."
+            )
 
     @pytest.mark.parametrize("make", [Path.touch, Path.mkdir], ids=["file", "directory"])
-    def test_is_never_a_file_of_somebody_else(self, path, make):
+    def test_other_files_are_kept(self, path, make):
         make(path)
         with pytest.raises(AddressError):
             bind(Address(path=str(path)))
         assert path.exists()
 
 
-class TestInherited:
-    """Each in a child of its own: fd 3 of the test runner belongs to others."""
+class TestInheritListener:
+    """Runs in child processes, because fd 3 of the test runner is in use."""
 
     @staticmethod
     def listener_of(fd: int | None, announced: dict[str, str]) -> str | None:
-        """Return the address of the inherited listener; PID stands for our own pid."""
+        """Return the address of the inherited listener; PID in `announced` becomes the child's pid."""
         if fd is None:
             os.close(LISTENER_FD) if os.path.exists(f"/proc/self/fd/{LISTENER_FD}") else None
         elif fd == LISTENER_FD:
@@ -237,7 +266,7 @@ class TestInherited:
         for name in ("LISTEN_PID", "LISTEN_FDS"):
             os.environ.pop(name, None)
         os.environ.update({name: value.replace("PID", str(os.getpid())) for name, value in announced.items()})
-        listener = inherited()
+        listener = inherit_listener()
         if listener is None:
             return None
         facts = (listener.fileno() == LISTENER_FD, listener.getblocking(), os.get_inheritable(LISTENER_FD))
@@ -266,7 +295,7 @@ class TestInherited:
             {"LISTEN_PID": "PIDx", "LISTEN_FDS": "1"},
         ],
     )
-    def test_is_none_when_it_is_announced_to_nobody_or_to_another(self, in_child, announced):
+    def test_is_none_unless_announced_to_this_process(self, in_child, announced):
         with bind(LOOPBACK) as listener:
             assert in_child(lambda: self.listener_of(listener.fileno(), announced)) is None
 

@@ -1,12 +1,10 @@
-"""Secrets are masked by their shape; ordinary text, tracebacks above all, stays as it is."""
-
 import traceback
 
 import pytest
 
 from drum_supervisor.contract.masking import MASK, mask_secrets
 
-# Put together here, so that no scanner takes this file for a leak.
+# Concatenated, so that secret scanners do not report this file.
 JWT = "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0NTY3ODkwIn0." + "dozjgNryP4J3jVmNHl0w5N"
 HUGGING_FACE = "hf_" + "AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
 GITHUB = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
@@ -37,7 +35,7 @@ PRIVATE_KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7\nq83vEjRW\n---
         ("https://host/path?access_token=a1b2c3&page=2", "https://host/path?access_token=********&page=2"),
     ],
 )
-def test_value_of_a_telling_name_is_masked(text, masked):
+def test_value_of_a_secret_name_is_masked(text, masked):
     assert mask_secrets(text) == masked
 
 
@@ -66,7 +64,7 @@ def test_value_in_quotes_is_masked_to_the_closing_quote(text, masked):
         ("run --api-token=a1b2c3", "run --api-token=********"),
     ],
 )
-def test_argument_of_a_telling_option_is_masked(text, masked):
+def test_argument_of_a_secret_option_is_masked(text, masked):
     assert mask_secrets(text) == masked
 
 
@@ -109,21 +107,21 @@ def test_password_or_signature_in_a_url_is_masked(text, masked):
     "secret", [JWT, HUGGING_FACE, GITHUB, OPENAI, AWS], ids=["jwt", "hf", "github", "openai", "aws"]
 )
 @pytest.mark.parametrize("around", ["{}", "got {} from you", "({})", "'{}'", "x={},y=1"])
-def test_key_of_a_known_shape_is_masked_wherever_it_stands(secret, around):
+def test_key_of_a_known_shape_is_masked_anywhere(secret, around):
     assert mask_secrets(around.format(secret)) == around.format(MASK)
 
 
-def test_private_key_is_masked_between_its_borders():
+def test_private_key_keeps_its_delimiters():
     assert mask_secrets(f"a {PRIVATE_KEY} b") == (
         f"a -----BEGIN RSA PRIVATE KEY-----{MASK}-----END RSA PRIVATE KEY----- b"
     )
 
 
-def test_private_key_that_is_cut_off_is_masked_to_the_end():
+def test_truncated_private_key_is_masked_to_the_end():
     assert mask_secrets(PRIVATE_KEY[:50]) == f"-----BEGIN RSA PRIVATE KEY-----{MASK}"
 
 
-def test_masking_twice_changes_nothing_more():
+def test_masking_is_idempotent():
     once = mask_secrets(
         f"password='a b c' {JWT} postgres://u:p@h/ --token abcdef Authorization: Basic dXNlcjpodW50ZXIy"
     )
@@ -151,11 +149,11 @@ def test_masking_twice_changes_nothing_more():
         "passwörter: ключ \U0001f511\0\x1b[31m",
     ],
 )
-def test_ordinary_text_stays_as_it_is(text):
+def test_ordinary_text_is_kept(text):
     assert mask_secrets(text) == text
 
 
-def test_traceback_stays_as_it_is():
+def test_traceback_is_kept():
     try:
         {"weights": 1}["bias"]
     except KeyError as error:
@@ -175,8 +173,7 @@ BEGINNINGS = ("", "password='", "authorization:", "://a:", "eyJaaaaaaaa.")
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("repeated", REPEATED)
-def test_hostile_text_takes_linear_time(repeated):
-    """No clock is needed: a quadratic shape takes about a minute for one of these texts, a linear one milliseconds."""
+def test_hostile_text_takes_linear_time(repeated):  # about a minute per text if a pattern is quadratic
     for beginning in BEGINNINGS:
         hostile = f"{beginning}{(repeated * SIZE)[:SIZE]}!"
         masked = mask_secrets(hostile)

@@ -1,5 +1,3 @@
-"""The report pipe: what a child says is understood, and nothing that it says can hurt the supervisor."""
-
 import json
 import os
 import random
@@ -37,7 +35,7 @@ EMOJI = "\N{FIRE}"
         InitFailed("étape", "Ошибка", f"{EMOJI} 失败", EMOJI),
     ],
 )
-def test_what_is_encoded_is_decoded_again(message):
+def test_message_round_trips(message):
     line = encode(message)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
@@ -46,7 +44,7 @@ def test_what_is_encoded_is_decoded_again(message):
 
 @pytest.mark.parametrize("character", ["a", "\n", "é", EMOJI], ids=["ascii", "newline", "accent", "emoji"])
 @pytest.mark.parametrize("length", [4000, 40_000, 400_000])
-def test_line_is_never_longer_than_the_limit(character, length):
+def test_line_never_exceeds_the_limit(character, length):
     text = character * length
     line = encode(InitFailed(text, text, text, text))
     assert len(line) <= MAX_LINE
@@ -55,34 +53,33 @@ def test_line_is_never_longer_than_the_limit(character, length):
 
 def test_long_traceback_keeps_its_last_frames():
     frames = "".join(f"  frame {number}\n" for number in range(10_000))
-    told = decode(encode(InitFailed("init", "ValueError", "bad", frames))[:-1])
-    assert told.message == "bad"
-    assert told.traceback.endswith("  frame 9999\n")
-    assert len(told.traceback) > MAX_LINE // 2
+    decoded = decode(encode(InitFailed("init", "ValueError", "bad", frames))[:-1])
+    assert decoded.message == "bad"
+    assert decoded.traceback.endswith("  frame 9999\n")
+    assert len(decoded.traceback) > MAX_LINE // 2
 
 
 def test_long_message_keeps_its_beginning():
-    told = decode(encode(InitFailed("init", "ValueError", "the reason, then noise " + EMOJI * 40_000))[:-1])
-    assert told.message.startswith("the reason, then noise ")
-    assert len(told.message) > 2000
+    decoded = decode(encode(InitFailed("init", "ValueError", "the reason, then noise " + EMOJI * 40_000))[:-1])
+    assert decoded.message.startswith("the reason, then noise ")
+    assert len(decoded.message) > 2000
 
 
 @pytest.mark.parametrize("length", range(2900, 3250, 7))
-def test_shortening_comes_to_an_end(length):
-    """A traceback about as long as what is too much once made it shorten by nothing, for ever."""
+def test_shortening_terminates(length):  # it once cut nothing from a traceback as long as the excess, for ever
     assert len(encode(InitFailed("init", "ValueError", EMOJI * 4000, "t" * length))) <= MAX_LINE
 
 
-def test_any_message_fits_and_comes_back_as_its_beginning():
+def test_random_messages_fit():
     chance = random.Random(20)
     alphabet = string.printable + "éß失败\u2028\ufffd" + EMOJI
     for _ in range(200):
         message, frames = ("".join(chance.choices(alphabet, k=chance.randrange(20_000))) for _ in range(2))
         line = encode(InitFailed("init", "ValueError", message, frames))
-        told = decode(line[:-1])
+        decoded = decode(line[:-1])
         assert len(line) <= MAX_LINE
-        assert message.startswith(told.message)
-        assert frames.endswith(told.traceback)
+        assert message.startswith(decoded.message)
+        assert frames.endswith(decoded.traceback)
 
 
 @pytest.mark.parametrize(
@@ -111,14 +108,14 @@ def test_any_message_fits_and_comes_back_as_its_beginning():
     ],
     ids=lambda value: str(value[:20]),
 )
-def test_line_that_is_no_message_is_refused_in_few_words(line, why):
+def test_invalid_line_is_refused_briefly(line, why):
     with pytest.raises(BadReportError, match=why) as caught:
         decode(line)
     assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
-def test_no_depth_of_nesting_hurts(opening):
+def test_deep_nesting_does_no_harm(opening):
     closing = {"[": "]"}.get(opening, "}")
     for depth in range(1, 6000, 59):
         line = f'{{"kind": "stage", "stage": {opening * depth}1{closing * depth}}}'.encode()[:MAX_LINE]
@@ -129,7 +126,7 @@ def test_no_depth_of_nesting_hurts(opening):
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "decoded"),
     [
         ({}, InitFailed("", "", "")),
         ({"message": None, "stage": None}, InitFailed("", "", "")),
@@ -140,16 +137,16 @@ def test_no_depth_of_nesting_hurts(opening):
         ({"message": "m", "unknown": "ignored", "error": {}}, InitFailed("", "", "m")),
     ],
 )
-def test_fields_of_a_wrong_type_become_text(fields, told):
-    assert decode(json.dumps({"kind": "init_failed", **fields}).encode()) == told
+def test_wrongly_typed_fields_become_text(fields, decoded):
+    assert decode(json.dumps({"kind": "init_failed", **fields}).encode()) == decoded
 
 
-def test_half_a_surrogate_pair_becomes_something_that_can_be_printed():
-    told = decode(rb'{"kind": "init_failed", "message": "\ud83d and \udcff"}')
-    assert told.message == "? and ?"
+def test_lone_surrogate_becomes_printable():
+    decoded = decode(rb'{"kind": "init_failed", "message": "\ud83d and \udcff"}')
+    assert decoded.message == "? and ?"
 
 
-def test_bytes_that_are_no_text_in_a_message_do_not_keep_it_from_arriving():
+def test_undecodable_bytes_become_printable():
     path = os.fsdecode(b"/models/\xff.pkl")
     assert decode(encode(InitFailed("init", "OSError", path))[:-1]).message == "/models/?.pkl"
 
@@ -166,12 +163,12 @@ class TestReporter:
             os.close(reading)
             os.close(writing)
 
-    def test_finds_the_pipe_and_keeps_it_from_its_own_children(self):
+    def test_finds_the_pipe_and_closes_it_on_exec(self):
         reading, writing = os.pipe()
         try:
             os.set_inheritable(writing, True)
             reporter = Reporter.from_environment({REPORT_FD_VARIABLE: str(writing)})
-            assert reporter.connected
+            assert reporter.is_connected
             assert not os.get_inheritable(writing)
         finally:
             os.close(reading)
@@ -181,38 +178,38 @@ class TestReporter:
     def test_without_a_supervisor_does_nothing(self, value):
         reporter = Reporter.from_environment({REPORT_FD_VARIABLE: value})
         reporter.send(Ready())
-        assert not reporter.connected
+        assert not reporter.is_connected
 
     def test_without_the_variable_does_nothing(self):
-        assert not Reporter.from_environment({}).connected
+        assert not Reporter.from_environment({}).is_connected
 
-    def test_supervisor_that_is_gone_is_no_failure_of_the_child(self):
+    def test_survives_a_supervisor_that_is_gone(self):
         reading, writing = os.pipe()
         os.close(reading)
         try:
             reporter = Reporter(writing)
             reporter.send(Ready())
-            assert not reporter.connected
+            assert not reporter.is_connected
         finally:
             os.close(writing)
 
 
 def raised(error: BaseException) -> BaseException:
-    """Return `error` as it is after it was raised: with a traceback."""
+    """Return `error` with a traceback."""
     try:
         raise error
-    except BaseException as caught:  # noqa: BLE001  (SystemExit, too)
+    except BaseException as caught:  # noqa: BLE001 - SystemExit, too
         return caught
 
 
-class TestInitFailedDescribes:
-    def test_an_exception_with_its_traceback(self):
-        told = init_failed(raised(ValueError("bad weights")), "load_model")
-        assert (told.stage, told.type, told.message) == ("load_model", "ValueError", "bad weights")
-        assert told.traceback.startswith("Traceback (most recent call last):")
-        assert told.traceback.endswith("ValueError: bad weights\n")
+class TestInitFailed:
+    def test_exception_has_its_traceback(self):
+        decoded = init_failed(raised(ValueError("bad weights")), "load_model")
+        assert (decoded.stage, decoded.type, decoded.message) == ("load_model", "ValueError", "bad weights")
+        assert decoded.traceback.startswith("Traceback (most recent call last):")
+        assert decoded.traceback.endswith("ValueError: bad weights\n")
 
-    def test_what_caused_it_as_well(self):
+    def test_traceback_includes_the_cause(self):
         error = RuntimeError("no model")
         error.__cause__ = raised(FileNotFoundError("model.pkl"))
         assert "FileNotFoundError: model.pkl" in init_failed(raised(error), "init").traceback
@@ -224,31 +221,31 @@ class TestInitFailedDescribes:
     @pytest.mark.parametrize(
         ("error", "permanent"), [(UsageError("no custom.py"), True), (AddressError("in use"), False)]
     )
-    def test_a_mistake_of_the_user_without_class_and_traceback(self, error, permanent):
+    def test_user_error_has_no_class_and_traceback(self, error, permanent):
         assert init_failed(raised(error), "import") == InitFailed("import", "", str(error), permanent=permanent)
 
-    def test_an_exception_that_cannot_be_shown(self):
+    def test_exception_without_a_printable_text(self):
         class BrokenError(Exception):
             def __str__(self) -> str:
                 raise KeyError("no text")
 
-        told = init_failed(raised(BrokenError()), "init")
-        assert (told.type, told.message) == ("BrokenError", "(its text cannot be shown: KeyError)")
+        decoded = init_failed(raised(BrokenError()), "init")
+        assert (decoded.type, decoded.message) == ("BrokenError", "(its text cannot be shown: KeyError)")
 
-    def test_an_exit_that_cannot_be_shown(self):
+    def test_exit_without_a_printable_code(self):
         class Broken:
             def __repr__(self) -> str:
                 raise KeyError("no text")
 
-        told = init_failed(raised(SystemExit(Broken())), "init")
-        assert told.message == "the model called sys.exit((its text cannot be shown: KeyError))"
+        decoded = init_failed(raised(SystemExit(Broken())), "init")
+        assert decoded.message == "the model called sys.exit((its text cannot be shown: KeyError))"
 
-    def test_an_exception_whose_traceback_cannot_be_shown(self):
+    def test_exception_without_a_printable_traceback(self):
         error = SyntaxError("bad", ("custom.py", 1, "not a number", "x ="))
-        told = init_failed(raised(error), "importing")
-        assert (told.type, told.message[:3]) == ("SyntaxError", "bad")
-        assert told.traceback
+        decoded = init_failed(raised(error), "importing")
+        assert (decoded.type, decoded.message[:3]) == ("SyntaxError", "bad")
+        assert decoded.traceback
 
-    def test_an_exception_without_a_text(self):
-        told = init_failed(raised(AssertionError()), "init")
-        assert (told.type, told.message) == ("AssertionError", "")
+    def test_exception_with_an_empty_text(self):
+        decoded = init_failed(raised(AssertionError()), "init")
+        assert (decoded.type, decoded.message) == ("AssertionError", "")

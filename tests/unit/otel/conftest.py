@@ -1,4 +1,4 @@
-"""Telemetry that is sent to a real collector on the loopback, in OpenTelemetry's own types."""
+"""Telemetry sent to a real collector on the loopback, in OpenTelemetry's own types."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    """Remove what the machine may set for OpenTelemetry, and no proxy for the loopback."""
+    """Remove OpenTelemetry's and proxy settings of the machine."""
     for name in list(os.environ):
         if name.startswith("OTEL_"):
             monkeypatch.delenv(name)
@@ -28,7 +28,7 @@ def environment(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_threads_left():
-    """Wait until all threads have ended that were started meanwhile."""
+    """Wait for all threads started by the test."""
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
@@ -38,7 +38,6 @@ def no_threads_left():
 
 @pytest.fixture
 def packages():
-    """Skip without the extra."""
     pytest.importorskip("opentelemetry.sdk")
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 
@@ -68,7 +67,7 @@ def request(route="/predict", method="POST", **changes):
 
 
 def values(attributes):
-    """Return protobuf's attributes as a dictionary."""
+    """Return protobuf attributes as a dictionary."""
     return {entry.key: _value(entry.value) for entry in attributes}
 
 

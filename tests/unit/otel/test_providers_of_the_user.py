@@ -1,5 +1,3 @@
-"""Providers that the user gives, and what is wrong with them: their requests are answered all the same."""
-
 import logging
 import sys
 
@@ -10,7 +8,7 @@ from tests.unit.otel.conftest import in_fresh_interpreter, raised, request
 
 
 class ShutdownOnly:
-    """The least that a user may give as a provider."""
+    """The minimal provider."""
 
     def __init__(self) -> None:
         self.shutdowns = 0
@@ -20,7 +18,7 @@ class ShutdownOnly:
 
 
 class Empty(ShutdownOnly):
-    """Gives nothing to work with."""
+    """Returns None for everything."""
 
     def get_tracer(self, *_: object) -> None:
         return None
@@ -29,7 +27,7 @@ class Empty(ShutdownOnly):
 
 
 class Broken(ShutdownOnly):
-    """Gives what fails when it is used."""
+    """Returns objects which raise when used."""
 
     def get_tracer(self, *_: object) -> "Broken":
         return self
@@ -48,7 +46,7 @@ class Broken(ShutdownOnly):
 
 
 class BrokenSpan(Broken):
-    """Gives spans that fail."""
+    """Returns spans which raise."""
 
     def start_span(self, *_: object) -> "BrokenSpan":
         return self
@@ -57,7 +55,7 @@ class BrokenSpan(Broken):
 
 
 def use(telemetry):
-    """Call all that a server calls."""
+    """Call everything a server calls."""
     observed = telemetry.start_request(request(), {})
     with observed.current():
         pass
@@ -67,13 +65,13 @@ def use(telemetry):
 
 
 @pytest.mark.parametrize("given", [ShutdownOnly, Empty, Broken, BrokenSpan])
-def test_provider_that_cannot_be_used_is_one_warning(packages, caplog, given):
+def test_unusable_provider_is_one_warning(packages, caplog, given):
     providers = [given() for _ in range(3)]
     telemetry = Telemetry(*providers)
     for _ in range(2):
         use(telemetry)
     assert sorted(record.getMessage().partition("\n")[0] for record in caplog.records) == [
-        f"OpenTelemetry's {signal} failed; this is not said again." for signal in ("logs", "metrics", "traces")
+        f"OpenTelemetry {signal} failed; further failures are not logged." for signal in ("logs", "metrics", "traces")
     ]
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
     telemetry.shutdown()
@@ -81,7 +79,7 @@ def test_provider_that_cannot_be_used_is_one_warning(packages, caplog, given):
 
 
 @pytest.mark.parametrize("position", range(3))
-def test_provider_that_cannot_be_used_does_not_silence_the_others(providers, collector, position):
+def test_unusable_provider_does_not_silence_the_others(providers, collector, position):
     mixed = [ShutdownOnly() if number == position else provider for number, provider in enumerate(providers)]
     telemetry = Telemetry(*mixed)
     telemetry.record_failure(raised(ValueError("bad")), "load_model")
@@ -90,13 +88,13 @@ def test_provider_that_cannot_be_used_does_not_silence_the_others(providers, col
     assert [path for path, _, _ in collector.received] == [path for path in paths if path != paths[position]]
 
 
-def test_user_gets_their_own_error_out_of_a_span_that_fails(packages):
+def test_broken_span_lets_the_users_error_through(packages):
     observed = Telemetry(trace_provider=BrokenSpan()).start_request(request(), {})
     with pytest.raises(KeyError, match="of the user"), observed.current():
         raise KeyError("of the user")
 
 
-def test_error_that_cannot_be_shown_is_sent_all_the_same(telemetry, collector, caplog):
+def test_unprintable_error_is_sent(telemetry, collector, caplog):
     class Unprintable:
         def __repr__(self):
             raise ValueError("no words")
@@ -112,7 +110,7 @@ def test_error_that_cannot_be_shown_is_sent_all_the_same(telemetry, collector, c
     assert len(collector.spans()) == 1
 
 
-def test_provider_of_the_user_without_the_extra_is_one_warning():
+def test_users_provider_without_the_extra_is_one_warning():
     result = in_fresh_interpreter(
         "import sys, logging\n"
         "sys.modules['opentelemetry'] = None\n"
@@ -128,7 +126,7 @@ def test_provider_of_the_user_without_the_extra_is_one_warning():
     assert result.stderr.count("WARNING") == 1
 
 
-def test_object_that_is_no_provider_at_all_is_a_warning(packages, caplog):
+def test_object_without_shutdown_is_a_warning(packages, caplog):
     telemetry = Telemetry(object(), object(), object())
     use(telemetry)
     telemetry.shutdown()

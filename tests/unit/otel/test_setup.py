@@ -1,5 +1,3 @@
-"""Whether telemetry is sent at all: what the environment says, what is installed."""
-
 import logging
 
 import pytest
@@ -17,7 +15,7 @@ from tests.unit.otel.conftest import NOTHING, PARENT, TRACE, in_fresh_interprete
         {"OTEL_SDK_DISABLED": "true"},
     ],
 )
-def test_without_an_endpoint_there_are_no_providers(environ):
+def test_no_endpoint_means_no_providers(environ):
     assert setup_otel(environ) == NOTHING
 
 
@@ -32,7 +30,7 @@ def test_without_an_endpoint_there_are_no_providers(environ):
         ("MLOPS_RUNTIME_PARAM_OTEL_SDK_DISABLED", '{"type": "string", "payload": "true"}'),
     ],
 )
-def test_disabled_there_are_no_providers(name, value):
+def test_disabled_means_no_providers(name, value):
     assert setup_otel({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", name: value}) == NOTHING
 
 
@@ -44,13 +42,13 @@ def test_disabled_there_are_no_providers(name, value):
         ("MLOPS_RUNTIME_PARAM_OTEL_SDK_DISABLED", '{"type": "boolean", "payload": false}'),
     ],
 )
-def test_not_disabled_there_are_all_three(collector, name, value):
+def test_enabled_means_all_three_providers(collector, name, value):
     providers = setup_otel({**collector.environ, name: value})
     assert [type(provider).__name__ for provider in providers] == ["TracerProvider", "MeterProvider", "LoggerProvider"]
     Telemetry(*providers).shutdown()
 
 
-def test_without_providers_nothing_happens():
+def test_telemetry_without_providers_does_nothing():
     telemetry = Telemetry()
     assert not telemetry.enabled
     observed = telemetry.start_request(request(), {"traceparent": f"00-{TRACE}-{PARENT}-01"})
@@ -61,7 +59,7 @@ def test_without_providers_nothing_happens():
     telemetry.shutdown()
 
 
-def test_without_an_endpoint_opentelemetry_is_not_imported():
+def test_no_endpoint_means_no_import_of_opentelemetry():
     in_fresh_interpreter(
         "import sys\n"
         "from drum_supervisor.telemetry import Telemetry, setup_otel\n"
@@ -72,7 +70,7 @@ def test_without_an_endpoint_opentelemetry_is_not_imported():
     )
 
 
-def test_without_the_extra_there_is_one_warning_and_no_telemetry():
+def test_missing_extra_is_one_warning():
     result = in_fresh_interpreter(
         "import sys, logging\n"
         "sys.modules['opentelemetry'] = None\n"
@@ -85,7 +83,7 @@ def test_without_the_extra_there_is_one_warning_and_no_telemetry():
     assert line.endswith("no telemetry is sent. Install drum_supervisor[otel].")
 
 
-def test_what_the_sdk_does_not_accept_is_one_warning_and_no_telemetry(collector, monkeypatch, caplog):
+def test_invalid_sdk_setting_is_one_warning(collector, monkeypatch, caplog):
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-1")
     assert setup_otel(collector.environ) == NOTHING
     assert [record.levelno for record in caplog.records] == [logging.WARNING]

@@ -1,5 +1,3 @@
-"""What is left is sent at the end, in bounded time whatever the collector does."""
-
 import socket
 import time
 
@@ -9,7 +7,7 @@ from drum_supervisor.telemetry import Telemetry, setup_otel
 from tests.unit.otel.conftest import request
 
 
-def test_each_provider_sends_what_is_left_when_it_is_shut_down(telemetry, providers, collector):
+def test_shutdown_sends_what_is_left(telemetry, providers, collector):
     telemetry.start_request(request(), {}).finish(200)
     telemetry.record_failure(ValueError("bad"), "load_model")
     assert collector.received == []
@@ -19,7 +17,7 @@ def test_each_provider_sends_what_is_left_when_it_is_shut_down(telemetry, provid
     assert len(collector.received) == 3
 
 
-def test_shutting_down_again_does_nothing(telemetry, providers, collector, caplog):
+def test_second_shutdown_does_nothing(telemetry, providers, collector, caplog):
     telemetry.record_failure(ValueError("bad"), "load_model")
     for _ in range(2):
         telemetry.shutdown()
@@ -30,7 +28,7 @@ def test_shutting_down_again_does_nothing(telemetry, providers, collector, caplo
     assert not caplog.records
 
 
-def test_what_comes_after_the_shutdown_is_no_error(telemetry, collector):
+def test_signals_after_the_shutdown_are_no_error(telemetry, collector):
     observed = telemetry.start_request(request(), {})
     telemetry.shutdown()
     observed.finish(200)
@@ -41,19 +39,19 @@ def test_what_comes_after_the_shutdown_is_no_error(telemetry, collector):
 
 @pytest.fixture
 def silent_environ(packages):
-    """Return the environment for a collector that accepts connections and never answers."""
+    """Return the environment for a collector which accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{listener.getsockname()[1]}"}
 
 
 def fill(telemetry):
-    """Give it more than one export has room for."""
+    """Record more than fits into one export."""
     for _ in range(1500):
         telemetry.start_request(request(), {}).finish(200)
     telemetry.record_failure(ValueError("bad"), "load_model")
 
 
-def test_collector_that_never_answers_does_not_keep_a_provider_from_ending(silent_environ, caplog):
+def test_silent_collector_does_not_block_a_provider(silent_environ, caplog):
     providers = setup_otel(silent_environ, shutdown_seconds=0.1)
     fill(Telemetry(*providers))
     began = time.monotonic()
@@ -65,7 +63,7 @@ def test_collector_that_never_answers_does_not_keep_a_provider_from_ending(silen
     assert [text.split("the last ")[1] for text in lost] == ["traces are lost.", "metrics are lost.", "logs are lost."]
 
 
-def test_collector_that_never_answers_does_not_keep_telemetry_from_ending(silent_environ):
+def test_silent_collector_does_not_block_telemetry(silent_environ):
     providers = setup_otel(silent_environ, shutdown_seconds=0.5)
     telemetry = Telemetry(*providers)
     fill(telemetry)
@@ -74,7 +72,7 @@ def test_collector_that_never_answers_does_not_keep_telemetry_from_ending(silent
     assert time.monotonic() - began < 5
 
 
-def test_collector_that_is_not_there_does_not_keep_telemetry_from_ending(packages):
+def test_missing_collector_does_not_block_telemetry(packages):
     with socket.socket() as bound:  # nobody listens, and nobody else can
         bound.bind(("127.0.0.1", 0))
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{bound.getsockname()[1]}"}
@@ -85,7 +83,7 @@ def test_collector_that_is_not_there_does_not_keep_telemetry_from_ending(package
         assert time.monotonic() - began < 5
 
 
-def test_provider_of_somebody_else_that_fails_is_logged(packages, caplog):
+def test_failing_shutdown_of_a_users_provider_is_logged(packages, caplog):
     class Broken:
         def get_logger(self, *_):
             return None

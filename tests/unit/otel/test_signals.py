@@ -1,5 +1,3 @@
-"""What is sent about requests and initialization, as the collector receives it."""
-
 import os
 import time
 
@@ -33,7 +31,7 @@ def test_span_of_a_prediction(telemetry, collector):
 
 
 @pytest.mark.parametrize("traceparent", ["", "nonsense", f"00-{'0' * 32}-{PARENT}-01", "00-" + "x" * 10_000])
-def test_span_without_a_valid_parent_begins_a_trace(telemetry, collector, traceparent):
+def test_span_without_a_valid_parent_starts_a_trace(telemetry, collector, traceparent):
     telemetry.start_request(request(), {"traceparent": traceparent} if traceparent else {}).finish(200)
     telemetry.shutdown()
     (span,) = collector.spans()
@@ -41,13 +39,13 @@ def test_span_without_a_valid_parent_begins_a_trace(telemetry, collector, tracep
     assert span.trace_id.hex() != TRACE
 
 
-def test_parent_that_is_not_sampled_is_obeyed(telemetry, collector):
+def test_unsampled_parent_means_no_span(telemetry, collector):
     telemetry.start_request(request(), {"traceparent": f"00-{TRACE}-{PARENT}-00"}).finish(200)
     telemetry.shutdown()
     assert collector.spans() == []
 
 
-def test_spans_are_named_after_what_is_asked_for(telemetry, collector):
+def test_span_names_follow_the_route(telemetry, collector):
     for route in SPANS:
         telemetry.start_request(request(route), {}).finish(200)
     telemetry.shutdown()
@@ -60,7 +58,7 @@ def test_spans_are_named_after_what_is_asked_for(telemetry, collector):
     }
 
 
-def test_probes_and_what_is_no_prediction_are_not_traced_but_counted(telemetry, collector):
+def test_probes_are_counted_but_not_traced(telemetry, collector):
     requests = [("/ping", "GET"), ("/", "GET"), ("/stats", "GET"), ("/predict", "OPTIONS"), ("", "BREW")]
     for route, method in requests:
         telemetry.start_request(request(route, method), {}).finish(200)
@@ -72,7 +70,7 @@ def test_probes_and_what_is_no_prediction_are_not_traced_but_counted(telemetry, 
     assert "drum.predictions.in_flight" not in collector.metrics()
 
 
-def test_spans_of_the_users_code_are_children(telemetry, providers, collector):
+def test_spans_of_user_code_are_children(telemetry, providers, collector):
     tracer = providers[0].get_tracer("of the user")
     observed = telemetry.start_request(request(), {})
     with observed.current(), tracer.start_as_current_span("of the user"):
@@ -113,7 +111,7 @@ def test_failure_without_an_exception(telemetry, collector):
     assert values(point.attributes) == {"drum.stage": "request", "error.type": "503"}
 
 
-def test_mistake_of_the_client_is_no_failure(telemetry, collector):
+def test_client_error_is_no_failure(telemetry, collector):
     telemetry.start_request(request(), {}).finish(422)
     telemetry.shutdown()
     (span,) = collector.spans()
@@ -162,7 +160,7 @@ def test_load_time_of_the_model(telemetry, collector):
     assert (point.count, point.sum) == (1, 12.5)
 
 
-def test_failed_initialization_is_an_exception_event_and_a_log_record(telemetry, collector):
+def test_failed_initialization_is_an_event_and_a_log_record(telemetry, collector):
     telemetry.record_failure(raised(ValueError("bad weights, token=abc123")), "load_model")
     telemetry.shutdown()
     (span,), (record,) = collector.spans(), collector.records()
@@ -185,14 +183,14 @@ def test_failed_initialization_is_an_exception_event_and_a_log_record(telemetry,
     assert values(point.attributes) == {"drum.stage": "load_model", "error.type": "ValueError"}
 
 
-def test_exit_of_the_users_code_is_a_failure_too(telemetry, collector):
+def test_exit_in_user_code_is_a_failure(telemetry, collector):
     telemetry.record_failure(raised(SystemExit(7)), "init")
     telemetry.shutdown()
     (record,) = collector.records()
     assert record.body.string_value == "Initialization failed: SystemExit: the model called sys.exit(7)"
 
 
-def test_sender_is_named_and_each_worker_on_its_own(collector):
+def test_each_worker_has_its_own_instance_id(collector):
     for _ in range(2):
         telemetry = Telemetry(*setup_otel(collector.environ))
         telemetry.record_failure(ValueError("bad"), "load_model")
@@ -203,7 +201,7 @@ def test_sender_is_named_and_each_worker_on_its_own(collector):
     assert senders[0]["service.instance.id"] != senders[1]["service.instance.id"]
 
 
-def test_name_of_the_sender_is_left_to_the_environment(collector, monkeypatch):
+def test_service_name_of_the_environment_wins(collector, monkeypatch):
     monkeypatch.setenv("OTEL_SERVICE_NAME", "my model")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=one,deployment.environment.name=test")
     telemetry = Telemetry(*setup_otel({**os.environ, **collector.environ}))
@@ -214,7 +212,7 @@ def test_name_of_the_sender_is_left_to_the_environment(collector, monkeypatch):
     assert sender["deployment.environment.name"] == "test"
 
 
-def test_signal_may_have_an_endpoint_of_its_own_and_be_compressed(collector, monkeypatch):
+def test_signal_may_have_its_own_endpoint_and_compression(collector, monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key=k1")
     address = f"http://127.0.0.1:{collector.server_address[1]}"
@@ -231,7 +229,7 @@ def test_signal_may_have_an_endpoint_of_its_own_and_be_compressed(collector, mon
     assert (headers["Content-Encoding"], headers["api-key"]) == ("gzip", "k1")
 
 
-def test_users_code_may_have_the_providers_too(collector):
+def test_providers_can_be_made_global(collector):
     in_fresh_interpreter(
         "from opentelemetry import trace\n"
         "from drum_supervisor.telemetry import setup_otel\n"

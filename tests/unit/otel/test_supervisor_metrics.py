@@ -1,5 +1,3 @@
-"""The same figures for a collector: names and units are those of the semantic conventions."""
-
 import importlib
 import inspect
 import re
@@ -9,11 +7,12 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.semconv._incubating.attributes import hw_attributes
 
+from drum_supervisor.contract.control_client import ControlError
 from drum_supervisor.metrics.catalogue import METRICS
-from drum_supervisor.metrics.source import NoFiguresError, Source
+from drum_supervisor.metrics.source import MetricsSource
 from drum_supervisor.otel.supervisor_metrics import ATTRIBUTES, observe, send
 from tests.collector import collecting
-from tests.unit.metric_figures import GPUS, answer
+from tests.unit.metric_snapshots import GPUS, answer
 
 CONVENTIONS = [
     importlib.import_module(f"opentelemetry.semconv._incubating.metrics.{name}_metrics")
@@ -21,15 +20,15 @@ CONVENTIONS = [
 ]
 
 
-def source(ask=lambda max_age: answer()) -> Source:
-    return Source(ask, lambda pids: GPUS)
+def source(fetch=lambda max_age: answer()) -> MetricsSource:
+    return MetricsSource(fetch, lambda pids: GPUS)
 
 
-def read(found: Source):
-    """Return what a collection yields, by name."""
+def collect(metrics_source: MetricsSource):
+    """Return the collected metrics by name."""
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader])
-    observe(found, provider.get_meter("test"))
+    observe(metrics_source, provider.get_meter("test"))
     data = reader.get_metrics_data()
     provider.shutdown()
     if data is None:
@@ -39,11 +38,11 @@ def read(found: Source):
 
 @pytest.fixture(scope="module")
 def sent():
-    return read(source())
+    return collect(source())
 
 
 def documented(name: str) -> str:
-    """Return what the conventions say of a metric: its kind and its unit."""
+    """Return the text of the semantic conventions about a metric, with its kind and unit."""
     (text,) = [
         text
         for module in CONVENTIONS
@@ -52,42 +51,44 @@ def documented(name: str) -> str:
     return text
 
 
-def test_every_metric_that_is_sent_has_points(sent):
-    assert set(sent) == {metric.sent_as.name for metric in METRICS if metric.sent_as}
+def test_every_sent_metric_has_points(sent):
+    assert set(sent) == {metric.instrument.name for metric in METRICS if metric.instrument}
     assert all(metric.data.data_points for metric in sent.values())
 
 
 @pytest.mark.parametrize(
-    "metric", [m for m in METRICS if m.sent_as and not m.sent_as.name.startswith("drum.")], ids=lambda m: m.sent_as.name
+    "metric",
+    [m for m in METRICS if m.instrument and not m.instrument.name.startswith("drum.")],
+    ids=lambda m: m.instrument.name,
 )
-def test_names_units_and_kinds_are_conventional(metric, sent):
-    text = documented(metric.sent_as.name)
+def test_names_units_and_kinds_follow_the_conventions(metric, sent):
+    text = documented(metric.instrument.name)
     kind = re.search(r"Instrument: (\w+)", text)[1]
-    assert re.search(r"Unit: (\S+)", text)[1] == metric.sent_as.unit
-    data = sent[metric.sent_as.name].data
+    assert re.search(r"Unit: (\S+)", text)[1] == metric.instrument.unit
+    data = sent[metric.instrument.name].data
     is_sum = hasattr(data, "is_monotonic")
     assert kind == ("counter" if is_sum and data.is_monotonic else "updowncounter" if is_sum else "gauge")
 
 
-def test_labels_are_attributes_and_empty_ones_are_left_out(sent):
+def test_labels_become_attributes_unless_empty(sent):
     points = {
         tuple(sorted(point.attributes.items())): point.value for point in sent["process.memory.usage"].data.data_points
     }
     assert (("drum.program", "model-server"), ("drum.worker", "1")) in points
     assert (("drum.program", "supervisor"),) in points
-    assert {label for metric in METRICS for label in metric.labels if metric.sent_as} <= set(ATTRIBUTES)
+    assert {label for metric in METRICS for label in metric.labels if metric.instrument} <= set(ATTRIBUTES)
     assert {hw_attributes.HW_ID, hw_attributes.HW_MODEL} <= set(ATTRIBUTES.values())
 
 
-def test_supervisor_that_does_not_answer_leaves_points_out_and_no_error(caplog):
+def test_unresponsive_supervisor_skips_points_silently(caplog):
     def fail(max_age):
-        raise NoFiguresError("It is busy.")
+        raise ControlError("It is busy.")
 
-    assert read(source(fail)) == {}
+    assert collect(source(fail)) == {}
     assert caplog.records == []
 
 
-def test_what_is_sent_arrives_at_the_end_too():
+def test_end_sends_the_last_metrics():
     with collecting() as collector:
         end = send(source(), collector.environ)
         end()
@@ -97,8 +98,8 @@ def test_what_is_sent_arrives_at_the_end_too():
     assert attributes["service.name"] == "drum-supervisor"
 
 
-def test_what_the_sdk_does_not_accept_is_one_warning(monkeypatch, caplog):
+def test_invalid_sdk_setting_is_one_warning(monkeypatch, caplog):
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "-1")
     send(source(), {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "are not sent" in caplog.text
+    assert caplog.messages == ["OpenTelemetry could not be set up: the supervisor's metrics are not sent."]

@@ -1,5 +1,3 @@
-"""The current request, wherever it is asked for."""
-
 import asyncio
 import logging
 import subprocess
@@ -17,7 +15,7 @@ def state(**headers):
     return RequestState.from_headers("POST", "/predict", given, new_request_id=lambda: "new", now=lambda: 12.5)
 
 
-def test_is_filled_from_method_route_and_headers():
+def test_state_is_read_from_method_route_and_headers():
     headers = {
         "x-request-id": " abc-1 ",
         "content-length": "42",
@@ -35,12 +33,12 @@ def test_is_filled_from_method_route_and_headers():
     )
 
 
-def test_without_headers_there_is_a_new_id_and_nothing_else():
+def test_state_without_headers_has_only_a_new_id():
     assert state() == RequestState("new", "/predict", "POST", 12.5)
 
 
 @pytest.mark.parametrize("given", ["", " ", "two\nlines", "\x1b[31m", "ü", "x" * 129])
-def test_id_that_is_not_safe_to_repeat_is_replaced(given):
+def test_unsafe_id_is_replaced(given):
     assert state(x_request_id=given).request_id == "new"
 
 
@@ -49,11 +47,11 @@ def test_new_ids_differ():
 
 
 @pytest.mark.parametrize("given", ["", "-1", "1e3", "1_000", "٣", "9" * 5000])
-def test_length_that_is_no_length_is_unknown(given):
+def test_invalid_length_is_unknown(given):
     assert state(content_length=given).content_length is None
 
 
-def test_there_is_no_current_request_outside_of_one():
+def test_no_current_request_outside_of_one():
     assert current_request() is None
     with handling(state()) as current:
         assert current_request() is current
@@ -66,7 +64,7 @@ def test_current_request_ends_when_its_handling_raises():
     assert current_request() is None
 
 
-def test_requests_of_tasks_and_their_threads_do_not_mix():
+def test_tasks_and_their_threads_have_separate_requests():
     async def request(request_id, mine, other):
         with handling(state(x_request_id=request_id)):
             mine.set()
@@ -92,7 +90,7 @@ def test_unrelated_thread_has_no_request():
 
 @pytest.fixture
 def lines():
-    """What is logged to `test_request_state` and below, with the request id in front."""
+    """Lines logged below `test_request_state`, after their request id."""
     lines: list[str] = []
 
     class Handler(logging.Handler):
@@ -118,7 +116,7 @@ def test_log_lines_have_the_request_id(lines):
     assert lines == [f"{NO_REQUEST} before", "abc during", "xyz on behalf of another", f"{NO_REQUEST} after"]
 
 
-def test_workers_that_were_forked_give_ids_of_their_own():
+def test_forked_workers_generate_different_ids():
     program = (
         "import os\n"
         "from drum_supervisor.request_state import RequestState\n"

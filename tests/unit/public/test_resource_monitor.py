@@ -1,5 +1,3 @@
-"""Memory and CPU of real processes; control groups are files of the test."""
-
 import json
 import os
 import subprocess
@@ -22,7 +20,7 @@ WAITS = "import sys; print(flush=True); sys.stdin.read()"
 
 @pytest.fixture
 def start():
-    """Start a Python process that waits for its end, with further arguments; they are ended after the test."""
+    """Return a function which starts a waiting Python process with arguments; the test ends with all killed."""
     started = []
 
     def start(*arguments, program=WAITS):
@@ -44,7 +42,7 @@ def pids(records):
     return [record["pid"] for record in records]
 
 
-def test_processes_are_this_one_and_all_below_it(start):
+def test_processes_are_this_one_and_its_descendants(start):
     child = start()
     records = ResourceMonitor().collect_drum_info()
     assert pids(records)[0] == os.getpid()
@@ -54,7 +52,7 @@ def test_processes_are_this_one_and_all_below_it(start):
     assert records[0]["mem"] == pytest.approx(psutil.Process().memory_info().rss / MIB, rel=0.5)
 
 
-def test_grandchildren_count_too(start):
+def test_grandchildren_count(start):
     program = (
         f"import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', {WAITS!r}]); print(flush=True); "
         "sys.stdin.read(); child.wait()"
@@ -63,18 +61,18 @@ def test_grandchildren_count_too(start):
     assert len(ResourceMonitor(pid=parent.pid).collect_drum_info()) == 2
 
 
-def test_another_process_may_be_at_the_top(start):
+def test_another_process_may_be_the_root(start):
     child = start()
     assert pids(ResourceMonitor(pid=child.pid).collect_drum_info()) == [child.pid]
 
 
-def test_current_process_may_be_asked_for_whatever_the_pid_is(start):
+def test_monitor_current_process_overrides_the_pid(start):
     child = start()
     monitor = ResourceMonitor(monitor_current_process=True, pid=child.pid)
     assert pids(monitor.collect_drum_info())[0] == os.getpid()
 
 
-def test_process_that_has_ended_is_left_out(start):
+def test_exited_process_is_left_out(start):
     child, monitor = start(), ResourceMonitor()
     assert child.pid in pids(monitor.collect_drum_info())
     child.kill()
@@ -84,7 +82,7 @@ def test_process_that_has_ended_is_left_out(start):
     assert child.pid not in pids(monitor.collect_drum_info())
 
 
-def test_nothing_is_left_when_the_process_at_the_top_has_ended(start):
+def test_exited_root_leaves_nothing(start):
     child = start()
     monitor = ResourceMonitor(pid=child.pid)
     child.kill()
@@ -94,7 +92,7 @@ def test_nothing_is_left_when_the_process_at_the_top_has_ended(start):
     assert info["mem_info"]["drum_rss"] == 0
 
 
-def test_memory_is_in_mebibytes_and_of_the_machine_and_of_all_processes(start):
+def test_memory_is_in_mebibytes(start):
     start()
     info = ResourceMonitor().collect_resources_info()
     memory = info["mem_info"]
@@ -113,7 +111,7 @@ def test_memory_is_in_mebibytes_and_of_the_machine_and_of_all_processes(start):
     assert json.loads(json.dumps(info, allow_nan=False)) == info
 
 
-def test_request_may_be_passed_on():
+def test_request_state_is_accepted():
     state = RequestState("id", "/stats", "GET")
     monitor = ResourceMonitor()
     assert monitor.collect_resources_info(state).keys() == {"mem_info", "drum_info"}
@@ -147,7 +145,7 @@ def own_cpu_percent(monitor):
     return monitor.collect_drum_info()[0]["cpu_percent"]
 
 
-def test_cpu_percent_is_of_the_time_since_the_call_before(clock):
+def test_cpu_percent_is_since_the_previous_call(clock):
     monitor = ResourceMonitor(now=clock)
     own_cpu_percent(monitor)
     burn(0.2)
@@ -158,12 +156,12 @@ def test_cpu_percent_is_of_the_time_since_the_call_before(clock):
     assert own_cpu_percent(monitor) < 1
 
 
-def test_cpu_percent_of_the_first_call_is_of_the_whole_life(start):
+def test_first_cpu_percent_is_since_the_start(start):
     child = start(program="import time\nwhile time.process_time() < 0.2: pass\n" + WAITS)
     assert 0 < ResourceMonitor(pid=child.pid).collect_drum_info()[0]["cpu_percent"] <= 110
 
 
-def test_cpu_percent_of_a_very_short_time_is_that_of_the_call_before(clock):
+def test_cpu_percent_is_kept_for_very_short_intervals(clock):
     monitor = ResourceMonitor(now=clock)
     own_cpu_percent(monitor)
     burn(0.1)
@@ -174,7 +172,7 @@ def test_cpu_percent_of_a_very_short_time_is_that_of_the_call_before(clock):
     assert own_cpu_percent(monitor) == before
 
 
-def test_closed_monitor_begins_anew(clock):
+def test_closed_monitor_starts_afresh(clock):
     monitor = ResourceMonitor(now=clock)
     own_cpu_percent(monitor)
     monitor.close()
@@ -191,7 +189,7 @@ MOUNTS = "31 22 0:28 / /cgroup rw - cgroup2 cgroup2 rw\n32 22 0:29 / /cgroup/mem
 
 @pytest.fixture
 def container(tmp_path):
-    """Return a function that lays out files of the kernel and returns the container's figures."""
+    """Return a function which writes files of the kernel and returns the container's values."""
 
     def container(own, files):
         process = tmp_path / "proc" / str(os.getpid())
@@ -214,7 +212,7 @@ V2 = ("memory.max", "memory.current", "memory.peak")
 
 
 def files(folder, names, *values):
-    """Return the files of a group that is not the root of the machine."""
+    """Return the files of a group other than the machine's root."""
     return {f"{folder}/{name}": value for name, value in zip(names, values, strict=True)} | {
         f"{folder}/cgroup.events": ""
     }
@@ -228,7 +226,7 @@ def test_version_2_below_the_root(container):
     assert container("0::/app.slice/x\n", files("app.slice/x", V2, 512 * MIB, 100 * MIB, 200 * MIB)) == [512, 100, 200]
 
 
-def test_version_2_with_the_path_of_the_host(container):
+def test_version_2_with_the_hosts_path(container):
     assert container("0::/kubepods/pod1\n", files(".", V2, 512 * MIB, 100 * MIB, 200 * MIB)) == [512, 100, 200]
 
 
@@ -241,7 +239,7 @@ def test_version_1(container):
     assert container(own, files("memory", V1, 512 * MIB, 100 * MIB, 200 * MIB)) == [512, 100, 200]
 
 
-def test_version_1_without_a_limit_is_not_passed_off_as_a_container(container):
+def test_version_1_without_a_limit(container):
     own, machine = "4:memory:/\n", {"memory/release_agent": ""}
     assert container(own, files("memory", V1, 9223372036854771712, 100 * MIB, 200 * MIB) | machine) == [
         None,
@@ -251,16 +249,16 @@ def test_version_1_without_a_limit_is_not_passed_off_as_a_container(container):
 
 
 @pytest.mark.parametrize("own", ["", "nonsense\n", "0::/\n", "3:cpu:/\n"])
-def test_without_control_groups_nothing_is_known(container, own):
+def test_without_control_groups_everything_is_none(container, own):
     assert container(own, {}) == [None, None, None]
 
 
-def test_file_that_is_not_there_is_no_error(tmp_path):
+def test_missing_files_are_no_error(tmp_path):
     monitor = ResourceMonitor(root=tmp_path)
     assert monitor.collect_resources_info()["mem_info"]["container_limit"] is None
 
 
-def test_limit_above_the_container_is_the_limit(container):
+def test_limit_of_an_ancestor_counts(container):
     above = files("pod", V2, 512 * MIB, 400 * MIB, 500 * MIB)
     assert container("0::/pod/c\n", above | files("pod/c", V2, "max", 100 * MIB, 200 * MIB)) == [512, 100, 200]
 
@@ -285,7 +283,7 @@ def test_snapshot_has_everything_about_a_process(start):
     assert snapshot.cgroup.memory.limit_bytes == read_cgroup(child.pid).memory.limit_bytes
 
 
-def test_zombie_is_shown_and_uses_nothing(start):
+def test_zombie_uses_nothing(start):
     child = start()
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
@@ -294,7 +292,7 @@ def test_zombie_is_shown_and_uses_nothing(start):
     assert (process.rss_bytes, process.pss_bytes, process.descriptors, process.command_line) == (0, 0, None, ())
 
 
-def test_memory_that_is_shared_after_a_fork_counts_once(start):
+def test_memory_shared_by_forked_processes_counts_once(start):
     program = (
         "import os, sys; kept = b'x' * (64 << 20)\n"
         "if os.fork(): print(flush=True); sys.stdin.read(); os.wait()\n"
@@ -309,14 +307,14 @@ def test_memory_that_is_shared_after_a_fork_counts_once(start):
     assert all(process.uss_bytes < 32 * MIB < process.pss_bytes for process in snapshot.processes)
 
 
-def test_without_pss_the_sum_is_of_rss_and_says_so(start):
+def test_without_pss_the_sum_is_of_rss(start):
     child = start()
     snapshot = ResourceMonitor(pid=child.pid).snapshot(shared_memory=False)
     assert not snapshot.counts_shared_once
     assert snapshot.memory_bytes == snapshot.rss_bytes == snapshot.processes[0].rss_bytes > 0
 
 
-def test_process_of_another_user_is_shown_without_what_may_not_be_seen(start, as_nobody):
+def test_process_of_another_user_is_partly_none(start, as_nobody):
     if os.geteuid() != 0:
         pytest.skip("needs root, to have a process that others may not look into")
     child = start()
@@ -330,7 +328,7 @@ def test_process_of_another_user_is_shown_without_what_may_not_be_seen(start, as
     assert descriptors in (None, psutil.Process(child.pid).num_fds())  # the kernel tells since Linux 6.2
 
 
-def test_snapshot_of_a_process_that_is_gone_is_empty(start):
+def test_snapshot_of_an_exited_process_is_empty(start):
     child = start()
     child.kill()
     child.wait()
@@ -338,7 +336,7 @@ def test_snapshot_of_a_process_that_is_gone_is_empty(start):
     assert (snapshot.processes, snapshot.cgroup, snapshot.memory_bytes) == ((), Cgroup(), 0)
 
 
-def test_processes_that_vanish_in_the_midst_are_left_out(start):
+def test_processes_that_exit_while_read_are_left_out(start):
     program = "import subprocess, sys\nprint(flush=True)\nwhile True: subprocess.Popen(['true']).wait()"
     busy = start(program=program)
     monitor = ResourceMonitor(pid=busy.pid)
@@ -366,12 +364,12 @@ def test_first_percentage_of_a_young_process_is_right(start):
     assert process.cpu_percent == pytest.approx(100 * process.cpu_seconds / lived, rel=0.3)
 
 
-def test_start_of_a_process_stays_what_it_was(start):
+def test_started_at_is_constant(start):
     monitor = ResourceMonitor(pid=start().pid)
     assert len({monitor.snapshot().processes[0].started_at for _ in range(5)}) == 1
 
 
-def test_kernel_without_lists_of_children_is_asked_for_all_processes(start, tmp_path):
+def test_kernel_without_children_files_uses_psutil(start, tmp_path):
     child = start()
     (tmp_path / f"proc/{os.getpid()}/task/{os.getpid()}").mkdir(parents=True)
     assert child.pid in pids(ResourceMonitor(root=tmp_path).collect_drum_info())

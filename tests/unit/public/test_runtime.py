@@ -1,5 +1,3 @@
-"""What a runtime promises whoever uses it as a library, without any server."""
-
 import logging
 import subprocess
 import sys
@@ -18,8 +16,8 @@ from drum_supervisor.servers.process import Stopped, StopSignals
 PROVIDERS = ("trace_provider", "metric_provider", "log_provider")
 
 
-class Ending:
-    """Something of a runtime that notes that it has been ended."""
+class FakeProvider:
+    """Records its end."""
 
     def __init__(self, name: str, ended: list[str], error: BaseException | None = None) -> None:
         self._name, self._ended, self._error = name, ended, error
@@ -33,9 +31,9 @@ class Ending:
 
 
 def filled(runtime: DrumRuntime, ended: list[str], error: BaseException | None = None) -> DrumRuntime:
-    runtime.cm_runner = Ending("cm_runner", ended, error)
+    runtime.cm_runner = FakeProvider("cm_runner", ended, error)
     for name in PROVIDERS:
-        setattr(runtime, name, Ending(name, ended, error))
+        setattr(runtime, name, FakeProvider(name, ended, error))
     return runtime
 
 
@@ -51,10 +49,10 @@ class TestAttributes:
         assert values == (None,) * 6
 
     @pytest.mark.parametrize("app", [Flask("test"), FastAPI()])
-    def test_application_by_place_and_by_name(self, app):
+    def test_app_by_position_and_by_name(self, app):
         assert DrumRuntime(app).app is DrumRuntime(app=app).app is DrumRuntime(app).flask_app is app
 
-    def test_former_name_of_the_application_is_deprecated(self):
+    def test_flask_app_is_deprecated(self):
         app = Flask("test")
         with pytest.warns(DeprecationWarning, match=r"flask_app=.*app=") as warned:
             runtime = DrumRuntime(flask_app=app)
@@ -62,7 +60,7 @@ class TestAttributes:
         assert runtime.app is runtime.flask_app is app
 
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-    def test_both_names_contradict_each_other(self):
+    def test_app_and_flask_app_exclude_each_other(self):
         with pytest.raises(TypeError, match="app or flask_app, not both"):
             DrumRuntime(Flask("a"), flask_app=Flask("b"))
 
@@ -76,8 +74,8 @@ class TestAttributes:
         assert result.stdout == "set()\n"
 
 
-class TestEnd:
-    def test_is_true_without_an_exception(self):
+class TestExit:
+    def test_exit_returns_true_without_an_exception(self):
         runtime = DrumRuntime()
         assert runtime.__enter__() is runtime
         assert runtime.__exit__(None, None, None) is True
@@ -85,7 +83,7 @@ class TestEnd:
     @pytest.mark.parametrize(
         "error", [ValueError("no"), SystemExit(3), KeyboardInterrupt(), Stopped(), GeneratorExit()]
     )
-    def test_lets_every_exception_through(self, error):
+    def test_every_exception_propagates(self, error):
         with pytest.raises(type(error)) as raised, DrumRuntime():
             raise error
         assert raised.value is error
@@ -96,7 +94,7 @@ class TestEnd:
             filled(runtime, ended)
         assert ended == ["cm_runner", *PROVIDERS]
 
-    def test_is_in_the_same_order_after_a_failure(self):
+    def test_is_in_order_after_a_failure(self):
         ended: list[str] = []
         runtime = DrumRuntime()
         filled(runtime, ended)
@@ -104,14 +102,14 @@ class TestEnd:
             raise ValueError("bad")
         assert ended == ["cm_runner", *PROVIDERS]
 
-    def test_takes_what_is_there(self):
+    def test_skips_what_is_not_set(self):
         ended: list[str] = []
         with DrumRuntime() as runtime:
-            runtime.log_provider = Ending("log_provider", ended)
+            runtime.log_provider = FakeProvider("log_provider", ended)
         assert ended == ["log_provider"]
 
     @pytest.mark.parametrize("error", [RuntimeError("broken"), SystemExit(9), KeyboardInterrupt()])
-    def test_that_fails_hides_nothing(self, caplog, error):
+    def test_failing_shutdown_hides_nothing(self, caplog, error):
         ended: list[str] = []
         runtime = DrumRuntime()
         filled(runtime, ended, error)
@@ -121,7 +119,7 @@ class TestEnd:
         failures = [record for record in caplog.records if record.exc_info and record.exc_info[1] is error]
         assert [record.getMessage().split(".")[0] for record in failures] == ["cm_runner", *PROVIDERS]
 
-    def test_that_fails_is_no_exception_of_a_body_that_had_none(self, caplog):
+    def test_failing_shutdown_raises_nothing(self, caplog):
         ended: list[str] = []
         with DrumRuntime() as runtime:
             filled(runtime, ended, RuntimeError("broken"))
@@ -142,8 +140,8 @@ def reserved():
     return parse_address("127.0.0.1:0")
 
 
-class TestSupervisorIsTold:
-    def test_of_readiness_once(self):
+class TestReports:
+    def test_readiness_is_reported_once(self):
         told: list[Message] = []
         with supervised(told) as runtime:
             runtime.initialization_succeeded = True
@@ -152,7 +150,7 @@ class TestSupervisorIsTold:
         assert told == [Ready()]
 
     @pytest.mark.parametrize("error", [ValueError("bad"), SystemExit(7), MemoryError("much"), Exception()])
-    def test_of_a_failure_with_its_stage(self, error):
+    def test_failure_is_reported_with_its_stage(self, error):
         told: list[Message] = []
         runtime = supervised(told)
         runtime.options = SimpleNamespace(with_error_server=True, address="127.0.0.1:0")
@@ -164,7 +162,7 @@ class TestSupervisorIsTold:
         assert isinstance(failure, InitFailed)
         assert (failure.stage, failure.type) == ("load_model", type(error).__name__)
 
-    def test_before_anything_ends(self):
+    def test_failure_is_reported_before_the_shutdown(self):
         told: list[Message] = []
         ended: list[str] = []
         runtime = supervised(told)
@@ -175,13 +173,13 @@ class TestSupervisorIsTold:
         assert ended == ["1 told", *PROVIDERS]
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt(), Stopped()])
-    def test_of_no_failure_when_somebody_asked_for_a_stop(self, error):
+    def test_stop_is_no_failure(self, error):
         told: list[Message] = []
         with pytest.raises(type(error)), supervised(told):
             raise error
         assert told == []
 
-    def test_of_no_failure_when_the_model_made_another_exception_of_a_stop(self):
+    def test_stop_wrapped_by_the_model_is_no_failure(self):
         told: list[Message] = []
         stop = StopSignals()
         stop.requested = True
@@ -190,7 +188,7 @@ class TestSupervisorIsTold:
         stop.close()
         assert told == []
 
-    def test_of_no_failure_once_it_is_ready(self):
+    def test_exception_after_readiness_is_no_failure(self):
         told: list[Message] = []
         runtime = supervised(told)
         runtime.initialization_succeeded = True
@@ -200,13 +198,11 @@ class TestSupervisorIsTold:
 
 
 class TestErrorServer:
-    """Where it does not run; where it does, it is tested as a process."""
-
     @pytest.mark.parametrize(
         "options",
         [None, SimpleNamespace(), SimpleNamespace(with_error_server=False, address="127.0.0.1:0")],
     )
-    def test_is_not_there_when_nobody_asked_for_it(self, options, caplog):
+    def test_does_not_run_unless_requested(self, options, caplog):
         runtime = DrumRuntime()
         runtime.options = options
         with pytest.raises(ValueError, match="bad"), runtime:
@@ -214,13 +210,13 @@ class TestErrorServer:
         assert not caplog.records
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt(), Stopped()])
-    def test_is_not_there_for_a_stop(self, error):
+    def test_does_not_run_after_a_stop(self, error):
         runtime = DrumRuntime()
         runtime.options = SimpleNamespace(with_error_server=True, address="127.0.0.1:0")
         with pytest.raises(type(error)), runtime:
             raise error
 
-    def test_is_not_there_once_it_is_ready(self):
+    def test_does_not_run_after_readiness(self):
         runtime = DrumRuntime()
         runtime.options = SimpleNamespace(with_error_server=True, address="127.0.0.1:0")
         runtime.initialization_succeeded = True
@@ -228,22 +224,25 @@ class TestErrorServer:
             raise ValueError("later")
 
     @pytest.mark.parametrize("address", ["localhost", "", "8080", "::1:8080", "[::1]", "localhost:http", "a b:1", None])
-    def test_that_has_no_good_address_is_a_sentence_in_the_log(self, address, caplog):
+    def test_invalid_address_is_one_log_line(self, address, caplog):
         runtime = DrumRuntime()
         runtime.options = SimpleNamespace(with_error_server=True, address=address)
         with pytest.raises(ValueError, match="original"), runtime:
             raise ValueError("original")
         (record,) = caplog.records
         assert record.levelno == logging.ERROR
-        assert record.getMessage().startswith(f"The error server cannot run: Address {str(address)!r} is not HOST:PORT")
+        assert record.getMessage() == (
+            f"The error server cannot run: Address {str(address)!r} is not HOST:PORT: write for example 0.0.0.0:8080, "
+            "[::1]:8080, 127.0.0.1:0 (any free port) or unix:/path/to/socket."
+        )
         assert record.exc_info is None
 
     @pytest.mark.parametrize("run", [run_error_server, run_error_server_fastapi])
-    def test_without_a_port_is_refused(self, run):
+    def test_missing_port_is_refused(self, run):
         with pytest.raises(UsageError, match=r"no port for 'localhost'.*localhost:8080"):
             run("localhost", None, ValueError("bad"))
 
-    def test_takes_an_application_of_flask_over_and_returns(self):
+    def test_takes_over_a_flask_app_and_returns(self):
         app = Flask("test")
         app.add_url_rule("/predict/", view_func=lambda: "of a model that is not there", methods=["POST"])
         runtime = DrumRuntime(app)
@@ -266,7 +265,7 @@ class TestErrorServer:
         run_error_server("127.0.0.1", 0, ValueError("password=hunter2"), app)
         assert b"hunter2" not in app.test_client().get("/predict").data
 
-    def test_has_the_prefix_and_the_limits_of_the_environment(self, monkeypatch):
+    def test_reads_prefix_and_limits_from_the_environment(self, monkeypatch):
         monkeypatch.setenv("URL_PREFIX", "/p")
         monkeypatch.setenv("DRUM_SUPERVISOR_ERROR_DETAIL", "none")
         app = Flask("test")
@@ -278,10 +277,8 @@ class TestErrorServer:
 
 
 class TestRealProviders:
-    """OpenTelemetry's own, whose processors note their end."""
-
     @pytest.mark.parametrize("fails", [False, True])
-    def test_are_shut_down_in_order_and_after_the_failure_was_recorded(self, fails):
+    def test_are_shut_down_in_order_after_recording_the_failure(self, fails):
         pytest.importorskip("opentelemetry.sdk")
         from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
         from opentelemetry.sdk.metrics import MeterProvider

@@ -1,5 +1,3 @@
-"""Times between marks: each thread and each task of these tests has a clock of its own."""
-
 import asyncio
 import contextvars
 import json
@@ -37,18 +35,18 @@ def report(stats, name="run_predictor_total"):
     return stats.dict_report(name)
 
 
-def test_report_is_of_all_requests(stats):
+def test_report_covers_all_requests(stats):
     for seconds in (2.0, 1.0, 6.0):
         measure(stats, seconds)
     assert report(stats) == {"min": 1.0, "max": 6.0, "avg": 3.0, "total": 9.0}
 
 
-def test_report_without_requests_is_json(stats):
+def test_report_without_requests_is_null(stats):
     assert report(stats) == NOTHING
     assert json.loads(json.dumps(report(stats), allow_nan=False)) == NOTHING
 
 
-def test_reset_forgets_what_was_measured_and_keeps_the_reports(stats):
+def test_reset_keeps_the_reports_registered(stats):
     measure(stats, 1.0)
     stats.mark_failed()
     stats.stats_reset()
@@ -58,27 +56,27 @@ def test_reset_forgets_what_was_measured_and_keeps_the_reports(stats):
     assert report(stats)["total"] == 2.0
 
 
-def test_reset_does_not_lose_the_request_that_is_under_way(stats):
+def test_reset_keeps_the_marks_of_the_current_request(stats):
     mark(stats, "start", 1.0)
     stats.stats_reset()
     mark(stats, "finish", 3.0)
     assert report(stats)["total"] == 2.0
 
 
-def test_round_as_drum_calls_it_before_reading_changes_no_report(stats):
+def test_round_before_reading_changes_no_report(stats):
     measure(stats, 2.0)
     stats.round()
     assert report(stats)["total"] == 2.0
 
 
-def test_round_forgets_the_marks_of_a_request_that_was_given_up(stats):
+def test_round_forgets_the_marks_of_an_abandoned_request(stats):
     mark(stats, "start", 1.0)
     stats.round()
     mark(stats, "finish", 9.0)
     assert report(stats) == NOTHING
 
 
-def test_taking_what_was_measured_resets_it(stats):
+def test_take_resets(stats):
     measure(stats, 2.0)
     stats.mark_failed()
     taken = stats.take()
@@ -87,7 +85,7 @@ def test_taking_what_was_measured_resets_it(stats):
     assert stats.take() == Taken({"run_predictor_total": NOTHING}, failed=0)
 
 
-def test_no_failure_is_lost_between_taking_and_resetting():
+def test_take_loses_no_failure():
     stats = StatsCollector()
 
     def serve():
@@ -117,12 +115,12 @@ def test_unknown_report_is_a_key_error(stats):
         stats.dict_report("unheard of")
 
 
-def test_end_without_a_beginning_is_no_time(stats):
+def test_end_mark_alone_measures_nothing(stats):
     mark(stats, "finish", 5.0)
     assert report(stats) == NOTHING
 
 
-def test_of_two_beginnings_the_later_counts(stats):
+def test_later_start_mark_counts(stats):
     mark(stats, "start", 1.0)
     measure(stats, 2.0, at=5.0)
     assert report(stats)["total"] == 2.0
@@ -139,7 +137,7 @@ def test_disabled_measures_nothing(stats):
     assert report(stats)["total"] == 3.0
 
 
-def test_marks_from_before_it_was_enabled_again_are_forgotten(stats):
+def test_enabling_again_forgets_earlier_marks(stats):
     mark(stats, "start", 1.0)
     stats.disable()
     stats.enable()
@@ -147,14 +145,14 @@ def test_marks_from_before_it_was_enabled_again_are_forgotten(stats):
     assert report(stats) == NOTHING
 
 
-def test_enabling_what_is_enabled_changes_nothing(stats):
+def test_enabling_twice_changes_nothing(stats):
     mark(stats, "start", 1.0)
     stats.enable()
     mark(stats, "finish", 3.0)
     assert report(stats)["total"] == 2.0
 
 
-def test_failed_requests_are_counted_apart(stats):
+def test_failed_requests_are_in_no_report(stats):
     measure(stats, 1.0)
     mark(stats, "start", 10.0)
     stats.mark_failed()
@@ -163,7 +161,7 @@ def test_failed_requests_are_counted_apart(stats):
     assert report(stats) == {"min": 1.0, "max": 1.0, "avg": 1.0, "total": 1.0}
 
 
-def test_requests_in_threads_do_not_mix(stats):
+def test_threads_have_separate_requests(stats):
     both_began, first_ended = threading.Barrier(2), threading.Event()
 
     def slow():
@@ -186,7 +184,7 @@ def test_requests_in_threads_do_not_mix(stats):
     assert report(stats) == {"min": 1.0, "max": 3.0, "avg": 2.0, "total": 4.0}
 
 
-def test_requests_in_tasks_do_not_mix(stats):
+def test_tasks_have_separate_requests(stats):
     async def request(began, mine, other):
         mark(stats, "start", began)
         mine.set()
@@ -202,7 +200,7 @@ def test_requests_in_tasks_do_not_mix(stats):
     assert report(stats) == {"min": 1.0, "max": 1.0, "avg": 1.0, "total": 2.0}
 
 
-def test_thread_of_a_task_knows_its_marks(stats):
+def test_thread_of_a_task_sees_its_marks(stats):
     async def serve():
         mark(stats, "start", 1.0)
         await asyncio.to_thread(mark, stats, "finish", 3.0)

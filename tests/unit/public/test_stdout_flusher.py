@@ -1,5 +1,3 @@
-"""stdout is flushed after a time of quiet, once; the time is the test's, or waited for."""
-
 import io
 import math
 import queue
@@ -15,7 +13,7 @@ from tests.support import TIMEOUT, until
 
 
 class Clock:
-    """Seconds that pass only when somebody says so; counts how often it is looked at."""
+    """Advances only on request; counts its readings."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -27,7 +25,7 @@ class Clock:
 
 
 class Stream:
-    """A stream that tells when it is flushed."""
+    """Signals each flush."""
 
     def __init__(self) -> None:
         self.flushes: queue.Queue[threading.Thread] = queue.Queue()
@@ -54,7 +52,7 @@ def stream():
 
 @pytest.fixture
 def flusher(stream):
-    """One that flushes almost at once."""
+    """A flusher with a very short quiet period."""
     flusher = StdoutFlusher(0.01, stream=lambda: stream)
     yield flusher
     flusher.stop()
@@ -63,11 +61,11 @@ def flusher(stream):
 # --- when it is time
 
 
-def test_there_is_nothing_to_wait_for_without_activity(clock):
+def test_no_activity_means_no_flush(clock):
     assert StdoutFlusher(1.0, now=clock).seconds_left() == math.inf
 
 
-def test_flush_is_due_after_the_time_of_quiet(clock):
+def test_flush_is_due_after_the_quiet_period(clock):
     flusher = StdoutFlusher(1.0, now=clock)
     flusher.set_last_activity_time()
     assert flusher.seconds_left() == pytest.approx(1.0)
@@ -85,7 +83,7 @@ def test_activity_postpones_the_flush(clock):
     assert flusher.seconds_left() == pytest.approx(1.0)
 
 
-def test_activity_without_a_pause_does_not_postpone_it_for_ever(clock):
+def test_constant_activity_does_not_postpone_the_flush_for_ever(clock):
     flusher = StdoutFlusher(1.0, now=clock)
     began = clock.now
     while clock.now < began + LONGEST_POSTPONEMENT:
@@ -113,7 +111,7 @@ def test_flushes_again_after_activity(flusher, stream):
         stream.wait()
 
 
-def test_flushes_nothing_before_it_is_quiet(stream, clock):
+def test_does_not_flush_during_activity(stream, clock):
     flusher = StdoutFlusher(0.01, stream=lambda: stream, now=clock)
     flusher.start()
     flusher.set_last_activity_time()
@@ -155,7 +153,7 @@ def test_can_be_started_again(flusher, stream):
     stream.wait()
 
 
-def test_stop_flushes_in_the_thread_for_the_last_time(stream):
+def test_stop_flushes_a_last_time_in_the_thread(stream):
     flusher = StdoutFlusher(3600, stream=lambda: stream)
     flusher.start()
     flusher.set_last_activity_time()
@@ -169,7 +167,7 @@ def test_stop_without_a_thread_flushes_too(flusher, stream):
     assert stream.wait() is threading.current_thread()
 
 
-def test_stop_does_not_wait_for_ever_for_a_pipe_that_nobody_reads(caplog):
+def test_stop_gives_up_on_a_blocked_pipe(caplog):
     read = threading.Event()
 
     class Full:
@@ -179,7 +177,7 @@ def test_stop_does_not_wait_for_ever_for_a_pipe_that_nobody_reads(caplog):
     flusher = StdoutFlusher(3600, stream=Full)
     flusher.start()
     flusher.stop(timeout=0.01)
-    assert "could not be flushed within 0.01 seconds" in caplog.text
+    assert caplog.messages == ["stdout could not be flushed within 0.01 seconds: nothing reads it."]
     read.set()
     until(lambda: not flusher.is_alive())
 
@@ -187,7 +185,7 @@ def test_stop_does_not_wait_for_ever_for_a_pipe_that_nobody_reads(caplog):
 # --- what is flushed
 
 
-def test_flushes_what_is_stdout_at_that_time(monkeypatch, stream):
+def test_flushes_the_current_stdout(monkeypatch, stream):
     flusher = StdoutFlusher(0.01)
     flusher.start()
     monkeypatch.setattr(sys, "stdout", stream)
@@ -208,7 +206,7 @@ def closed() -> io.StringIO:
 
 
 @pytest.mark.parametrize("bad", [None, closed(), Broken(), "no file at all"], ids=["none", "closed", "pipe", "text"])
-def test_stdout_that_cannot_be_flushed_is_survived(bad, stream):
+def test_survives_a_failing_flush(bad, stream):
     streams = iter([bad, stream, stream])
     flusher = StdoutFlusher(0.01, stream=lambda: next(streams))
     flusher.start()
@@ -230,7 +228,7 @@ sys.stdin.read()
 """
 
 
-def test_print_reaches_a_pipe_while_the_process_lives():
+def test_print_reaches_a_pipe_of_a_running_process():
     with subprocess.Popen(
         [sys.executable, "-c", PRINTS_AND_WAITS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -1,5 +1,3 @@
-"""Control groups as files: what is read from recorded trees, and from files that make no sense."""
-
 from pathlib import Path
 
 import pytest
@@ -53,20 +51,20 @@ class TestKubernetesV2:
     def read(self, recorded):
         return read_cgroup(PID, recorded("kubernetes_v2_host"))
 
-    def test_limit_is_that_of_the_pod_and_the_use_that_of_the_container(self, read):
+    def test_limit_is_the_pods_and_usage_the_containers(self, read):
         memory = read.memory
         assert (memory.limit_bytes, memory.usage_bytes, memory.peak_bytes) == (1024 * MIB, 700 * MIB, 720 * MIB)
         assert memory.working_set_bytes == 600 * MIB
 
-    def test_limiting_pod_has_figures_of_its_own(self, read):
+    def test_limiting_pod_has_its_own_usage(self, read):
         limiting = read.memory.limiting
         assert limiting.directory.name.startswith("kubepods-burstable-pod")
         assert (limiting.usage_bytes, limiting.peak_bytes, limiting.ooms) == (1000 * MIB, 1024 * MIB, 3)
 
-    def test_kills_are_the_containers_not_those_of_its_neighbours(self, read):
+    def test_kills_of_neighbours_do_not_count(self, read):
         assert (read.memory.ooms, read.memory.oom_kills) == (0, 1)
 
-    def test_throttling_is_that_of_the_group_with_the_quota(self, read):
+    def test_throttling_is_of_the_group_with_the_quota(self, read):
         assert read.cpu == Cpu(2.0, 60.0, 5000, 400, 30.0, 0.1)
 
 
@@ -75,7 +73,7 @@ class TestSystemdV2:
     def read(self, recorded):
         return read_cgroup(PID, recorded("systemd_v2_nested"))
 
-    def test_lowest_limit_on_the_way_up_counts(self, read):
+    def test_lowest_limit_of_all_ancestors_counts(self, read):
         assert read.memory.limit_bytes == 768 * MIB
         assert read.memory.limiting.directory.name == "model-serving.slice"
         assert read.memory.limiting.ooms == 4
@@ -89,7 +87,7 @@ class TestSystemdV2:
         assert read.memory.working_set_bytes == 0
 
 
-def test_hybrid_host_has_each_controller_where_it_is(recorded):
+def test_hybrid_host_reads_each_controller_in_its_version(recorded):
     root = recorded("hybrid")
     groups, read = find_groups(PID, root), read_cgroup(PID, root)
     assert (groups.memory.version, groups.cpu.version, groups.unified.version) == (1, 1, 2)
@@ -112,7 +110,7 @@ def test_docker_v1(recorded):
     assert read.memory_pressure == Pressure()
 
 
-def test_limit_above_the_container_counts_although_it_cannot_be_seen(recorded):
+def test_limit_of_an_invisible_ancestor_counts(recorded):
     memory = read_cgroup(PID, recorded("docker_v1")).memory
     assert memory.limit_bytes == 384 * MIB
     assert memory.limiting is None
@@ -141,7 +139,7 @@ def test_kubernetes_v1(recorded):
         ("kubernetes_v1_host", 2),
     ],
 )
-def test_kills_and_working_set_are_read_alone_and_the_same(recorded, name, kills):
+def test_single_readings_match_the_whole(recorded, name, kills):
     root = recorded(name)
     groups, memory = find_groups(PID, root), read_cgroup(PID, root).memory
     assert read_oom_kills(groups) == kills == memory.oom_kills
@@ -149,7 +147,7 @@ def test_kills_and_working_set_are_read_alone_and_the_same(recorded, name, kills
 
 
 @pytest.mark.parametrize("name", ["docker_v2", "docker_v1"])
-def test_groups_that_were_found_can_be_read_after_the_death(recorded, name):
+def test_groups_are_readable_after_the_death(recorded, name):
     root = recorded(name)
     groups, before = find_groups(PID, root), read_cgroup(PID, root)
     for file in (root / f"proc/{PID}").iterdir():
@@ -187,7 +185,7 @@ def overwrite(file, content):
 
 
 @pytest.mark.parametrize("content", NONSENSE, ids=ascii)
-def test_numbers_that_make_no_sense_are_not_passed_on(recorded, content):
+def test_implausible_numbers_are_none(recorded, content):
     root = recorded("docker_v2")
     for name in ("memory.current", "memory.peak", "memory.max", "memory.stat", "memory.events", "cpu.max", "cpu.stat"):
         overwrite(root / SHOWN / name, content)
@@ -196,7 +194,7 @@ def test_numbers_that_make_no_sense_are_not_passed_on(recorded, content):
 
 
 @pytest.mark.parametrize("content", NONSENSE, ids=ascii)
-def test_numbers_of_version_1_that_make_no_sense_are_not_passed_on(recorded, content):
+def test_implausible_numbers_of_version_1_are_none(recorded, content):
     root = recorded("docker_v1")
     for file in (*(root / SHOWN / "memory").iterdir(), *(root / SHOWN / "cpu,cpuacct").iterdir()):
         overwrite(file, content)
@@ -205,7 +203,7 @@ def test_numbers_of_version_1_that_make_no_sense_are_not_passed_on(recorded, con
 
 
 @pytest.mark.parametrize("value", ["-5", "18446744073709551615", "max", "1_0", "", "3.5"])
-def test_lines_of_tables_that_make_no_sense_are_not_passed_on(recorded, value):
+def test_implausible_table_lines_are_none(recorded, value):
     root = recorded("docker_v2")
     (root / SHOWN / "memory.stat").write_text(f"anon 1\ninactive_file {value}\n")
     (root / SHOWN / "memory.events").write_text(f"max {value}\noom {value}\noom_kill {value}\n")
@@ -229,14 +227,14 @@ def test_lines_of_tables_that_make_no_sense_are_not_passed_on(recorded, value):
         "some avg10=0.00 avg60=0.00 avg300=0.00 total=99999999999999999999",
     ],
 )
-def test_pressure_that_makes_no_sense_is_not_passed_on(recorded, line):
+def test_implausible_pressure_is_none(recorded, line):
     root = recorded("docker_v2")
     (root / SHOWN / "memory.pressure").write_text(f"{line}\n")
     assert read_cgroup(PID, root).memory_pressure == Pressure()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_file_may_be_missing_or_be_a_folder(recorded, name):
+def test_any_file_may_be_missing_or_a_directory(recorded, name):
     root = recorded(name)
     whole = read_cgroup(PID, root)
     groups = find_groups(PID, root)
@@ -252,7 +250,7 @@ def test_each_file_may_be_missing_or_be_a_folder(recorded, name):
     assert read_cgroup(PID, root) == whole
 
 
-def test_limit_is_not_known_when_one_on_the_way_up_is_not(recorded):
+def test_unreadable_ancestor_makes_the_limit_unknown(recorded):
     root = recorded("systemd_v2_nested")
     (root / SHOWN / "model.slice/model-serving.slice/memory.max").write_text("garbage\n")
     (root / SHOWN / "model.slice/cpu.max").write_text("garbage\n")
@@ -261,7 +259,7 @@ def test_limit_is_not_known_when_one_on_the_way_up_is_not(recorded):
     assert read.memory.usage_bytes is not None
 
 
-def test_group_without_the_controller_is_charged_to_the_one_above(recorded):
+def test_group_without_the_controller_is_charged_to_its_parent(recorded):
     root = recorded("systemd_v2_nested")
     service = root / SHOWN / "model.slice/model-serving.slice/drum.service"
     for file in service.glob("memory.*"):
@@ -277,14 +275,14 @@ def test_working_set(usage, inactive, expected):
     assert working_set(usage, inactive) == expected
 
 
-def test_without_groups_nothing_is_known(tmp_path):
+def test_without_groups_everything_is_none(tmp_path):
     assert read_groups(Groups()) == Cgroup()
     assert read_oom_kills(Groups()) is None
     assert read_working_set(Groups()) is None
     assert read_cgroup(PID, tmp_path) == Cgroup()
 
 
-def test_quiet_values_are_numbers_not_none(recorded):
+def test_zero_values_are_not_none(recorded):
     root = recorded("docker_v2")
     (root / SHOWN / "cpu.stat").write_text("usage_usec 0\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n")
     assert read_cgroup(PID, root).cpu == Cpu(1.5, 0.0, 0, 0, 0.0, 0.1)

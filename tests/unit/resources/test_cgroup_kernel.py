@@ -1,5 +1,3 @@
-"""Control groups of the kernel that runs the tests: limits, kills for want of memory, throttling, pressure."""
-
 import json
 import os
 import signal
@@ -31,7 +29,7 @@ def memory_group():
         yield group
 
 
-def test_usage_peak_and_limit_are_those_of_the_group_of_the_child(memory_group):
+def test_usage_peak_and_limit_are_of_the_childs_group(memory_group):
     set_limit(memory_group, LIMIT)
     with eater(memory_group) as child:
         assert child.take(30)
@@ -52,7 +50,7 @@ def test_without_a_limit_there_is_none(memory_group):
     assert memory.usage_bytes is not None
 
 
-def test_kill_for_want_of_memory_is_counted_and_can_be_asked_for_after_the_death(memory_group):
+def test_oom_kill_is_counted_after_the_death(memory_group):
     set_limit(memory_group, LIMIT)
     with eater(memory_group) as child:
         groups = find_groups(child.pid)
@@ -65,7 +63,7 @@ def test_kill_for_want_of_memory_is_counted_and_can_be_asked_for_after_the_death
     assert memory.oom_kills == 1
 
 
-def test_kill_by_another_is_none_of_those(memory_group):
+def test_other_kill_is_not_counted(memory_group):
     with eater(memory_group) as child:
         groups = find_groups(child.pid)
         child.process.kill()
@@ -73,7 +71,7 @@ def test_kill_by_another_is_none_of_those(memory_group):
     assert read_oom_kills(groups) == 0
 
 
-def test_kill_because_of_a_limit_above_is_counted_where_the_victim_was(memory_group):
+def test_kill_by_an_ancestors_limit_counts_in_the_victims_group(memory_group):
     with new_group(memory_group) as below, new_group(memory_group) as beside:
         set_limit(memory_group, LIMIT)
         with eater(below) as child, eater(beside) as neighbour:
@@ -89,7 +87,7 @@ def test_kill_because_of_a_limit_above_is_counted_where_the_victim_was(memory_gr
     assert memory.limiting.peak_bytes == pytest.approx(LIMIT * MIB, rel=0.1)
 
 
-def test_dead_process_has_no_groups_although_the_kernel_says_the_root(memory_group):
+def test_dead_process_has_no_groups(memory_group):
     with eater(memory_group) as child:
         child.become_zombie()
         assert ":memory:/\n" in Path(f"/proc/{child.pid}/cgroup").read_text()
@@ -97,7 +95,7 @@ def test_dead_process_has_no_groups_although_the_kernel_says_the_root(memory_gro
     assert find_groups(child.pid).memory is None
 
 
-def test_group_that_is_removed_is_not_known_any_more():
+def test_removed_group_is_none():
     with new_group(own_directory("memory")) as group, eater(group) as child:
         groups = find_groups(child.pid)
     assert read_oom_kills(groups) is None
@@ -124,7 +122,7 @@ sys.stdin.readline()
 """
 
 
-def test_in_a_namespace_the_group_is_found_where_it_is_mounted_as_the_root(memory_group, tmp_path):
+def test_group_is_found_in_a_namespace(memory_group, tmp_path):
     set_limit(memory_group, LIMIT)
     command = [sys.executable, "-c", IN_A_NAMESPACE, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -169,7 +167,7 @@ def throttled(groups):
     return cpu if cpu.throttled_periods and cpu.throttled_seconds else None
 
 
-def test_processor_time_of_the_group():
+def test_cpu_time_of_the_group():
     with new_group(own_directory("cpuacct")) as group:
         process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
         try:

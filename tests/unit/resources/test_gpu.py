@@ -1,5 +1,3 @@
-"""GPUs, as a library tells of them that has the functions of NVIDIA's; the real one is asked for their names."""
-
 import inspect
 from types import SimpleNamespace
 
@@ -29,7 +27,7 @@ def sample(pid, percent, microseconds_ago=1000):
 
 
 class Library:
-    """One GPU with two processes; each answer may be replaced, also by an error."""
+    """One GPU with two processes; each result may be replaced, also by an error."""
 
     NVMLError = Error
     NVMLLibraryMismatchError = MismatchError
@@ -73,28 +71,28 @@ def processes(*pids, **answers):
     return read(*pids, **answers)[0].processes
 
 
-def test_gpu_with_the_processes_that_are_ours():
+def test_gpu_lists_our_processes():
     assert read(7, 9) == [Gpu(0, "GPU-1", "NVIDIA A100", 40, 10, 45, (GpuProcess(7, 5, 30),))]
 
 
-def test_process_that_computes_and_draws_counts_once():
+def test_compute_and_graphics_process_counts_once():
     found = processes(7, 8, nvmlDeviceGetGraphicsRunningProcesses=[process(7, 5), process(8, None)])
     assert [(each.pid, each.memory_bytes) for each in found] == [(7, 5), (8, 6)]
 
 
 @pytest.mark.parametrize("memory", [None, 2**64 - 1])
-def test_memory_that_the_driver_does_not_tell_is_none(memory):
+def test_unsupported_memory_is_none(memory):
     (found,) = processes(7, nvmlDeviceGetComputeRunningProcesses=[process(7, memory)])
     assert found.memory_bytes is None
 
 
-def test_utilization_is_of_the_newest_sample_and_of_the_last_second():
+def test_utilization_is_the_latest_of_the_last_second():
     samples = [sample(7, 20, 10), sample(7, 90, 500_000), sample(8, 50, 2_000_000), sample(9, 2**32 - 1)]
     found = processes(7, 8, nvmlDeviceGetProcessUtilization=samples)
     assert [each.utilization_percent for each in found] == [20, None]
 
 
-def test_utilization_is_asked_for_since_a_second_ago():
+def test_utilization_is_queried_for_the_last_second():
     library = Library()
     Gpus(library, lambda: NOW).read([7])
     assert ("nvmlDeviceGetProcessUtilization", "handle", MICROSECONDS - 1_000_000) in library.calls
@@ -102,12 +100,12 @@ def test_utilization_is_asked_for_since_a_second_ago():
 
 @pytest.mark.parametrize("error", [Error(), MismatchError()])
 @pytest.mark.parametrize("question", [name for name in Library().answers if name.startswith("nvmlDeviceGet")])
-def test_no_answer_is_no_error(question, error):
+def test_unsupported_query_is_no_error(question, error):
     for gpu in read(7, **{question: error}):
         assert gpu.index == 0
 
 
-def test_older_driver_is_asked_the_older_question():
+def test_older_driver_gets_the_older_query():
     (found,) = processes(
         7,
         nvmlDeviceGetComputeRunningProcesses=MismatchError(),
@@ -116,16 +114,16 @@ def test_older_driver_is_asked_the_older_question():
     assert found.memory_bytes == 99
 
 
-def test_several_gpus_are_all_there():
+def test_all_gpus_are_listed():
     assert [gpu.index for gpu in read(7, nvmlDeviceGetCount=8)] == list(range(8))
 
 
-def test_without_a_driver_there_are_none():
+def test_no_driver_means_no_gpus():
     assert Gpus.open(Library(nvmlInit=Error())) is None
     assert Gpus.open(None) is None
 
 
-def test_driver_is_let_go():
+def test_close_shuts_nvml_down():
     library = Library()
     gpus = Gpus.open(library)
     assert gpus is not None
@@ -134,10 +132,10 @@ def test_driver_is_let_go():
 
 
 class TestRealLibrary:
-    """nvidia-ml-py itself, as far as it can be asked where there is no driver."""
+    """nvidia-ml-py itself, as far as it works without a driver."""
 
     @pytest.mark.parametrize("name", Library().answers)
-    def test_has_every_function_that_is_called_with_as_many_arguments(self, name):
+    def test_has_every_function_with_our_arguments(self, name):
         library = Library()
         gpus = Gpus(library)
         gpus.read([7])
@@ -147,12 +145,12 @@ class TestRealLibrary:
                 inspect.signature(getattr(pynvml, name)).bind(*arguments)
         assert callable(getattr(pynvml, name))
 
-    def test_has_the_fields_that_are_read(self):
+    def test_has_every_field_we_read(self):
         assert {"pid", "timeStamp", "smUtil"} <= {name for name, _ in pynvml.c_nvmlProcessUtilizationSample_t._fields_}
         assert {"pid", "usedGpuMemory"} <= {name for name, _ in pynvml.c_nvmlProcessInfo_v3_t._fields_}
         assert {"total", "used"} <= {name for name, _ in pynvml.c_nvmlMemory_t._fields_}
 
-    def test_says_with_an_error_that_we_catch_that_there_is_no_driver(self):
+    def test_missing_driver_raises_an_error_we_catch(self):
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError:

@@ -1,5 +1,3 @@
-"""Whether memory ran out, told by counters of the kernel."""
-
 import pytest
 
 from drum_supervisor.resources.cgroup_paths import find_groups
@@ -16,13 +14,13 @@ from tests.unit.control_groups import MIB, NAMES, PID, lay_out
         (OutOfMemory(), ""),
     ],
 )
-def test_sentence_says_what_is_known(found, where):
+def test_sentence_has_the_known_sizes(found, where):
     assert found.sentence(3.24) == f"out of memory: killed by the kernel{where}, 3.2 s after start"
     assert found.addition == f"the kernel also killed a process, out of memory{where}"
 
 
 class Recorded:
-    """A recorded tree of control groups, whose counter may rise, and a clock."""
+    """A recorded tree of control groups with a counter of kills, and a clock."""
 
     def __init__(self, name, root):
         self.now = 100.0
@@ -43,14 +41,14 @@ def recorded(tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_said_when_the_kernel_killed_nobody_meanwhile(recorded, name):
+def test_no_kill_means_no_verdict(recorded, name):
     tree = recorded(name)
     assert tree.counters.watch(PID).verdict() is None
     assert (tree.counters.look(), tree.counters.latest) == (0, None)
 
 
 @pytest.mark.parametrize("name", ["docker_v1", "docker_v2", "hybrid", "kubernetes_v2_host", "systemd_v2_nested"])
-def test_kill_since_the_start_is_told_with_limit_and_peak(recorded, name):
+def test_kill_since_the_start_has_its_limit(recorded, name):
     tree = recorded(name)
     watch = tree.counters.watch(PID)
     tree.kill()
@@ -59,14 +57,14 @@ def test_kill_since_the_start_is_told_with_limit_and_peak(recorded, name):
     assert found.limit_bytes is not None
 
 
-def test_kill_before_the_start_is_not(recorded):
+def test_kill_before_the_start_does_not_count(recorded):
     tree = recorded("docker_v2")
     tree.counters.watch(PID)
     tree.kill()
     assert tree.counters.watch(PID).verdict() is None
 
 
-def test_kill_is_told_within_the_time_that_is_asked_for(recorded):
+def test_verdict_is_limited_to_recent_kills(recorded):
     tree = recorded("docker_v1")
     watch = tree.counters.watch(PID)
     tree.kill()
@@ -77,7 +75,7 @@ def test_kill_is_told_within_the_time_that_is_asked_for(recorded):
     assert watch.verdict()
 
 
-def test_kills_are_counted_once_for_all_programs_of_a_group(recorded):
+def test_programs_of_a_group_share_one_counter(recorded):
     tree = recorded("docker_v2")
     watches = [tree.counters.watch(PID) for _ in range(3)]
     tree.kill(2)
@@ -89,7 +87,7 @@ def test_kills_are_counted_once_for_all_programs_of_a_group(recorded):
     assert tree.counters.latest.last_at == 105.0
 
 
-def test_file_that_cannot_be_read_for_a_while_changes_nothing(recorded):
+def test_temporarily_unreadable_file_changes_nothing(recorded):
     tree = recorded("docker_v2")
     watch = tree.counters.watch(PID)
     text = tree.file.read_text()
@@ -101,7 +99,7 @@ def test_file_that_cannot_be_read_for_a_while_changes_nothing(recorded):
     assert watch.verdict()
 
 
-def test_process_without_control_groups_has_no_verdict(tmp_path):
+def test_process_without_a_group_has_no_verdict(tmp_path):
     counters = KillCounters(lambda: 0.0, tmp_path)
     assert counters.watch(PID).verdict() is None
     assert not counters.watch(PID).counter.is_told

@@ -1,11 +1,9 @@
-"""Single processes, from files that a test lays out."""
-
 import os
 
 import pytest
 
 from drum_supervisor.contract.masking import MASK
-from drum_supervisor.resources.process_reader import ProcessReader, masked
+from drum_supervisor.resources.process_reader import ProcessReader, mask_arguments
 
 TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 ROLLUP = "0-1 ---p 0 00:00 0 [rollup]\nPss: 30 kB\nPrivate_Clean: 10 kB\nPrivate_Dirty: 10 kB\n"
@@ -38,7 +36,7 @@ def reader(clock, proc, tmp_path):
     return ProcessReader(clock, tmp_path)
 
 
-def test_share_of_cpu_is_of_the_time_since_the_call_before(reader, proc, clock):
+def test_cpu_percent_is_since_the_previous_call(reader, proc, clock):
     reader.read(7)
     for used, percent in ((0.5, 50.0), (2.5, 200.0), (2.5, 0.0)):
         clock.now += 1.0
@@ -46,7 +44,7 @@ def test_share_of_cpu_is_of_the_time_since_the_call_before(reader, proc, clock):
         assert reader.read(7).cpu_percent == percent
 
 
-def test_process_that_has_the_number_of_an_earlier_one_begins_anew(reader, proc, clock):
+def test_reused_pid_starts_afresh(reader, proc, clock):
     proc.says(1000.0, started=100)
     before = reader.read(7)
     clock.now += 1.0
@@ -56,7 +54,7 @@ def test_process_that_has_the_number_of_an_earlier_one_begins_anew(reader, proc,
     assert after.started_at > before.started_at
 
 
-def test_forgotten_process_begins_anew(reader, proc, clock):
+def test_forgotten_process_starts_afresh(reader, proc, clock):
     proc.says(10.0)
     whole_life = reader.read(7).cpu_percent
     clock.now += 1.0
@@ -65,13 +63,13 @@ def test_forgotten_process_begins_anew(reader, proc, clock):
     assert reader.read(7).cpu_percent == pytest.approx(whole_life, rel=0.01)
 
 
-def test_nothing_is_remembered_of_those_that_are_forgotten(reader):
+def test_forgetting_frees_memory(reader):
     reader.read(7)
     reader.forget_others([])
     assert reader._known == {}
 
 
-def test_time_that_went_back_is_no_negative_share(reader, proc, clock):
+def test_cpu_percent_is_never_negative(reader, proc, clock):
     proc.says(5.0)
     reader.read(7)
     clock.now += 1.0
@@ -87,7 +85,7 @@ def test_without_details_only_one_file_is_read(reader, proc):
     assert process.rss_bytes == 5 * PAGE
 
 
-def test_shared_memory_is_read_when_it_is_asked_for(reader):
+def test_shared_memory_is_read_on_request(reader):
     process = reader.read(7, shared_memory=True)
     assert (process.uss_bytes, process.pss_bytes) == (20 * 1024, 30 * 1024)
     assert reader.read(7).pss_bytes is None
@@ -100,7 +98,7 @@ def test_shared_memory_of_a_large_process_is_not_read(clock, proc, tmp_path):
     assert reader.read(7, shared_memory=True).pss_bytes is None
 
 
-def test_process_that_dies_in_the_midst_is_a_zombie_or_gone(clock, proc, tmp_path):
+def test_process_that_dies_while_read_is_a_zombie_or_gone(clock, proc, tmp_path):
     class Dying(ProcessReader):
         def _remember(self, pid, stat):
             after()
@@ -114,7 +112,7 @@ def test_process_that_dies_in_the_midst_is_a_zombie_or_gone(clock, proc, tmp_pat
     assert reader.read(7) is None
 
 
-def test_process_that_may_not_be_looked_into_is_shown_all_the_same(reader, proc):
+def test_inaccessible_process_is_still_shown(reader, proc):
     (proc.folder / "smaps_rollup").unlink()
     process = reader.read(7, shared_memory=True)
     assert (process.descriptors, process.pss_bytes, process.state) == (None, None, "sleeping")
@@ -126,7 +124,7 @@ def test_zombie_has_no_memory_and_no_command_line(reader, proc):
     assert (process.state, process.rss_bytes, process.pss_bytes, process.command_line) == ("zombie", 0, 0, ())
 
 
-def test_command_line_is_masked_also_when_it_changes(reader, proc):
+def test_changed_command_line_is_masked_again(reader, proc):
     assert reader.read(7).command_line == ("/bin/server", "--token", MASK)
     (proc.folder / "cmdline").write_bytes(b"server: password=hunter2 \0\0\0\0")
     assert reader.read(7).command_line == (f"server: password={MASK} ",)
@@ -142,5 +140,5 @@ def test_command_line_is_masked_also_when_it_changes(reader, proc):
         (b"\xff\xfe\0", ("\N{REPLACEMENT CHARACTER}" * 2,)),
     ],
 )
-def test_arguments_are_told_apart(arguments, texts):
-    assert masked(arguments) == texts
+def test_arguments_are_masked_one_by_one(arguments, texts):
+    assert mask_arguments(arguments) == texts

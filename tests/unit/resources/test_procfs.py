@@ -1,5 +1,3 @@
-"""Files of processes: what they say of themselves, those below one, what they share."""
-
 import os
 import subprocess
 import sys
@@ -12,9 +10,9 @@ from drum_supervisor.resources.procfs import (
     children,
     count_descriptors,
     descendants,
-    footprint,
     full_name,
     read_command_line,
+    read_footprint,
     read_stat,
     walk,
 )
@@ -23,12 +21,12 @@ GONE = 2**22 + 1
 
 
 def never(pid):
-    raise AssertionError(f"all processes were asked for those below {pid}")
+    raise AssertionError(f"the fallback was called for {pid}")
 
 
 @pytest.fixture
 def proc(tmp_path):
-    """Return a function that lays out lists of children: `{(pid, thread): "1 2"}`."""
+    """Return a function which writes lists of children: `{(pid, thread): "1 2"}`."""
 
     def proc(lists):
         for (pid, thread), text in lists.items():
@@ -40,27 +38,27 @@ def proc(tmp_path):
     return proc
 
 
-def test_descendants_are_those_of_all_threads_parents_first(proc):
+def test_descendants_are_of_all_threads_parents_first(proc):
     lists = {(1, 1): "2 3 ", (1, 11): "4 ", (2, 2): "5 ", (3, 3): "", (4, 4): "6 ", (5, 5): "", (6, 6): ""}
     found = descendants(1, never, proc(lists))
     assert sorted(found) == [2, 3, 4, 5, 6]
     assert sorted(found[:3]) == [2, 3, 4]
 
 
-def test_descendant_that_is_gone_has_no_children(proc):
+def test_exited_descendant_has_no_children(proc):
     assert descendants(1, never, proc({(1, 1): "2 3 ", (3, 3): "4 "})) == [2, 3, 4]
 
 
-def test_circle_of_numbers_that_were_given_anew_ends(proc):
+def test_cycle_of_reused_pids_ends(proc):
     assert descendants(1, never, proc({(1, 1): "2 ", (2, 2): "1 2 3 "})) == [2, 3]
 
 
-def test_kernel_without_lists_of_children_asks_otherwise(tmp_path):
+def test_kernel_without_children_files_uses_the_fallback(tmp_path):
     (tmp_path / "7/task/7").mkdir(parents=True)
     assert descendants(7, lambda pid: [pid + 1], tmp_path) == [8]
 
 
-def test_process_that_is_gone_has_nobody_below_it():
+def test_exited_process_has_no_descendants():
     assert descendants(GONE, never) == []
     assert children(GONE) == []
 
@@ -73,7 +71,7 @@ def test_children_of_this_process():
 
 
 def test_footprint_of_this_process():
-    memory = footprint(os.getpid())
+    memory = read_footprint(os.getpid())
     assert memory is not None
     assert 0 < memory.uss_bytes <= memory.pss_bytes <= psutil.Process().memory_info().rss * 1.1
 
@@ -81,14 +79,14 @@ def test_footprint_of_this_process():
 @pytest.mark.parametrize(
     "text", ["", "garbage", "0-1 ---p 0 00:00 0 [rollup]\nPss: x kB\n", "head\nPss: 1 kB\n", "a\n\n"]
 )
-def test_footprint_that_makes_no_sense_is_not_passed_on(tmp_path, text):
+def test_invalid_footprint_is_none(tmp_path, text):
     (tmp_path / "7").mkdir()
     (tmp_path / "7/smaps_rollup").write_text(text)
-    assert footprint(7, tmp_path) is None
+    assert read_footprint(7, tmp_path) is None
 
 
-def test_footprint_of_a_process_that_is_gone():
-    assert footprint(GONE) is None
+def test_footprint_of_an_exited_process_is_none():
+    assert read_footprint(GONE) is None
 
 
 STAT = "7 (%s) %s 1 7 7 0 -1 4194560 1 2 3 4 150 50 300 25 20 0 5 0 4200 1000000 %s 184 1 1 0 0 0 0 0 1 2\n"
@@ -100,7 +98,7 @@ def stat_of(tmp_path, text):
     return read_stat(7, tmp_path)
 
 
-def test_stat_has_times_in_seconds_and_memory_in_bytes(tmp_path):
+def test_stat_is_in_seconds_and_bytes(tmp_path):
     stat = stat_of(tmp_path, STAT % ("python", "S", 10))
     ticks, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
     assert (stat.name, stat.state, stat.parent_pid, stat.threads, stat.started) == ("python", "sleeping", 1, 5, 4200)
@@ -113,7 +111,7 @@ def test_name_may_be_anything(tmp_path, name):
     assert stat_of(tmp_path, STAT % (name, "R", 1)).name == name
 
 
-def test_name_that_was_cut_in_the_midst_of_a_character(tmp_path):
+def test_name_cut_within_a_character(tmp_path):
     assert (
         stat_of(tmp_path, (STAT % ("n", "R", 1)).encode().replace(b"(n)", b"(\xd0)")).name
         == "\N{REPLACEMENT CHARACTER}"
@@ -128,17 +126,17 @@ def test_states_are_words(tmp_path, letter, state):
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "7 (x) S 1 2 3", STAT % ("x", "S", "much")])
-def test_stat_that_makes_no_sense_is_not_passed_on(tmp_path, text):
+def test_invalid_stat_is_none(tmp_path, text):
     assert stat_of(tmp_path, text) is None
 
 
-def test_stat_of_a_process_that_is_gone():
+def test_stat_of_an_exited_process_is_none():
     assert read_stat(GONE) is None
     assert read_command_line(GONE) == b""
     assert count_descriptors(GONE) is None
 
 
-def test_stat_is_what_psutil_says():
+def test_stat_agrees_with_psutil():
     stat, reference = read_stat(os.getpid()), psutil.Process()
     assert (stat.name, stat.parent_pid, stat.threads) == (reference.name()[:15], os.getppid(), reference.num_threads())
     assert stat.rss_bytes == pytest.approx(reference.memory_info().rss, rel=0.1)
@@ -155,7 +153,7 @@ def test_age_is_exact_for_young_processes():
     assert -0.02 <= lived <= time.monotonic() - began + 0.02
 
 
-def test_children_that_were_waited_for_are_in_the_time_of_their_parent():
+def test_reaped_children_count_in_their_parents_time():
     before = read_stat(os.getpid()).reaped_cpu_seconds
     subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.1: pass"], check=True)
     assert 0.09 <= read_stat(os.getpid()).reaped_cpu_seconds - before < 5
@@ -170,16 +168,16 @@ def test_children_that_were_waited_for_are_in_the_time_of_their_parent():
         ("exactly-15-char", (), "exactly-15-char"),
     ],
 )
-def test_name_that_the_kernel_cut_off_is_whole_where_the_command_line_has_it(name, command_line, whole):
+def test_truncated_name_is_completed_from_the_command_line(name, command_line, whole):
     assert full_name(name, command_line) == whole
 
 
-def test_descriptors_are_counted_on_kernels_that_do_not_say_how_many(tmp_path, monkeypatch):
-    """Before Linux 6.2 the size of the folder is 0, as that of a folder of another file system need not be."""
+def test_descriptors_are_counted_before_linux_6_2(tmp_path, monkeypatch):
     folder = tmp_path / "7/fd"
     folder.mkdir(parents=True)
     for number in range(3):
         (folder / str(number)).touch()
+    # before Linux 6.2 the size of /proc/PID/fd is 0; that of another directory need not be
     monkeypatch.setattr(os, "stat", lambda path: os.stat_result((0,) * 10))
     assert count_descriptors(7, tmp_path) == 3
 

@@ -1,5 +1,3 @@
-"""Shared memory that the supervisor did not read is read by whoever asks, if it is the same process here."""
-
 import os
 import time
 
@@ -12,7 +10,7 @@ from tests.unit.stats_records import PROCESS, PROGRAM, STOPPED, stats
 
 @pytest.fixture
 def own():
-    """This process, as the supervisor would tell of it without shared memory."""
+    """Return the record of this process without shared memory."""
     started_at = time.time() - read_stat(os.getpid()).age
     return {**PROCESS, "pid": os.getpid(), "uss_bytes": None, "pss_bytes": None, "started_at": started_at}
 
@@ -29,13 +27,13 @@ def test_large_process_is_completed(own):
     assert program["counts_shared_once"] is True
 
 
-def test_what_is_known_is_not_asked_again(own):
+def test_known_values_are_not_read_again(own):
     known = {**own, "pss_bytes": 7, "uss_bytes": 5}
     assert completed(known)["processes"] == [known]
     assert completed(known)["memory_bytes"] == 7
 
 
-def test_another_process_of_the_same_number_is_not_taken_for_it(own):
+def test_process_with_a_reused_pid_is_left_alone(own):
     other = {**own, "started_at": own["started_at"] - 60, "rss_bytes": 1234}
     program = completed(own, other)
     assert program["processes"][1] == other
@@ -43,13 +41,13 @@ def test_another_process_of_the_same_number_is_not_taken_for_it(own):
     assert program["counts_shared_once"] is False
 
 
-def test_process_that_may_not_be_seen_stays_as_it_was(own, tmp_path):
+def test_inaccessible_process_is_left_alone(own, tmp_path):
     before = stats(programs=[{**PROGRAM, "processes": [own], "counts_shared_once": False, "memory_bytes": 1}])
     (process,) = complete(before, proc=tmp_path)["programs"][0]["processes"]
     assert process == own
 
 
-def test_answer_itself_is_not_changed(own):
+def test_argument_is_not_modified(own):
     before = stats(programs=[{**PROGRAM, "processes": [own], "counts_shared_once": False}, STOPPED])
     assert complete(before)["programs"][1] == STOPPED
     assert before["programs"][0]["processes"][0]["pss_bytes"] is None

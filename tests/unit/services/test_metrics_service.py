@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
+from drum_supervisor.contract.control_client import ControlError
 from drum_supervisor.http.messages import Request
-from drum_supervisor.metrics.source import NoFiguresError
 from drum_supervisor.services.metrics import MetricsService, accepts_gzip
 
 
@@ -34,7 +34,7 @@ def test_gzip_if_accepted():
 
 def test_missing_metrics_are_503_with_the_reason():
     def scrape(accept):
-        raise NoFiguresError("The supervisor did not answer within 3 s.")
+        raise ControlError("The supervisor did not answer within 3 s.")
 
     response = ask(scrape=scrape, accept_encoding="gzip")
     assert (response.status, response.body) == (503, b"The supervisor did not answer within 3 s.\n")

@@ -11,7 +11,7 @@ import pytest
 from drum_supervisor.resources.process_reader import ProcessReader
 from drum_supervisor.resources.snapshot import ProcessResources
 from drum_supervisor.supervise.stats.scan import CpuMeter, Question, Top, survey
-from tests.unit.resources.test_proctree import NOBODY_THERE
+from tests.unit.resources.test_proctree import NO_SUCH_PID
 
 ALL = Question(details=True, shared_memory=True)
 
@@ -58,7 +58,7 @@ def test_asks_the_kernel_for_no_more_than_is_wanted(family, question):
 def test_program_that_is_gone_or_dead_has_no_processes(family):
     process = family.start("exit 0")
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    gone, dead = Top("gone", NOBODY_THERE, 0.0), Top("dead", process.pid, 0.0)
+    gone, dead = Top("gone", NO_SUCH_PID, 0.0), Top("dead", process.pid, 0.0)
     assert look(gone, dead)[0].trees == {gone: (), dead: ()}
 
 

@@ -1,9 +1,9 @@
-"""Complete status and stats answers of the supervisor, for tests of metrics."""
+"""Answers of the supervisor to `drum.metrics`, with every possible value."""
 
 from copy import deepcopy
 from typing import Any
 
-from drum_supervisor.metrics.figures import Figures, figures
+from drum_supervisor.metrics.snapshot import MetricsSnapshot, build_snapshot
 from drum_supervisor.resources.gpu import Gpu, GpuProcess
 from tests.unit.stats_records import MIB, PROCESS, PROGRAM, STATS, STOPPED
 
@@ -52,21 +52,21 @@ GPUS = [Gpu(0, "GPU-1", "NVIDIA A100", 40, 10, 45, (GpuProcess(4711, 5, 30), Gpu
 
 
 def answer(**changes: Any) -> dict[str, Any]:
-    """Return a fresh answer with some values of its stats replaced."""
+    """Return a copy of the answer, with `changes` to its stats."""
     return {"service": deepcopy(SERVICE), "stats": {**deepcopy(STATS), "cgroup": deepcopy(CGROUP), **changes}}
 
 
-def everything() -> Figures:
-    """Return figures in which every metric has a value."""
-    return figures(answer(), lambda pid: 1024.0, lambda pids: GPUS)
+def everything() -> MetricsSnapshot:
+    """Return a snapshot in which every metric has a value."""
+    return build_snapshot(answer(), lambda pid: 1024.0, lambda pids: GPUS)
 
 
-def nothing() -> Figures:
-    """Return figures in which almost nothing is known: no program runs, and the cgroup has no values."""
+def nothing() -> MetricsSnapshot:
+    """Return a snapshot with hardly any value: nothing runs, and the kernel reports little."""
     found = answer(programs=[deepcopy(STOPPED)], totals=[], cgroup=_without_values(CGROUP))
     found["stats"]["supervisor"] = dict.fromkeys(STATS["supervisor"])
     found["service"].update(next_retry_at=None, out_of_memory=None, startup_seconds={})
-    return figures(found, lambda pid: None, lambda pids: [])
+    return build_snapshot(found, lambda pid: None, lambda pids: [])
 
 
 def _without_values(record: dict[str, Any]) -> dict[str, Any]:
