@@ -11,9 +11,9 @@ import psutil
 
 from drum_supervisor.request_state import RequestState
 from drum_supervisor.resources.cgroup import read_cgroup
-from drum_supervisor.resources.process_reader import ProcessReader
+from drum_supervisor.resources.process_reader import ZOMBIE, ProcessReader, ProcessResources
 from drum_supervisor.resources.procfs import descendants
-from drum_supervisor.resources.snapshot import ZOMBIE, ProcessResources, ResourceSnapshot
+from drum_supervisor.resources.snapshot import ResourceSnapshot
 
 _MIB = 1024 * 1024
 

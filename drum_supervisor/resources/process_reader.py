@@ -16,9 +16,32 @@ from drum_supervisor.resources.procfs import (
     read_footprint,
     read_stat,
 )
-from drum_supervisor.resources.snapshot import ZOMBIE, ProcessResources
 
 SHORTEST_SAMPLE = 0.1  # seconds; the kernel counts CPU time in hundredths, so that less would be noise
+
+
+ZOMBIE = "zombie"
+
+
+@dataclass(frozen=True)
+class ProcessResources:
+    """Resource usage of one process."""
+
+    pid: int
+    parent_pid: int
+    name: str  # full, where the command line has the full name; else the kernel's 15 bytes
+    command_line: tuple[str, ...]  # secrets are masked
+    state: str  # psutil's words: "running", "sleeping", "disk-sleep", "zombie" and so on
+    cpu_percent: float  # of one processor, since the previous call; in the first call, since the process started
+    cpu_seconds: float  # user and system
+    reaped_cpu_seconds: float  # of ended children it waited for, and of theirs
+    rss_bytes: int  # shared pages count in full
+    uss_bytes: int | None  # memory that its exit would free; None when unknown
+    pss_bytes: int | None  # resident memory with 1/n of each page shared by n processes; None when unknown
+    virtual_bytes: int  # address space
+    threads: int
+    descriptors: int | None  # open files; None when unknown
+    started_at: float  # seconds since the epoch
 
 
 @dataclass

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from drum_supervisor.resources.snapshot import ZOMBIE, ProcessResources, ResourceSnapshot
+from drum_supervisor.resources.process_reader import ZOMBIE, ProcessResources
+from drum_supervisor.resources.snapshot import ResourceSnapshot
 from drum_supervisor.supervise.api.status import each_other, each_program, service
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.programs.program import Programs

@@ -7,9 +7,8 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from drum_supervisor.resources.process_reader import SHORTEST_SAMPLE, ProcessReader
+from drum_supervisor.resources.process_reader import SHORTEST_SAMPLE, ZOMBIE, ProcessReader, ProcessResources
 from drum_supervisor.resources.procfs import walk
-from drum_supervisor.resources.snapshot import ZOMBIE, ProcessResources
 
 MOST_STEPS = 100_000  # threads and processes of one program: a fork bomb must not keep us walking for ever
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.resources.cgroup import Cgroup, read_groups, read_working_set
 from drum_supervisor.resources.cgroup_paths import Groups, find_groups
-from drum_supervisor.resources.snapshot import ProcessResources
+from drum_supervisor.resources.process_reader import ProcessResources
 from drum_supervisor.supervise.stats.scan import CpuMeter, Question, Scan, Top
 from drum_supervisor.supervise.stats.usage_ring import CAPACITY, MOST_POINTS, UsageRing
 

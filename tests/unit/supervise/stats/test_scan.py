@@ -8,8 +8,7 @@ import time
 import psutil
 import pytest
 
-from drum_supervisor.resources.process_reader import ProcessReader
-from drum_supervisor.resources.snapshot import ProcessResources
+from drum_supervisor.resources.process_reader import ProcessReader, ProcessResources
 from drum_supervisor.supervise.stats.scan import CpuMeter, Question, Top, survey
 from tests.unit.resources.test_proctree import NO_SUCH_PID
 
