@@ -5,7 +5,7 @@ from typing import Any
 
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.model import estimators, onnx_models
-from drum_supervisor.model.target import Target
+from drum_supervisor.model.data.target import Target
 
 ACCEPTED = "one artifact (.pkl, .joblib, .onnx)"
 

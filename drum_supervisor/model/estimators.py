@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drum_supervisor.contract.exits import UsageError
+from drum_supervisor.model.data.errors import ResultError
 from drum_supervisor.model.data.labels import match_labels
-from drum_supervisor.model.errors import ResultError
-from drum_supervisor.model.target import Target
+from drum_supervisor.model.data.target import Target
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from drum_supervisor.config.settings import TARGET_TYPES, Settings
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.model.target import Target, TargetType
+from drum_supervisor.model.data.target import Target, TargetType
 
 _METADATA_FILE = "model-metadata.yaml"
 

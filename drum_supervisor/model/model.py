@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.model import unstructured
+from drum_supervisor.model.data.target import Target
 from drum_supervisor.model.hooks import Hooks, Predictor
 from drum_supervisor.model.source import CUSTOM_PY
-from drum_supervisor.model.target import Target
 
 if TYPE_CHECKING:
     from drum_supervisor.model.structured import Pipeline

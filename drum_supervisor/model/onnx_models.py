@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drum_supervisor.contract.exits import UsageError
+from drum_supervisor.model.data.errors import PayloadError, ResultError
 from drum_supervisor.model.data.labels import is_same_class, label_columns, match_labels, parse_number
-from drum_supervisor.model.errors import PayloadError, ResultError
+from drum_supervisor.model.data.target import Target, TargetType
 from drum_supervisor.model.estimators import to_table
-from drum_supervisor.model.target import Target, TargetType
 
 if TYPE_CHECKING:
     import numpy as np

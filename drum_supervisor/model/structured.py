@@ -6,12 +6,12 @@ from typing import Any
 import pandas as pd
 
 from drum_supervisor.model.data.encoding import encode_json
+from drum_supervisor.model.data.errors import PayloadError, ResultError
 from drum_supervisor.model.data.payload import Payload, unpack
 from drum_supervisor.model.data.predictions import format_predictions, join_columns, split_columns
 from drum_supervisor.model.data.tables import read_table
-from drum_supervisor.model.errors import PayloadError, ResultError
+from drum_supervisor.model.data.target import Target, TargetType
 from drum_supervisor.model.hooks import Hooks, Predictor
-from drum_supervisor.model.target import Target, TargetType
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from drum_supervisor.model.data.errors import ResultError
 from drum_supervisor.model.data.payload import decode, parse_charset, parse_mimetype
-from drum_supervisor.model.errors import ResultError
 from drum_supervisor.model.hooks import Hooks
 
 TEXT, BYTES = "text/plain", "application/octet-stream"

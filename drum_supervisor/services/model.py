@@ -12,10 +12,10 @@ from drum_supervisor import __version__
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.masking import mask_secrets
 from drum_supervisor.http.messages import BodyPlan, Pending, Request, Response, json_response, message_response
+from drum_supervisor.model.data.errors import PayloadError, ResultError
+from drum_supervisor.model.data.target import TargetType
 from drum_supervisor.model.datarobot_drum_shim import read_http_error
-from drum_supervisor.model.errors import PayloadError, ResultError
 from drum_supervisor.model.model import Model
-from drum_supervisor.model.target import TargetType
 from drum_supervisor.request_state import current_request
 from drum_supervisor.resource_monitor import ResourceMonitor
 from drum_supervisor.services.executor import BoundedExecutor, QueueFullError

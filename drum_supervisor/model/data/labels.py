@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.model.target import Target, TargetType
+from drum_supervisor.model.data.target import Target, TargetType
 
 
 def match_labels(classes: Iterable[Any] | None, target: Target) -> tuple[str, ...]:

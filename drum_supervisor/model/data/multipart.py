@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from drum_supervisor.model.errors import PayloadError
+from drum_supervisor.model.data.errors import PayloadError
 
 _PLAIN_ENCODINGS = (b"", b"binary", b"8bit", b"7bit")
 

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+from drum_supervisor.model.data.errors import PayloadError
 from drum_supervisor.model.data.multipart import find_field
-from drum_supervisor.model.errors import PayloadError
 
 FIELD = "X"
 MATRIX_MARKET = "text/mtx"

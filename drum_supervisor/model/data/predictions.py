@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
-from drum_supervisor.model.errors import ResultError
-from drum_supervisor.model.target import Target, TargetType
+from drum_supervisor.model.data.errors import ResultError
+from drum_supervisor.model.data.target import Target, TargetType
 
 # DRUM's name for the column of numbers.
 _NUMBER_COLUMN = "Predictions"

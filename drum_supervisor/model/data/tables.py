@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from drum_supervisor.model.data.errors import PayloadError
 from drum_supervisor.model.data.payload import Format, Payload, decode
-from drum_supervisor.model.errors import PayloadError
 
 # A header of thirty bytes can declare any shape, and each column costs memory even when it is empty.
 _MAX_SIDE = 2_000_000

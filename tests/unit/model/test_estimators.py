@@ -9,9 +9,9 @@ from sklearn.ensemble import IsolationForest
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.model.errors import ResultError
+from drum_supervisor.model.data.errors import ResultError
+from drum_supervisor.model.data.target import Target, TargetType
 from drum_supervisor.model.estimators import Estimator
-from drum_supervisor.model.target import Target, TargetType
 
 DATA = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0, 4.0, 5.0], "b": [1.0, 0.0, 1.0, 0.0, 1.0, 0.0]})
 REGRESSION = Target(TargetType.REGRESSION)

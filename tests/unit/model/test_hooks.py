@@ -5,10 +5,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from drum_supervisor.model.errors import PayloadError, ResultError
+from drum_supervisor.model.data.errors import PayloadError, ResultError
+from drum_supervisor.model.data.target import Target, TargetType
 from drum_supervisor.model.hooks import Hooks
 from drum_supervisor.model.structured import Pipeline
-from drum_supervisor.model.target import Target, TargetType
 from drum_supervisor.model.unstructured import Output
 from drum_supervisor.model.unstructured import predict as predict_unstructured
 

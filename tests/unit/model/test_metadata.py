@@ -6,8 +6,8 @@ import pytest
 
 from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.contract.exits import UsageError
+from drum_supervisor.model.data.target import Target, TargetType
 from drum_supervisor.model.metadata import read_metadata, read_target
-from drum_supervisor.model.target import Target, TargetType
 
 
 @pytest.mark.parametrize(

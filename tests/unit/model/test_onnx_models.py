@@ -9,12 +9,12 @@ pytest.importorskip("onnxruntime", reason="has no wheel for this platform: pip i
 
 from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.model.errors import PayloadError, ResultError
+from drum_supervisor.model.data.errors import PayloadError, ResultError
+from drum_supervisor.model.data.target import Target, TargetType
 from drum_supervisor.model.loading import load
 from drum_supervisor.model.model import Model
 from drum_supervisor.model.onnx_models import OnnxModel
 from drum_supervisor.model.onnx_models import load as load_onnx
-from drum_supervisor.model.target import Target, TargetType
 from tests.unit.onnx_files import (
     DOUBLE,
     FLOAT,

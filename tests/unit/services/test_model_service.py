@@ -14,10 +14,10 @@ import pytest
 from drum_supervisor import __version__
 from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.http.messages import BodyPlan, Pending, Request, Response
+from drum_supervisor.model.data.target import Target, TargetType
 from drum_supervisor.model.datarobot_drum_shim import CustomHTTPError
 from drum_supervisor.model.hooks import Hooks
 from drum_supervisor.model.model import Model
-from drum_supervisor.model.target import Target, TargetType
 from drum_supervisor.request_state import RequestState, handling
 from drum_supervisor.services.model import RUN_PREDICTOR, ModelService
 

@@ -6,9 +6,9 @@ import sys
 import pandas as pd
 import pytest
 
+from drum_supervisor.model.data.errors import PayloadError
 from drum_supervisor.model.data.payload import Format, unpack
 from drum_supervisor.model.data.tables import read_table
-from drum_supervisor.model.errors import PayloadError
 
 FORM = "multipart/form-data; boundary=b0"
 MATRIX = b"%%MatrixMarket matrix coordinate real general\n2 3 2\n1 1 1.5\n2 3 2.5\n"

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from drum_supervisor.model.data.errors import ResultError
 from drum_supervisor.model.data.predictions import format_predictions
-from drum_supervisor.model.errors import ResultError
-from drum_supervisor.model.target import Target, TargetType
+from drum_supervisor.model.data.target import Target, TargetType
 
 REGRESSION = Target(TargetType.REGRESSION)
 BINARY = Target(TargetType.BINARY, ("yes", "no"))
