@@ -14,8 +14,8 @@ LONGEST_TERMINATION_MESSAGE = 4096  # the kubelet keeps no more
 
 def termination_reason(state: State) -> str:
     """Return in one line why the supervisor ends: the last line on stderr and the termination message."""
-    if state.ended_by:
-        return state.ended_by
+    if state.exit_reason:
+        return state.exit_reason
     if state.exit_code == ExitCode.STOPPED or state.report is None:
         return STOPPED_ON_REQUEST
     report = state.report

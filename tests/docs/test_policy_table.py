@@ -1,4 +1,4 @@
-"""docs/policy.md says what the code does."""
+"""docs/policy.md matches the policy."""
 
 import pytest
 
@@ -10,16 +10,16 @@ from tests.docs import render, render_policy
 TABLES = {
     "policy": render_policy.policy,
     "policy-of-workers": render_policy.policy_of_workers,
-    "replacing": render_policy.replacing,
+    "replacing": render_policy.rolling_restart,
 }
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_table_is_what_the_code_does(name):
+def test_table_matches_the_code(name):
     rendered = TABLES[name]()
     if render.UPDATING:
         render.write("policy.md", name, rendered)
-    assert render.in_page("policy.md", name) == rendered, "UPDATE_DOCS=1 pytest tests/docs writes it anew"
+    assert render.in_page("policy.md", name) == rendered, "UPDATE_DOCS=1 pytest tests/docs updates it"
 
 
 def test_table_has_every_phase_and_every_event():
@@ -28,6 +28,6 @@ def test_table_has_every_phase_and_every_event():
     assert list(render_policy.ALONE) == list(Phase)
 
 
-def test_situations_are_in_the_phase_under_which_they_stand():
+def test_situations_stand_under_their_own_phase():
     for phase, situations in render_policy.ALONE.items():
         assert {situation.state.phase for situation in situations} == {phase}

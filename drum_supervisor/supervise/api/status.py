@@ -26,7 +26,7 @@ def status(context: Context, engine: Engine, address: Address, run_dir: RunDir) 
         "address": str(address),
         "url": address.url(),
         "stage": context.service.stage if state.starting and state.phase in (Phase.STARTING, Phase.RETRYING) else "",
-        "replacing": state.rolling_restart.left if state.rolling_restart else 0,
+        "replacing": state.rolling_restart.remaining if state.rolling_restart else 0,
         "restart_failure": state.restart_failure.to_json() if state.restart_failure else None,
         "programs": [_program(facts) for _, facts in (*each_program(context, engine), *each_other(engine))],
         "failure": state.report.to_json() if state.report else None,

@@ -108,10 +108,10 @@ class Loop:
         service = self._context.service
         before = service.state
         service.state, actions = table.decide(before, event, service.limits)
-        service.counters = counters.decided(service.counters, before.phase, service.state.phase, actions)
+        service.counters = counters.count_decision(service.counters, before.phase, service.state.phase, actions)
         if isinstance(event, events.WorkerReady) and about is not None:
             run = about.run
-            service.counters = counters.started(service.counters, run.program.slot, event.at - run.started)
+            service.counters = counters.record_startup(service.counters, run.program.slot, event.at - run.started)
         if service.state is not before:
             self._changed(before)
         for action in actions:

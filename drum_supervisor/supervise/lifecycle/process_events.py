@@ -58,7 +58,7 @@ class ProcessEvents:
                 self.note_stage(seen, name)
             case Spent() if seen.ready and run.program.worker:
                 self._context.log.information(f"{run.label} has reached its request limit; recycling it", pid=run.pid)
-                self._context.recycle(run.program.slot, RestartCause.REQUESTS)
+                self._context.recycle(run.program.slot, RestartCause.REQUEST_LIMIT)
             case InitFailed() if run.program.worker:
                 self.note_failed(seen, reports.report_init_failed(self.evidence(seen), message))
 

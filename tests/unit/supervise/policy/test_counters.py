@@ -19,7 +19,7 @@ def counted(*happened: events.Event, limits: Limits = LIMITS) -> Counters:
     for event in (events.SupervisorStarted(0.0), *happened):
         before = state.phase
         state, actions = decide(state, event, limits)
-        found = counters.decided(found, before, state.phase, actions)
+        found = counters.count_decision(found, before, state.phase, actions)
     return found
 
 
@@ -71,10 +71,12 @@ def test_crashes_that_are_too_many_are_one_failure():
 
 
 def test_last_start_of_each_worker_is_kept():
-    found = counters.started(counters.started(counters.started(Counters(), 1, 4.0), 2, 3.0), 1, 2.0)
+    found = counters.record_startup(
+        counters.record_startup(counters.record_startup(Counters(), 1, 4.0), 2, 3.0), 1, 2.0
+    )
     assert dict(found.startup_seconds) == {1: 2.0, 2: 3.0}
 
 
 @pytest.mark.parametrize("phase", Phase)
 def test_decisions_that_change_nothing_count_nothing(phase):
-    assert counters.decided(Counters(), phase, phase, []) == Counters()
+    assert counters.count_decision(Counters(), phase, phase, []) == Counters()

@@ -30,7 +30,7 @@ from drum_supervisor.supervise.policy.events import (
 )
 from drum_supervisor.supervise.policy.state import Limits
 from drum_supervisor.supervise.policy.table import decide
-from drum_supervisor.supervise.policy.transitions import LONGEST_RESTART_DELAY, restart_delay
+from drum_supervisor.supervise.policy.transitions import MAX_RESTART_DELAY, restart_delay
 from tests.unit.policy_stories import (
     BAD,
     DEADLINE,
@@ -131,7 +131,7 @@ class TestCrashes:
 
     @pytest.mark.parametrize("crashes", range(200))
     def test_delay_never_shrinks_and_has_an_end(self, crashes):
-        assert 0.0 <= restart_delay(crashes) <= restart_delay(crashes + 1) <= LONGEST_RESTART_DELAY
+        assert 0.0 <= restart_delay(crashes) <= restart_delay(crashes + 1) <= MAX_RESTART_DELAY
 
 
 class TestReadyTooSoon:

@@ -25,7 +25,7 @@ from drum_supervisor.supervise.policy.events import (
     WorkerInitFailed,
     WorkerReady,
 )
-from drum_supervisor.supervise.policy.fallbacks import ERROR_SERVER_DELAY, STAND_IN_DELAY
+from drum_supervisor.supervise.policy.fallbacks import ERROR_SERVER_RESTART_DELAY, STAND_IN_RESTART_DELAY
 from drum_supervisor.supervise.policy.state import Limits
 from tests.unit.policy_stories import (
     BAD,
@@ -81,7 +81,7 @@ class TestStandIn:
     @pytest.mark.parametrize("begin", [starting, failed, retrying])
     def test_is_started_again_a_moment_after_it_crashed(self, begin):
         story = begin(stand_in=True)
-        assert story(StandInExited) == [SetAlarm(Alarm.STAND_IN, STAND_IN_DELAY)]
+        assert story(StandInExited) == [SetAlarm(Alarm.STAND_IN, STAND_IN_RESTART_DELAY)]
         assert story(StandInRestartDue) == [StartStandIn()]
 
     @pytest.mark.parametrize("begin", [starting, failed, retrying])
@@ -122,7 +122,7 @@ class TestErrorServer:
         """And not at once, for ever."""
         story = failed()
         assert story(ErrorServerExited, was_ready=False, plain=True) == [
-            SetAlarm(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)
+            SetAlarm(Alarm.ERROR_SERVER, ERROR_SERVER_RESTART_DELAY)
         ]
 
     @pytest.mark.parametrize("begin", [starting, serving, stopping])

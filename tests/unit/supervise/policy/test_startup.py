@@ -30,7 +30,7 @@ from drum_supervisor.supervise.policy.events import (
     WorkerRestartDue,
 )
 from drum_supervisor.supervise.policy.state import Limits, attempts_left
-from drum_supervisor.supervise.policy.transitions import LONGEST_RETRY_INTERVAL, retry_delay
+from drum_supervisor.supervise.policy.transitions import MAX_RETRY_INTERVAL, retry_delay
 from tests.unit.policy_stories import (
     BAD,
     DEADLINE,
@@ -159,7 +159,7 @@ class TestSeveralWorkers:
         story = failed(workers=2, max_retries=1)
         assert story(RetryDue) == [CancelAlarm(Alarm.RETRY), *started(1, 2), DEADLINE]
         assert story(WorkerInitFailed, BAD, 1) == [StopWorker(1)]
-        assert story(WorkerReady, 2) == [CancelAlarm(Alarm.END), StopErrorServer(), SetAlarm(Alarm.WORKER, 1.0, 1)]
+        assert story(WorkerReady, 2) == [CancelAlarm(Alarm.TTL), StopErrorServer(), SetAlarm(Alarm.WORKER, 1.0, 1)]
         assert story.phase is SERVING
 
     def test_one_that_fails_alone_is_started_again_and_told_of_until_it_is_ready(self):
@@ -234,7 +234,7 @@ class TestRetries:
         delays = [retry_delay(number, limits) for number in range(200)]
         assert delays == sorted(delays)
         assert delays[0] == interval
-        assert delays[-1] <= max(LONGEST_RETRY_INTERVAL, interval)
+        assert delays[-1] <= max(MAX_RETRY_INTERVAL, interval)
 
     @pytest.mark.parametrize("report", [BAD, SEGFAULT, LATE])
     def test_come_after_every_kind_of_failure(self, report):

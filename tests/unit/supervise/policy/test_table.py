@@ -35,7 +35,7 @@ from drum_supervisor.supervise.policy.events import (
     WorkerInitFailed,
     WorkerReady,
 )
-from drum_supervisor.supervise.policy.fallbacks import ERROR_SERVER_DELAY
+from drum_supervisor.supervise.policy.fallbacks import ERROR_SERVER_RESTART_DELAY
 from drum_supervisor.supervise.policy.table import decide
 from tests.unit.policy_stories import (
     BAD,
@@ -85,7 +85,7 @@ class TestTable:
 
     def test_failed_plans_the_end_and_the_retry(self):
         story = starting(ttl=3600.0, max_retries=2)
-        assert story(WorkerInitFailed, BAD)[-3:] == [StartErrorServer(), SetAlarm(Alarm.END, 3600.0), RETRY_10_S]
+        assert story(WorkerInitFailed, BAD)[-3:] == [StartErrorServer(), SetAlarm(Alarm.TTL, 3600.0), RETRY_10_S]
 
     def test_serving_and_exited_under_the_limit_is_starting(self):
         story = serving()
@@ -117,7 +117,7 @@ class TestTable:
 
     def test_retrying_and_ready_is_serving(self):
         story = retrying()
-        assert story(WorkerReady) == [CancelAlarm(Alarm.END), StopErrorServer(), NO_DEADLINE]
+        assert story(WorkerReady) == [CancelAlarm(Alarm.TTL), StopErrorServer(), NO_DEADLINE]
         assert story.phase is SERVING
 
     @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ class TestTable:
     def test_error_server_that_crashed_is_started_again_after_a_moment(self, begin):
         story = begin()
         phase = story.phase
-        assert story(ErrorServerExited) == [SetAlarm(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
+        assert story(ErrorServerExited) == [SetAlarm(Alarm.ERROR_SERVER, ERROR_SERVER_RESTART_DELAY)]
         assert story(ErrorServerRestartDue) == [StartErrorServer()]
         assert story.phase is phase
 

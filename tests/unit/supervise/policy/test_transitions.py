@@ -68,24 +68,24 @@ class TestWithoutErrorServer:
 
 class TestTtl:
     def test_is_not_planned_for_ever(self):
-        assert Alarm.END not in [getattr(action, "alarm", None) for action in starting(ttl=0.0)(WorkerInitFailed, BAD)]
+        assert Alarm.TTL not in [getattr(action, "alarm", None) for action in starting(ttl=0.0)(WorkerInitFailed, BAD)]
 
     def test_begins_with_the_first_failure_and_not_with_each_retry(self):
         story = starting(ttl=100.0, max_retries=3)
-        assert SetAlarm(Alarm.END, 100.0) in story(WorkerInitFailed, BAD)
+        assert SetAlarm(Alarm.TTL, 100.0) in story(WorkerInitFailed, BAD)
         story(RetryDue)
-        assert SetAlarm(Alarm.END, 100.0) not in story(WorkerInitFailed, BAD)
+        assert SetAlarm(Alarm.TTL, 100.0) not in story(WorkerInitFailed, BAD)
 
     def test_is_forgotten_when_the_service_is_back(self):
         story = failed(ttl=100.0, max_retries=1)
         story(RetryDue)
-        assert CancelAlarm(Alarm.END) in story(WorkerReady)
+        assert CancelAlarm(Alarm.TTL) in story(WorkerReady)
 
     def test_begins_anew_with_the_next_failure(self):
         story = failed(ttl=100.0, max_retries=1, max_restarts=0)
         story(RetryDue)
         story(WorkerReady)
-        assert SetAlarm(Alarm.END, 100.0) in story(WorkerExited, SEGFAULT)
+        assert SetAlarm(Alarm.TTL, 100.0) in story(WorkerExited, SEGFAULT)
 
     def test_ends_a_retry_that_is_under_way(self):
         story = retrying(ttl=100.0)
@@ -112,7 +112,7 @@ class TestEssentialEnded:
     def test_is_the_end_with_its_own_code(self, begin):
         story = begin()
         assert story(EssentialProgramExited, 7, "metrics exited with status 7") == [StopAll()]
-        assert (story.phase, story.state.ended_by) == (STOPPING, "metrics exited with status 7")
+        assert (story.phase, story.state.exit_reason) == (STOPPING, "metrics exited with status 7")
         assert story(AllStopped) == [Exit(7)]
 
     def test_while_stopping_is_no_news(self):
