@@ -119,11 +119,11 @@ def _start(values: Mapping[str, Value], command: Sequence[str], folder: Path) ->
 
 
 def _inherits(values: Mapping[str, Value], command: Sequence[str]) -> bool:
-    from drum_supervisor.supervise.programs.command import command_of
-    from drum_supervisor.supervise.programs.plan import is_shared
+    from drum_supervisor.supervise.programs.command import choose_command
+    from drum_supervisor.supervise.programs.plan import is_listener_shared
 
     settings = resolve(values)
-    return is_shared(settings, command_of(settings, command, os.environ))
+    return is_listener_shared(settings, choose_command(settings, command, os.environ))
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -41,10 +41,10 @@ def _help(declared: Declaration) -> str:
 
 def chosen(given: Mapping[str, Any], command: Sequence[str]) -> dict[str, Value]:
     """Return what was chosen, from the command line, DRUM's own options included, and everywhere else."""
-    from drum_supervisor.supervise.programs.command import told
+    from drum_supervisor.supervise.programs.command import read_drum_options
 
     flags = {name: _text(value) for name, value in given.items() if value is not None}
-    return choose({**told(command), **flags}, os.environ)
+    return choose({**read_drum_options(command), **flags}, os.environ)
 
 
 def _text(value: object) -> str:

@@ -200,13 +200,13 @@ def test_the_control_port_wants_a_password_and_says_who_has_none(start: Start, c
     port = f"[inet_http_server]\nport = 127.0.0.1:{reserved_port}\n"
     supervised = serving(start, arguments=config(f"{port}username = me\npassword = secret\n"))
     assert [page(reserved_port), page(reserved_port, "me:wrong"), page(reserved_port, "me:secret")] == [401, 401, 200]
-    assert "whoever reaches" not in supervised.err.read_text()
+    assert "anyone who reaches" not in supervised.err.read_text()
     shown = supervised.run("config", *config(f"{port}username = me\npassword = secret\n"), "--", "x", "{fd}")
     assert "secret" not in shown.stdout
     assert supervised.stop() == 0
     open_to_all = serving(start, arguments=config(port))
     assert page(reserved_port) == 200
-    assert f"whoever reaches 127.0.0.1:{reserved_port} controls this supervisor" in open_to_all.err.read_text()
+    assert f"anyone who reaches 127.0.0.1:{reserved_port} controls this supervisor" in open_to_all.err.read_text()
     assert open_to_all.stop() == 0
 
 

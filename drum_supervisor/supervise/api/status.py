@@ -14,7 +14,7 @@ from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.policy.actions import Alarm
 from drum_supervisor.supervise.policy.state import Phase, attempts_left, current_workers
-from drum_supervisor.supervise.programs.program import ERROR_SERVER, MODEL_SERVER, shown_name
+from drum_supervisor.supervise.programs.program import ERROR_SERVER, MODEL_SERVER, display_name
 from drum_supervisor.supervise.service.context import Context
 
 
@@ -89,7 +89,7 @@ def each_program(context: Context, engine: Engine) -> Iterator[tuple[str, dict[s
         yield (
             program.name,
             {
-                "name": shown_name(program, serves) if program.worker else program.name,
+                "name": display_name(program, serves) if program.worker else program.name,
                 "group": program.group,
                 "worker": program.slot or None,
                 "pid": run.pid if run else None,

@@ -148,7 +148,7 @@ class ProcessEvents:
         report = reports.report_oom_kill(self.evidence(seen), victim.pid)
         self._context.log.warning(f"{victim.of(seen.run.label)} is gone, {report.error}", pid=victim.pid)
         self._context.waiters.note_change()
-        if victim.serves and seen.ready and self._context.programs.have_own_workers:
+        if victim.serves and seen.ready and self._context.programs.has_own_workers:
             worker = seen.run.program.worker
             self._context.queue.put(events.OwnWorkerOomKilled(self._context.now(), report, worker), seen)
 

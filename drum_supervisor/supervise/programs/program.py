@@ -1,4 +1,4 @@
-"""The programs of one supervisor: what they are called, what runs, how readiness is known."""
+"""The programs of one supervisor: their names, their commands, how readiness is detected."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -7,11 +7,11 @@ MODEL_SERVER = "model-server"
 ERROR_SERVER = "error-server"
 STAND_IN = "stand-in"
 EXPORTER = "exporter"
-STANDBY_SUFFIX = "-next"  # what the name of a worker's other side ends in
+STANDBY_SUFFIX = "-next"  # of the name of a standby
 
 
 class Readiness(str, Enum):
-    """How the supervisor knows that the model server answers."""
+    """How the supervisor detects that the model server is ready."""
 
     REPORT = "report"
     HTTP = "http"
@@ -24,15 +24,14 @@ class Program:
     """One process that the supervisor can run.
 
     Attributes:
-        name: as operators see it, unique.
-        group: the name of all workers together.
+        name: unique, as shown to operators.
+        group: the common name of all workers.
         argv: the command; a name without a slash is looked up in PATH.
-        worker: which worker, from 1; 0 for everything that is no model server. Successors with overlap have numbers of
-            their own, after those of all workers.
-        slot: of the worker: which of `--workers` it is, whoever came before it there.
-        environment: variables that are set for it, on top of the supervisor's own.
-        announced: whether an inherited listener is announced by LISTEN_FDS and LISTEN_PID. A command that has {fd}
-            knows it already, and gunicorn takes a descriptor that it is told of twice for two, and fails.
+        worker: the number of a worker, from 1; standbys are numbered after all workers. 0: not a model server.
+        slot: which of `--workers` it is; a worker and its standby have the same.
+        environment: variables in addition to the supervisor's own.
+        announced: whether LISTEN_FDS and LISTEN_PID announce an inherited listener. A command with {fd} knows it
+            already, and gunicorn fails if it gets the same descriptor in both ways: it takes it for two.
     """
 
     name: str
@@ -46,14 +45,14 @@ class Program:
 
 @dataclass(frozen=True)
 class Programs:
-    """All that one supervisor may run, and how it treats the model server.
+    """All programs that one supervisor may run.
 
     Attributes:
-        standbys: the other side of each worker, for replacing it with overlap; none where that cannot be.
-        shared: the supervisor binds the address and its children inherit the listener; else the model server binds.
+        standbys: the successors of the workers in a rolling restart with overlap; empty where overlap is impossible.
+        shared: the supervisor binds the address and its children inherit the listener; else the model server binds it.
         server_type: what `status` calls the model server: a built-in one, `drum`, or `command`.
-        built_in: whether the model server is ours; others do not tell us how their workers fare.
-        exporter: what offers the metrics, None where nobody wants them.
+        built_in: whether the model server is ours; third-party servers do not report the state of their own workers.
+        exporter: serves or sends the metrics; None: no metrics are wanted.
     """
 
     workers: tuple[Program, ...]
@@ -69,17 +68,17 @@ class Programs:
 
     @property
     def all_workers(self) -> tuple[Program, ...]:
-        """Both sides of all workers, by their numbers."""
+        """All workers and standbys, by their numbers."""
         return (*self.workers, *self.standbys)
 
     @property
-    def have_own_workers(self) -> bool:
-        """Whether processes may serve that the model server has started by itself."""
+    def has_own_workers(self) -> bool:
+        """Whether the model server starts processes of its own that serve."""
         return not self.built_in or self.server_type == "gunicorn"
 
     @property
     def on_the_address(self) -> tuple[Program, ...]:
-        """Those that take turns in serving it."""
+        """The programs that take turns in serving the address."""
         return (*self.all_workers, self.error_server, self.stand_in)
 
     @property
@@ -87,7 +86,7 @@ class Programs:
         return (*self.on_the_address, self.exporter) if self.exporter else self.on_the_address
 
 
-def shown_name(program: Program, serves: bool) -> str:
-    """Return the name of one side of a worker for people: the plain one for the side that serves."""
+def display_name(program: Program, serves: bool) -> str:
+    """Return the name of a worker or standby for people: whichever serves has the plain one."""
     plain = program.name.removesuffix(STANDBY_SUFFIX)
     return plain if serves else plain + STANDBY_SUFFIX

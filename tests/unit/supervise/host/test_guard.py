@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from drum_supervisor.supervise.host.guard import VARIABLE, Charges, Guard
-from drum_supervisor.supervise.programs.plan import python
+from drum_supervisor.supervise.programs.plan import python_command
 from tests.support import until
 from tests.unit.processes import Family, died_of
 
@@ -31,7 +31,7 @@ def guard(monkeypatch) -> Iterator[Callable[..., Guard]]:
     made: list[Guard] = []
 
     def begin(timeout: float = 25.0) -> Guard:
-        made.append(Guard(python("supervise.host.guard"), OURS, timeout))
+        made.append(Guard(python_command("supervise.host.guard"), OURS, timeout))
         return made[-1]
 
     yield begin

@@ -7,7 +7,13 @@ import pytest
 
 from drum_supervisor.config.settings import AUTO, choose, resolve
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.supervise.programs.auto_workers import BARE_WORKER_BYTES, Room, decided, room, size_of
+from drum_supervisor.supervise.programs.auto_workers import (
+    BARE_WORKER_BYTES,
+    Capacity,
+    measure_folder,
+    read_capacity,
+    resolve_workers,
+)
 from tests.unit.control_groups import MIB, PID, lay_out
 
 GIB = 1024 * MIB
@@ -28,10 +34,10 @@ class TestRoom:
         ],
     )
     def test_is_for_so_many(self, processors, memory, count):
-        assert Room(processors, memory).workers(BARE_WORKER_BYTES) == count
+        assert Capacity(processors, memory).count_workers(BARE_WORKER_BYTES) == count
 
     def test_a_large_model_has_fewer_workers(self):
-        assert Room(8.0, 8 * GIB).workers(3 * GIB) == 2
+        assert Capacity(8.0, 8 * GIB).count_workers(3 * GIB) == 2
 
 
 class TestControlGroup:
@@ -41,7 +47,7 @@ class TestControlGroup:
 
     @pytest.mark.parametrize(("name", "quota"), [("docker_v1", 2.0), ("docker_v2", 1.5)])
     def test_limits_decide_and_not_the_host(self, recorded, name, quota):
-        found = room(PID, 64, recorded(name))
+        found = read_capacity(PID, 64, recorded(name))
         assert found.processors == quota
         assert found.memory_bytes is not None
         assert 0 < found.memory_bytes < 512 * MIB
@@ -49,22 +55,22 @@ class TestControlGroup:
     def test_less_is_taken_where_the_machine_has_less(self, recorded):
         root = recorded("docker_v2")
         (root / "proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable:      64 kB\n")
-        assert room(PID, 64, root).memory_bytes == 64 * 1024
+        assert read_capacity(PID, 64, root).memory_bytes == 64 * 1024
 
     def test_without_limits_it_is_the_machine_s(self, tmp_path):
         (tmp_path / "proc").mkdir()
         (tmp_path / "proc/meminfo").write_text("MemAvailable:    2048 kB\n")
-        assert room(PID, 64, tmp_path) == Room(64, 2048 * 1024)
+        assert read_capacity(PID, 64, tmp_path) == Capacity(64, 2048 * 1024)
 
     def test_nothing_known_of_memory_is_no_limit(self, tmp_path):
-        assert room(PID, 64, tmp_path).memory_bytes is None
+        assert read_capacity(PID, 64, tmp_path).memory_bytes is None
 
 
 class TestDecided:
     def given(self, *argv: str, **flags: str):
         settings = resolve(choose({"workers": "auto", **flags}, {}))
         assert settings.workers == AUTO
-        return decided(settings, argv, {})
+        return resolve_workers(settings, argv, {})
 
     def test_built_in_server_and_commands_that_inherit_have_several(self, tmp_path):
         for settings, sentence in (self.given(code_dir=str(tmp_path)), self.given("uvicorn", "a:b", "--fd", "{fd}")):
@@ -78,7 +84,7 @@ class TestDecided:
 
     def test_a_number_is_a_number(self):
         settings = resolve(choose({"workers": "3"}, {}))
-        assert decided(settings, (), {}) == (settings, "")
+        assert resolve_workers(settings, (), {}) == (settings, "")
 
     @pytest.mark.parametrize("variable", ["MAX_WORKERS", "DRUM_SUPERVISOR_WORKERS"])
     def test_may_be_said_by_the_environment(self, variable):
@@ -95,15 +101,15 @@ class TestSize:
         (tmp_path / "sub").mkdir()
         (tmp_path / "a.pkl").write_bytes(b"x" * 1000)
         (tmp_path / "sub" / "b").write_bytes(b"x" * 24)
-        assert size_of(str(tmp_path)) == 1024
+        assert measure_folder(str(tmp_path)) == 1024
 
     def test_links_count_once_as_in_a_volume_of_kubernetes(self, tmp_path: Path):
         (tmp_path / "..data").mkdir()
         (tmp_path / "..data" / "a.pkl").write_bytes(b"x" * 1000)
         (tmp_path / "a.pkl").symlink_to("..data/a.pkl")
         (tmp_path / "gone").symlink_to("nowhere")
-        assert size_of(str(tmp_path)) == 1000
+        assert measure_folder(str(tmp_path)) == 1000
 
     def test_of_what_is_not_there_is_nothing(self, tmp_path: Path):
-        assert size_of(str(tmp_path / "none")) == 0
-        assert size_of("") == 0
+        assert measure_folder(str(tmp_path / "none")) == 0
+        assert measure_folder("") == 0

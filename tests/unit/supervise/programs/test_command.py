@@ -10,8 +10,8 @@ from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.programs.command import Command, command_of, told
-from drum_supervisor.supervise.programs.plan import programs
+from drum_supervisor.supervise.programs.command import Command, choose_command, read_drum_options
+from drum_supervisor.supervise.programs.plan import plan_programs
 from drum_supervisor.supervise.programs.program import Programs
 
 SERVER_TYPE = "MLOPS_RUNTIME_PARAM_DRUM_SERVER_TYPE"
@@ -29,13 +29,13 @@ def installed(tmp_path: Path) -> str:
 
 def command(argv: list[str], environ: dict[str, str] | None = None, **flags: str) -> Command:
     environ = environ or {}
-    return command_of(resolve(choose({**told(argv), **flags}, environ)), argv, environ)
+    return choose_command(resolve(choose({**read_drum_options(argv), **flags}, environ)), argv, environ)
 
 
 def run(argv: list[str], environ: dict[str, str] | None = None, **flags: str) -> Programs:
-    settings = resolve(choose({**told(argv), **flags}, environ or {}))
-    found = command_of(settings, argv, environ or {})
-    return programs(settings, found, Address("127.0.0.1", 8080), RunDir(Path("/run/drum")))
+    settings = resolve(choose({**read_drum_options(argv), **flags}, environ or {}))
+    found = choose_command(settings, argv, environ or {})
+    return plan_programs(settings, found, Address("127.0.0.1", 8080), RunDir(Path("/run/drum")))
 
 
 class TestCommandOfTheUser:
@@ -65,7 +65,7 @@ class TestCommandOfTheUser:
     @pytest.mark.parametrize("argv", [["drum"], ["drum", "score"], ["uvicorn", "server"], ["sh", "-c", "drum server"]])
     def test_is_an_ordinary_one_when_it_is_not_the_server(self, argv):
         assert command(argv) == Command(tuple(argv))
-        assert told([*argv, "--address", "h:1"]) == {}
+        assert read_drum_options([*argv, "--address", "h:1"]) == {}
 
     def test_of_any_kind_is_kept_from_starting_an_error_server_in_a_script(self):
         assert command(["./start.sh"], {"WITH_ERROR_SERVER": "true"}).environment == (("WITH_ERROR_SERVER", ""),)
@@ -83,7 +83,7 @@ class TestItsOptions:
         ],
     )
     def test_say_the_same_to_us(self, options, settings):
-        assert told(["drum", "server", *options]) == settings
+        assert read_drum_options(["drum", "server", *options]) == settings
 
 
 class TestListener:

@@ -14,7 +14,7 @@ from drum_supervisor.config.settings import Settings, choose, from_arguments, re
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.programs.plan import Command, copies, is_shared, programs
+from drum_supervisor.supervise.programs.plan import Command, count_workers, is_listener_shared, plan_programs
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, MODEL_SERVER, STAND_IN, Programs, Readiness
 from drum_supervisor.supervise.programs.render import render
 
@@ -30,7 +30,7 @@ def settings(**flags: str) -> Settings:
 
 
 def found(argv: Sequence[str], address: Address = ADDRESS, run_dir: RunDir = RUN_DIR, **flags: str) -> Programs:
-    return programs(settings(**flags), Command(tuple(argv)), address, run_dir)
+    return plan_programs(settings(**flags), Command(tuple(argv)), address, run_dir)
 
 
 def built_in(**flags: str) -> Programs:
@@ -88,10 +88,10 @@ class TestListener:
         ],
     )
     def test_is_shared_or_bound_by_the_model_server(self, argv, listener, shared):
-        assert is_shared(settings(listener=listener), Command(tuple(argv))) is shared
+        assert is_listener_shared(settings(listener=listener), Command(tuple(argv))) is shared
 
     def test_to_bind_and_to_have_a_descriptor_is_a_contradiction(self):
-        with pytest.raises(UsageError, match=r"--listener bind: the command has \{fd\} in it"):
+        with pytest.raises(UsageError, match=r"--listener bind: the command uses \{fd\}"):
             found(INHERITS, listener="bind")
 
     def test_is_announced_to_a_command_that_does_not_know_its_number(self):
@@ -132,7 +132,7 @@ class TestWorkers:
             found(argv, workers="2")
 
     def test_are_counted_before_there_is_a_run_directory(self):
-        assert copies(settings(workers="2"), Command(tuple(INHERITS)), shared=True) == 2
+        assert count_workers(settings(workers="2"), Command(tuple(INHERITS)), shared=True) == 2
 
 
 class TestReadiness:
@@ -297,5 +297,5 @@ class TestRendered:
 def test_address_with_the_port_that_was_really_bound_is_what_children_get():
     asked = settings(address="127.0.0.1:0", code_dir="/model")
     served = replace(ADDRESS, port=43210)
-    argv = programs(asked, Command(), served, RUN_DIR).workers[0].argv
+    argv = plan_programs(asked, Command(), served, RUN_DIR).workers[0].argv
     assert argv[argv.index("--address") + 1] == "127.0.0.1:43210"
