@@ -143,7 +143,7 @@ def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int
 
 def _rendered(settings: Settings, command: Sequence[str]) -> str:
     from drum_supervisor.contract.masking import mask_secrets
-    from drum_supervisor.supervise.host.run_dir import RunDir, base
+    from drum_supervisor.supervise.host.run_dir import RunDir, base_directory
     from drum_supervisor.supervise.lifecycle.exporter import with_exporter
     from drum_supervisor.supervise.programs.auto_workers import resolve_workers
     from drum_supervisor.supervise.programs.command import choose_command
@@ -156,7 +156,7 @@ def _rendered(settings: Settings, command: Sequence[str]) -> str:
     for warning in asked.warnings:
         click.echo(f"drum-supervise: {warning}", err=True)
     settings = make_paths_absolute(settings) if asked.changes_directory else settings
-    path = Path(settings.run_dir) if settings.run_dir else base(os.environ) / "PID"
+    path = Path(settings.run_dir) if settings.run_dir else base_directory(os.environ) / "PID"
     directory = RunDir(path)
     found = plan_programs(settings, choose_command(settings, command, os.environ), settings.address, directory)
     return mask_secrets(render(with_exporter(found, settings, os.environ, directory), directory, asked))

@@ -15,7 +15,7 @@ from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.wakeup import EarlySignals
 from drum_supervisor.supervise.host import run_dir
-from drum_supervisor.supervise.host.guard import Charges, Guard
+from drum_supervisor.supervise.host.guard import Guard, GuardedProcesses
 from drum_supervisor.supervise.lifecycle.exporter import bind_metrics, with_exporter
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.log_buffer import LogBuffer
@@ -25,7 +25,7 @@ from drum_supervisor.supervise.programs.command import choose_command
 from drum_supervisor.supervise.programs.plan import is_listener_shared, plan_programs, python_command
 from drum_supervisor.supervise.programs.render import render
 from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms, make_paths_absolute, read_extra_programs
-from drum_supervisor.supervise.termination_message import STOPPED_ON_REQUEST, TerminationLog, termination_reason
+from drum_supervisor.supervise.termination_message import STOPPED_ON_REQUEST, TerminationLog, describe_termination
 from drum_supervisor.supervise.wiring import Output, Parts, Supervisor, assemble
 
 FLUSH_SECONDS = 2.0
@@ -58,7 +58,7 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
             termination_log.write(str(error))
             raise
         state = supervisor.context.service.state
-        reason = termination_reason(state)
+        reason = describe_termination(state)
         output.log.last_line(int(state.exit_code), reason)
         if reason != STOPPED_ON_REQUEST:
             termination_log.write(reason)
@@ -157,7 +157,9 @@ def _guard(settings: Settings, listener: socket.socket | None) -> Guard | None:
     if os.getpid() == 1:
         return None
     inode = os.fstat(listener.fileno()).st_ino if listener else 0
-    return Guard(python_command("supervise.host.guard"), Charges(os.urandom(16).hex(), inode), settings.stop_timeout)
+    return Guard(
+        python_command("supervise.host.guard"), GuardedProcesses(os.urandom(16).hex(), inode), settings.stop_timeout
+    )
 
 
 def _bind(settings: Settings, shared: bool, stack: ExitStack) -> tuple[socket.socket | None, Address]:

@@ -248,7 +248,7 @@ def test_one_kill_is_the_end_where_no_restart_is_allowed(serve, name: str, tmp_p
     supervised.until_phase("serving")
     feed(supervised, name)
     assert supervised.wait() == 137
-    assert f"the model server is not to be restarted: {SAID}" in supervised.last_line
+    assert f"the model server is not restarted: {SAID}" in supervised.last_line
     assert SAID in termination_log.read_text()
 
 

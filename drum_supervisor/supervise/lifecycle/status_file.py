@@ -43,6 +43,6 @@ class StatusFile:
             return
         self._written = text
         try:
-            self._run_dir.replace(self._run_dir.situation, text)
+            self._run_dir.replace(self._run_dir.client_status, text)
         except OSError as error:
-            self._context.log.line("error", f"could not write {self._run_dir.situation.name}: {error}")
+            self._context.log.line("error", f"could not write {self._run_dir.client_status.name}: {error}")

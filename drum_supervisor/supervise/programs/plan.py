@@ -145,7 +145,7 @@ def _stand_in_argv(settings: Settings, run_dir: RunDir) -> tuple[str, ...]:
 
 def _failure_arguments(settings: Settings, run_dir: RunDir, names: list[str]) -> list[str]:
     """Return the arguments of the programs that answer with the failure."""
-    return ["--report", str(run_dir.failure), "--situation", str(run_dir.situation), *arguments(settings, names)]
+    return ["--report", str(run_dir.failure), "--situation", str(run_dir.client_status), *arguments(settings, names)]
 
 
 # The working directory, often the model folder, must not shadow modules (Python 3.11 and later).
