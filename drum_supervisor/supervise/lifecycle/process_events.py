@@ -172,7 +172,7 @@ class ProcessEvents:
             peak_memory_bytes=run.peak_memory_bytes,
             was_ready=seen.ready,
             spawn_error=run.spawn_error,
-            out_of_memory=seen.memory.verdict(RECENT if seen.ready else math.inf) if seen.memory else None,
+            oom_kill=seen.memory.verdict(RECENT if seen.ready else math.inf) if seen.memory else None,
             curve=self._sampler.curve(run.program.name, run.pid),
         )
 
