@@ -185,7 +185,7 @@ def _make_private(path: Path, what: str) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = os.lstat(path)
     except OSError as error:
-        problem = "is not a directory" if error.errno in (errno.EEXIST, errno.ENOTDIR) else f"{error.strerror}"
+        problem = "it is not a directory" if error.errno in (errno.EEXIST, errno.ENOTDIR) else f"{error.strerror}"
         raise UsageError(f"{what}: {path} cannot be used: {problem}. Choose another --run-dir.") from error
     if not stat.S_ISDIR(status.st_mode):
         raise UsageError(f"{what}: {path} is a link or a file, not a directory. Choose another --run-dir.")

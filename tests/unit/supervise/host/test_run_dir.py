@@ -69,13 +69,21 @@ class TestPrivateRunDir:
     def test_parent_that_others_can_write_to_is_refused(self, environ):
         base_directory(environ).mkdir(mode=0o777)
         base_directory(environ).chmod(0o777)
-        with pytest.raises(UsageError, match="is open to other users"):
+        with pytest.raises(UsageError) as caught:
             make("", environ)
+        assert str(caught.value) == (
+            f"The directory for run directories: {base_directory(environ)} is open to other users (mode 0777): "
+            "chmod 700 it, or choose a directory that does not exist yet."
+        )
 
     def test_parent_that_is_a_symlink_is_refused(self, environ, short_path):
         base_directory(environ).symlink_to(short_path)
-        with pytest.raises(UsageError, match="is a link or a file, not a directory"):
+        with pytest.raises(UsageError) as caught:
             make("", environ)
+        assert str(caught.value) == (
+            f"The directory for run directories: {base_directory(environ)} is a link or a file, not a directory. "
+            "Choose another --run-dir."
+        )
 
 
 class TestGivenRunDir:
@@ -95,29 +103,43 @@ class TestGivenRunDir:
     @pytest.mark.parametrize("open_to_others", [0o750, 0o705, 0o777, 0o701, 0o1777])
     def test_directory_open_to_others_is_refused(self, short_path, open_to_others):
         short_path.chmod(open_to_others)
-        with pytest.raises(UsageError, match=f"--run-dir: {short_path} is open to other users .*chmod 700"):
+        with pytest.raises(UsageError) as caught:
             make(str(short_path), {})
+        assert str(caught.value) == (
+            f"--run-dir: {short_path} is open to other users (mode {open_to_others & 0o7777:04o}): "
+            "chmod 700 it, or choose a directory that does not exist yet."
+        )
         assert mode(short_path) == open_to_others
 
     def test_symlink_to_a_directory_is_refused(self, short_path):
         (short_path / "real").mkdir(mode=0o700)
         (short_path / "link").symlink_to(short_path / "real")
-        with pytest.raises(UsageError, match="is a link or a file, not a directory"):
+        with pytest.raises(UsageError) as caught:
             make(str(short_path / "link"), {})
+        assert str(caught.value) == (
+            f"--run-dir: {short_path / 'link'} is a link or a file, not a directory. Choose another --run-dir."
+        )
 
     @pytest.mark.parametrize("name", ["file", "dangling", "file/below"])
     def test_path_that_is_not_a_directory_is_refused(self, short_path, name):
         (short_path / "file").touch()
         (short_path / "dangling").symlink_to("nowhere")
-        with pytest.raises(UsageError, match=r"is not a directory\. Choose another --run-dir"):
+        with pytest.raises(UsageError) as caught:
             make(str(short_path / name), {})
+        assert str(caught.value) == (
+            f"--run-dir: {short_path / name} cannot be used: it is not a directory. Choose another --run-dir."
+        )
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
     def test_directory_of_another_user_is_refused(self, short_path):
         short_path.chmod(0o700)
         os.chown(short_path, 65534, 65534)
-        with pytest.raises(UsageError, match="belongs to uid 65534, and we are uid 0"):
+        with pytest.raises(UsageError) as caught:
             make(str(short_path), {})
+        assert str(caught.value) == (
+            f"--run-dir: {short_path} belongs to uid 65534, and we are uid 0: its owner could control this supervisor. "
+            "Choose another --run-dir."
+        )
 
     def test_directory_that_cannot_be_created_is_refused(self, short_path, as_nobody):
         short_path.chmod(0o500)
@@ -128,13 +150,21 @@ class TestGivenRunDir:
         room = MAX_SOCKET_PATH - len(os.fsencode(short_path)) - len("//supervisor.sock")
         fits = make(str(short_path / ("x" * room)), {})
         assert len(str(fits.socket)) == MAX_SOCKET_PATH
-        with pytest.raises(UsageError, match="too long a path for a socket"):
-            make(str(short_path / ("x" * (room + 1))), {})
+        path = short_path / ("x" * (room + 1))
+        with pytest.raises(UsageError) as caught:
+            make(str(path), {})
+        assert str(caught.value) == (
+            f"Run directory {path} has too long a path for a socket: choose a shorter, plainer --run-dir."
+        )
 
     @pytest.mark.parametrize("name", ["a ;b", "a #b", "a\t;b", "a\nb"])
     def test_path_that_supervisord_would_misread_is_refused(self, short_path, name):
-        with pytest.raises(UsageError, match="has a path that supervisord would read as a comment"):
+        with pytest.raises(UsageError) as caught:
             make(str(short_path / name), {})
+        assert str(caught.value) == (
+            f"Run directory {short_path / name} has a path that supervisord would read as a comment: "
+            "choose a shorter, plainer --run-dir."
+        )
 
     @pytest.mark.parametrize("name", ["a;b", "a#b", "a b", "50%", "größe", "'", '"'])
     def test_any_other_path_is_accepted(self, short_path, name):
@@ -202,8 +232,12 @@ class TestLock:
     def test_second_lock_is_refused_with_the_pid_of_the_first(self, run_dir):
         fd = lock(run_dir)
         run_dir.write(run_dir.pid_file, "4711\n")
-        with pytest.raises(UsageError, match=r"is in use by another supervisor \(pid 4711\)"):
+        with pytest.raises(UsageError) as caught:
             lock(run_dir)
+        assert str(caught.value) == (
+            f"Run directory {run_dir.path} is in use by another supervisor (pid 4711): "
+            "stop it with drum-supervise stop, or choose another --run-dir."
+        )
         os.close(fd)
 
     def test_second_lock_is_refused_before_there_is_a_pid_file(self, run_dir):
