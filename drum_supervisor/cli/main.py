@@ -147,9 +147,9 @@ def _rendered(settings: Settings, command: Sequence[str]) -> str:
     from drum_supervisor.supervise.lifecycle.exporter import with_exporter
     from drum_supervisor.supervise.programs.auto_workers import resolve_workers
     from drum_supervisor.supervise.programs.command import choose_command
-    from drum_supervisor.supervise.programs.plan import plan_programs
+    from drum_supervisor.supervise.programs.plan import make_paths_absolute, plan_programs
     from drum_supervisor.supervise.programs.render import render
-    from drum_supervisor.supervise.programs.supervisord_ini import make_paths_absolute, read_extra_programs
+    from drum_supervisor.supervise.programs.supervisord_ini import read_extra_programs
 
     settings, _ = resolve_workers(settings, command, os.environ)
     asked = read_extra_programs(settings.config, os.environ)

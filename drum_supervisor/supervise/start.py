@@ -22,9 +22,14 @@ from drum_supervisor.supervise.output.log_buffer import LogBuffer
 from drum_supervisor.supervise.output.streams import OutputStreams, Sink
 from drum_supervisor.supervise.programs import auto_workers
 from drum_supervisor.supervise.programs.command import choose_command
-from drum_supervisor.supervise.programs.plan import is_listener_shared, plan_programs, python_command
+from drum_supervisor.supervise.programs.plan import (
+    is_listener_shared,
+    make_paths_absolute,
+    plan_programs,
+    python_command,
+)
 from drum_supervisor.supervise.programs.render import render
-from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms, make_paths_absolute, read_extra_programs
+from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms, read_extra_programs
 from drum_supervisor.supervise.termination_message import STOPPED_ON_REQUEST, TerminationLog, describe_termination
 from drum_supervisor.supervise.wiring import Output, Parts, Supervisor, assemble
 

@@ -47,5 +47,5 @@ class TerminationLog:
 
 
 def truncate(text: str, max_bytes: int) -> bytes:
-    """Return the beginning of `text` as valid UTF-8, cut between characters."""
+    # cut between characters: the API server refuses the status of a pod that is not valid UTF-8
     return text.encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore").encode("utf-8")

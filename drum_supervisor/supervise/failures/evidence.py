@@ -14,33 +14,23 @@ _NOT_SPAWNED = "supervisor: child process was not spawned"  # supervisord's last
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the supervisor observed of one run of a program.
+    """What the supervisor observed of one run of a program; attributes as in `FailureReport`."""
 
-    Attributes:
-        program: its name.
-        status: its wait status as from wait(2); None while it runs.
-        stage: the last stage of initialization that it reported.
-        stderr, stdout: the end of each.
-        oom_kill: an OOM kill in its cgroup since its start; after it was ready: a recent one.
-
-    All other attributes are as in `FailureReport`.
-    """
-
-    program: str
+    program: str  # its name
     worker: int
     pid: int
     started_at: float
     failed_at: float
     seconds: float
     attempt: int = 1
-    status: int | None = None
-    stage: str = ""
-    stderr: str = ""
+    status: int | None = None  # as from wait(2); None while it runs
+    stage: str = ""  # of initialization, the last one that it reported
+    stderr: str = ""  # the end of it
     stdout: str = ""
     peak_memory_bytes: int | None = None
     was_ready: bool = False
     spawn_error: str = ""
-    oom_kill: OutOfMemory | None = None
+    oom_kill: OutOfMemory | None = None  # in its cgroup since its start; after it was ready: a recent one
     curve: Curve | None = None
 
     @property
@@ -67,7 +57,6 @@ def describe_exit(status: int | None) -> str:
 
 
 def describe_end(evidence: Evidence) -> str:
-    """Return how a program ended, with the OOM kill if there was one."""
     how = describe_exit(evidence.status)
     return f"{how}, {evidence.oom_sentence}" if evidence.oom_sentence else how
 

@@ -26,30 +26,21 @@ def report_init_failed(evidence: Evidence, error: InitFailed) -> FailureReport:
 
 
 def report_exit(evidence: Evidence) -> FailureReport:
-    """Return the report for a program that ended without reporting an error.
-
-    The last traceback that it printed explains an exit, but not a signal: it has another cause. An exit without a
-    traceback after an OOM kill is that of a master that gives up because of its worker (hypercorn exits with 0 then).
-    """
+    """Return the report for a program that ended without reporting an error."""
     if evidence.spawn_error:
         no_such_command = "command" in evidence.spawn_error  # else the fork failed
         return _build_report(evidence, _plain_error(evidence.spawn_error, permanent=no_such_command))
     if evidence.oom_sentence:
         return _build_report(evidence, _plain_error(evidence.oom_sentence))
-    sentence = describe_death(evidence)
-    if not evidence.has_exited:
-        return _build_report(evidence, _plain_error(sentence))
-    return _build_report(
-        evidence,
-        _find_printed_error(evidence) or _unexplained_error(evidence, sentence + describe_last_line(evidence)),
-    )
+    death = describe_death(evidence)
+    if not evidence.has_exited:  # a traceback explains an exit, but not a signal, which has another cause
+        return _build_report(evidence, _plain_error(death))
+    printed = _find_printed_error(evidence)
+    return _build_report(evidence, printed or _unexplained_error(evidence, death + describe_last_line(evidence)))
 
 
 def report_error_answer(evidence: Evidence, message: str) -> FailureReport:
-    """Return the report for a server that answers that its initialization failed.
-
-    It has the traceback that the server printed, and the type of that error if the messages are the same.
-    """
+    """Return the report for a server that answers that its initialization failed, with the traceback it printed."""
     printed = find_last_error(evidence.stderr, evidence.stdout)
     if printed is None:
         return _build_report(evidence, _plain_error(message))
@@ -58,12 +49,7 @@ def report_error_answer(evidence: Evidence, message: str) -> FailureReport:
 
 
 def report_worker_death(evidence: Evidence, pid: int, status: int | None) -> FailureReport:
-    """Return the report for a server that runs on although one of its own workers died.
-
-    Args:
-        pid: of the worker.
-        status: its wait status; None: unknown.
-    """
+    """Return the report for a server that runs on although its own worker `pid` died; `status` None: unknown."""
     name = f"worker {pid} of the {evidence.program}"
     worker = replace(evidence, program=name, pid=pid, status=status, was_ready=False)
     if worker.oom_sentence:
@@ -86,14 +72,12 @@ def report_failed_liveness(evidence: Evidence, sentence: str) -> FailureReport:
 
 
 def report_startup_timeout(evidence: Evidence, timeout: float) -> FailureReport:
-    """Return the report for a start-up deadline that passed, with the last error that was printed.
-
-    Some servers run on after a failure, and keep restarting what failed.
-    """
+    """Return the report for a start-up deadline that passed."""
     where = f", still in {evidence.stage}" if evidence.stage else ""
     message = f"the {evidence.program} was not ready within {timeout:g} s{where}"
-    printed = find_last_error(evidence.stderr, evidence.stdout)
     error = _plain_error(message)
+    # Some servers run on after a failure, and keep restarting what failed.
+    printed = find_last_error(evidence.stderr, evidence.stdout)
     if printed is not None:
         message = f"{message}; the last error that it printed: {_shorten(printed)}"
         error = replace(error, message=message, traceback=printed.traceback)
@@ -105,7 +89,7 @@ def _plain_error(message: str, permanent: bool = False) -> InitFailed:
 
 
 def _unexplained_error(evidence: Evidence, sentence: str) -> InitFailed:
-    """Without a printed error, an OOM kill may be the reason."""
+    # After an OOM kill a master may give up because of its worker (hypercorn exits with 0 then).
     if evidence.oom_kill is not None:
         sentence = f"{evidence.oom_kill.sentence(evidence.seconds)}; {sentence}"
     return _plain_error(sentence)
@@ -122,11 +106,9 @@ def _shorten(error: InitFailed) -> str:
 
 
 def _find_printed_error(evidence: Evidence) -> InitFailed | None:
-    """Return the last error that was printed, with an earlier one on stderr, or one on stdout.
-
-    A server that gives up because of a worker (gunicorn, LitServe, MLflow) raises an exception that says only that,
-    after the worker has printed the reason.
-    """
+    """Return the last error that was printed, with an earlier one on stderr, or one on stdout."""
+    # A server that gives up because of a worker (gunicorn, LitServe, MLflow) raises an exception that says only that,
+    # after the worker has printed the reason.
     last = find_last_error(evidence.stderr, evidence.stdout)
     other = find_earlier_traceback(evidence.stderr) or find_last_traceback(evidence.stdout)
     if last is None or other is None or (other.type, other.message) == (last.type, last.message):

@@ -28,15 +28,10 @@ _WAIT = "trap '' TERM INT QUIT HUP; read -r _ || exec \"$@\""
 
 @dataclass(frozen=True)
 class GuardedProcesses:
-    """The processes of one supervisor, as the guard finds them.
+    """The processes of one supervisor, as the guard finds them."""
 
-    Attributes:
-        instance: the value of INSTANCE_VARIABLE, unique to the supervisor.
-        listener: inode of the shared listener; 0 without one.
-    """
-
-    instance: str
-    listener: int = 0
+    instance: str  # the value of INSTANCE_VARIABLE, unique to the supervisor
+    listener: int = 0  # inode of the shared listener; 0 without one
 
     def find(self) -> set[int]:
         """Return all processes with the variable or the listener, and their descendants."""
@@ -51,7 +46,7 @@ class GuardedProcesses:
 
     def _has_listener(self, pid: int) -> bool:
         with suppress(OSError):
-            return bool(self.listener) and self.listener in _sockets(pid)
+            return bool(self.listener) and self.listener in _socket_inodes(pid)
         return False
 
 
@@ -86,7 +81,6 @@ class Guard:
 
 
 def main() -> None:
-    """Run the guard: wait for the end of the pipe, then stop all guarded processes."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     instance, listener, timeout = sys.argv[1:]
@@ -132,8 +126,7 @@ def _processes() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def _sockets(pid: int) -> set[int]:
-    """Return the inodes of the sockets that a process has open."""
+def _socket_inodes(pid: int) -> set[int]:
     found = set()
     for name in os.listdir(f"/proc/{pid}/fd"):
         with suppress(OSError):

@@ -26,10 +26,8 @@ MAX_UNLOCKED_SECONDS = 60.0  # from making a directory to locking it; usually mi
 
 @dataclass(frozen=True)
 class RunDir:
-    """The paths in one run directory; we make a private one, and remove it at the end."""
-
     path: Path
-    is_private: bool = False
+    is_private: bool = False  # made by us, and removed at the end
 
     @property
     def socket(self) -> Path:
@@ -102,11 +100,7 @@ def base_directory(environ: Mapping[str, str]) -> Path:
 
 
 def make(given: str, environ: Mapping[str, str]) -> RunDir:
-    """Make the run directory: the given one, or a private one if `given` is empty.
-
-    Raises:
-        UsageError: the directory is not usable, or others can write to it.
-    """
+    """Make the run directory: the given one, or a private one if `given` is empty."""
     if given:
         path = Path(given).absolute()
         _make_private(path, "--run-dir")

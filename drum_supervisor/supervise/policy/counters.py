@@ -12,17 +12,10 @@ from drum_supervisor.supervise.policy.state import Phase
 
 @dataclass(frozen=True)
 class Counters:
-    """The counts of one supervisor.
-
-    Attributes:
-        failures: how often the service has failed, by cause.
-        to_error_server, to_model_server: how often one has replaced the other on the address.
-        startup_seconds: how long the last successful start of each worker took, by slot.
-    """
-
     failures: Mapping[Cause, int] = field(default_factory=lambda: MappingProxyType(dict.fromkeys(Cause, 0)))
-    to_error_server: int = 0
+    to_error_server: int = 0  # swaps on the address
     to_model_server: int = 0
+    # of the last successful start, by slot
     startup_seconds: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
 
 

@@ -39,19 +39,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class RollingRestart:
-    """A rolling restart: workers are replaced one after another while the service is up.
+    """A rolling restart: workers are replaced one after another while the service is up."""
 
-    Attributes:
-        pending: the slots that are still to be restarted, in order.
-        overlap: each successor must be ready before its predecessor stops.
-        successor: the new worker, while it starts; 0: none.
-        predecessor: the old worker, until it has stopped; 0: none, or it was stopped first.
-    """
-
-    pending: tuple[int, ...] = ()
-    overlap: bool = False
-    successor: int = 0
-    predecessor: int = 0
+    pending: tuple[int, ...] = ()  # slots that are still to be restarted, in order
+    overlap: bool = False  # each successor must be ready before its predecessor stops
+    successor: int = 0  # the new worker, while it starts; 0: none
+    predecessor: int = 0  # the old worker, until it has stopped; 0: none, or it was stopped first
 
     @property
     def is_busy(self) -> bool:
@@ -65,45 +58,27 @@ class RollingRestart:
 
 @dataclass(frozen=True)
 class State:
-    """What the policy remembers.
-
-    Attributes:
-        ready: workers that answer requests.
-        starting: workers that start now, or after their scheduled restart.
-        stopped_by_operator: slots whose worker an operator has stopped.
-        attempt: the number of the current attempt to initialize since the service was last ready.
-        retries: how many of these attempts were retries that count against the limit.
-        crashes: times of the crashes and OOM kills within the restart window.
-        crash_restarts, requested_restarts, retry_restarts, memory_limit_restarts, request_limit_restarts: counts of
-            restarts, by cause.
-        swapped: slots where the standby serves, after a rolling restart with overlap.
-        rolling_restart: the one under way.
-        restart_failure: why the last rolling restart was aborted; None: it was not.
-        error_server_ready: the error server answers with the failure.
-        report: the last failure; None once all workers are ready or starting.
-        exit_code: the exit code of a supervisor that is stopping.
-        exit_reason: why it stops, if neither on request nor because of the model server.
-    """
+    """What the policy remembers. Workers and slots are numbers."""
 
     phase: Phase = Phase.STARTING
-    ready: frozenset[int] = frozenset()
-    starting: frozenset[int] = frozenset()
-    stopped_by_operator: frozenset[int] = frozenset()
-    attempt: int = 1
-    retries: int = 0
-    crashes: tuple[float, ...] = ()
+    ready: frozenset[int] = frozenset()  # workers that answer requests
+    starting: frozenset[int] = frozenset()  # workers that start now, or after their scheduled restart
+    stopped_by_operator: frozenset[int] = frozenset()  # slots
+    attempt: int = 1  # to initialize, since the service was last ready
+    retries: int = 0  # attempts that count against the limit
+    crashes: tuple[float, ...] = ()  # times of crashes and OOM kills within the restart window
     crash_restarts: int = 0
     requested_restarts: int = 0
     retry_restarts: int = 0
     memory_limit_restarts: int = 0
     request_limit_restarts: int = 0
-    swapped: frozenset[int] = frozenset()
+    swapped: frozenset[int] = frozenset()  # slots where the standby serves, after a rolling restart with overlap
     rolling_restart: RollingRestart | None = None
-    restart_failure: FailureReport | None = None
+    restart_failure: FailureReport | None = None  # why the last rolling restart was aborted
     error_server_ready: bool = False
-    report: FailureReport | None = None
+    report: FailureReport | None = None  # the last failure, until all workers are ready or starting
     exit_code: int = ExitCode.STOPPED
-    exit_reason: str = ""
+    exit_reason: str = ""  # if it stops neither on request nor because of the model server
 
 
 def wanted_workers(state: State, limits: Limits) -> frozenset[int]:

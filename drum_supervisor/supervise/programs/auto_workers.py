@@ -24,15 +24,10 @@ MODEL_COPIES = 2
 
 @dataclass(frozen=True)
 class Capacity:
-    """The CPUs and memory that are available to workers.
-
-    Attributes:
-        processors: the CPU quota, or the CPUs that we may run on.
-        memory_bytes: free below the limit of the cgroup, or on the machine; None: unknown.
-    """
+    """The CPUs and memory that are available to workers."""
 
     processors: float
-    memory_bytes: int | None
+    memory_bytes: int | None  # None: unknown
 
     def count_workers(self, worker_bytes: int) -> int:
         """Return how many workers of that size fit, at least one."""
@@ -58,11 +53,10 @@ def resolve_workers(settings: Settings, argv: Sequence[str], environ: Mapping[st
 
 
 def read_capacity(pid: int, processors: float, root: Path = Path("/")) -> Capacity:
-    """Return the capacity within the cgroup of `pid`, or of the machine where the cgroup has no limit.
+    """Return the capacity of the cgroup of `pid`, within that of the machine.
 
     Args:
         processors: the CPUs that the process may run on.
-        root: of the file system with /proc and the cgroups.
     """
     cgroup = read_cgroup(pid, root)
     if cgroup.cpu.quota_cores is not None:

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from drum_supervisor.config.declaration import RUNTIME_PARAMETER, runtime_parameter
@@ -32,21 +32,13 @@ _Environment = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Command:
-    """The command of the model server; without arguments: the built-in one.
+    """The command of the model server; without arguments: the built-in one."""
 
-    Attributes:
-        argv: may have the placeholders {fd}, {host} and {port}: the listener's descriptor, and the address.
-        name: what `status` calls it.
-        takes_listener: whether it is known to take a listener that LISTEN_FDS announces.
-        starts_workers: whether it starts its workers by itself: then it runs once, whatever `--workers` says.
-        environment: variables in addition to the supervisor's own.
-    """
-
-    argv: tuple[str, ...] = field(default=())
-    name: str = "command"
-    takes_listener: bool = False
-    starts_workers: bool = False
-    environment: _Environment = ()
+    argv: tuple[str, ...] = ()  # may have the placeholders {fd}, the listener's descriptor, {host} and {port}
+    name: str = "command"  # in `status`
+    takes_listener: bool = False  # is known to take a listener that LISTEN_FDS announces
+    starts_workers: bool = False  # by itself: then it runs once, whatever `--workers` says
+    environment: _Environment = ()  # in addition to the supervisor's own
 
     @property
     def built_in(self) -> bool:
@@ -104,7 +96,6 @@ def _installed_drum(settings: Settings, environ: Mapping[str, str]) -> Command:
 
 
 def _drum(argv: Sequence[str], environment: _Environment, environ: Mapping[str, str]) -> Command:
-    """Return DRUM on the address that we serve, without an error server of its own."""
     server_type = runtime_parameter(environ.get(_SERVER_TYPE, "")).strip().lower()
     return Command(
         argv=(*_without_our_options(argv), _ADDRESS, "{host}:{port}"),
@@ -116,7 +107,6 @@ def _drum(argv: Sequence[str], environment: _Environment, environ: Mapping[str, 
 
 
 def _without_our_options(argv: Sequence[str]) -> Iterator[str]:
-    """Yield the arguments without those options that we handle."""
     rest = iter(argv)
     for argument in rest:
         if argument == _ADDRESS:
@@ -131,10 +121,7 @@ def _drum_environment(settings: Settings, environ: Mapping[str, str]) -> _Enviro
 
 
 def _without_drum_error_server(environ: Mapping[str, str]) -> _Environment:
-    """Return the variables that keep DRUM, which any command may start, from running its own error server.
-
-    It would answer for a model that could not be loaded, in each of DRUM's workers separately.
-    """
+    # Any command may start DRUM, whose own error server would answer in each of its workers separately.
     return ((WITH_ERROR_SERVER, ""),) if environ.get(WITH_ERROR_SERVER) else ()  # DRUM takes empty as unset
 
 

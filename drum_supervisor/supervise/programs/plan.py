@@ -1,5 +1,6 @@
-"""From settings to programs: which commands run, which inherit the listener, how readiness is detected. Pure."""
+"""From settings to programs: which commands run, which inherit the listener, how readiness is detected."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,12 @@ def plan_programs(settings: Settings, command: Command, address: Address, run_di
     )
 
 
+def make_paths_absolute(settings: Settings) -> Settings:
+    """Return settings that mean the same files in any working directory."""
+    paths = {name: getattr(settings, name) for name in ("code_dir", "class_labels_file")}
+    return replace(settings, **{name: os.path.abspath(path) for name, path in paths.items() if path})
+
+
 def is_listener_shared(settings: Settings, command: Command) -> bool:
     """Return whether the model server inherits the listener."""
     if settings.listener == "auto":
@@ -68,11 +75,7 @@ def is_listener_shared(settings: Settings, command: Command) -> bool:
 
 
 def count_workers(settings: Settings, command: Command, shared: bool) -> int:
-    """Return the number of model server processes that the supervisor itself starts.
-
-    Raises:
-        UsageError: several of a command that binds the port itself.
-    """
+    """Return the number of model server processes that the supervisor itself starts."""
     if command.built_in and settings.server_type == "gunicorn":
         return 1  # its master starts the workers
     if command.starts_workers:
@@ -138,13 +141,12 @@ def _error_server_argv(settings: Settings, address: Address, run_dir: RunDir) ->
 
 
 def _stand_in_argv(settings: Settings, run_dir: RunDir) -> tuple[str, ...]:
-    """Start without `site` and installed packages, which takes a fraction of the time."""
+    # `-S`: without `site` and installed packages it starts in a fraction of the time
     failure = _failure_arguments(settings, run_dir, _STAND_IN_SETTINGS)
     return (sys.executable, *_SAFE_PATH, "-S", "-c", _STAND_IN, *failure)
 
 
 def _failure_arguments(settings: Settings, run_dir: RunDir, names: list[str]) -> list[str]:
-    """Return the arguments of the programs that answer with the failure."""
     return ["--report", str(run_dir.failure), "--situation", str(run_dir.client_status), *arguments(settings, names)]
 
 
@@ -159,11 +161,7 @@ _STAND_IN = (
 
 
 def _fill_placeholders(command: Command, address: Address) -> tuple[str, ...]:
-    """Replace {fd}, {host} and {port}; all other braces belong to the command.
-
-    Raises:
-        UsageError: {host} or {port} of a unix socket.
-    """
+    """Replace {fd}, {host} and {port}; all other braces belong to the command."""
     if address.path and (command.uses("host") or command.uses("port")):
         raise UsageError(
             f"--address {address}: a unix socket has no {{host}} and no {{port}}. Let the command inherit it ({{fd}}), "

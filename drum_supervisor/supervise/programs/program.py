@@ -21,54 +21,36 @@ class Readiness(str, Enum):
 
 @dataclass(frozen=True)
 class Program:
-    """One process that the supervisor can run.
-
-    Attributes:
-        name: unique, as shown to operators.
-        group: the common name of all workers.
-        argv: the command; a name without a slash is looked up in PATH.
-        worker: the number of a worker, from 1; standbys are numbered after all workers. 0: not a model server.
-        slot: which of `--workers` it is; a worker and its standby have the same.
-        environment: variables in addition to the supervisor's own.
-        announced: whether LISTEN_FDS and LISTEN_PID announce an inherited listener. A command with {fd} knows it
-            already, and gunicorn fails if it gets the same descriptor in both ways: it takes it for two.
-    """
+    """One process that the supervisor can run."""
 
     name: str
-    group: str
-    argv: tuple[str, ...]
-    worker: int = 0
-    slot: int = 0
-    environment: tuple[tuple[str, str], ...] = ()
+    group: str  # the common name of all workers
+    argv: tuple[str, ...]  # a name without a slash is looked up in PATH
+    worker: int = 0  # its number, from 1; standbys are numbered after all workers. 0: not a model server
+    slot: int = 0  # which of `--workers` it is; a worker and its standby have the same
+    environment: tuple[tuple[str, str], ...] = ()  # in addition to the supervisor's own
+    # Whether LISTEN_FDS and LISTEN_PID announce an inherited listener. A command with {fd} knows it already, and
+    # gunicorn fails if it gets the same descriptor in both ways: it takes it for two.
     announced: bool = True
 
 
 @dataclass(frozen=True)
 class Programs:
-    """All programs that one supervisor may run.
-
-    Attributes:
-        standbys: the successors of the workers in a rolling restart with overlap; empty where overlap is impossible.
-        shared: the supervisor binds the address and its children inherit the listener; else the model server binds it.
-        server_type: what `status` calls the model server: a built-in one, `drum`, or `command`.
-        built_in: whether the model server is ours; third-party servers do not report the state of their own workers.
-        exporter: serves or sends the metrics; None: no metrics are wanted.
-    """
+    """All programs that one supervisor may run."""
 
     workers: tuple[Program, ...]
     error_server: Program
     plain_error_server: Program
     stand_in: Program
-    shared: bool
+    shared: bool  # the supervisor binds the address and its children inherit the listener; else the model server binds
     readiness: Readiness
-    server_type: str
-    built_in: bool = False
-    standbys: tuple[Program, ...] = ()
-    exporter: Program | None = None
+    server_type: str  # in `status`: of the built-in model server, `drum`, or `command`
+    built_in: bool = False  # third-party servers do not report the state of their own workers
+    standbys: tuple[Program, ...] = ()  # of the workers, for restarts with overlap; empty where that is impossible
+    exporter: Program | None = None  # None: no metrics are wanted
 
     @property
     def all_workers(self) -> tuple[Program, ...]:
-        """All workers and standbys, by their numbers."""
         return (*self.workers, *self.standbys)
 
     @property
@@ -78,7 +60,7 @@ class Programs:
 
     @property
     def on_the_address(self) -> tuple[Program, ...]:
-        """The programs that take turns in serving the address."""
+        """The programs that serve the address in turn."""
         return (*self.all_workers, self.error_server, self.stand_in)
 
     @property

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from drum_supervisor.config.declaration import CONFIG_SECTION
 from drum_supervisor.config.ini import Section, read
 from drum_supervisor.config.parsers import YES, switch
-from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.log_records import SUPERVISOR
 from drum_supervisor.supervise.programs import supervisord_keys as keys
@@ -26,19 +25,12 @@ _OUR_GROUPS = (MODEL_SERVER, ERROR_SERVER, STAND_IN, EXPORTER)
 
 @dataclass(frozen=True)
 class ExtraPrograms:
-    """What the file adds to the rendered configuration.
+    """What the file adds to the rendered configuration."""
 
-    Attributes:
-        supervisord: keys of the section [supervisord].
-        overrides: keys for the sections of our own programs, by group.
-        sections: all others, ready to be rendered.
-        essential: names of the programs whose end ends the supervisor.
-    """
-
-    supervisord: Mapping[str, str] = field(default_factory=dict)
-    overrides: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    sections: tuple[Section, ...] = ()
-    essential: frozenset[str] = frozenset()
+    supervisord: Mapping[str, str] = field(default_factory=dict)  # keys of the section [supervisord]
+    overrides: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # keys of our own programs, by group
+    sections: tuple[Section, ...] = ()  # all others, ready to be rendered
+    essential: frozenset[str] = frozenset()  # programs whose end ends the supervisor
     warnings: tuple[str, ...] = ()
 
     @property
@@ -56,7 +48,7 @@ def read_extra_programs(path: str, environ: Mapping[str, str]) -> ExtraPrograms:
     if not path:
         return ExtraPrograms()
     sections, warnings = _read_with_includes(path, environ)
-    kept = [section for section in sections if _is_kept(section)]
+    kept = [section for section in sections if _check_section(section)]
     common = next((section.values for section in kept if section.name == "supervisord"), {})
     inherited = {key: value for key, value in common.items() if key in keys.INHERITED}
     overrides = {_name(section): section.values for section in kept if _is_ours(section)}
@@ -70,12 +62,6 @@ def read_extra_programs(path: str, environ: Mapping[str, str]) -> ExtraPrograms:
         essential=frozenset(_name(section) for section in others if _is_essential(section)),
         warnings=(*warnings, *(warning for section in others for warning in _warnings(section))),
     )
-
-
-def make_paths_absolute(settings: Settings) -> Settings:
-    """Return settings that mean the same files in any working directory."""
-    paths = {name: getattr(settings, name) for name in ("code_dir", "class_labels_file")}
-    return replace(settings, **{name: os.path.abspath(path) for name, path in paths.items() if path})
 
 
 # --- files
@@ -126,12 +112,8 @@ def _check_included(sections: Iterable[Section], included: Iterable[Section]) ->
 # --- checks
 
 
-def _is_kept(section: Section) -> bool:
-    """Check a section; return whether it is rendered for supervisord.
-
-    Raises:
-        UsageError: the section or one of its keys is refused.
-    """
+def _check_section(section: Section) -> bool:
+    """Check a section; return whether it is rendered for supervisord."""
     kind = section.name.partition(":")[0]
     if section.name == CONFIG_SECTION or kind in keys.IGNORED_SECTIONS:
         return False

@@ -11,7 +11,8 @@ from supervisor.options import ServerOptions
 from drum_supervisor.config.settings import Settings, choose, resolve
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.supervise.programs import supervisord_keys
-from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms, make_paths_absolute, read_extra_programs
+from drum_supervisor.supervise.programs.plan import make_paths_absolute
+from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms, read_extra_programs
 
 Write = Callable[..., str]
 
