@@ -96,10 +96,10 @@ def check_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int:
 
 
 def _inherits_listener(settings: Settings, command: Sequence[str]) -> bool:
-    from drum_supervisor.supervise.programs.command import command_of
-    from drum_supervisor.supervise.programs.plan import is_shared
+    from drum_supervisor.supervise.programs.command import choose_command
+    from drum_supervisor.supervise.programs.plan import is_listener_shared
 
-    return is_shared(settings, command_of(settings, command, os.environ))
+    return is_listener_shared(settings, choose_command(settings, command, os.environ))
 
 
 @contextmanager

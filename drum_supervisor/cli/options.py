@@ -40,10 +40,10 @@ def _help(declared: Declaration) -> str:
 
 def choose_values(given: Mapping[str, Any], command: Sequence[str]) -> dict[str, Value]:
     """Return the value of every setting, from flags, the options of a `drum server` command and all other sources."""
-    from drum_supervisor.supervise.programs.command import told
+    from drum_supervisor.supervise.programs.command import read_drum_options
 
     flags = {name: _text(value) for name, value in given.items() if value is not None}
-    return choose({**told(command), **flags}, os.environ)
+    return choose({**read_drum_options(command), **flags}, os.environ)
 
 
 def _text(value: object) -> str:

@@ -56,13 +56,13 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
 
 
 def find_run_dir(given: str | None) -> Path:
-    from drum_supervisor.supervise.host.run_dir import running
+    from drum_supervisor.supervise.host.run_dir import find_running
 
     if given:
         if not is_running(Path(given)):
             raise UsageError(f"No supervisor runs in {given}.")
         return Path(given)
-    found = [directory.path for directory in running(os.environ)]
+    found = [directory.path for directory in find_running(os.environ)]
     if not found:
         raise UsageError(
             "No running supervisor of this user was found. If it was started with --run-dir, give the same here."

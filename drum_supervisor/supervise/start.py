@@ -15,17 +15,22 @@ from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.wakeup import EarlySignals
 from drum_supervisor.supervise.host import run_dir
-from drum_supervisor.supervise.host.guard import Charges, Guard
+from drum_supervisor.supervise.host.guard import Guard, GuardedProcesses
 from drum_supervisor.supervise.lifecycle.exporter import bind_metrics, with_exporter
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.log_buffer import LogBuffer
 from drum_supervisor.supervise.output.streams import OutputStreams, Sink
 from drum_supervisor.supervise.programs import auto_workers
-from drum_supervisor.supervise.programs.command import command_of
-from drum_supervisor.supervise.programs.plan import is_shared, programs, python
+from drum_supervisor.supervise.programs.command import choose_command
+from drum_supervisor.supervise.programs.plan import (
+    is_listener_shared,
+    make_paths_absolute,
+    plan_programs,
+    python_command,
+)
 from drum_supervisor.supervise.programs.render import render
-from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms, absolute, further
-from drum_supervisor.supervise.termination_message import STOPPED_ON_REQUEST, TerminationLog, termination_reason
+from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms, read_extra_programs
+from drum_supervisor.supervise.termination_message import STOPPED_ON_REQUEST, TerminationLog, describe_termination
 from drum_supervisor.supervise.wiring import Output, Parts, Supervisor, assemble
 
 FLUSH_SECONDS = 2.0
@@ -58,7 +63,7 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
             termination_log.write(str(error))
             raise
         state = supervisor.context.service.state
-        reason = termination_reason(state)
+        reason = describe_termination(state)
         output.log.last_line(int(state.exit_code), reason)
         if reason != STOPPED_ON_REQUEST:
             termination_log.write(reason)
@@ -80,10 +85,10 @@ def _prepared(
     """Bind, lock and render all that a supervisor needs; return it, with its guard."""
     log = output.log
     settings, extra = _decided(settings, argv, environ, log)
-    command = command_of(settings, argv, environ)
-    listener, address = _bind(settings, is_shared(settings, command), stack)
+    command = choose_command(settings, argv, environ)
+    listener, address = _bind(settings, is_listener_shared(settings, command), stack)
     directory = _run_dir(settings, environ, stack)
-    found = with_exporter(programs(settings, command, address, directory), settings, environ, directory)
+    found = with_exporter(plan_programs(settings, command, address, directory), settings, environ, directory)
     metrics_listener = bind_metrics(settings, directory, log, stack)
     configuration = render(found, directory, extra)
     directory.write(directory.configuration, configuration)
@@ -116,13 +121,13 @@ def _decided(
         from drum_supervisor.config import gunicorn  # noqa: PLC0415 - no other server should wait for it
 
         gunicorn.read(environ, ignored=gunicorn.SETTINGS)  # refused here, not by the child
-    settings, sentence = auto_workers.decided(settings, argv, environ)
+    settings, sentence = auto_workers.resolve_workers(settings, argv, environ)
     if sentence:
         log.information(sentence)
-    extra = further(settings.config, environ)
+    extra = read_extra_programs(settings.config, environ)
     for warning in extra.warnings:
         log.warning(warning)
-    return (absolute(settings) if extra.has_directory else settings), extra
+    return (make_paths_absolute(settings) if extra.changes_directory else settings), extra
 
 
 def _run_dir(settings: Settings, environ: Mapping[str, str], stack: ExitStack) -> run_dir.RunDir:
@@ -157,7 +162,9 @@ def _guard(settings: Settings, listener: socket.socket | None) -> Guard | None:
     if os.getpid() == 1:
         return None
     inode = os.fstat(listener.fileno()).st_ino if listener else 0
-    return Guard(python("supervise.host.guard"), Charges(os.urandom(16).hex(), inode), settings.stop_timeout)
+    return Guard(
+        python_command("supervise.host.guard"), GuardedProcesses(os.urandom(16).hex(), inode), settings.stop_timeout
+    )
 
 
 def _bind(settings: Settings, shared: bool, stack: ExitStack) -> tuple[socket.socket | None, Address]:

@@ -9,13 +9,13 @@ from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.supervise.policy.state import State
 
 STOPPED_ON_REQUEST = "stopped on request"
-LONGEST_TERMINATION_MESSAGE = 4096  # the kubelet keeps no more
+MAX_MESSAGE_BYTES = 4096  # the kubelet keeps no more
 
 
-def termination_reason(state: State) -> str:
-    """Return in one line why the supervisor ends: the last line on stderr and the termination message."""
-    if state.ended_by:
-        return state.ended_by
+def describe_termination(state: State) -> str:
+    """Return in one line why the supervisor ends."""
+    if state.exit_reason:
+        return state.exit_reason
     if state.exit_code == ExitCode.STOPPED or state.report is None:
         return STOPPED_ON_REQUEST
     report = state.report
@@ -24,13 +24,13 @@ def termination_reason(state: State) -> str:
         Cause.INIT_FAILED: f"initialization failed{where}",
         Cause.STARTUP_TIMEOUT: "the start-up deadline passed",
         Cause.KEPT_DYING: "the model server kept dying after it had been ready",
-        Cause.DIED: "the model server is not to be restarted",
+        Cause.DIED: "the model server is not restarted",
     }[report.cause]
     return " ".join(f"{what}: {report.error}".split())
 
 
 class TerminationLog:
-    """The termination message of Kubernetes: emptied at the start, written at the end, at most 4,096 bytes."""
+    """The file of the termination message: emptied at the start, written at the end."""
 
     def __init__(self, path: Path) -> None:
         self._fd: int | None = None
@@ -38,14 +38,14 @@ class TerminationLog:
             self._fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
 
     def write(self, message: str) -> None:
-        """Write the last words; a disk that is full then changes nothing any more."""
+        """Write the message; a full disk is no error, because the supervisor ends anyway."""
         if self._fd is not None:
             with suppress(OSError):
-                os.write(self._fd, cut(message, LONGEST_TERMINATION_MESSAGE))
+                os.write(self._fd, truncate(message, MAX_MESSAGE_BYTES))
             os.close(self._fd)
             self._fd = None
 
 
-def cut(text: str, longest: int) -> bytes:
-    """Return the beginning of `text`, at most so many bytes, and no part of a character: it stays valid UTF-8."""
-    return text.encode("utf-8", "replace")[:longest].decode("utf-8", "ignore").encode("utf-8")
+def truncate(text: str, max_bytes: int) -> bytes:
+    # cut between characters: the API server refuses the status of a pod that is not valid UTF-8
+    return text.encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore").encode("utf-8")

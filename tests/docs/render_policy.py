@@ -34,7 +34,7 @@ def _state(phase: Phase, ready: Iterable[int] = (), starting: Iterable[int] = ()
 
 
 NO_ERROR_SERVER = "`--no-error-server`"
-UNEXPLAINED = "the error server does not answer yet"
+NOT_READY = "the error server is not ready"
 CRASHED = tuple(NOW - seconds for seconds in range(5, 0, -1))
 
 ALONE: dict[Phase, list[Situation]] = {
@@ -53,8 +53,8 @@ ALONE: dict[Phase, list[Situation]] = {
         ),
     ],
     Phase.FAILED: [
-        Situation("the error server answers", _state(Phase.FAILED, error_server_ready=True, report=REPORT)),
-        Situation(UNEXPLAINED, _state(Phase.FAILED, report=REPORT)),
+        Situation("the error server is ready", _state(Phase.FAILED, error_server_ready=True, report=REPORT)),
+        Situation(NOT_READY, _state(Phase.FAILED, report=REPORT)),
     ],
     Phase.RETRYING: [
         Situation(
@@ -63,7 +63,7 @@ ALONE: dict[Phase, list[Situation]] = {
         Situation(
             "no retry is left", _state(Phase.RETRYING, starting=[1], retries=3, error_server_ready=True, report=REPORT)
         ),
-        Situation(UNEXPLAINED, _state(Phase.RETRYING, starting=[1], retries=1, report=REPORT)),
+        Situation(NOT_READY, _state(Phase.RETRYING, starting=[1], retries=1, report=REPORT)),
     ],
     Phase.STOPPING: [
         Situation("on request", _state(Phase.STOPPING)),
@@ -76,14 +76,14 @@ EVENTS: tuple[tuple[str, Event], ...] = (
     ("ready", events.WorkerReady(NOW)),
     ("initialization failed", events.WorkerInitFailed(NOW, REPORT)),
     ("initialization failed permanently", events.WorkerInitFailed(NOW, PERMANENT)),
-    ("failed in probation", events.FailedProbation(NOW, REPORT)),
+    ("failed probation", events.FailedProbation(NOW, REPORT)),
     ("exited", events.WorkerExited(NOW, REPORT)),
-    ("failed liveness probes", events.LivenessFailed(NOW, REPORT)),
+    ("liveness probes failed", events.LivenessFailed(NOW, REPORT)),
     ("one of its own workers was OOM-killed", events.OwnWorkerOomKilled(NOW, REPORT)),
     ("deadline passed", events.StartupTimedOut(NOW, LATE)),
     ("restart of the worker is due", events.WorkerRestartDue(NOW)),
     ("restart requested", events.RestartRequested(NOW)),
-    ("a stopping worker has exited", events.WorkerStopped(NOW)),
+    ("stopped as requested", events.WorkerStopped(NOW)),
     ("start of the worker requested", events.StartWorkerRequested(NOW)),
     ("stop of the worker requested", events.StopWorkerRequested(NOW)),
     ("retry is due", events.RetryDue(NOW)),
@@ -91,14 +91,14 @@ EVENTS: tuple[tuple[str, Event], ...] = (
     ("error server exited", events.ErrorServerExited(NOW)),
     ("error server cannot start", events.ErrorServerExited(NOW, was_ready=False)),
     ("plain error server cannot start", events.ErrorServerExited(NOW, was_ready=False, plain=True)),
-    ("error server is due", events.ErrorServerRestartDue(NOW)),
+    ("restart of the error server is due", events.ErrorServerRestartDue(NOW)),
     ("stand-in exited", events.StandInExited(NOW)),
     ("stand-in cannot start", events.StandInExited(NOW, was_ready=False)),
-    ("stand-in is due", events.StandInRestartDue(NOW)),
+    ("restart of the stand-in is due", events.StandInRestartDue(NOW)),
     ("TTL expired", events.ErrorServerTtlExpired(NOW)),
-    ("an essential program has ended", events.EssentialProgramExited(NOW, 7, "metrics exited with status 7")),
+    ("an essential program exited", events.EssentialProgramExited(NOW, 7, "metrics exited with status 7")),
     ("stop requested", events.StopRequested(NOW)),
-    ("everything has stopped", events.AllStopped(NOW)),
+    ("everything stopped", events.AllStopped(NOW)),
 )
 
 
@@ -114,36 +114,36 @@ class Case:
 
 FAILS = (events.WorkerInitFailed(NOW, REPORT, 1), events.WorkerExited(NOW, REPORT, 1))
 HANGS = (events.LivenessFailed(NOW, REPORT),)
-HOLD = (events.StopWorkerRequested(NOW, 1),)
+STOP = (events.StopWorkerRequested(NOW, 1),)
 START = (events.StartWorkerRequested(NOW, 1),)
-TOO_SOON = (events.FailedProbation(NOW, REPORT, 1),)
-LOST = (events.OwnWorkerOomKilled(NOW, REPORT, 1),)
-ONE_LOST = "one of worker 1's own workers was OOM-killed"
+FAILS_PROBATION = (events.FailedProbation(NOW, REPORT, 1),)
+OOM_KILLED = (events.OwnWorkerOomKilled(NOW, REPORT, 1),)
+ONE_OOM_KILLED = "one of worker 1's own workers was OOM-killed"
 ONE_FAILS = "initialization of worker 1 failed, worker 1 exited"
 TOO_MANY = "one crash too many, "
-BOTH_COMING = _state(Phase.STARTING, starting=[1, 2])
+BOTH_STARTING = _state(Phase.STARTING, starting=[1, 2])
 BOTH_RETRYING = _state(Phase.RETRYING, starting=[1, 2], retries=3, report=REPORT)
 
 TOGETHER: tuple[Case, ...] = (
-    Case("worker 1 is ready", "2 is starting", BOTH_COMING, (events.WorkerReady(NOW, 1),)),
-    Case(ONE_FAILS, "2 is starting", BOTH_COMING, FAILS),
+    Case("worker 1 is ready", "2 is starting", BOTH_STARTING, (events.WorkerReady(NOW, 1),)),
+    Case(ONE_FAILS, "2 is starting", BOTH_STARTING, FAILS),
     Case(ONE_FAILS, "2 has failed", _state(Phase.STARTING, starting=[1]), FAILS),
-    Case("deadline passed", "2 has failed, or is starting", BOTH_COMING, (events.StartupTimedOut(NOW, LATE),)),
-    Case("restart of worker 1 requested", "", BOTH_COMING, (events.RestartRequested(NOW, 1),)),
+    Case("deadline passed", "2 has failed, or is starting", BOTH_STARTING, (events.StartupTimedOut(NOW, LATE),)),
+    Case("restart of worker 1 requested", "", BOTH_STARTING, (events.RestartRequested(NOW, 1),)),
     Case("worker 1 is ready", "2 is ready", _state(Phase.SERVING, [2], [1]), (events.WorkerReady(NOW, 1),)),
     Case(ONE_FAILS, "2 is ready", _state(Phase.SERVING, [1, 2]), FAILS),
-    Case("worker 1 failed in probation", "2 is ready", _state(Phase.SERVING, [1, 2]), TOO_SOON),
+    Case("worker 1 failed probation", "2 is ready", _state(Phase.SERVING, [1, 2]), FAILS_PROBATION),
     Case(ONE_FAILS, "2 is starting", _state(Phase.SERVING, [1], [2]), FAILS),
-    Case(ONE_LOST, "2 is ready", _state(Phase.SERVING, [1, 2]), LOST),
-    Case(ONE_LOST, f"{TOO_MANY}2 is ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), LOST),
-    Case(ONE_LOST, f"{TOO_MANY}2 is given up", _state(Phase.SERVING, [1], crashes=CRASHED), LOST),
+    Case(ONE_OOM_KILLED, "2 is ready", _state(Phase.SERVING, [1, 2]), OOM_KILLED),
+    Case(ONE_OOM_KILLED, f"{TOO_MANY}2 is ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), OOM_KILLED),
+    Case(ONE_OOM_KILLED, f"{TOO_MANY}2 was given up", _state(Phase.SERVING, [1], crashes=CRASHED), OOM_KILLED),
     Case(ONE_FAILS, f"{TOO_MANY}2 is ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), FAILS),
     Case(ONE_FAILS, f"{TOO_MANY}2 is starting", _state(Phase.SERVING, [1], [2], crashes=CRASHED), FAILS),
-    Case(ONE_FAILS, f"{TOO_MANY}2 is given up", _state(Phase.SERVING, [1], crashes=CRASHED), FAILS),
-    Case("failed liveness probes", "1 and 2 are ready", _state(Phase.SERVING, [1, 2]), HANGS),
-    Case("failed liveness probes", "2 is starting", _state(Phase.SERVING, [1], [2]), HANGS),
+    Case(ONE_FAILS, f"{TOO_MANY}2 was given up", _state(Phase.SERVING, [1], crashes=CRASHED), FAILS),
+    Case("liveness probes failed", "1 and 2 are ready", _state(Phase.SERVING, [1, 2]), HANGS),
+    Case("liveness probes failed", "2 is starting", _state(Phase.SERVING, [1], [2]), HANGS),
     Case(
-        "failed liveness probes", f"{TOO_MANY}1 and 2 are ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), HANGS
+        "liveness probes failed", f"{TOO_MANY}1 and 2 are ready", _state(Phase.SERVING, [1, 2], crashes=CRASHED), HANGS
     ),
     Case("deadline passed", "2 is starting", _state(Phase.SERVING, [1], [2]), (events.StartupTimedOut(NOW, LATE),)),
     Case(
@@ -153,12 +153,12 @@ TOGETHER: tuple[Case, ...] = (
         (events.RestartRequested(NOW, 1),),
     ),
     Case("restart requested", "", _state(Phase.SERVING, [1, 2]), (events.RestartRequested(NOW),)),
-    Case("stop of worker 1 requested", "2 is ready", _state(Phase.SERVING, [1, 2]), HOLD),
+    Case("stop of worker 1 requested", "2 is ready", _state(Phase.SERVING, [1, 2]), STOP),
     Case(
         "stop of worker 1 requested",
         "2 is stopped",
         _state(Phase.SERVING, [1], stopped_by_operator=frozenset({2})),
-        HOLD,
+        STOP,
     ),
     Case(
         "start of worker 1 requested",
@@ -184,10 +184,10 @@ TOGETHER: tuple[Case, ...] = (
 )
 
 BOTH_READY = _state(Phase.SERVING, [1, 2])
-_OVERLAP = RollingRestart(due=(2,), overlap=True, new=3, old=1)
+_OVERLAP = RollingRestart(pending=(2,), overlap=True, successor=3, predecessor=1)
 SUCCESSOR_STARTS = _state(Phase.SERVING, [1, 2], [3], rolling_restart=_OVERLAP)
-SUCCESSOR_SERVES = _state(Phase.SERVING, [2, 3], rolling_restart=replace(_OVERLAP, new=0), swapped=frozenset({1}))
-FIRST_STARTS = _state(Phase.SERVING, [2], [1], rolling_restart=RollingRestart(due=(2,), new=1))
+SUCCESSOR_SERVES = _state(Phase.SERVING, [2, 3], rolling_restart=replace(_OVERLAP, successor=0), swapped=frozenset({1}))
+FIRST_STARTS = _state(Phase.SERVING, [2], [1], rolling_restart=RollingRestart(pending=(2,), successor=1))
 SUCCESSOR_FAILS = (events.WorkerInitFailed(NOW, REPORT, 3), events.WorkerExited(NOW, REPORT, 3))
 
 REPLACED: tuple[Case, ...] = (
@@ -199,12 +199,12 @@ REPLACED: tuple[Case, ...] = (
     Case("the successor of worker 1 failed or exited", "", SUCCESSOR_STARTS, SUCCESSOR_FAILS),
     Case("deadline passed", "the successor is starting", SUCCESSOR_STARTS, (events.StartupTimedOut(NOW, LATE),)),
     Case("worker 1 exited", "its successor is starting", SUCCESSOR_STARTS, (events.WorkerExited(NOW, REPORT, 1),)),
-    Case("failed liveness probes", "a successor is starting", SUCCESSOR_STARTS, HANGS),
-    Case("worker 1 has exited", "its successor serves", SUCCESSOR_SERVES, (events.WorkerStopped(NOW, 1),)),
+    Case("liveness probes failed", "a successor is starting", SUCCESSOR_STARTS, HANGS),
+    Case("worker 1 stopped as requested", "its successor serves", SUCCESSOR_SERVES, (events.WorkerStopped(NOW, 1),)),
 )
 
 HEADINGS = ["phase", "event", "when", "next", "actions"]
-Answer = tuple[str, str]  # next phase, actions
+Outcome = tuple[str, str]  # next phase, actions
 
 
 def policy() -> str:
@@ -223,56 +223,56 @@ def rolling_restart() -> str:
 
 
 def _row(case: Case) -> list[str]:
-    answers = {_answer(event, Situation("", case.state, PAIR)) for event in case.happens}
-    assert len(answers) == 1, f"{case.event}: the answers differ"
-    return [case.state.phase.value, case.event, case.when, *answers.pop()]
+    outcomes = {_outcome(event, Situation("", case.state, PAIR)) for event in case.happens}
+    assert len(outcomes) == 1, f"{case.event}: the outcomes differ"
+    return [case.state.phase.value, case.event, case.when, *outcomes.pop()]
 
 
 def _rows(situations: list[Situation]) -> list[list[str]]:
-    """Return one row per answer with all events that have it; those without actions come last."""
-    answers: dict[tuple[str, Answer], list[str]] = {}
-    for words, event in EVENTS:
-        for when, answer in _answers(event, situations):
-            answers.setdefault((when, answer), []).append(words)
-    rows = [[", ".join(words), when, *answer] for (when, answer), words in answers.items()]
+    """Return one row per outcome with all events that have it; those without actions come last."""
+    outcomes: dict[tuple[str, Outcome], list[str]] = {}
+    for label, event in EVENTS:
+        for when, outcome in _outcomes(event, situations):
+            outcomes.setdefault((when, outcome), []).append(label)
+    rows = [[", ".join(labels), when, *outcome] for (when, outcome), labels in outcomes.items()]
     return sorted(rows, key=lambda row: row[-1] == NOTHING)
 
 
-def _answers(event: Event, situations: list[Situation]) -> list[tuple[str, Answer]]:
-    """Return the answer in each situation, or a single one if all are equal."""
-    answers: dict[Answer, list[str]] = {}
+def _outcomes(event: Event, situations: list[Situation]) -> list[tuple[str, Outcome]]:
+    """Return the outcome in each situation, or a single one if all are equal."""
+    outcomes: dict[Outcome, list[str]] = {}
     for situation in situations:
-        answers.setdefault(_answer(event, situation), []).append(situation.when)
-    return [("" if len(answers) == 1 else "; ".join(when), answer) for answer, when in answers.items()]
+        outcomes.setdefault(_outcome(event, situation), []).append(situation.when)
+    return [("" if len(outcomes) == 1 else "; ".join(when), outcome) for outcome, when in outcomes.items()]
 
 
 NOTHING = "nothing"
 
 
-def _answer(event: Event, situation: Situation) -> Answer:
+def _outcome(event: Event, situation: Situation) -> Outcome:
     state, actions = decide(situation.state, event, situation.limits)
-    said = [words for action in actions if (words := _words(action, situation.limits))]
+    described = [_describe(action, situation.limits) for action in actions]
     next_phase = state.phase.value if state.phase is not situation.state.phase else "same"
-    return next_phase, ", ".join(said) or NOTHING
+    return next_phase, ", ".join(described) or NOTHING
 
 
 ALARMS = {
     Alarm.DEADLINE: "the deadline",
     Alarm.RETRY: "the retry",
-    Alarm.END: "the TTL",
-    Alarm.WORKER: "the planned restart",
-    Alarm.ERROR_SERVER: "the planned restart of the error server",
-    Alarm.STAND_IN: "the planned restart of the stand-in",
+    Alarm.TTL: "the TTL",
+    Alarm.WORKER: "the scheduled restart",
+    Alarm.ERROR_SERVER: "the scheduled restart of the error server",
+    Alarm.STAND_IN: "the scheduled restart of the stand-in",
 }
 
 
 def _worker(number: int, limits: Limits) -> str:
-    place = slot_of(number, limits)
-    name = f"worker {place}" if limits.workers > 1 else "the worker"
-    return name if number == place else f"the successor of {name}"
+    slot = slot_of(number, limits)
+    name = f"worker {slot}" if limits.workers > 1 else "the worker"
+    return name if number == slot else f"the successor of {name}"
 
 
-def _words(action: Action, limits: Limits) -> str:
+def _describe(action: Action, limits: Limits) -> str:
     worker = _worker(getattr(action, "worker", 0), limits)
     match action:
         case actions.StartWorker():
@@ -288,7 +288,7 @@ def _words(action: Action, limits: Limits) -> str:
         case actions.StopStandIn():
             return "stop the stand-in"
         case actions.SaveReport():
-            return "keep the report"
+            return "save the report"
         case actions.SetAlarm(Alarm.WORKER, after):
             return f"start {worker} in {after:g} s"
         case actions.SetAlarm(Alarm.RETRY, after):

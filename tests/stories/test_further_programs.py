@@ -198,13 +198,13 @@ def test_control_port_needs_a_password_or_warns(start: Start, config, reserved_p
     port = f"[inet_http_server]\nport = 127.0.0.1:{reserved_port}\n"
     supervised = serving(start, arguments=config(f"{port}username = me\npassword = secret\n"))
     assert [page(reserved_port), page(reserved_port, "me:wrong"), page(reserved_port, "me:secret")] == [401, 401, 200]
-    assert "whoever reaches" not in supervised.err.read_text()
+    assert "anyone who reaches" not in supervised.err.read_text()
     shown = supervised.run("config", *config(f"{port}username = me\npassword = secret\n"), "--", "x", "{fd}")
     assert "secret" not in shown.stdout
     assert supervised.stop() == 0
     open_to_all = serving(start, arguments=config(port))
     assert page(reserved_port) == 200
-    assert f"whoever reaches 127.0.0.1:{reserved_port} controls this supervisor" in open_to_all.err.read_text()
+    assert f"anyone who reaches 127.0.0.1:{reserved_port} controls this supervisor" in open_to_all.err.read_text()
     assert open_to_all.stop() == 0
 
 

@@ -146,7 +146,7 @@ def test_failed_probe_without_restarts_ends_the_supervisor(serve) -> None:
     supervised = serve("500", "--alive-timeout", 20, "--alive-failures", 1, "--max-restarts", 0, "--no-error-server")
     assert supervised.wait() == 5
     assert supervised.last_line == (
-        "drum-supervise: exit 5: the model server is not to be restarted: "
+        "drum-supervise: exit 5: the model server is not restarted: "
         "the model server answered GET /alive with status 500"
     )
 

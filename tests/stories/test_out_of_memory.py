@@ -246,7 +246,7 @@ def test_one_oom_kill_without_restarts_exits_with_137(serve, name: str, tmp_path
     supervised.until_phase("serving")
     exhaust_memory(supervised, name)
     assert supervised.wait() == 137
-    assert f"the model server is not to be restarted: {OOM_KILLED}" in supervised.last_line
+    assert f"the model server is not restarted: {OOM_KILLED}" in supervised.last_line
     assert OOM_KILLED in termination_log.read_text()
 
 

@@ -92,7 +92,7 @@ def random_event(kind: type[Event], at: float, chance: random.Random, workers: i
         about["worker"] = chance.choice([None, chance.randint(1, workers)])
         about |= {"overlap": chance.random() < 0.5, "cause": chance.choice(list(RestartCause))}
     if kind is EssentialProgramExited:
-        about |= {"code": 7, "words": "metrics, an essential program, exited with status 7"}
+        about |= {"code": 7, "reason": "metrics, an essential program, exited with status 7"}
     if kind is ErrorServerExited:
         about |= {"was_ready": chance.random() < 0.5, "plain": chance.random() < 0.5}
     if kind is StandInExited:
@@ -106,9 +106,9 @@ def check_invariants(state: State, actions: Iterable[Action], event: Event, befo
     kinds = [type(action) for action in actions]
     assert not state.ready & state.starting
     roll = state.rolling_restart or RollingRestart()
-    assert state.ready | state.starting <= wanted_workers(state, limits) | {roll.new, roll.old}
-    assert not roll.new or roll.new in state.starting
-    assert not (roll.new and roll.old) or roll.old in state.ready
+    assert state.ready | state.starting <= wanted_workers(state, limits) | {roll.successor, roll.predecessor}
+    assert not roll.successor or roll.successor in state.starting
+    assert not (roll.successor and roll.predecessor) or roll.predecessor in state.ready
     assert not {slot_of(worker, limits) for worker in state.ready | state.starting} & state.stopped_by_operator
     assert state.stopped_by_operator <= limits.slots
     assert bool(state.ready) == (state.phase is SERVING)
@@ -208,7 +208,7 @@ class World:
             return WorkerRestartDue(now, worker)
         if alarm is Alarm.STAND_IN:
             return StandInRestartDue(now)
-        return {Alarm.RETRY: RetryDue, Alarm.END: ErrorServerTtlExpired, Alarm.ERROR_SERVER: ErrorServerRestartDue}[
+        return {Alarm.RETRY: RetryDue, Alarm.TTL: ErrorServerTtlExpired, Alarm.ERROR_SERVER: ErrorServerRestartDue}[
             alarm
         ](now)
 
@@ -265,9 +265,9 @@ class World:
         assert state.ready <= self.running <= state.ready | state.starting
         assert state.starting <= self.running | waiting
         assert self.is_planned(Alarm.DEADLINE) or not state.starting
-        assert state.rolling_restart is None or state.starting or state.rolling_restart.old in self.leaving
+        assert state.rolling_restart is None or state.starting or state.rolling_restart.predecessor in self.leaving
         assert self.is_planned(Alarm.RETRY) == (phase is FAILED and attempts_left(state, limits) > 0)
-        assert self.is_planned(Alarm.END) == (phase in (FAILED, RETRYING) and limits.ttl > 0)
+        assert self.is_planned(Alarm.TTL) == (phase in (FAILED, RETRYING) and limits.ttl > 0)
         answered = phase is SERVING or state.error_server_ready
         assert not self.stand_in or not answered
         if limits.stand_in and not answered:

@@ -14,7 +14,7 @@ from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.policy.actions import Alarm
 from drum_supervisor.supervise.policy.state import Phase, attempts_left, current_workers
-from drum_supervisor.supervise.programs.program import ERROR_SERVER, MODEL_SERVER, shown_name
+from drum_supervisor.supervise.programs.program import ERROR_SERVER, MODEL_SERVER, display_name
 from drum_supervisor.supervise.service.context import Context
 
 
@@ -26,7 +26,7 @@ def status(context: Context, engine: Engine, address: Address, run_dir: RunDir) 
         "address": str(address),
         "url": address.url(),
         "stage": context.service.stage if state.starting and state.phase in (Phase.STARTING, Phase.RETRYING) else "",
-        "replacing": state.rolling_restart.left if state.rolling_restart else 0,
+        "replacing": state.rolling_restart.remaining if state.rolling_restart else 0,
         "restart_failure": state.restart_failure.to_json() if state.restart_failure else None,
         "programs": [_program(facts) for _, facts in (*each_program(context, engine), *each_other(engine))],
         "failure": state.report.to_json() if state.report else None,
@@ -89,7 +89,7 @@ def each_program(context: Context, engine: Engine) -> Iterator[tuple[str, dict[s
         yield (
             program.name,
             {
-                "name": shown_name(program, serves) if program.worker else program.name,
+                "name": display_name(program, serves) if program.worker else program.name,
                 "group": program.group,
                 "worker": program.slot or None,
                 "pid": run.pid if run else None,

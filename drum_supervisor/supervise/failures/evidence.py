@@ -1,4 +1,4 @@
-"""What the supervisor observed of one run of a program, and its end in words."""
+"""What the supervisor observed of one run of a program, and sentences about its end."""
 
 import os
 import signal
@@ -8,52 +8,43 @@ from drum_supervisor.contract.exits import of_signal, signal_name
 from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.resources.oom import OutOfMemory
 
-LONGEST_LAST_LINE = 500
+MAX_LAST_LINE = 500
 _NOT_SPAWNED = "supervisor: child process was not spawned"  # supervisord's last line; the one before says why
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the supervisor observed of one run of a program.
+    """What the supervisor observed of one run of a program; attributes as in `FailureReport`."""
 
-    Attributes:
-        program: its name.
-        status: its wait status as from wait(2), None while it is alive.
-        stage: the last one that it reported.
-        stderr, stdout: the end of each.
-        out_of_memory: the OOM kill in its control group since the start; once it was ready: a recent one.
-        The rest is as in `FailureReport`.
-    """
-
-    program: str
+    program: str  # its name
     worker: int
     pid: int
     started_at: float
     failed_at: float
     seconds: float
     attempt: int = 1
-    status: int | None = None
-    stage: str = ""
-    stderr: str = ""
+    status: int | None = None  # as from wait(2); None while it runs
+    stage: str = ""  # of initialization, the last one that it reported
+    stderr: str = ""  # the end of it
     stdout: str = ""
     peak_memory_bytes: int | None = None
     was_ready: bool = False
     spawn_error: str = ""
-    out_of_memory: OutOfMemory | None = None
+    oom_kill: OutOfMemory | None = None  # in its cgroup since its start; after it was ready: a recent one
     curve: Curve | None = None
 
     @property
-    def exited(self) -> bool:
-        """Whether it exited by itself, whatever its status."""
+    def has_exited(self) -> bool:
+        """Whether it exited, with any status, rather than being killed."""
         return self.status is not None and os.WIFEXITED(self.status)
 
     @property
-    def oom_kill(self) -> str:
-        """The sentence for a program that was OOM-killed, or whose shell reports that by 137; else empty."""
+    def oom_sentence(self) -> str:
+        """The sentence for a program that was OOM-killed, also if its shell reports that by 137; otherwise empty."""
         killed = (-signal.SIGKILL, of_signal(signal.SIGKILL))
-        if self.out_of_memory is None or self.status is None or os.waitstatus_to_exitcode(self.status) not in killed:
+        if self.oom_kill is None or self.status is None or os.waitstatus_to_exitcode(self.status) not in killed:
             return ""
-        return self.out_of_memory.sentence(self.seconds)
+        return self.oom_kill.sentence(self.seconds)
 
 
 def describe_exit(status: int | None) -> str:
@@ -66,21 +57,20 @@ def describe_exit(status: int | None) -> str:
 
 
 def describe_end(evidence: Evidence) -> str:
-    """Return how a program ended, with the OOM kill if there was one."""
-    oom_kill = evidence.oom_kill
-    return f"{describe_exit(evidence.status)}, {oom_kill}" if oom_kill else describe_exit(evidence.status)
+    how = describe_exit(evidence.status)
+    return f"{how}, {evidence.oom_sentence}" if evidence.oom_sentence else how
 
 
-def death_sentence(evidence: Evidence) -> str:
-    """Return how a program ended: `the model-server was killed by SIGSEGV before it was ready`."""
+def describe_death(evidence: Evidence) -> str:
+    """Return how and when a program ended: `the model server was killed by SIGSEGV before it was ready`."""
     when = f"after {evidence.seconds:.1f} s" if evidence.was_ready else "before it was ready"
     return f"the {evidence.program} {describe_exit(evidence.status)} {when}"
 
 
-def last_line(evidence: Evidence) -> str:
-    """Return `; its last line on stderr: ...`, empty if the program printed nothing."""
+def describe_last_line(evidence: Evidence) -> str:
+    """Return `; its last line on stderr: ...`; empty if the program printed nothing."""
     for name, text in (("stderr", evidence.stderr), ("stdout", evidence.stdout)):
         lines = [line.strip() for line in text.splitlines() if line.strip() not in ("", _NOT_SPAWNED)]
         if lines:
-            return f"; its last line on {name}: {lines[-1][:LONGEST_LAST_LINE]}"
+            return f"; its last line on {name}: {lines[-1][:MAX_LAST_LINE]}"
     return ""

@@ -7,136 +7,120 @@ from dataclasses import replace
 from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.contract.report_pipe import InitFailed
 from drum_supervisor.resources.oom import OutOfMemory
-from drum_supervisor.supervise.failures.evidence import LONGEST_LAST_LINE, Evidence, death_sentence, last_line
-from drum_supervisor.supervise.failures.tracebacks import earlier_traceback, last_error, last_traceback
+from drum_supervisor.supervise.failures.evidence import MAX_LAST_LINE, Evidence, describe_death, describe_last_line
+from drum_supervisor.supervise.failures.tracebacks import find_earlier_traceback, find_last_error, find_last_traceback
 
 TAIL_LINES = 50
 OUT_OF_MEMORY = "out of memory: "
 KILLED = "was killed by SIGKILL"
-# Another attempt does not help; a change of the code, or of what is installed, does.
+# Another attempt does not help: the code or the installed packages must change.
 _PERMANENT = ("SyntaxError", "IndentationError", "TabError", "ModuleNotFoundError")
 
 
 def report_init_failed(evidence: Evidence, error: InitFailed) -> FailureReport:
-    """Return the report for an error that the program reported itself; a master reports how its worker ended."""
-    if evidence.out_of_memory and KILLED in error.message:
-        message = f"{evidence.out_of_memory.sentence(evidence.seconds)} ({error.message})"
+    """Return the report for an error that the program itself reported, perhaps as a master whose worker was killed."""
+    if evidence.oom_kill and KILLED in error.message:
+        message = f"{evidence.oom_kill.sentence(evidence.seconds)} ({error.message})"
         error = replace(error, message=message, permanent=False)
-    return _report(evidence, error)
+    return _build_report(evidence, error)
 
 
 def report_exit(evidence: Evidence) -> FailureReport:
-    """Return the report for a program that ended without reporting an error.
-
-    The last traceback that it printed explains an exit. It does not explain a death by a signal: what was printed
-    before has another cause. An unexplained exit after an OOM kill is that of a master which gives up because of a
-    worker (hypercorn exits with 0 then).
-    """
+    """Return the report for a program that ended without reporting an error."""
     if evidence.spawn_error:
         no_such_command = "command" in evidence.spawn_error  # else the fork failed
-        return _report(evidence, _error(evidence.spawn_error, permanent=no_such_command))
-    if oom_kill := evidence.oom_kill:
-        return _report(evidence, _error(oom_kill))
-    sentence = death_sentence(evidence)
-    if not evidence.exited:
-        return _report(evidence, _error(sentence))
-    return _report(evidence, _printed_error(evidence) or _unexplained(evidence, sentence + last_line(evidence)))
+        return _build_report(evidence, _plain_error(evidence.spawn_error, permanent=no_such_command))
+    if evidence.oom_sentence:
+        return _build_report(evidence, _plain_error(evidence.oom_sentence))
+    death = describe_death(evidence)
+    if not evidence.has_exited:  # a traceback explains an exit, but not a signal, which has another cause
+        return _build_report(evidence, _plain_error(death))
+    printed = _find_printed_error(evidence)
+    return _build_report(evidence, printed or _unexplained_error(evidence, death + describe_last_line(evidence)))
 
 
 def report_error_answer(evidence: Evidence, message: str) -> FailureReport:
-    """Return the report for a server that answers that its initialization failed.
-
-    It carries the traceback that the server printed, and its type if both say the same.
-    """
-    printed = last_error(evidence.stderr, evidence.stdout)
+    """Return the report for a server that answers that its initialization failed, with the traceback it printed."""
+    printed = find_last_error(evidence.stderr, evidence.stdout)
     if printed is None:
-        return _report(evidence, _error(message))
-    error_type = printed.type if _is_same(message, printed.message) else ""
-    return _report(evidence, replace(printed, type=error_type, message=message))
+        return _build_report(evidence, _plain_error(message))
+    error_type = printed.type if _is_same_message(message, printed.message) else ""
+    return _build_report(evidence, replace(printed, type=error_type, message=message))
 
 
 def report_worker_death(evidence: Evidence, pid: int, status: int | None) -> FailureReport:
-    """Return the report for a server that goes on although one of its own workers died.
-
-    Args:
-        pid: of the worker.
-        status: its wait status, None when that is unknown.
-    """
+    """Return the report for a server that runs on although its own worker `pid` died; `status` None: unknown."""
     name = f"worker {pid} of the {evidence.program}"
     worker = replace(evidence, program=name, pid=pid, status=status, was_ready=False)
-    if oom_kill := worker.oom_kill:
-        return _report(worker, _error(oom_kill))
+    if worker.oom_sentence:
+        return _build_report(worker, _plain_error(worker.oom_sentence))
     if status is not None and os.WIFSIGNALED(status):
-        return _report(worker, _error(death_sentence(worker)))
-    return _report(worker, _printed_error(evidence) or _unexplained(worker, death_sentence(worker)))
+        return _build_report(worker, _plain_error(describe_death(worker)))
+    return _build_report(worker, _find_printed_error(evidence) or _unexplained_error(worker, describe_death(worker)))
 
 
 def report_oom_kill(evidence: Evidence, pid: int | None) -> FailureReport:
-    """Return the report for an OOM-killed process below a server; `pid` None: it is not known which."""
+    """Return the report for an OOM-killed descendant of a server; `pid` None: it is not known which."""
     killed = replace(evidence, pid=pid or evidence.pid, status=int(signal.SIGKILL))
-    found = evidence.out_of_memory or OutOfMemory()
-    return _report(killed, _error(found.sentence(evidence.seconds)))
+    oom_kill = evidence.oom_kill or OutOfMemory()
+    return _build_report(killed, _plain_error(oom_kill.sentence(evidence.seconds)))
 
 
 def report_failed_liveness(evidence: Evidence, sentence: str) -> FailureReport:
-    """Return the report for a server that was ready, runs, and no longer answers."""
-    return _report(evidence, _error(sentence))
+    """Return the report for a server that was ready, still runs, and no longer answers."""
+    return _build_report(evidence, _plain_error(sentence))
 
 
 def report_startup_timeout(evidence: Evidence, timeout: float) -> FailureReport:
-    """Return the report for a start-up deadline that passed, with the last error that was printed.
-
-    Some servers go on after a failure, and start again what failed.
-    """
+    """Return the report for a start-up deadline that passed."""
     where = f", still in {evidence.stage}" if evidence.stage else ""
     message = f"the {evidence.program} was not ready within {timeout:g} s{where}"
-    printed = last_error(evidence.stderr, evidence.stdout)
-    error = _error(message)
+    error = _plain_error(message)
+    # Some servers run on after a failure, and keep restarting what failed.
+    printed = find_last_error(evidence.stderr, evidence.stdout)
     if printed is not None:
-        message = f"{message}; the last error that it printed: {_in_short(printed)}"
+        message = f"{message}; the last error that it printed: {_shorten(printed)}"
         error = replace(error, message=message, traceback=printed.traceback)
-    return _report(evidence, error, Cause.STARTUP_TIMEOUT)
+    return _build_report(evidence, error, Cause.STARTUP_TIMEOUT)
 
 
-def _error(message: str, permanent: bool = False) -> InitFailed:
+def _plain_error(message: str, permanent: bool = False) -> InitFailed:
     return InitFailed(stage="", type="", message=message, permanent=permanent)
 
 
-def _unexplained(evidence: Evidence, sentence: str) -> InitFailed:
-    """The program printed nothing that explains its end; an OOM kill may."""
-    if evidence.out_of_memory is not None:
-        sentence = f"{evidence.out_of_memory.sentence(evidence.seconds)}; {sentence}"
-    return _error(sentence)
+def _unexplained_error(evidence: Evidence, sentence: str) -> InitFailed:
+    # After an OOM kill a master may give up because of its worker (hypercorn exits with 0 then).
+    if evidence.oom_kill is not None:
+        sentence = f"{evidence.oom_kill.sentence(evidence.seconds)}; {sentence}"
+    return _plain_error(sentence)
 
 
-def _is_same(one: str, other: str) -> bool:
-    """Whether two messages are the same, or one is the beginning of the other."""
+def _is_same_message(one: str, other: str) -> bool:
+    """Whether one message begins with the other, white space aside."""
     one, other = (" ".join(text.split()) for text in (one, other))
     return bool(one and other) and (one.startswith(other) or other.startswith(one))
 
 
-def _in_short(error: InitFailed) -> str:
-    return f"{error.type}: {error.message}".strip(": ").splitlines()[0][:LONGEST_LAST_LINE]
+def _shorten(error: InitFailed) -> str:
+    return f"{error.type}: {error.message}".strip(": ").splitlines()[0][:MAX_LAST_LINE]
 
 
-def _printed_error(evidence: Evidence) -> InitFailed | None:
-    """Return the last error that was printed, with an earlier one on stderr, or one on stdout.
-
-    A server that gives up because of a worker (gunicorn, LitServe, MLflow) raises an exception that says no more than
-    that, after the worker has printed the reason.
-    """
-    last = last_error(evidence.stderr, evidence.stdout)
-    other = earlier_traceback(evidence.stderr) or last_traceback(evidence.stdout)
+def _find_printed_error(evidence: Evidence) -> InitFailed | None:
+    """Return the last error that was printed, with an earlier one on stderr, or one on stdout."""
+    # A server that gives up because of a worker (gunicorn, LitServe, MLflow) raises an exception that says only that,
+    # after the worker has printed the reason.
+    last = find_last_error(evidence.stderr, evidence.stdout)
+    other = find_earlier_traceback(evidence.stderr) or find_last_traceback(evidence.stdout)
     if last is None or other is None or (other.type, other.message) == (last.type, last.message):
         return last
-    message = f"{last.message}; also printed: {_in_short(other)}"
+    message = f"{last.message}; also printed: {_shorten(other)}"
     return replace(last, message=message, traceback=f"{other.traceback}\n{last.traceback}")
 
 
-def _report(evidence: Evidence, error: InitFailed, cause: Cause = Cause.INIT_FAILED) -> FailureReport:
-    status, memory = evidence.status, evidence.out_of_memory
-    is_out_of_memory = memory is not None and error.message.startswith(OUT_OF_MEMORY)
-    also = f"; {memory.addition}" if memory is not None and not is_out_of_memory else ""
+def _build_report(evidence: Evidence, error: InitFailed, cause: Cause = Cause.INIT_FAILED) -> FailureReport:
+    status, oom_kill = evidence.status, evidence.oom_kill
+    is_oom_killed = oom_kill is not None and error.message.startswith(OUT_OF_MEMORY)
+    also = f"; {oom_kill.addition}" if oom_kill is not None and not is_oom_killed else ""
     is_permanent = error.permanent or error.type in _PERMANENT
     return FailureReport(
         cause=cause,
@@ -153,8 +137,8 @@ def _report(evidence: Evidence, error: InitFailed, cause: Cause = Cause.INIT_FAI
         failed_at=evidence.failed_at,
         seconds=round(evidence.seconds, 3),
         peak_memory_bytes=evidence.peak_memory_bytes,
-        out_of_memory=is_out_of_memory,
-        memory_limit_bytes=memory.limit_bytes if memory else None,
+        out_of_memory=is_oom_killed,
+        memory_limit_bytes=oom_kill.limit_bytes if oom_kill else None,
         permanent=cause is Cause.INIT_FAILED and not evidence.was_ready and is_permanent,
         stderr_tail="\n".join(evidence.stderr.splitlines()[-TAIL_LINES:]),
         curve=evidence.curve,

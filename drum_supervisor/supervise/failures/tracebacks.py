@@ -1,4 +1,4 @@
-"""Errors in what a program printed: Python's tracebacks, and those of JavaScript, Java and Go. Pure."""
+"""Finds errors in the output of a program: tracebacks of Python, JavaScript, Java and Go. Pure."""
 
 import re
 from itertools import takewhile
@@ -8,38 +8,38 @@ from drum_supervisor.contract.report_pipe import InitFailed
 # Log formats and exception groups prefix each line: the prefix stands before the first frame.
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\r?\n(?P<prefix>.*?)  File ")
 _LAST_LINE = re.compile(r"^(?P<type>[^\W\d][\w.<>]*)(?:: (?P<message>.*))?$")
-# What a server prints after a traceback: a log line, as most formats begin one, or the next exception of a chain.
+# A line that ends a traceback: the beginning of a log line in most formats, or the next exception of a chain.
 _LOG_LINE = re.compile(r"\[|\d{4}-\d\d-\d\d|[A-Z]{4,8}[ :]|Traceback |During handling |The above exception ")
-# Two workers that print at the same time may leave a traceback without its head.
+# When two workers print at the same time, a traceback may lose its first line.
 _FRAME = re.compile(r'[ \t]+File "[^"]*", line \d+, in ')
 _CHAINS = ("another exception occurred:", "the direct cause of the following exception:")
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
-LONGEST_STACK = 8000
-_AT = re.compile(
-    # an error and its message, of some lines perhaps, right before the frames: `    at load (server.js:1:24)`
+MAX_STACK = 8000
+_STACK = re.compile(
+    # an error and its message, perhaps of several lines, right before the frames: `    at load (server.js:1:24)`
     r'^(?:Exception in thread "[^"\n]*" )?(?P<type>[A-Za-z_$][\w.$]*)(?: \[\w+\])?'
     r"(?:: (?P<message>.*(?:\n(?![ \t]+at ).+){0,5}))?\n(?:[ \t]+at [^\n]*(?:\n|$))+",
     re.MULTILINE,
 )
 _PANIC = re.compile(r"^(?P<type>panic): (?P<message>.*)\n(?:.*\n){0,5}?goroutine \d+ \[", re.MULTILINE)
 
-# A program of which Python cannot read the first file: there is nothing to be traced back.
-_UNREADABLE = re.compile(
+# Python cannot parse the program's first file: there are no frames, and so no traceback.
+_UNPARSABLE = re.compile(
     r'^  File "[^"\n]*", line \d+\n(?:    .*\n){0,3}(?P<type>SyntaxError|IndentationError|TabError): (?P<message>.*)',
     re.MULTILINE,
 )
 
 
-def last_error(stderr: str, stdout: str) -> InitFailed | None:
-    """Return the last error on stderr, else the one on stdout, where some servers log."""
+def find_last_error(stderr: str, stdout: str) -> InitFailed | None:
+    """Return the last error on stderr; without one the last on stdout, where some servers log."""
     for text in (stderr, stdout):
-        if error := last_traceback(text) or last_stack(text):
+        if error := find_last_traceback(text) or find_last_stack(text):
             return error
     return None
 
 
-def last_traceback(printed: str) -> InitFailed | None:
-    """Return the exception of the last Python traceback; None when there is none, or it is cut off."""
+def find_last_traceback(printed: str) -> InitFailed | None:
+    """Return the exception of the last Python traceback; None if there is none, or if it is cut off."""
     plain = _COLOR.sub("", printed)
     found = list(_TRACEBACK.finditer(plain))
     if not found:
@@ -57,13 +57,13 @@ def last_traceback(printed: str) -> InitFailed | None:
     return None
 
 
-def earlier_traceback(printed: str) -> InitFailed | None:
-    """Return the last exception before that of the last traceback which is another one and not part of its chain."""
+def find_earlier_traceback(printed: str) -> InitFailed | None:
+    """Return the last exception before the final one which differs from it and is not part of its chain."""
     text = _COLOR.sub("", printed)
-    last = earlier = last_traceback(text)
+    last = earlier = find_last_traceback(text)
     while last is not None and earlier is not None:
         text = text[: [*_TRACEBACK.finditer(text)][-1].start()]
-        earlier = last_traceback(text)
+        earlier = find_last_traceback(text)
         if (
             earlier
             and not _is_continued(text, earlier)
@@ -73,28 +73,28 @@ def earlier_traceback(printed: str) -> InitFailed | None:
     return None
 
 
-def last_stack(printed: str) -> InitFailed | None:
-    """Return the last error with a stack that is not a Python traceback; of Java's causes the outermost exception."""
-    matches = [match for pattern in (_AT, _PANIC, _UNREADABLE) for match in pattern.finditer(printed)]
+def find_last_stack(printed: str) -> InitFailed | None:
+    """Return the last error with a stack other than a Python traceback; of a chain in Java the outermost exception."""
+    matches = [match for pattern in (_STACK, _PANIC, _UNPARSABLE) for match in pattern.finditer(printed)]
     if not matches:
         return None
     last = max(matches, key=lambda match: match.start())
-    stack = printed[last.start() :][:LONGEST_STACK]
+    stack = printed[last.start() :][:MAX_STACK]
     return InitFailed("", last["type"].rpartition(".")[2], (last["message"] or "").strip(), stack)
 
 
 def _is_continued(text: str, exception: InitFailed) -> bool:
-    """Whether a traceback that follows `text` belongs to the last exception in it: to its chain, or its message."""
+    """Whether a traceback after `text` belongs to the last exception in it: to its chain, or to its message."""
     in_message = bool(exception.message) and text.endswith(exception.message)
     return in_message or text.rstrip().endswith(_CHAINS)
 
 
 def _indented_lines(lines: list[str]) -> list[str]:
-    """Return the rest of a message: only indented lines can be told from what was printed after it."""
+    """Return the rest of a message. Lines that are not indented may be other output, and are left out."""
     return list(takewhile(lambda line: line.startswith((" ", "\t")) and not line.lstrip().startswith("+-"), lines[:20]))
 
 
 def _lines_of_empty_message(lines: list[str]) -> list[str]:
-    """Return the message that begins with a line break: the lines that follow, up to the next log line."""
+    """Return a message that begins with a line break: the lines up to the next log line."""
     before = takewhile(lambda line: not _LOG_LINE.match(line), lines[:20])
     return [line.strip() for line in before if line.strip()]

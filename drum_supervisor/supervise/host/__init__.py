@@ -1,1 +1,1 @@
-"""What one supervisor keeps on its machine: the run directory, and the guard that cleans up after a kill."""
+"""What one supervisor keeps on its machine: the run directory, and the guard. Nothing here knows the policy."""

@@ -1,7 +1,7 @@
 """The run directory: one supervisor's control socket, pid file, configuration and last failure report.
 
-A running supervisor holds a lock on its directory (flock(2) on the directory itself): the lock dies with the
-process, so whoever can take it knows that nobody runs there.
+A running supervisor holds a lock on its directory (flock(2) on the directory itself). The kernel releases the lock with
+the process, so that a directory whose lock is free has no supervisor.
 """
 
 import errno
@@ -19,17 +19,15 @@ from pathlib import Path
 
 from drum_supervisor.contract.exits import UsageError
 
-LONGEST_SOCKET_PATH = 107 - len(".4194304")  # supervisord binds a temporary name first: the path, a dot and the pid
+MAX_SOCKET_PATH = 107 - len(".4194304")  # supervisord binds a temporary name first: the path, a dot and the pid
 
-LONGEST_START = 60.0  # seconds from making a directory to locking it: milliseconds, on any sane machine
+MAX_UNLOCKED_SECONDS = 60.0  # from making a directory to locking it; usually milliseconds
 
 
 @dataclass(frozen=True)
 class RunDir:
-    """The paths in one run directory; `private` ones were made by us and go with us."""
-
     path: Path
-    private: bool = False
+    is_private: bool = False  # made by us, and removed at the end
 
     @property
     def socket(self) -> Path:
@@ -48,7 +46,7 @@ class RunDir:
         return self.path / "failure.json"
 
     @property
-    def situation(self) -> Path:
+    def client_status(self) -> Path:
         return self.path / "situation.json"
 
     @property
@@ -64,30 +62,37 @@ class RunDir:
         return self.path / "notify.sock"
 
     def write(self, path: Path, text: str) -> None:
-        """Write a file of this directory that only its owner reads."""
+        """Write a file of this directory that only its owner can read."""
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:  # file names need not be UTF-8
             file.write(text)
 
     def replace(self, path: Path, text: str) -> None:
-        """Write such a file in one step: a reader sees the old or the new one, never half of it."""
+        """Write such a file atomically: a reader sees the old or the new content, never half of it."""
         new = path.with_suffix(".new")
         self.write(new, text)
         os.replace(new, path)
 
     def remove(self) -> None:
-        """Remove what a supervisor leaves behind: all of a private directory, all but the failure of a given one."""
-        if self.private:
+        """Remove a private directory; remove all our files but the failure report from a given one."""
+        if self.is_private:
             shutil.rmtree(self.path, ignore_errors=True)
             return
         addresses = (self.address, self.metrics_address)
-        for path in (self.socket, self.pid_file, self.configuration, *addresses, self.notify_socket, self.situation):
+        for path in (
+            self.socket,
+            self.pid_file,
+            self.configuration,
+            *addresses,
+            self.notify_socket,
+            self.client_status,
+        ):
             with suppress(OSError):
                 path.unlink()
 
 
-def base(environ: Mapping[str, str]) -> Path:
-    """Return the directory in which private run directories are made and looked for."""
+def base_directory(environ: Mapping[str, str]) -> Path:
+    """Return the parent of all private run directories of this user."""
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     if runtime and os.access(runtime, os.W_OK | os.X_OK):
         return Path(runtime) / "drum-supervisor"
@@ -95,70 +100,67 @@ def base(environ: Mapping[str, str]) -> Path:
 
 
 def make(given: str, environ: Mapping[str, str]) -> RunDir:
-    """Make the run directory: the given one, or a private one when `given` is empty.
-
-    Raises:
-        UsageError: it is not a directory that only we can write to.
-    """
+    """Make the run directory: the given one, or a private one if `given` is empty."""
     if given:
         path = Path(given).absolute()
         _make_private(path, "--run-dir")
         run_dir = RunDir(path)
     else:
-        parent = base(environ)
+        parent = base_directory(environ)
         _make_private(parent, "The directory for run directories")
         _remove_stale(parent)
-        run_dir = RunDir(Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent)), private=True)
-    problem = _problem_of(run_dir)
+        run_dir = RunDir(Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent)), is_private=True)
+    problem = _find_problem(run_dir)
     if problem:
-        if run_dir.private:
+        if run_dir.is_private:
             run_dir.remove()
         raise UsageError(f"Run directory {run_dir.path} {problem}: choose a shorter, plainer --run-dir.")
     return run_dir
 
 
-def _problem_of(run_dir: RunDir) -> str:
-    if len(os.fsencode(run_dir.socket)) > LONGEST_SOCKET_PATH:
+def _find_problem(run_dir: RunDir) -> str:
+    if len(os.fsencode(run_dir.socket)) > MAX_SOCKET_PATH:
         return "has too long a path for a socket"
     if re.search(r"\s[;#]|[\r\n]", str(run_dir.path)):
-        return "has a path of which supervisord would read a part as a comment"
+        return "has a path that supervisord would read as a comment"
     return ""
 
 
 def lock(run_dir: RunDir) -> int:
-    """Take the directory for this process; return the descriptor that holds the lock.
+    """Lock the directory for this process; return the descriptor that holds the lock.
 
     Raises:
-        UsageError: another supervisor has it.
+        UsageError: another supervisor runs in it.
     """
     fd = os.open(run_dir.path, os.O_RDONLY | os.O_DIRECTORY)
     while not _try_lock(fd, fcntl.LOCK_EX):
-        if not _try_lock(fd, fcntl.LOCK_SH):  # else a command only looked, for an instant, whether we run
+        if not _try_lock(
+            fd, fcntl.LOCK_SH
+        ):  # else a command holds a shared lock for an instant, to see whether a supervisor runs
             os.close(fd)
             raise UsageError(
-                f"Run directory {run_dir.path} is in use by another supervisor (pid {_pid(run_dir)}): "
+                f"Run directory {run_dir.path} is in use by another supervisor (pid {_read_pid(run_dir)}): "
                 "stop it with drum-supervise stop, or choose another --run-dir."
             )
     return fd
 
 
-def running(environ: Mapping[str, str]) -> list[RunDir]:
+def find_running(environ: Mapping[str, str]) -> list[RunDir]:
     """Return the private run directories of this user in which a supervisor runs."""
     try:
-        paths = sorted(path for path in base(environ).iterdir() if path.is_dir())
+        paths = sorted(path for path in base_directory(environ).iterdir() if path.is_dir())
     except OSError:
         return []
-    return [RunDir(path, private=True) for path in paths if is_running(path)]
+    return [RunDir(path, is_private=True) for path in paths if is_running(path)]
 
 
 def is_running(path: Path) -> bool:
-    """Return whether a supervisor runs in this directory."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return False
     try:
-        # Shared: two commands that look at the same time must not take each other for a supervisor.
+        # Shared: two commands that check at the same time must not take each other for a supervisor.
         return not _try_lock(fd, fcntl.LOCK_SH)
     finally:
         os.close(fd)
@@ -177,38 +179,38 @@ def _make_private(path: Path, what: str) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = os.lstat(path)
     except OSError as error:
-        problem = "is not a directory" if error.errno in (errno.EEXIST, errno.ENOTDIR) else f"{error.strerror}"
+        problem = "it is not a directory" if error.errno in (errno.EEXIST, errno.ENOTDIR) else f"{error.strerror}"
         raise UsageError(f"{what}: {path} cannot be used: {problem}. Choose another --run-dir.") from error
     if not stat.S_ISDIR(status.st_mode):
         raise UsageError(f"{what}: {path} is a link or a file, not a directory. Choose another --run-dir.")
     if status.st_uid != os.geteuid():
         raise UsageError(
-            f"{what}: {path} belongs to uid {status.st_uid}, and we are uid {os.geteuid()}: whoever owns it could "
-            "control this supervisor. Choose another --run-dir."
+            f"{what}: {path} belongs to uid {status.st_uid}, and we are uid {os.geteuid()}: its owner could control "
+            "this supervisor. Choose another --run-dir."
         )
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise UsageError(
             f"{what}: {path} is open to other users (mode {stat.S_IMODE(status.st_mode):04o}): "
-            f"chmod 700 it, or name a directory that does not exist yet."
+            "chmod 700 it, or choose a directory that does not exist yet."
         )
 
 
 def _remove_stale(parent: Path) -> None:
-    """Remove what supervisors that were killed left behind."""
+    """Remove the directories of supervisors that were killed."""
     for path in parent.iterdir():
         if path.is_dir() and not path.is_symlink() and not _is_new(path) and not is_running(path):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_new(path: Path) -> bool:
-    """Whether it may just have been made, and not been locked yet. Its pid says nothing: in containers all are 1."""
+    """Whether it may not be locked yet. The pid in its name does not help: in containers all supervisors have pid 1."""
     try:
-        return time.time() - path.stat().st_mtime < LONGEST_START
+        return time.time() - path.stat().st_mtime < MAX_UNLOCKED_SECONDS
     except OSError:
         return True
 
 
-def _pid(run_dir: RunDir) -> str:
+def _read_pid(run_dir: RunDir) -> str:
     try:
         return run_dir.pid_file.read_text().strip()
     except OSError:

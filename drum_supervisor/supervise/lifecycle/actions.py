@@ -9,7 +9,7 @@ from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.policy import actions, events
 from drum_supervisor.supervise.policy.actions import Alarm
-from drum_supervisor.supervise.policy.state import is_refused
+from drum_supervisor.supervise.policy.state import is_retry_refused
 from drum_supervisor.supervise.processes.launcher import Launcher
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN
 from drum_supervisor.supervise.service.context import Context
@@ -65,7 +65,7 @@ class ActionRunner:
         service, log = self._context.service, self._context.log
         where = f" in {report.stage}" if report.stage else ""
         log.line("error", f"the model server failed{where}: {report.error}", cause=report.cause.value)
-        if is_refused(service.state, service.limits) and service.limits.max_retries:
+        if is_retry_refused(service.state, service.limits) and service.limits.max_retries:
             log.warning("not retried: it would only fail again; repair it, then try: drum-supervise restart")
         try:
             write_failure(report, self._run_dir.failure)
@@ -125,7 +125,7 @@ class Alarms:
                 return events.ErrorServerRestartDue(now)
             case Alarm.STAND_IN:
                 return events.StandInRestartDue(now)
-            case Alarm.END:
+            case Alarm.TTL:
                 return events.ErrorServerTtlExpired(now)
             case Alarm.DEADLINE:
                 return events.StartupTimedOut(now, self._startup_timed_out())

@@ -21,7 +21,7 @@ from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy.state import Phase
 from drum_supervisor.supervise.processes.launcher import Launcher
-from drum_supervisor.supervise.programs.plan import python
+from drum_supervisor.supervise.programs.plan import python_command
 from drum_supervisor.supervise.programs.program import EXPORTER, Program, Programs
 from drum_supervisor.supervise.service.context import Context
 from drum_supervisor.supervise.service.seen import Seen
@@ -50,7 +50,13 @@ def with_exporter(found: Programs, settings: Settings, environ: Mapping[str, str
     sends = sends_metrics(environ) and _is_installed(_FOR_OTLP)
     if not settings.metrics_address and not sends:
         return found
-    argv = (*python("serve.exporter"), "--socket", str(run_dir.socket), "--stop-timeout", f"{settings.stop_timeout:g}")
+    argv = (
+        *python_command("serve.exporter"),
+        "--socket",
+        str(run_dir.socket),
+        "--stop-timeout",
+        f"{settings.stop_timeout:g}",
+    )
     return replace(found, exporter=Program(EXPORTER, EXPORTER, argv))
 
 

@@ -12,7 +12,7 @@ from drum_supervisor.supervise.lifecycle.actions import ActionRunner
 from drum_supervisor.supervise.policy import counters, events, table
 from drum_supervisor.supervise.policy.state import Phase, State, current_workers
 from drum_supervisor.supervise.processes.launcher import Launcher
-from drum_supervisor.supervise.programs.program import shown_name
+from drum_supervisor.supervise.programs.program import display_name
 from drum_supervisor.supervise.service.context import Context
 from drum_supervisor.supervise.service.seen import Seen
 
@@ -108,10 +108,10 @@ class Loop:
         service = self._context.service
         before = service.state
         service.state, actions = table.decide(before, event, service.limits)
-        service.counters = counters.decided(service.counters, before.phase, service.state.phase, actions)
+        service.counters = counters.count_decision(service.counters, before.phase, service.state.phase, actions)
         if isinstance(event, events.WorkerReady) and about is not None:
             run = about.run
-            service.counters = counters.started(service.counters, run.program.slot, event.at - run.started)
+            service.counters = counters.record_startup(service.counters, run.program.slot, event.at - run.started)
         if service.state is not before:
             self._changed(before)
         for action in actions:
@@ -133,7 +133,7 @@ class Loop:
         """Show the worker that serves under the plain name, whether it is the standby or not."""
         serving = current_workers(state, self._context.service.limits)
         workers = self._context.programs.all_workers
-        self._launcher.rename_workers({each.name: shown_name(each, each.worker in serving) for each in workers})
+        self._launcher.rename_workers({each.name: display_name(each, each.worker in serving) for each in workers})
 
     def _start_pending(self) -> None:
         for seen in self._launcher.turn():

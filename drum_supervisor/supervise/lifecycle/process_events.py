@@ -58,7 +58,7 @@ class ProcessEvents:
                 self.note_stage(seen, name)
             case Spent() if seen.ready and run.program.worker:
                 self._context.log.information(f"{run.label} has reached its request limit; recycling it", pid=run.pid)
-                self._context.recycle(run.program.slot, RestartCause.REQUESTS)
+                self._context.recycle(run.program.slot, RestartCause.REQUEST_LIMIT)
             case InitFailed() if run.program.worker:
                 self.note_failed(seen, reports.report_init_failed(self.evidence(seen), message))
 
@@ -148,7 +148,7 @@ class ProcessEvents:
         report = reports.report_oom_kill(self.evidence(seen), victim.pid)
         self._context.log.warning(f"{victim.of(seen.run.label)} is gone, {report.error}", pid=victim.pid)
         self._context.waiters.note_change()
-        if victim.serves and seen.ready and self._context.programs.have_own_workers:
+        if victim.serves and seen.ready and self._context.programs.has_own_workers:
             worker = seen.run.program.worker
             self._context.queue.put(events.OwnWorkerOomKilled(self._context.now(), report, worker), seen)
 
@@ -172,7 +172,7 @@ class ProcessEvents:
             peak_memory_bytes=run.peak_memory_bytes,
             was_ready=seen.ready,
             spawn_error=run.spawn_error,
-            out_of_memory=seen.memory.verdict(RECENT if seen.ready else math.inf) if seen.memory else None,
+            oom_kill=seen.memory.verdict(RECENT if seen.ready else math.inf) if seen.memory else None,
             curve=self._sampler.curve(run.program.name, run.pid),
         )
 

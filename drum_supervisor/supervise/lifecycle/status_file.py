@@ -3,7 +3,7 @@
 from drum_supervisor.contract.client_status import Situation
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.policy.actions import Alarm
-from drum_supervisor.supervise.policy.state import Phase, attempts_left, is_refused
+from drum_supervisor.supervise.policy.state import Phase, attempts_left, is_retry_refused
 from drum_supervisor.supervise.service.context import Context, Service
 
 
@@ -19,7 +19,7 @@ def situation(service: Service, next_at: float) -> Situation:
         attempt=state.attempt,
         attempts_left=attempts_left(state, limits),
         next_at=next_at,
-        refused=is_refused(state, limits) and state.retries < limits.max_retries,
+        refused=is_retry_refused(state, limits) and state.retries < limits.max_retries,
         held=held,
     )
 
@@ -43,6 +43,6 @@ class StatusFile:
             return
         self._written = text
         try:
-            self._run_dir.replace(self._run_dir.situation, text)
+            self._run_dir.replace(self._run_dir.client_status, text)
         except OSError as error:
-            self._context.log.line("error", f"could not write {self._run_dir.situation.name}: {error}")
+            self._context.log.line("error", f"could not write {self._run_dir.client_status.name}: {error}")

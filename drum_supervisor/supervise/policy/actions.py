@@ -1,4 +1,4 @@
-"""The actions of the policy: what can be done about an event."""
+"""The actions of the policy: what the supervisor does about an event."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -8,11 +8,11 @@ from drum_supervisor.contract.failure_report import FailureReport
 
 
 class Alarm(str, Enum):
-    """What the loop is asked to remind the policy of."""
+    """The events that the policy schedules for itself."""
 
     DEADLINE = "deadline"
     RETRY = "retry"
-    END = "end"
+    TTL = "ttl"
     WORKER = "worker"
     ERROR_SERVER = "error-server"
     STAND_IN = "stand-in"
@@ -20,7 +20,7 @@ class Alarm(str, Enum):
 
 @dataclass(frozen=True)
 class StartWorker:
-    """Start a worker, after what is left of its predecessor is gone."""
+    """Start a worker once its predecessor and all descendants of it are gone."""
 
     worker: int
 
@@ -41,7 +41,7 @@ class StartErrorServer:
 
 @dataclass(frozen=True)
 class StopErrorServer:
-    """Stop the error server."""
+    pass
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,19 @@ class StartStandIn:
 
 @dataclass(frozen=True)
 class StopStandIn:
-    """Stop the stand-in."""
+    pass
 
 
 @dataclass(frozen=True)
 class SaveReport:
-    """Write the failure report down, where error server and operators find it."""
+    """Write the failure report to its file for the error server and for operators."""
 
     report: FailureReport
 
 
 @dataclass(frozen=True)
 class SetAlarm:
-    """Remind the policy in `after` seconds."""
+    """Raise the event of an alarm in `after` seconds."""
 
     alarm: Alarm
     after: float
@@ -72,8 +72,6 @@ class SetAlarm:
 
 @dataclass(frozen=True)
 class CancelAlarm:
-    """Forget a reminder, if there is one."""
-
     alarm: Alarm
 
 
@@ -89,7 +87,7 @@ class KillAll:
 
 @dataclass(frozen=True)
 class Exit:
-    """End the supervisor."""
+    """End the supervisor with this exit code."""
 
     code: int
 

@@ -1,4 +1,4 @@
-"""What has happened so far, counted: for `status` and for metrics. Pure; no count ever falls."""
+"""Counts of failures and swaps, for `status` and the metrics. Pure; no count ever falls."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,35 +12,28 @@ from drum_supervisor.supervise.policy.state import Phase
 
 @dataclass(frozen=True)
 class Counters:
-    """The counts of one supervisor.
-
-    Attributes:
-        failures: how often the service has failed, by cause.
-        to_error_server, to_model_server: how often one has taken the other's place.
-        startup_seconds: how long the last start took that made a worker ready, by its place.
-    """
-
     failures: Mapping[Cause, int] = field(default_factory=lambda: MappingProxyType(dict.fromkeys(Cause, 0)))
-    to_error_server: int = 0
+    to_error_server: int = 0  # swaps on the address
     to_model_server: int = 0
+    # of the last successful start, by slot
     startup_seconds: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def decided(tally: Counters, before: Phase, after: Phase, actions: Sequence[Action]) -> Counters:
-    """Count what the policy has decided: the phase before and after, and what is to be done."""
+def count_decision(counters: Counters, before: Phase, after: Phase, actions: Sequence[Action]) -> Counters:
+    """Count a decision of the policy: the change of phase and the actions."""
     failed = Counter(action.report.cause for action in actions if isinstance(action, SaveReport))
-    covers = before not in _COVERED and any(isinstance(action, StartErrorServer) for action in actions)
+    takes_over = before not in _FAILED and any(isinstance(action, StartErrorServer) for action in actions)
     return replace(
-        tally,
-        failures=MappingProxyType({cause: count + failed[cause] for cause, count in tally.failures.items()}),
-        to_error_server=tally.to_error_server + (covers and after in _COVERED),
-        to_model_server=tally.to_model_server + (before in _COVERED and after is Phase.SERVING),
+        counters,
+        failures=MappingProxyType({cause: count + failed[cause] for cause, count in counters.failures.items()}),
+        to_error_server=counters.to_error_server + (takes_over and after in _FAILED),
+        to_model_server=counters.to_model_server + (before in _FAILED and after is Phase.SERVING),
     )
 
 
-def started(tally: Counters, place: int, seconds: float) -> Counters:
-    """Note how long it took until a worker was ready."""
-    return replace(tally, startup_seconds=MappingProxyType({**tally.startup_seconds, place: seconds}))
+def record_startup(counters: Counters, slot: int, seconds: float) -> Counters:
+    """Record how long a worker took to become ready."""
+    return replace(counters, startup_seconds=MappingProxyType({**counters.startup_seconds, slot: seconds}))
 
 
-_COVERED = (Phase.FAILED, Phase.RETRYING)  # the error server answers
+_FAILED = (Phase.FAILED, Phase.RETRYING)  # the error server answers

@@ -7,16 +7,16 @@ from drum_supervisor.contract.failure_report import FailureReport
 
 
 class RestartCause(str, Enum):
-    """Why workers are replaced that could go on."""
+    """Why a running worker is replaced."""
 
     REQUEST = "request"
-    MEMORY = "memory"
-    REQUESTS = "requests"
+    MEMORY_LIMIT = "memory"
+    REQUEST_LIMIT = "requests"
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened `at` a time of the monotonic clock, in seconds."""
+    """An event `at` a time of the monotonic clock, in seconds."""
 
     at: float
 
@@ -35,7 +35,7 @@ class WorkerReady(Event):
 
 @dataclass(frozen=True)
 class WorkerInitFailed(Event):
-    """A worker said that its initialization failed; its process may still be there."""
+    """A worker reported that its initialization failed; its process may still run."""
 
     report: FailureReport
     worker: int = 1
@@ -43,7 +43,7 @@ class WorkerInitFailed(Event):
 
 @dataclass(frozen=True)
 class FailedProbation(Event):
-    """A worker that counted as ready is not: of the processes that serve in it not all can be initialized."""
+    """A worker that answered lost one of its own workers during probation: not all of them can be initialized."""
 
     report: FailureReport
     worker: int = 1
@@ -51,7 +51,7 @@ class FailedProbation(Event):
 
 @dataclass(frozen=True)
 class WorkerExited(Event):
-    """A worker is gone, and nobody had asked it to go."""
+    """A worker exited although the supervisor had not stopped it."""
 
     report: FailureReport
     worker: int = 1
@@ -59,17 +59,14 @@ class WorkerExited(Event):
 
 @dataclass(frozen=True)
 class LivenessFailed(Event):
-    """The address answers no more, though workers were ready: nobody can tell which of them hangs."""
+    """Liveness probes failed although workers were ready. It is not known which of them hangs."""
 
     report: FailureReport
 
 
 @dataclass(frozen=True)
 class OwnWorkerOomKilled(Event):
-    """A worker goes on that has workers of its own, and one of these was killed for want of memory.
-
-    It starts another one by itself, for ever.
-    """
+    """A model server's own worker was OOM-killed. The model server runs on and replaces it, without any limit."""
 
     report: FailureReport
     worker: int = 1
@@ -77,26 +74,26 @@ class OwnWorkerOomKilled(Event):
 
 @dataclass(frozen=True)
 class StartupTimedOut(Event):
-    """The start-up deadline is over."""
+    """The start-up deadline has passed."""
 
     report: FailureReport
 
 
 @dataclass(frozen=True)
 class RetryDue(Event):
-    """The time for the planned retry has come."""
+    """The scheduled retry is due."""
 
 
 @dataclass(frozen=True)
 class WorkerRestartDue(Event):
-    """The time to start a crashed worker again has come."""
+    """The scheduled restart of a crashed worker is due."""
 
     worker: int = 1
 
 
 @dataclass(frozen=True)
 class RestartRequested(Event):
-    """The workers, or one of them, are to be replaced; `overlap`: the new one is ready before the old one stops."""
+    """A restart of all workers, or of one, was requested; `overlap`: the new one is ready before the old one stops."""
 
     worker: int | None = None
     overlap: bool = False
@@ -105,35 +102,37 @@ class RestartRequested(Event):
 
 @dataclass(frozen=True)
 class WorkerStopped(Event):
-    """A worker that was asked to stop is gone."""
+    """A worker that the supervisor stopped has exited."""
 
     worker: int = 1
 
 
 @dataclass(frozen=True)
 class StopWorkerRequested(Event):
-    """An operator wants a worker to be stopped, and not started again until they say so."""
+    """An operator stops a worker until they start it again."""
 
     worker: int = 1
 
 
 @dataclass(frozen=True)
 class StartWorkerRequested(Event):
-    """An operator wants a worker to be started that is held, or was given up."""
+    """An operator starts a worker that they stopped, or that was given up."""
 
     worker: int = 1
 
 
 @dataclass(frozen=True)
 class ErrorServerReady(Event):
-    """The error server answers with the reason."""
+    """The error server answers requests with the failure."""
 
 
 @dataclass(frozen=True)
 class ErrorServerExited(Event):
-    """The error server is gone, and nobody had asked it to go.
+    """The error server exited although the supervisor had not stopped it.
 
-    `was_ready` tells a crash from one that cannot even start; `plain` whether it was the plain one.
+    Attributes:
+        was_ready: false: it cannot start.
+        plain: it was the plain one.
     """
 
     was_ready: bool = True
@@ -142,39 +141,39 @@ class ErrorServerExited(Event):
 
 @dataclass(frozen=True)
 class ErrorServerRestartDue(Event):
-    """The time to start the error server again has come."""
+    """The scheduled restart of the error server is due."""
 
 
 @dataclass(frozen=True)
 class StandInExited(Event):
-    """The stand-in is gone, and nobody had asked it to go; `was_ready` tells a crash from one that cannot start."""
+    """The stand-in exited although the supervisor had not stopped it; not `was_ready`: it cannot start."""
 
     was_ready: bool = True
 
 
 @dataclass(frozen=True)
 class StandInRestartDue(Event):
-    """The time to start the stand-in again has come."""
+    """The scheduled restart of the stand-in is due."""
 
 
 @dataclass(frozen=True)
 class ErrorServerTtlExpired(Event):
-    """The error was served for as long as it should be."""
+    """The error server has run for its whole time to live."""
 
 
 @dataclass(frozen=True)
 class EssentialProgramExited(Event):
-    """A further program has ended for good that the supervisor does not outlive; `words` say it, `code` is its own."""
+    """An essential extra program has ended for good, which ends the supervisor with `code` and this `reason`."""
 
     code: int
-    words: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class StopRequested(Event):
-    """A signal or an operator wants the supervisor to end."""
+    """A signal or an operator stops the supervisor."""
 
 
 @dataclass(frozen=True)
 class AllStopped(Event):
-    """No program and none of their descendants is left."""
+    """All programs and their descendants are gone."""

@@ -1,4 +1,4 @@
-"""Those that answer in the model server's place: error server and stand-in. Pure, like all of the policy."""
+"""The error server and the stand-in, which answer in place of the model server. Pure, like all of the policy."""
 
 from dataclasses import replace
 
@@ -14,31 +14,32 @@ from drum_supervisor.supervise.policy.events import (
 from drum_supervisor.supervise.policy.state import Limits, State
 from drum_supervisor.supervise.policy.transitions import Decision
 
-ERROR_SERVER_DELAY = 1.0
-STAND_IN_DELAY = 1.0
+ERROR_SERVER_RESTART_DELAY = 1.0
+STAND_IN_RESTART_DELAY = 1.0
 
 
 def error_server_ready(state: State, event: ErrorServerReady, limits: Limits) -> Decision:
-    """Only now the stand-in may go: until then it has answered with the reason."""
+    """Stop the stand-in, which has answered with the failure until now."""
     return replace(state, error_server_ready=True), [StopStandIn()] if limits.stand_in else []
 
 
 def error_server_exited(state: State, event: ErrorServerExited, limits: Limits) -> Decision:
-    """One that cannot start is replaced by the plain one; one that crashed is started again after a moment."""
-    unexplained, actions = replace(state, error_server_ready=False), transitions.stand_in(limits)
+    """Replace an error server that cannot start by the plain one; restart one that crashed after a delay."""
+    not_ready, actions = replace(state, error_server_ready=False), transitions.start_stand_in(limits)
     if event.was_ready or event.plain:
-        return unexplained, [*actions, SetAlarm(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
-    return unexplained, [*actions, StartErrorServer(plain=True)]
+        return not_ready, [*actions, SetAlarm(Alarm.ERROR_SERVER, ERROR_SERVER_RESTART_DELAY)]
+    return not_ready, [*actions, StartErrorServer(plain=True)]
 
 
-def error_server_due(state: State, event: ErrorServerRestartDue, limits: Limits) -> Decision:
+def error_server_restart_due(state: State, event: ErrorServerRestartDue, limits: Limits) -> Decision:
     return state, [StartErrorServer()]
 
 
 def stand_in_exited(state: State, event: StandInExited, limits: Limits) -> Decision:
-    """One that crashed is started again after a moment; one that cannot start is done without: connections wait."""
-    return state, [SetAlarm(Alarm.STAND_IN, STAND_IN_DELAY)] if event.was_ready and not state.error_server_ready else []
+    """Restart a stand-in that crashed after a delay. Without one that cannot start, connections wait."""
+    is_needed = event.was_ready and not state.error_server_ready
+    return state, [SetAlarm(Alarm.STAND_IN, STAND_IN_RESTART_DELAY)] if is_needed else []
 
 
-def stand_in_due(state: State, event: StandInRestartDue, limits: Limits) -> Decision:
-    return state, [] if state.error_server_ready else transitions.stand_in(limits)
+def stand_in_restart_due(state: State, event: StandInRestartDue, limits: Limits) -> Decision:
+    return state, [] if state.error_server_ready else transitions.start_stand_in(limits)

@@ -1,4 +1,4 @@
-"""What operators ask for, in each phase. Pure, like all of the policy."""
+"""Restarts, stops and starts that operators request, in each phase. Pure, like all of the policy."""
 
 from dataclasses import replace
 
@@ -15,91 +15,92 @@ from drum_supervisor.supervise.policy.state import Limits, Phase, State, slot_of
 from drum_supervisor.supervise.policy.transitions import Decision
 
 
-def retry_requested(state: State, event: RestartRequested | StartWorkerRequested, limits: Limits) -> Decision:
-    held = state.stopped_by_operator - _places(event, limits)
-    return transitions.retry(
-        replace(state, stopped_by_operator=held, retries=0, requested_restarts=state.requested_restarts + 1), limits
-    )
+def retry_now(state: State, event: RestartRequested | StartWorkerRequested, limits: Limits) -> Decision:
+    """Try again to initialize; the request makes all automatic retries available again."""
+    stopped_by_operator = state.stopped_by_operator - _slots(event, limits)
+    requested = replace(state, retries=0, requested_restarts=state.requested_restarts + 1)
+    return transitions.enter_retrying(replace(requested, stopped_by_operator=stopped_by_operator), limits)
 
 
-def replace_workers(state: State, event: RestartRequested, limits: Limits) -> Decision:
-    """Nobody serves: stop all, start all; the engine starts a worker when its predecessor is gone."""
-    places = _places(event, limits)
-    workers = frozenset(worker_in(place, state, limits) for place in places)
-    stopped, dropped = rolling_restart.dropped(state)
-    changed = replace(
-        stopped,
-        ready=stopped.ready - workers,
-        starting=stopped.starting | workers,
-        stopped_by_operator=stopped.stopped_by_operator - places,
+def restart_at_once(state: State, event: RestartRequested, limits: Limits) -> Decision:
+    """Restart all requested workers together, because none serves. Each starts once its predecessor is gone."""
+    slots = _slots(event, limits)
+    workers = frozenset(worker_in(slot, state, limits) for slot in slots)
+    aborted, stopped = rolling_restart.abort(state)
+    restarting = replace(
+        aborted,
+        ready=aborted.ready - workers,
+        starting=aborted.starting | workers,
+        stopped_by_operator=aborted.stopped_by_operator - slots,
         requested_restarts=state.requested_restarts + 1,
         restart_failure=None,
     )
-    return changed, [
-        *dropped,
+    return restarting, [
+        *stopped,
         *transitions.stop_workers(workers),
         *transitions.start_workers(workers),
-        transitions.deadline(limits),
+        transitions.set_startup_deadline(limits),
     ]
 
 
-def replace_serving(state: State, event: RestartRequested, limits: Limits) -> Decision:
-    """One after the other, so that the service stays up where it can."""
-    return transitions.still_up(*rolling_restart.begin(state, event, limits), limits)
+def restart_rolling(state: State, event: RestartRequested, limits: Limits) -> Decision:
+    """Restart workers one after another, so that the service stays up if it can."""
+    return transitions.keep_serving(*rolling_restart.start(state, event, limits), limits)
 
 
-def worker_gone(state: State, event: WorkerStopped, limits: Limits) -> Decision:
-    """Where its successor serves, it is the next one's turn."""
-    going_on, actions = rolling_restart.gone(state, event.worker, limits)
-    return transitions.still_up(going_on, actions, limits) if actions else (going_on, [])
+def worker_stopped(state: State, event: WorkerStopped, limits: Limits) -> Decision:
+    advanced, actions = rolling_restart.worker_stopped(state, event.worker, limits)
+    return transitions.keep_serving(advanced, actions, limits) if actions else (advanced, [])
 
 
-def hold(state: State, event: StopWorkerRequested, limits: Limits) -> Decision:
-    """Stop a worker as for a restart; a service that has no other then waits for an operator."""
-    held, actions = _hold_place(state, slot_of(event.worker, limits), limits)
-    actions = [*actions, *transitions.no_deadline(held)]
+def stop_worker(state: State, event: StopWorkerRequested, limits: Limits) -> Decision:
+    """Stop a worker as for a restart; a service without any other waits for an operator."""
+    stopped, actions = _stop_slot(state, slot_of(event.worker, limits), limits)
+    actions = [*actions, *transitions.cancel_unneeded_deadline(stopped)]
     if state.phase is Phase.SERVING:
-        return transitions.still_up(transitions.told(held, limits), actions, limits)
+        return transitions.keep_serving(transitions.drop_report_when_complete(stopped, limits), actions, limits)
     if state.phase is Phase.STARTING:
-        return transitions.told(held, limits), actions
-    if held.starting:
-        return held, actions
-    if state.report and held.stopped_by_operator != limits.slots:
-        failed, stopped = transitions.fail(held, state.report, limits)
-        return failed, [*actions, *stopped]
-    return replace(held, phase=Phase.FAILED, rolling_restart=None), actions
+        return transitions.drop_report_when_complete(stopped, limits), actions
+    if stopped.starting:
+        return stopped, actions
+    if state.report and stopped.stopped_by_operator != limits.slots:
+        failed, more = transitions.enter_failed(stopped, state.report, limits)
+        return failed, [*actions, *more]
+    return replace(stopped, phase=Phase.FAILED, rolling_restart=None), actions
 
 
-def start_requested(state: State, event: StartWorkerRequested, limits: Limits) -> Decision:
-    begun, actions = _start_place(state, slot_of(event.worker, limits), limits)
-    return begun, [*actions, transitions.deadline(limits)] if actions else []
+def start_worker(state: State, event: StartWorkerRequested, limits: Limits) -> Decision:
+    started, actions = _start_slot(state, slot_of(event.worker, limits), limits)
+    return started, [*actions, transitions.set_startup_deadline(limits)] if actions else []
 
 
-def _places(event: RestartRequested | StartWorkerRequested, limits: Limits) -> frozenset[int]:
+def _slots(event: RestartRequested | StartWorkerRequested, limits: Limits) -> frozenset[int]:
     return frozenset({slot_of(event.worker, limits)}) if event.worker else limits.slots
 
 
-def _hold_place(state: State, place: int, limits: Limits) -> Step:
-    """Stop the worker in a place, its successor too, and do not start it again; others that are due go on."""
-    worker = worker_in(place, state, limits)
-    alone, stopped = rolling_restart.without(state, place, limits)
-    ready, coming = alone.ready - {worker}, alone.starting - {worker}
-    held, replacing = rolling_restart.go_on(
-        replace(alone, ready=ready, starting=coming, stopped_by_operator=state.stopped_by_operator | {place}), limits
+def _stop_slot(state: State, slot: int, limits: Limits) -> Step:
+    """Stop the worker of a slot, and its successor; a rolling restart goes on with the next slot."""
+    worker = worker_in(slot, state, limits)
+    excluded, stopped = rolling_restart.exclude_slot(state, slot, limits)
+    without = replace(
+        excluded,
+        ready=excluded.ready - {worker},
+        starting=excluded.starting - {worker},
+        stopped_by_operator=state.stopped_by_operator | {slot},
     )
-    return held, [*stopped, StopWorker(worker), *replacing]
+    advanced, replacing = rolling_restart.advance(without, limits)
+    return advanced, [*stopped, StopWorker(worker), *replacing]
 
 
-def _start_place(state: State, place: int, limits: Limits) -> Step:
-    """Start the worker in a place that is held, or was given up; one that runs, or will, is left alone."""
-    worker = worker_in(place, state, limits)
+def _start_slot(state: State, slot: int, limits: Limits) -> Step:
+    """Start the worker of a slot unless it runs or is starting."""
+    worker = worker_in(slot, state, limits)
     if worker in state.ready | state.starting:
         return state, []
-    requested = state.requested_restarts + 1
-    begun = replace(
+    started = replace(
         state,
         starting=state.starting | {worker},
-        stopped_by_operator=state.stopped_by_operator - {place},
-        requested_restarts=requested,
+        stopped_by_operator=state.stopped_by_operator - {slot},
+        requested_restarts=state.requested_restarts + 1,
     )
-    return begun, [StartWorker(worker)]
+    return started, [StartWorker(worker)]

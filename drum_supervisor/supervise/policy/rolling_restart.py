@@ -1,7 +1,7 @@
-"""Replacing workers while the service is up, one after the other. Pure, like all of the policy.
+"""Rolling restarts: workers are replaced one after another while the service is up. Pure, like all of the policy.
 
-Each place for a worker has two sides, so that a successor can start while the one before still serves: `1` and
-`1 + N` of N workers. Which side serves is in `State.swapped`.
+Each slot has a worker and a standby, so that a successor can start while its predecessor still serves: `1` and
+`1 + N` of N workers. `State.swapped` has the slots where the standby serves.
 """
 
 from dataclasses import replace
@@ -15,118 +15,125 @@ from drum_supervisor.supervise.policy.state import Limits, RollingRestart, State
 Step: TypeAlias = tuple[State, list[Action]]
 
 
-def begin(state: State, event: RestartRequested, limits: Limits) -> Step:
-    """Replace all workers, or one; what is being replaced already comes first."""
-    places = limits.slots if event.worker is None else {slot_of(event.worker, limits)}
-    roll = state.rolling_restart or RollingRestart()
-    due = dict.fromkeys((*roll.due, *sorted(places)))
-    rolling = replace(state, restart_failure=None, rolling_restart=replace(roll, due=tuple(due), overlap=event.overlap))
-    return go_on(_counted(rolling, event.cause), limits)
+def start(state: State, event: RestartRequested, limits: Limits) -> Step:
+    """Restart all workers, or one; slots that are pending already keep their turn."""
+    slots = limits.slots if event.worker is None else {slot_of(event.worker, limits)}
+    rolling = state.rolling_restart or RollingRestart()
+    pending = tuple(dict.fromkeys((*rolling.pending, *sorted(slots))))
+    rolling = replace(rolling, pending=pending, overlap=event.overlap)
+    return advance(_count_restart(replace(state, restart_failure=None, rolling_restart=rolling), event.cause), limits)
 
 
-def _counted(state: State, cause: RestartCause) -> State:
-    if cause is RestartCause.MEMORY:
+def _count_restart(state: State, cause: RestartCause) -> State:
+    if cause is RestartCause.MEMORY_LIMIT:
         return replace(state, memory_limit_restarts=state.memory_limit_restarts + 1)
-    if cause is RestartCause.REQUESTS:
+    if cause is RestartCause.REQUEST_LIMIT:
         return replace(state, request_limit_restarts=state.request_limit_restarts + 1)
     return replace(state, requested_restarts=state.requested_restarts + 1)
 
 
-def arrived(state: State, worker: int, limits: Limits) -> Step:
-    """A worker is ready: if it is a successor, the one before it may go, or it is the next one's turn."""
-    roll = state.rolling_restart
-    if roll is None or roll.new != worker:
-        return go_on(state, limits)
-    if not roll.old:
-        return go_on(replace(state, rolling_restart=replace(roll, new=0)), limits)
-    swapped = replace(state, ready=state.ready - {roll.old}, rolling_restart=replace(roll, new=0))
-    return _moved(swapped, worker, limits), [StopWorker(roll.old)]
+def worker_ready(state: State, worker: int, limits: Limits) -> Step:
+    """Stop the predecessor of a successor that is ready; without a predecessor, restart the next slot."""
+    rolling = state.rolling_restart
+    if rolling is None or rolling.successor != worker:
+        return advance(state, limits)
+    if not rolling.predecessor:
+        return advance(replace(state, rolling_restart=replace(rolling, successor=0)), limits)
+    ready = state.ready - {rolling.predecessor}
+    swapped = _make_current(replace(state, ready=ready, rolling_restart=replace(rolling, successor=0)), worker, limits)
+    return swapped, [StopWorker(rolling.predecessor)]
 
 
-def gone(state: State, worker: int, limits: Limits) -> Step:
-    """A worker that was asked to stop is gone: there is room for the next one's successor."""
-    roll = state.rolling_restart
-    if roll is None or roll.new or roll.old != worker:
+def worker_stopped(state: State, worker: int, limits: Limits) -> Step:
+    """Restart the next slot once the predecessor is gone: until then there is no room for another successor."""
+    rolling = state.rolling_restart
+    if rolling is None or rolling.successor or rolling.predecessor != worker:
         return state, []
-    return go_on(replace(state, rolling_restart=replace(roll, old=0)), limits)
+    return advance(replace(state, rolling_restart=replace(rolling, predecessor=0)), limits)
 
 
 def successor_failed(state: State, worker: int, report: FailureReport) -> Step | None:
-    """A successor that cannot serve is dropped, and the one before stays; None: it is none that overlaps."""
-    roll = state.rolling_restart
-    if roll is None or not roll.old or roll.new != worker:
+    """Abort if `worker` is a successor whose predecessor still serves; None: it is not."""
+    rolling = state.rolling_restart
+    if rolling is None or not rolling.predecessor or rolling.successor != worker:
         return None
     kept = replace(state, starting=state.starting - {worker}, ready=state.ready - {worker}, rolling_restart=None)
     return replace(kept, restart_failure=report), [StopWorker(worker)]
 
 
-def not_replaced(state: State, worker: int, report: FailureReport) -> State:
-    """Where a worker cannot be replaced, no others are."""
-    is_new = state.rolling_restart is not None and state.rolling_restart.new == worker
-    return dropped(state, report)[0] if is_new else state
-
-
 def predecessor_lost(state: State, worker: int, limits: Limits) -> State | None:
-    """One that dies while its successor starts needs no other successor; None: it is none of those."""
-    roll = state.rolling_restart
-    if roll is None or not roll.new or roll.old != worker:
+    """Let the successor that is starting replace a predecessor that crashed; None: `worker` is not one."""
+    rolling = state.rolling_restart
+    if rolling is None or not rolling.successor or rolling.predecessor != worker:
         return None
-    return _moved(replace(state, ready=state.ready - {worker}, rolling_restart=replace(roll, old=0)), roll.new, limits)
+    lost = replace(state, ready=state.ready - {worker}, rolling_restart=replace(rolling, predecessor=0))
+    return _make_current(lost, rolling.successor, limits)
 
 
-def dropped(state: State, report: FailureReport | None = None) -> Step:
-    """Replace no more workers; a successor that overlaps is stopped."""
-    roll = state.rolling_restart
-    if roll is None:
+def abort_if_successor(state: State, worker: int, report: FailureReport) -> State:
+    """Restart no further slots if the worker that failed is being restarted."""
+    is_successor = state.rolling_restart is not None and state.rolling_restart.successor == worker
+    return abort(state, report)[0] if is_successor else state
+
+
+def abort(state: State, report: FailureReport | None = None) -> Step:
+    """Restart no further slots; stop a successor whose predecessor still serves."""
+    rolling = state.rolling_restart
+    if rolling is None:
         return state, []
-    failure = report or state.restart_failure
-    if not (roll.old and roll.new):
-        return replace(state, rolling_restart=None, restart_failure=failure), []
-    coming = state.starting - {roll.new}
-    return replace(state, rolling_restart=None, restart_failure=failure, starting=coming), [StopWorker(roll.new)]
+    aborted = replace(state, rolling_restart=None, restart_failure=report or state.restart_failure)
+    if not (rolling.predecessor and rolling.successor):
+        return aborted, []
+    return replace(aborted, starting=state.starting - {rolling.successor}), [StopWorker(rolling.successor)]
 
 
-def without(state: State, place: int, limits: Limits) -> Step:
-    """Leave a place alone, for the worker there is to stop: its successor stops as well."""
-    roll = state.rolling_restart
-    if roll is None:
+def exclude_slot(state: State, slot: int, limits: Limits) -> Step:
+    """Do not restart a slot whose worker is about to be stopped; stop its successor as well."""
+    rolling = state.rolling_restart
+    if rolling is None:
         return state, []
-    kept = replace(roll, due=tuple(due for due in roll.due if due != place))
-    if not roll.new or slot_of(roll.new, limits) != place:
+    kept = replace(rolling, pending=tuple(pending for pending in rolling.pending if pending != slot))
+    if not rolling.successor or slot_of(rolling.successor, limits) != slot:
         return replace(state, rolling_restart=kept), []
-    stopped: list[Action] = [StopWorker(roll.new)] if roll.old else []
-    return replace(state, starting=state.starting - {roll.new}, rolling_restart=replace(kept, new=0, old=0)), stopped
+    stopped: list[Action] = [StopWorker(rolling.successor)] if rolling.predecessor else []
+    kept = replace(kept, successor=0, predecessor=0)
+    return replace(state, starting=state.starting - {rolling.successor}, rolling_restart=kept), stopped
 
 
-def go_on(state: State, limits: Limits) -> Step:
-    """Replace the next worker that is due, when all others are through with their start.
-
-    One that does not serve has no time to lose, and no use for an overlap.
-    """
-    roll = state.rolling_restart
-    if roll is None or roll.is_busy or state.starting:
+def advance(state: State, limits: Limits) -> Step:
+    """Restart the next pending slot, unless a worker is still starting or stopping."""
+    rolling = state.rolling_restart
+    if rolling is None or rolling.is_busy or state.starting:
         return state, []
-    if not roll.due:
+    if not rolling.pending:
         return replace(state, rolling_restart=None), []
-    place, *due = roll.due
-    worker = worker_in(place, state, limits)
-    if roll.overlap and worker in state.ready:
-        new = _other(worker, limits)
-        overlapping = replace(roll, due=tuple(due), new=new, old=worker)
-        return replace(state, starting=state.starting | {new}, rolling_restart=overlapping), [StartWorker(new)]
-    replacing = replace(roll, due=tuple(due), new=worker, old=0)
-    ready, coming, held = state.ready - {worker}, state.starting | {worker}, state.stopped_by_operator - {place}
-    return replace(state, ready=ready, starting=coming, stopped_by_operator=held, rolling_restart=replacing), [
-        StopWorker(worker),
-        StartWorker(worker),
-    ]
+    slot, *pending = rolling.pending
+    worker = worker_in(slot, state, limits)
+    rolling = replace(rolling, pending=tuple(pending))
+    if rolling.overlap and worker in state.ready:
+        return _start_successor(state, rolling, worker, limits)
+    return _restart_in_place(state, rolling, worker, slot)
 
 
-def _moved(state: State, worker: int, limits: Limits) -> State:
-    """Let `worker` be the one that serves in its place."""
-    place = slot_of(worker, limits)
-    return replace(state, swapped=state.swapped | {place} if worker > limits.workers else state.swapped - {place})
+def _start_successor(state: State, rolling: RollingRestart, worker: int, limits: Limits) -> Step:
+    successor = worker - limits.workers if worker > limits.workers else worker + limits.workers
+    rolling = replace(rolling, successor=successor, predecessor=worker)
+    return replace(state, starting=state.starting | {successor}, rolling_restart=rolling), [StartWorker(successor)]
 
 
-def _other(worker: int, limits: Limits) -> int:
-    return worker - limits.workers if worker > limits.workers else worker + limits.workers
+def _restart_in_place(state: State, rolling: RollingRestart, worker: int, slot: int) -> Step:
+    """Stop a worker, then start it: without overlap, or where it does not serve and overlap gains nothing."""
+    restarting = replace(
+        state,
+        ready=state.ready - {worker},
+        starting=state.starting | {worker},
+        stopped_by_operator=state.stopped_by_operator - {slot},
+        rolling_restart=replace(rolling, successor=worker, predecessor=0),
+    )
+    return restarting, [StopWorker(worker), StartWorker(worker)]
+
+
+def _make_current(state: State, worker: int, limits: Limits) -> State:
+    """Make `worker` the one that serves in its slot."""
+    slot = slot_of(worker, limits)
+    return replace(state, swapped=state.swapped | {slot} if worker > limits.workers else state.swapped - {slot})

@@ -8,7 +8,7 @@ from drum_supervisor.contract.failure_report import FailureReport
 
 
 class Phase(str, Enum):
-    """Where the service stands."""
+    """The phase of the service."""
 
     STARTING = "starting"
     SERVING = "serving"
@@ -39,107 +39,83 @@ class Limits:
 
 @dataclass(frozen=True)
 class RollingRestart:
-    """Workers that are replaced while the service is up, one after the other.
+    """A rolling restart: workers are replaced one after another while the service is up."""
 
-    Attributes:
-        due: the places that are yet to come, in order.
-        overlap: the successor is ready before the one before it stops.
-        new: the successor that is starting; 0: none.
-        old: the one before it, which serves until then and stops afterwards; 0: there is none, or it went first.
-    """
-
-    due: tuple[int, ...] = ()
-    overlap: bool = False
-    new: int = 0
-    old: int = 0
+    pending: tuple[int, ...] = ()  # slots that are still to be restarted, in order
+    overlap: bool = False  # each successor must be ready before its predecessor stops
+    successor: int = 0  # the new worker, while it starts; 0: none
+    predecessor: int = 0  # the old worker, until it has stopped; 0: none, or it was stopped first
 
     @property
     def is_busy(self) -> bool:
-        return bool(self.new or self.old)
+        return bool(self.successor or self.predecessor)
 
     @property
-    def left(self) -> int:
-        """How many places are not through yet."""
-        return len(self.due) + self.is_busy
+    def remaining(self) -> int:
+        """The number of slots that are not done, the current one included."""
+        return len(self.pending) + self.is_busy
 
 
 @dataclass(frozen=True)
 class State:
-    """What the policy remembers.
-
-    Attributes:
-        ready: workers that answer.
-        starting: workers that are starting, or will be started again without anybody asking.
-        swapped: the places where the other side serves, after a replacement with overlap.
-        rolling_restart: the replacement that is under way.
-        restart_failure: why the last replacement ended early; None if it did not.
-        stopped_by_operator: the places whose worker an operator has stopped, and that nobody else fills.
-        attempt: how often initialization was tried since the service was last ready, the present one included.
-        retries: how many of these were retries that count against the limit.
-        crashes: when ready workers died, or workers of their own were killed, within the window.
-        crash_restarts, requested_restarts, retry_restarts, memory_limit_restarts, request_limit_restarts: counts of
-            restarts, by cause.
-        error_server_ready: whether the error server answers with the reason.
-        report: the last failure; None while there is none to tell: all workers are ready, or on their way.
-        exit_code: what the supervisor will exit with, once it is stopping.
-        ended_by: what ended it, if that was neither a request nor a model server, in words.
-    """
+    """What the policy remembers. Workers and slots are numbers."""
 
     phase: Phase = Phase.STARTING
-    ready: frozenset[int] = frozenset()
-    starting: frozenset[int] = frozenset()
-    stopped_by_operator: frozenset[int] = frozenset()
-    attempt: int = 1
-    retries: int = 0
-    crashes: tuple[float, ...] = ()
+    ready: frozenset[int] = frozenset()  # workers that answer requests
+    starting: frozenset[int] = frozenset()  # workers that start now, or after their scheduled restart
+    stopped_by_operator: frozenset[int] = frozenset()  # slots
+    attempt: int = 1  # to initialize, since the service was last ready
+    retries: int = 0  # attempts that count against the limit
+    crashes: tuple[float, ...] = ()  # times of crashes and OOM kills within the restart window
     crash_restarts: int = 0
     requested_restarts: int = 0
     retry_restarts: int = 0
     memory_limit_restarts: int = 0
     request_limit_restarts: int = 0
-    swapped: frozenset[int] = frozenset()
+    swapped: frozenset[int] = frozenset()  # slots where the standby serves, after a rolling restart with overlap
     rolling_restart: RollingRestart | None = None
-    restart_failure: FailureReport | None = None
+    restart_failure: FailureReport | None = None  # why the last rolling restart was aborted
     error_server_ready: bool = False
-    report: FailureReport | None = None
+    report: FailureReport | None = None  # the last failure, until all workers are ready or starting
     exit_code: int = ExitCode.STOPPED
-    ended_by: str = ""
+    exit_reason: str = ""  # if it stops neither on request nor because of the model server
 
 
 def wanted_workers(state: State, limits: Limits) -> frozenset[int]:
-    """Return the workers that serve, or should."""
-    return frozenset(worker_in(place, state, limits) for place in limits.slots - state.stopped_by_operator)
+    """Return the workers that should serve."""
+    return frozenset(worker_in(slot, state, limits) for slot in limits.slots - state.stopped_by_operator)
 
 
 def current_workers(state: State, limits: Limits) -> frozenset[int]:
-    """Return the workers that serve, or should, or would if they were not held."""
-    return frozenset(worker_in(place, state, limits) for place in limits.slots)
+    """Return the worker of each slot, also of those that an operator has stopped."""
+    return frozenset(worker_in(slot, state, limits) for slot in limits.slots)
 
 
-def worker_in(place: int, state: State, limits: Limits) -> int:
-    """Return the worker that serves in a place, or should."""
-    return place + limits.workers if place in state.swapped else place
+def worker_in(slot: int, state: State, limits: Limits) -> int:
+    """Return the number of the worker that should serve in a slot."""
+    return slot + limits.workers if slot in state.swapped else slot
 
 
 def slot_of(worker: int, limits: Limits) -> int:
-    """Return the place of a worker, whichever side it is."""
+    """Return the slot of a worker or of its standby."""
     return worker - limits.workers if worker > limits.workers else worker
 
 
 def attempts_left(state: State, limits: Limits) -> int:
-    """Return how many retries are still to come by themselves."""
-    if not limits.error_server or is_refused(state, limits) or state.stopped_by_operator == limits.slots:
+    """Return the number of automatic retries that are left."""
+    if not limits.error_server or is_retry_refused(state, limits) or state.stopped_by_operator == limits.slots:
         return 0
     return max(limits.max_retries - state.retries, 0)
 
 
-def is_refused(state: State, limits: Limits) -> bool:
-    """Return whether there is no retry because this failure would only come again."""
+def is_retry_refused(state: State, limits: Limits) -> bool:
+    """Return whether the failure is permanent and therefore not retried."""
     permanent = state.report is not None and state.report.permanent
     return permanent and state.phase is Phase.FAILED and not limits.retry_permanent
 
 
 def possibly_running(state: State, limits: Limits) -> frozenset[int]:
-    """Return the workers that may run: those that serve or should, and the other sides of a replacement."""
-    others = {state.rolling_restart.new, state.rolling_restart.old} - {0} if state.rolling_restart else frozenset[int]()
-    return wanted_workers(state, limits) | others
+    """Return the workers that may run: those that should serve, and both sides of a replacement."""
+    rolling = state.rolling_restart
+    replaced = {rolling.successor, rolling.predecessor} - {0} if rolling else frozenset[int]()
+    return wanted_workers(state, limits) | replaced

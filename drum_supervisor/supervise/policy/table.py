@@ -1,8 +1,7 @@
-"""The policy: what to do about each event in each phase. Pure: no clock, no I/O, time arrives in the event.
+"""The policy: what to do about each event in each phase. Pure: no clock, no I/O; the event has the time.
 
-A cell of its table is a small function, in the module for its subject.
-
-`decide` is the whole interface. Its table is rendered into docs/policy.md and held there by a test.
+`decide` is its only function for others. Each cell of the table is a function in the module of its subject.
+docs/policy.md has the table rendered from the code, and a test compares them.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,106 +39,110 @@ from drum_supervisor.supervise.policy.transitions import Decision
 
 
 def decide(state: State, event: Event, limits: Limits) -> Decision:
-    """Return the next state and the actions, in the order in which they are to be carried out.
+    """Return the next state and the actions, in the order to carry them out.
 
-    What a worker does that was given up, is held, or has a successor, is no news.
+    The failure of a worker is ignored if it was given up, stopped by an operator, or replaced by its successor.
     """
-    if isinstance(event, _ENDS) and event.worker not in state.ready | state.starting:
+    if isinstance(event, _WORKER_FAILURES) and event.worker not in state.ready | state.starting:
         return state, []
     return _TABLE[state.phase][type(event)](state, event, limits)
 
 
-_ENDS = (WorkerInitFailed, FailedProbation, WorkerExited)
+_WORKER_FAILURES = (WorkerInitFailed, FailedProbation, WorkerExited)
 
 
 _Row: TypeAlias = dict[type[Event], Callable[[State, Any, Limits], Decision]]
 
-_EVERYWHERE: _Row = {
-    SupervisorStarted: transitions.nothing,
-    WorkerReady: transitions.nothing,
-    WorkerInitFailed: transitions.nothing,
-    FailedProbation: transitions.nothing,
-    WorkerExited: transitions.nothing,
-    LivenessFailed: transitions.nothing,
-    StartupTimedOut: transitions.nothing,
-    RetryDue: transitions.nothing,
-    WorkerRestartDue: transitions.nothing,
-    OwnWorkerOomKilled: transitions.nothing,
-    RestartRequested: transitions.nothing,
-    WorkerStopped: transitions.nothing,
-    ErrorServerReady: transitions.nothing,
-    StopWorkerRequested: transitions.nothing,
-    StartWorkerRequested: transitions.nothing,
-    ErrorServerExited: transitions.nothing,
-    ErrorServerRestartDue: transitions.nothing,
-    StandInExited: transitions.nothing,
-    StandInRestartDue: transitions.nothing,
-    ErrorServerTtlExpired: transitions.nothing,
-    EssentialProgramExited: transitions.essential_ended,
-    StopRequested: transitions.stop_requested,
-    AllStopped: transitions.nothing,
+_ANY_PHASE: _Row = {
+    SupervisorStarted: transitions.ignore,
+    WorkerReady: transitions.ignore,
+    WorkerInitFailed: transitions.ignore,
+    FailedProbation: transitions.ignore,
+    WorkerExited: transitions.ignore,
+    LivenessFailed: transitions.ignore,
+    StartupTimedOut: transitions.ignore,
+    RetryDue: transitions.ignore,
+    WorkerRestartDue: transitions.ignore,
+    OwnWorkerOomKilled: transitions.ignore,
+    RestartRequested: transitions.ignore,
+    WorkerStopped: transitions.ignore,
+    ErrorServerReady: transitions.ignore,
+    StopWorkerRequested: transitions.ignore,
+    StartWorkerRequested: transitions.ignore,
+    ErrorServerExited: transitions.ignore,
+    ErrorServerRestartDue: transitions.ignore,
+    StandInExited: transitions.ignore,
+    StandInRestartDue: transitions.ignore,
+    ErrorServerTtlExpired: transitions.ignore,
+    EssentialProgramExited: transitions.stop_with_essential_program,
+    StopRequested: transitions.stop_on_request,
+    AllStopped: transitions.ignore,
 }
 
-_ERROR_SERVER: _Row = {
+_BEHIND_ERROR_SERVER: _Row = {
     ErrorServerReady: fallbacks.error_server_ready,
     ErrorServerExited: fallbacks.error_server_exited,
-    ErrorServerRestartDue: fallbacks.error_server_due,
+    ErrorServerRestartDue: fallbacks.error_server_restart_due,
     StandInExited: fallbacks.stand_in_exited,
-    StandInRestartDue: fallbacks.stand_in_due,
-    ErrorServerTtlExpired: transitions.ttl_over,
+    StandInRestartDue: fallbacks.stand_in_restart_due,
+    ErrorServerTtlExpired: transitions.stop_after_ttl,
 }
 
 _TABLE: Mapping[Phase, _Row] = {
-    Phase.STARTING: _EVERYWHERE
+    Phase.STARTING: _ANY_PHASE
     | {
-        SupervisorStarted: startup.begin,
-        WorkerReady: startup.ready_first,
-        WorkerInitFailed: startup.init_lost,
-        FailedProbation: startup.init_lost,
-        WorkerExited: startup.init_lost,
-        StartupTimedOut: startup.too_late,
-        WorkerRestartDue: startup.restart_worker,
-        RestartRequested: operator_requests.replace_workers,
-        WorkerStopped: operator_requests.worker_gone,
+        SupervisorStarted: startup.start_all,
+        WorkerReady: startup.first_worker_ready,
+        WorkerInitFailed: startup.worker_failed,
+        FailedProbation: startup.worker_failed,
+        WorkerExited: startup.worker_failed,
+        StartupTimedOut: startup.startup_timed_out,
+        WorkerRestartDue: startup.worker_restart_due,
+        RestartRequested: operator_requests.restart_at_once,
+        WorkerStopped: operator_requests.worker_stopped,
         StandInExited: fallbacks.stand_in_exited,
-        StandInRestartDue: fallbacks.stand_in_due,
-        StopWorkerRequested: operator_requests.hold,
-        StartWorkerRequested: operator_requests.start_requested,
+        StandInRestartDue: fallbacks.stand_in_restart_due,
+        StopWorkerRequested: operator_requests.stop_worker,
+        StartWorkerRequested: operator_requests.start_worker,
     },
-    Phase.SERVING: _EVERYWHERE
+    Phase.SERVING: _ANY_PHASE
     | {
-        WorkerReady: startup.ready_more,
-        WorkerInitFailed: crashes.crashed,
-        FailedProbation: crashes.ready_too_soon,
-        WorkerExited: crashes.crashed,
-        LivenessFailed: crashes.unresponsive,
-        OwnWorkerOomKilled: crashes.killed_below,
-        StartupTimedOut: startup.some_too_late,
-        WorkerRestartDue: startup.restart_worker,
-        RestartRequested: operator_requests.replace_serving,
-        WorkerStopped: operator_requests.worker_gone,
-        StopWorkerRequested: operator_requests.hold,
-        StartWorkerRequested: operator_requests.start_requested,
+        WorkerReady: startup.another_worker_ready,
+        WorkerInitFailed: crashes.worker_crashed,
+        FailedProbation: crashes.failed_probation,
+        WorkerExited: crashes.worker_crashed,
+        LivenessFailed: crashes.liveness_failed,
+        OwnWorkerOomKilled: crashes.own_worker_oom_killed,
+        StartupTimedOut: startup.give_up_starting_workers,
+        WorkerRestartDue: startup.worker_restart_due,
+        RestartRequested: operator_requests.restart_rolling,
+        WorkerStopped: operator_requests.worker_stopped,
+        StopWorkerRequested: operator_requests.stop_worker,
+        StartWorkerRequested: operator_requests.start_worker,
     },
-    Phase.FAILED: _EVERYWHERE
-    | _ERROR_SERVER
+    Phase.FAILED: _ANY_PHASE
+    | _BEHIND_ERROR_SERVER
     | {
         RetryDue: startup.retry_due,
-        RestartRequested: operator_requests.retry_requested,
-        StartWorkerRequested: operator_requests.retry_requested,
+        RestartRequested: operator_requests.retry_now,
+        StartWorkerRequested: operator_requests.retry_now,
     },
-    Phase.RETRYING: _EVERYWHERE
-    | _ERROR_SERVER
+    Phase.RETRYING: _ANY_PHASE
+    | _BEHIND_ERROR_SERVER
     | {
-        WorkerReady: startup.ready_first,
-        WorkerInitFailed: startup.init_lost,
-        FailedProbation: startup.init_lost,
-        WorkerExited: startup.init_lost,
-        StartupTimedOut: startup.too_late,
-        RestartRequested: operator_requests.replace_workers,
-        StopWorkerRequested: operator_requests.hold,
-        StartWorkerRequested: operator_requests.start_requested,
+        WorkerReady: startup.first_worker_ready,
+        WorkerInitFailed: startup.worker_failed,
+        FailedProbation: startup.worker_failed,
+        WorkerExited: startup.worker_failed,
+        StartupTimedOut: startup.startup_timed_out,
+        RestartRequested: operator_requests.restart_at_once,
+        StopWorkerRequested: operator_requests.stop_worker,
+        StartWorkerRequested: operator_requests.start_worker,
     },
-    Phase.STOPPING: _EVERYWHERE
-    | {EssentialProgramExited: transitions.nothing, StopRequested: transitions.kill, AllStopped: transitions.end},
+    Phase.STOPPING: _ANY_PHASE
+    | {
+        EssentialProgramExited: transitions.ignore,
+        StopRequested: transitions.kill_all,
+        AllStopped: transitions.exit_supervisor,
+    },
 }

@@ -1,1 +1,1 @@
-"""From settings to what is run: the programs, their commands, and the configuration that supervisord reads. Pure."""
+"""From settings to programs: their commands, and the configuration of supervisord. Reads files, but starts nothing."""

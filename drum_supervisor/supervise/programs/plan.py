@@ -1,5 +1,6 @@
-"""From settings to programs: which commands run, who gets the listener, how readiness is known. Pure."""
+"""From settings to programs: which commands run, which inherit the listener, how readiness is detected."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -29,30 +30,25 @@ _ERROR_SETTINGS = "server_type failed_ping error_detail url_prefix stop_timeout"
 _STAND_IN_SETTINGS = "failed_ping error_detail url_prefix".split()
 
 
-def programs(settings: Settings, command: Command, address: Address, run_dir: RunDir) -> Programs:
+def plan_programs(settings: Settings, command: Command, address: Address, run_dir: RunDir) -> Programs:
     """Return the programs for `settings` and the user's command.
 
     Args:
-        address: the one that is really served, port 0 resolved.
+        address: the one that is served, with the real port.
 
     Raises:
         UsageError: nothing to run, or options that contradict each other.
     """
-    shared = is_shared(settings, command)
+    shared = is_listener_shared(settings, command)
     readiness = _readiness(settings, command, shared)
-    notify = (("NOTIFY_SOCKET", str(run_dir.notify_socket)),) if readiness is Readiness.NOTIFY else ()
-    environment = (*command.environment, *notify)
-    count = copies(settings, command, shared)
-    model = _model_argv(settings, address) if command.built_in else _filled_in(command, address)
-    error = (*python("serve.error"), *_explaining(settings, run_dir, _ERROR_SETTINGS), "--address", str(address))
-    workers = tuple(
-        Program(_worker_name(place, count), MODEL_SERVER, model, place, place, environment, not command.uses("fd"))
-        for place in range(1, count + 1)
-    )
+    count = count_workers(settings, command, shared)
+    model = _model_argv(settings, address) if command.built_in else _fill_placeholders(command, address)
+    workers = _workers(command, model, count, run_dir.notify_socket if readiness is Readiness.NOTIFY else None)
     can_overlap = shared and readiness is Readiness.REPORT
+    error = _error_server_argv(settings, address, run_dir)
     return Programs(
         workers=workers,
-        standbys=tuple(_spare(worker, count) for worker in workers) if can_overlap else (),
+        standbys=tuple(_standby(worker, count) for worker in workers) if can_overlap else (),
         error_server=Program(ERROR_SERVER, ERROR_SERVER, error),
         plain_error_server=Program(ERROR_SERVER, ERROR_SERVER, (*error, "--plain", "true")),
         stand_in=Program(STAND_IN, STAND_IN, _stand_in_argv(settings, run_dir)),
@@ -63,24 +59,26 @@ def programs(settings: Settings, command: Command, address: Address, run_dir: Ru
     )
 
 
-def is_shared(settings: Settings, command: Command) -> bool:
+def make_paths_absolute(settings: Settings) -> Settings:
+    """Return settings that mean the same files in any working directory."""
+    paths = {name: getattr(settings, name) for name in ("code_dir", "class_labels_file")}
+    return replace(settings, **{name: os.path.abspath(path) for name, path in paths.items() if path})
+
+
+def is_listener_shared(settings: Settings, command: Command) -> bool:
     """Return whether the model server inherits the listener."""
     if settings.listener == "auto":
         return command.built_in or command.uses("fd") or command.takes_listener
     if settings.listener == "bind" and command.uses("fd"):
-        raise UsageError("--listener bind: the command has {fd} in it, which only an inherited listener has.")
+        raise UsageError("--listener bind: the command uses {fd}, which only an inherited listener has.")
     return settings.listener == "inherit"
 
 
-def copies(settings: Settings, command: Command, shared: bool) -> int:
-    """Return how many model server processes the supervisor itself starts.
-
-    Raises:
-        UsageError: several copies of a command that binds the port itself.
-    """
+def count_workers(settings: Settings, command: Command, shared: bool) -> int:
+    """Return the number of model server processes that the supervisor itself starts."""
     if command.built_in and settings.server_type == "gunicorn":
         return 1  # its master starts the workers
-    if command.own_workers:
+    if command.starts_workers:
         return 1
     if settings.workers > 1 and not shared:
         raise UsageError(
@@ -88,6 +86,11 @@ def copies(settings: Settings, command: Command, shared: bool) -> int:
             "option for workers, or let it inherit the listener: {fd} in the command, or --listener inherit."
         )
     return settings.workers
+
+
+def python_command(module: str) -> tuple[str, ...]:
+    """Return the beginning of a command that runs a module of this package, such as `serve.model`."""
+    return (sys.executable, *_SAFE_PATH, "-m", f"drum_supervisor.{module}")
 
 
 def _readiness(settings: Settings, command: Command, shared: bool) -> Readiness:
@@ -102,11 +105,23 @@ def _readiness(settings: Settings, command: Command, shared: bool) -> Readiness:
     return readiness
 
 
-def _worker_name(worker: int, count: int) -> str:
-    return MODEL_SERVER if count == 1 else f"{MODEL_SERVER}-{worker}"
+def _workers(command: Command, argv: tuple[str, ...], count: int, notify_socket: Path | None) -> tuple[Program, ...]:
+    notify = (("NOTIFY_SOCKET", str(notify_socket)),) if notify_socket else ()
+    return tuple(
+        Program(
+            MODEL_SERVER if count == 1 else f"{MODEL_SERVER}-{slot}",
+            MODEL_SERVER,
+            argv,
+            worker=slot,
+            slot=slot,
+            environment=(*command.environment, *notify),
+            announced=not command.uses("fd"),
+        )
+        for slot in range(1, count + 1)
+    )
 
 
-def _spare(worker: Program, count: int) -> Program:
+def _standby(worker: Program, count: int) -> Program:
     return replace(worker, name=f"{worker.name}{STANDBY_SUFFIX}", worker=worker.slot + count)
 
 
@@ -117,22 +132,22 @@ def _model_argv(settings: Settings, address: Address) -> tuple[str, ...]:
             "like: drum-supervise start -- uvicorn app:app --fd {fd}"
         )
     workers = ("--workers", str(settings.workers)) if settings.server_type == "gunicorn" else ()
-    return (*python("serve.model"), *arguments(settings, _MODEL_SETTINGS), "--address", str(address), *workers)
+    return (*python_command("serve.model"), *arguments(settings, _MODEL_SETTINGS), "--address", str(address), *workers)
 
 
-def _explaining(settings: Settings, run_dir: RunDir, names: list[str]) -> list[str]:
-    """Return the arguments of those that answer with the failure."""
-    return ["--report", str(run_dir.failure), "--situation", str(run_dir.situation), *arguments(settings, names)]
-
-
-def python(module: str) -> tuple[str, ...]:
-    """Return the beginning of a command that runs a module of ours, `serve.model` for example."""
-    return (sys.executable, *_SAFE_PATH, "-m", f"drum_supervisor.{module}")
+def _error_server_argv(settings: Settings, address: Address, run_dir: RunDir) -> tuple[str, ...]:
+    failure = _failure_arguments(settings, run_dir, _ERROR_SETTINGS)
+    return (*python_command("serve.error"), *failure, "--address", str(address))
 
 
 def _stand_in_argv(settings: Settings, run_dir: RunDir) -> tuple[str, ...]:
-    """Without `site` and all that is installed there it is up in a fraction of the time."""
-    return (sys.executable, *_SAFE_PATH, "-S", "-c", _STAND_IN, *_explaining(settings, run_dir, _STAND_IN_SETTINGS))
+    # `-S`: without `site` and installed packages it starts in a fraction of the time
+    failure = _failure_arguments(settings, run_dir, _STAND_IN_SETTINGS)
+    return (sys.executable, *_SAFE_PATH, "-S", "-c", _STAND_IN, *failure)
+
+
+def _failure_arguments(settings: Settings, run_dir: RunDir, names: list[str]) -> list[str]:
+    return ["--report", str(run_dir.failure), "--situation", str(run_dir.client_status), *arguments(settings, names)]
 
 
 # The working directory, often the model folder, must not shadow modules (Python 3.11 and later).
@@ -145,22 +160,18 @@ _STAND_IN = (
 )
 
 
-def _filled_in(command: Command, address: Address) -> tuple[str, ...]:
-    """Replace {fd}, {host} and {port}; all other braces are the command's own.
-
-    Raises:
-        UsageError: {host} or {port} of a unix socket.
-    """
+def _fill_placeholders(command: Command, address: Address) -> tuple[str, ...]:
+    """Replace {fd}, {host} and {port}; all other braces belong to the command."""
     if address.path and (command.uses("host") or command.uses("port")):
         raise UsageError(
             f"--address {address}: a unix socket has no {{host}} and no {{port}}. Let the command inherit it ({{fd}}), "
             "or write its path into the command."
         )
     values = {"{fd}": str(LISTENER_FD), "{host}": address.host, "{port}": str(address.port)}
-    return tuple(_replaced(argument, values) for argument in command.argv)
+    return tuple(_replace_all(argument, values) for argument in command.argv)
 
 
-def _replaced(argument: str, values: dict[str, str]) -> str:
-    for name, value in values.items():
-        argument = argument.replace(name, value)
-    return argument
+def _replace_all(text: str, values: dict[str, str]) -> str:
+    for placeholder, value in values.items():
+        text = text.replace(placeholder, value)
+    return text

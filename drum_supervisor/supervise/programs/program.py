@@ -1,4 +1,4 @@
-"""The programs of one supervisor: what they are called, what runs, how readiness is known."""
+"""The programs of one supervisor: their names, their commands, how readiness is detected."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -7,11 +7,11 @@ MODEL_SERVER = "model-server"
 ERROR_SERVER = "error-server"
 STAND_IN = "stand-in"
 EXPORTER = "exporter"
-STANDBY_SUFFIX = "-next"  # what the name of a worker's other side ends in
+STANDBY_SUFFIX = "-next"  # of the name of a standby
 
 
 class Readiness(str, Enum):
-    """How the supervisor knows that the model server answers."""
+    """How the supervisor detects that the model server is ready."""
 
     REPORT = "report"
     HTTP = "http"
@@ -21,65 +21,46 @@ class Readiness(str, Enum):
 
 @dataclass(frozen=True)
 class Program:
-    """One process that the supervisor can run.
-
-    Attributes:
-        name: as operators see it, unique.
-        group: the name of all workers together.
-        argv: the command; a name without a slash is looked up in PATH.
-        worker: which worker, from 1; 0 for everything that is no model server. Successors with overlap have numbers of
-            their own, after those of all workers.
-        slot: of the worker: which of `--workers` it is, whoever came before it there.
-        environment: variables that are set for it, on top of the supervisor's own.
-        announced: whether an inherited listener is announced by LISTEN_FDS and LISTEN_PID. A command that has {fd}
-            knows it already, and gunicorn takes a descriptor that it is told of twice for two, and fails.
-    """
+    """One process that the supervisor can run."""
 
     name: str
-    group: str
-    argv: tuple[str, ...]
-    worker: int = 0
-    slot: int = 0
-    environment: tuple[tuple[str, str], ...] = ()
+    group: str  # the common name of all workers
+    argv: tuple[str, ...]  # a name without a slash is looked up in PATH
+    worker: int = 0  # its number, from 1; standbys are numbered after all workers. 0: not a model server
+    slot: int = 0  # which of `--workers` it is; a worker and its standby have the same
+    environment: tuple[tuple[str, str], ...] = ()  # in addition to the supervisor's own
+    # Whether LISTEN_FDS and LISTEN_PID announce an inherited listener. A command with {fd} knows it already, and
+    # gunicorn fails if it gets the same descriptor in both ways: it takes it for two.
     announced: bool = True
 
 
 @dataclass(frozen=True)
 class Programs:
-    """All that one supervisor may run, and how it treats the model server.
-
-    Attributes:
-        standbys: the other side of each worker, for replacing it with overlap; none where that cannot be.
-        shared: the supervisor binds the address and its children inherit the listener; else the model server binds.
-        server_type: what `status` calls the model server: a built-in one, `drum`, or `command`.
-        built_in: whether the model server is ours; others do not tell us how their workers fare.
-        exporter: what offers the metrics, None where nobody wants them.
-    """
+    """All programs that one supervisor may run."""
 
     workers: tuple[Program, ...]
     error_server: Program
     plain_error_server: Program
     stand_in: Program
-    shared: bool
+    shared: bool  # the supervisor binds the address and its children inherit the listener; else the model server binds
     readiness: Readiness
-    server_type: str
-    built_in: bool = False
-    standbys: tuple[Program, ...] = ()
-    exporter: Program | None = None
+    server_type: str  # in `status`: of the built-in model server, `drum`, or `command`
+    built_in: bool = False  # third-party servers do not report the state of their own workers
+    standbys: tuple[Program, ...] = ()  # of the workers, for restarts with overlap; empty where that is impossible
+    exporter: Program | None = None  # None: no metrics are wanted
 
     @property
     def all_workers(self) -> tuple[Program, ...]:
-        """Both sides of all workers, by their numbers."""
         return (*self.workers, *self.standbys)
 
     @property
-    def have_own_workers(self) -> bool:
-        """Whether processes may serve that the model server has started by itself."""
+    def has_own_workers(self) -> bool:
+        """Whether the model server starts processes of its own that serve."""
         return not self.built_in or self.server_type == "gunicorn"
 
     @property
     def on_the_address(self) -> tuple[Program, ...]:
-        """Those that take turns in serving it."""
+        """The programs that serve the address in turn."""
         return (*self.all_workers, self.error_server, self.stand_in)
 
     @property
@@ -87,7 +68,7 @@ class Programs:
         return (*self.on_the_address, self.exporter) if self.exporter else self.on_the_address
 
 
-def shown_name(program: Program, serves: bool) -> str:
-    """Return the name of one side of a worker for people: the plain one for the side that serves."""
+def display_name(program: Program, serves: bool) -> str:
+    """Return the name of a worker or standby for people: whichever serves has the plain one."""
     plain = program.name.removesuffix(STANDBY_SUFFIX)
     return plain if serves else plain + STANDBY_SUFFIX

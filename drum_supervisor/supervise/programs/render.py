@@ -1,4 +1,4 @@
-"""The supervisord configuration: what the engine reads, and what people read in the run directory. Pure."""
+"""The supervisord configuration: the engine reads it, and people find it in the run directory. Pure."""
 
 import shlex
 from collections.abc import Mapping
@@ -8,34 +8,33 @@ from drum_supervisor.supervise.programs.program import Program, Programs
 from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms
 
 _DEFAULTS = {"minfds": "64", "minprocs": "1"}
+_NO_EXTRA_PROGRAMS = ExtraPrograms()
 
-NOTHING = ExtraPrograms()
 
+def render(programs: Programs, run_dir: RunDir, extra: ExtraPrograms = _NO_EXTRA_PROGRAMS) -> str:
+    """Return the configuration of our programs and of the extra programs.
 
-def render(found: Programs, run_dir: RunDir, further: ExtraPrograms = NOTHING) -> str:
-    """Return the configuration of our programs, and of all further ones.
-
-    What supervisord would do with ours by itself is turned off (autostart, autorestart, startsecs), because the policy
-    alone decides. Children inherit the real environment: ours have `environment` only where it is asked for.
+    supervisord must not start or restart our programs by itself (autostart, autorestart, startsecs): the policy alone
+    decides. Children inherit the real environment, so that ours have `environment` only if the user has set it.
     """
-    supervisord = _lines({**_DEFAULTS, **further.supervisord}).rstrip()
-    head = _HEAD.format(socket=_quoted(run_dir.socket), pid_file=_quoted(run_dir.pid_file), supervisord=supervisord)
-    ours = [_program(program, further.ours.get(program.group, {})) for program in found.all]
-    theirs = [f"[{section.name}]\n{_lines(section.values)}" for section in further.sections]
+    supervisord = _lines({**_DEFAULTS, **extra.supervisord}).rstrip()
+    head = _HEAD.format(socket=_escape(run_dir.socket), pid_file=_escape(run_dir.pid_file), supervisord=supervisord)
+    ours = [_program_section(program, extra.overrides.get(program.group, {})) for program in programs.all]
+    theirs = [f"[{section.name}]\n{_lines(section.values)}" for section in extra.sections]
     return "\n".join([f"{head}\n", *ours, *theirs])
 
 
-def _program(program: Program, tuned: Mapping[str, str]) -> str:
+def _program_section(program: Program, overrides: Mapping[str, str]) -> str:
     command = " ".join(shlex.join(program.argv).split())  # one line; the exact arguments go to exec as they are
-    return _PROGRAM.format(name=program.name, command=_quoted(command), tuned=_lines(tuned))
+    return _PROGRAM.format(name=program.name, command=_escape(command), overrides=_lines(overrides))
 
 
 def _lines(values: Mapping[str, str]) -> str:
-    """Return keys and values; a value of several lines goes on, indented."""
+    """Return one line per key; further lines of a value are indented."""
     return "".join(f"{key}={value.replace(chr(10), chr(10) + '  ')}\n" for key, value in values.items())
 
 
-def _quoted(value: object) -> str:
+def _escape(value: object) -> str:
     return str(value).replace("%", "%%")
 
 
@@ -74,4 +73,4 @@ stopasgroup=true
 killasgroup=true
 stdout_logfile=NONE
 stderr_logfile=NONE
-{tuned}"""
+{overrides}"""

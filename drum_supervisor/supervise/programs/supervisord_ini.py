@@ -1,7 +1,6 @@
-"""What the configuration file says to supervisord: further programs, and how ours are to run.
+"""The supervisord sections of the configuration file: extra programs, and how our own programs run.
 
-supervisord itself ignores what it does not know. Here every key is either honoured, or refused with the place where it
-stands and with what takes its place.
+supervisord itself ignores unknown keys. Here every key is either honoured, or refused with its line and an alternative.
 """
 
 import glob
@@ -12,78 +11,63 @@ from dataclasses import dataclass, field, replace
 
 from drum_supervisor.config.ini import CONFIG_SECTION, Section, read
 from drum_supervisor.config.parsers import YES, switch
-from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.log_records import SUPERVISOR
 from drum_supervisor.supervise.programs import supervisord_keys as keys
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, EXPORTER, MODEL_SERVER, STAND_IN
 
-COMMENTS = (";", "#")  # as supervisord reads them
+COMMENT_PREFIXES = (";", "#")  # as in supervisord
 ESSENTIAL = "essential"
 
-_OURS = (MODEL_SERVER, ERROR_SERVER, STAND_IN, EXPORTER)
+_OUR_GROUPS = (MODEL_SERVER, ERROR_SERVER, STAND_IN, EXPORTER)
 
 
 @dataclass(frozen=True)
 class ExtraPrograms:
-    """What the file adds to the rendered configuration.
+    """What the file adds to the rendered configuration."""
 
-    Attributes:
-        supervisord: keys of its section [supervisord].
-        ours: keys for the sections of our own programs, by group.
-        sections: all others, as they are to be rendered.
-        essential: names of the programs that the supervisor does not outlive.
-        warnings: sentences.
-    """
-
-    supervisord: Mapping[str, str] = field(default_factory=dict)
-    ours: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    sections: tuple[Section, ...] = ()
-    essential: frozenset[str] = frozenset()
+    supervisord: Mapping[str, str] = field(default_factory=dict)  # keys of the section [supervisord]
+    overrides: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # keys of our own programs, by group
+    sections: tuple[Section, ...] = ()  # all others, ready to be rendered
+    essential: frozenset[str] = frozenset()  # programs whose end ends the supervisor
     warnings: tuple[str, ...] = ()
 
     @property
-    def has_directory(self) -> bool:
-        """Whether a program of ours runs in a directory of its own: relative paths of its arguments would move."""
-        return any("directory" in values for values in self.ours.values())
+    def changes_directory(self) -> bool:
+        """Whether one of our programs runs in another directory, where relative paths would mean other files."""
+        return any("directory" in values for values in self.overrides.values())
 
 
-def further(path: str, environ: Mapping[str, str]) -> ExtraPrograms:
-    """Return what the file at `path` says to supervisord; without a path nothing.
+def read_extra_programs(path: str, environ: Mapping[str, str]) -> ExtraPrograms:
+    """Read the supervisord sections of the file at `path`; without a path there are none.
 
     Raises:
-        UsageError: it says what cannot be honoured.
+        UsageError: a section or key is refused.
     """
     if not path:
         return ExtraPrograms()
-    sections, warnings = _with_included(path, environ)
-    kept = [section for section in sections if _is_kept(section)]
+    sections, warnings = _read_with_includes(path, environ)
+    kept = [section for section in sections if _check_section(section)]
     common = next((section.values for section in kept if section.name == "supervisord"), {})
     inherited = {key: value for key, value in common.items() if key in keys.INHERITED}
-    ours = {_name(section): section.values for section in kept if _is_ours(section)}
+    overrides = {_name(section): section.values for section in kept if _is_ours(section)}
     others = [section for section in kept if section.name != "supervisord" and not _is_ours(section)]
     return ExtraPrograms(
         supervisord={
             key: value for key, value in common.items() if key in keys.ALLOWED["supervisord"] - keys.INHERITED
         },
-        ours={group: {**inherited, **ours.get(group, {})} for group in _OURS},
+        overrides={group: {**inherited, **overrides.get(group, {})} for group in _OUR_GROUPS},
         sections=tuple(_rendered(section, inherited) for section in others),
         essential=frozenset(_name(section) for section in others if _is_essential(section)),
         warnings=(*warnings, *(warning for section in others for warning in _warnings(section))),
     )
 
 
-def absolute(settings: Settings) -> Settings:
-    """Return settings that mean the same when a program of ours runs in another directory."""
-    paths = {name: getattr(settings, name) for name in ("code_dir", "class_labels_file")}
-    return replace(settings, **{name: os.path.abspath(path) for name, path in paths.items() if path})
-
-
 # --- files
 
 
-def _with_included(path: str, environ: Mapping[str, str]) -> tuple[list[Section], list[str]]:
-    """Return the sections of the file and of those that it includes."""
+def _read_with_includes(path: str, environ: Mapping[str, str]) -> tuple[list[Section], list[str]]:
+    """Return the sections of the file and of the files that it includes, and warnings."""
     sections, warnings = _read(path), []
     if not sections:
         raise UsageError(f"--config: {path!r} has no section, like [{CONFIG_SECTION}] or [program:NAME].")
@@ -91,9 +75,9 @@ def _with_included(path: str, environ: Mapping[str, str]) -> tuple[list[Section]
     for pattern in _patterns(include, environ) if include else ():
         files = sorted(glob.glob(os.path.join(os.path.dirname(os.path.abspath(path)), pattern)))
         if not files:
-            warnings.append(f"--config: no file matches {pattern!r}, which {path!r} includes")
+            warnings.append(f"--config: no file matches {pattern!r}, included by {path!r}")
         for included in files:
-            sections += _unless_twice(sections, _read(included))
+            sections += _check_included(sections, _read(included))
     return [section for section in sections if section is not include], warnings
 
 
@@ -101,7 +85,7 @@ def _read(path: str) -> list[Section]:
     here = os.path.dirname(os.path.abspath(path)).replace("%", "%%")
     return [
         replace(section, values={key: value.replace("%(here)s", here) for key, value in section.values.items()})
-        for section in read(path, COMMENTS)
+        for section in read(path, COMMENT_PREFIXES)
     ]
 
 
@@ -113,31 +97,28 @@ def _patterns(include: Section, environ: Mapping[str, str]) -> list[str]:
         raise _refused(include, "files", f"cannot be expanded: {error}") from error
 
 
-def _unless_twice(sections: Iterable[Section], included: Iterable[Section]) -> Iterator[Section]:
-    before = {section.name: section for section in sections}
+def _check_included(sections: Iterable[Section], included: Iterable[Section]) -> Iterator[Section]:
+    earlier = {section.name: section for section in sections}
     for section in included:
         if section.name in (CONFIG_SECTION, "include"):
-            raise UsageError(f"--config: {section.where()}: [{section.name}] cannot be in a file that is included.")
-        if section.name in before:
-            where = before[section.name].where()
+            raise UsageError(f"--config: {section.where()}: [{section.name}] cannot be in an included file.")
+        if section.name in earlier:
+            where = earlier[section.name].where()
             raise UsageError(f"--config: {section.where()}: [{section.name}] is in {where} already.")
         yield section
 
 
-# --- what may be said
+# --- checks
 
 
-def _is_kept(section: Section) -> bool:
-    """Return whether a section is for supervisord, and is rendered.
-
-    Raises:
-        UsageError: it, or something in it, is refused.
-    """
+def _check_section(section: Section) -> bool:
+    """Check a section; return whether it is rendered for supervisord."""
     kind = section.name.partition(":")[0]
-    if section.name == CONFIG_SECTION or kind in keys.FOR_OTHERS:
+    if section.name == CONFIG_SECTION or kind in keys.IGNORED_SECTIONS:
         return False
     if kind == "rpcinterface":
-        return _check_namespace(section)
+        _check_namespace(section)
+        return False
     if kind in keys.REFUSED_SECTIONS:
         raise UsageError(f"--config: {section.where()}: [{section.name}] is refused: {keys.REFUSED_SECTIONS[kind]}.")
     if kind not in keys.ALLOWED:
@@ -148,21 +129,20 @@ def _is_kept(section: Section) -> bool:
     return True
 
 
-def _check_namespace(section: Section) -> bool:
-    """supervisord's own namespace, which each of its files has, is there anyway; others would be code within us."""
+def _check_namespace(section: Section) -> None:
+    """Accept supervisord's own namespace, which is rendered anyway; any other would run code in the supervisor."""
     standard = {"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"}
     if section.name != "rpcinterface:supervisor" or dict(section.values) != standard:
         raise UsageError(f"--config: {section.where()}: [{section.name}] is refused: it runs code in the supervisor.")
-    return False
 
 
 def _check_name(section: Section) -> None:
     name = _name(section)
-    if not _is_ours(section) and (name in (*_OURS, SUPERVISOR) or name.startswith(MODEL_SERVER)):
-        raise UsageError(f"--config: {section.where()}: [{section.name}] is refused: {name} is a name of ours.")
+    if not _is_ours(section) and (name in (*_OUR_GROUPS, SUPERVISOR) or name.startswith(MODEL_SERVER)):
+        raise UsageError(f"--config: {section.where()}: [{section.name}] is refused: {name} is a reserved name.")
     for member in section.values.get("programs", "").replace(",", " ").split():
-        if member in _OURS:
-            raise _refused(section, "programs", f"{member} belongs to no group")
+        if member in _OUR_GROUPS:
+            raise _refused(section, "programs", f"{member} cannot be in a group")
 
 
 def _check_keys(section: Section, kind: str) -> None:
@@ -198,28 +178,28 @@ def _name(section: Section) -> str:
     return section.name.partition(":")[2]
 
 
-# --- what becomes of it
+# --- rendering
 
 
 def _rendered(section: Section, inherited: Mapping[str, str]) -> Section:
-    """Return a section as supervisord is to read it: output goes through us unless it has a file of its own."""
+    """Return a section for supervisord: output goes to the supervisor's own unless it has a log file."""
     values = {key: value for key, value in section.values.items() if key != ESSENTIAL}
     kind = section.name.partition(":")[0]
     if kind in ("program", "eventlistener"):
         values = {**inherited, **values}
         for stream in ("stdout", "stderr"):
-            values[f"{stream}_logfile"] = _destination(section, stream)
+            values[f"{stream}_logfile"] = _log_file(section, stream)
     return replace(section, values=values)
 
 
-def _destination(section: Section, stream: str) -> str:
+def _log_file(section: Section, stream: str) -> str:
     given = section.values.get(f"{stream}_logfile", "AUTO")
     if section.name.startswith("eventlistener:") and stream == "stdout":  # its stdout is the protocol
-        return given if given != "AUTO" and given not in keys.OURS else "NONE"
-    return keys.OURS.get(given, f"/dev/{stream}" if given.upper() == "AUTO" else given)
+        return given if given != "AUTO" and given not in keys.OWN_OUTPUT else "NONE"
+    return keys.OWN_OUTPUT.get(given, f"/dev/{stream}" if given.upper() == "AUTO" else given)
 
 
 def _warnings(section: Section) -> Iterator[str]:
     if section.name.startswith("inet_http_server") and not section.values.get("password"):
         port = section.values.get("port", "")
-        yield f"whoever reaches {port} controls this supervisor: [{section.name}] has no username and password"
+        yield f"anyone who reaches {port} controls this supervisor: [{section.name}] has no username and password"

@@ -50,4 +50,4 @@ class MemoryLimitWatch:
                 "(--max-worker-memory), and is replaced",
                 pid=pid,
             )
-            self._context.recycle(slot, RestartCause.MEMORY)
+            self._context.recycle(slot, RestartCause.MEMORY_LIMIT)

@@ -44,7 +44,7 @@ def world():
         (Alarm.DEADLINE, 0, events.StartupTimedOut(1005.0, LATE)),
         (Alarm.WORKER, 2, events.WorkerRestartDue(1005.0, 2)),
         (Alarm.ERROR_SERVER, 0, events.ErrorServerRestartDue(1005.0)),
-        (Alarm.END, 0, events.ErrorServerTtlExpired(1005.0)),
+        (Alarm.TTL, 0, events.ErrorServerTtlExpired(1005.0)),
     ],
 )
 def test_each_becomes_its_event_when_its_time_has_come(world, alarm, worker, event):
@@ -68,10 +68,10 @@ def test_retries_come_a_tenth_earlier_or_later_each_by_itself(world):
 def test_one_that_is_cancelled_is_so_for_every_worker(world):
     for worker in (1, 2):
         world.alarms.set(Alarm.WORKER, 1.0, worker)
-    world.alarms.set(Alarm.END, 1.0)
+    world.alarms.set(Alarm.TTL, 1.0)
     world.alarms.cancel(Alarm.WORKER)
     assert world.wait(1.0) == [events.ErrorServerTtlExpired(1001.0)]
-    assert world.due_at(Alarm.END) is None
+    assert world.due_at(Alarm.TTL) is None
 
 
 class TestDeadline:

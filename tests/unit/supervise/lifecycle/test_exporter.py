@@ -11,7 +11,7 @@ from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.exporter import restart_delay, with_exporter
 from drum_supervisor.supervise.programs.command import Command
-from drum_supervisor.supervise.programs.plan import programs
+from drum_supervisor.supervise.programs.plan import plan_programs
 from drum_supervisor.supervise.programs.program import Programs
 from drum_supervisor.supervise.programs.render import render
 
@@ -21,7 +21,7 @@ COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 
 def found(environ: dict[str, str] | None = None, **flags: str) -> Programs:
     settings = resolve(choose(flags, {}))
-    plain = programs(settings, Command(("true", "{fd}")), Address("127.0.0.1", 8080), RUN_DIR)
+    plain = plan_programs(settings, Command(("true", "{fd}")), Address("127.0.0.1", 8080), RUN_DIR)
     return with_exporter(plain, settings, environ or {}, RUN_DIR)
 
 

@@ -56,12 +56,12 @@ def test_nothing_is_refused_where_nothing_was_wanted_or_everything_is():
 class TestStatusFile:
     def test_has_the_last_stage_and_is_private(self, tmp_path: Path) -> None:
         run_dir, context = RunDir(tmp_path), make_context()
-        file, read = StatusFile(context, run_dir), SituationFile(str(run_dir.situation))
+        file, read = StatusFile(context, run_dir), SituationFile(str(run_dir.client_status))
         for stage in ("init", "load_model"):
             context.service.stage = stage
             file.follow()
             assert read().stage == stage
-        assert os.stat(run_dir.situation).st_mode & 0o777 == 0o600
+        assert os.stat(run_dir.client_status).st_mode & 0o777 == 0o600
         assert [path.name for path in tmp_path.iterdir()] == ["situation.json"]
 
     def test_is_written_only_when_something_is_new(self, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The policy: workers that were ready and are lost."""
+"""The policy: workers that fail after they were ready."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ from drum_supervisor.supervise.policy.events import (
 )
 from drum_supervisor.supervise.policy.state import Limits
 from drum_supervisor.supervise.policy.table import decide
-from drum_supervisor.supervise.policy.transitions import LONGEST_RESTART_DELAY, restart_delay
+from drum_supervisor.supervise.policy.transitions import MAX_RESTART_DELAY, restart_delay
 from tests.unit.policy_stories import (
     BAD,
     DEADLINE,
@@ -56,7 +56,7 @@ from tests.unit.policy_stories import (
 
 class TestCrashes:
     def crash(self, story: Story) -> list[Action]:
-        """Let the worker die, and be ready again if it may."""
+        """Let the worker exit, and be ready again if it is restarted."""
         actions = story(WorkerExited, SEGFAULT)
         for action in actions:
             if isinstance(action, SetAlarm) and action.alarm is Alarm.WORKER:
@@ -65,14 +65,14 @@ class TestCrashes:
         story(WorkerReady)
         return actions
 
-    def test_first_restart_is_at_once_and_each_later_one_after_twice_as_long(self):
+    def test_delay_of_restarts_doubles_after_the_first(self):
         story = serving(max_restarts=9, restart_window=3600.0)
         planned = [self.crash(story)[1] for _ in range(9)]
         delays = [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
         assert planned == [StartWorker(1), *(SetAlarm(Alarm.WORKER, delay, 1) for delay in delays)]
 
-    def test_deadline_begins_when_the_worker_is_started(self):
-        """Else a short time-out could pass before there is anything that could be ready."""
+    def test_deadline_includes_the_delay_of_the_restart(self):
+        """Otherwise a short time-out could pass before the worker is started."""
         story = serving(startup_timeout=2.0, restart_window=3600.0)
         deadlines = [self.crash(story)[2].after for _ in range(5)]
         assert deadlines == [2.0, 3.0, 4.0, 6.0, 10.0]
@@ -87,7 +87,7 @@ class TestCrashes:
         assert story.state.report == replace(SEGFAULT, cause=Cause.KEPT_DYING)
         assert story.state.report.exit_code == 5
 
-    def test_those_before_the_window_do_not_count(self):
+    def test_crashes_before_the_window_do_not_count(self):
         story = serving(max_restarts=1, restart_window=60.0)
         for _ in range(20):
             assert self.crash(story)[1] == StartWorker(1)
@@ -96,23 +96,23 @@ class TestCrashes:
         assert len(story.state.crashes) == 1
 
     @pytest.mark.parametrize(("later", "phase"), [(59.9, FAILED), (60.0, STARTING)])
-    def test_window_ends_to_the_moment(self, later, phase):
+    def test_window_has_an_exact_end(self, later, phase):
         state = replace(serving(max_restarts=1).state, crashes=(100.0,))
         state, _ = decide(state, WorkerExited(100.0 + later, SEGFAULT), Limits(max_restarts=1, restart_window=60.0))
         assert state.phase is phase
 
-    def test_without_a_window_there_is_never_more_than_one(self):
+    def test_without_a_window_only_one_crash_counts(self):
         story = serving(max_restarts=1, restart_window=0.0)
         for _ in range(50):
             self.crash(story)
         assert story.phase is SERVING
 
-    def test_none_is_allowed_when_the_limit_is_zero(self):
+    def test_limit_of_zero_allows_no_crash(self):
         story = serving(max_restarts=0)
         story(WorkerExited, BAD)
         assert story.state.report == replace(BAD, cause=Cause.DIED)
 
-    def test_failure_to_initialize_again_is_a_failure_whatever_the_limit(self):
+    def test_failed_restart_is_a_failure_at_any_limit(self):
         story = serving(max_restarts=5)
         story(WorkerExited, SEGFAULT)
         story(WorkerInitFailed, BAD)
@@ -124,46 +124,44 @@ class TestCrashes:
             self.crash(story)
         assert (story.state.crash_restarts, story.state.requested_restarts, story.state.retry_restarts) == (4, 0, 0)
 
-    def test_reminder_for_a_worker_that_is_not_waited_for_is_nothing(self):
+    def test_due_restart_of_a_worker_that_is_not_starting(self):
         assert serving()(WorkerRestartDue, 1) == []
         assert failed()(WorkerRestartDue, 1) == []
         assert retrying()(WorkerRestartDue, 1) == []
 
     @pytest.mark.parametrize("crashes", range(200))
-    def test_delay_never_shrinks_and_has_an_end(self, crashes):
-        assert 0.0 <= restart_delay(crashes) <= restart_delay(crashes + 1) <= LONGEST_RESTART_DELAY
+    def test_delay_never_shrinks_and_has_a_maximum(self, crashes):
+        assert 0.0 <= restart_delay(crashes) <= restart_delay(crashes + 1) <= MAX_RESTART_DELAY
 
 
-class TestReadyTooSoon:
-    def test_is_a_failure_that_no_restart_repeats(self):
+class TestFailedProbation:
+    def test_is_a_failure_without_a_restart(self):
         story = serving()
         actions = story(FailedProbation, BAD)
         assert actions == [NO_DEADLINE, NO_RESTART, StopWorker(1), SaveReport(BAD), StartErrorServer()]
         assert story.phase is FAILED
         assert story.state.crashes == ()
 
-    def test_may_be_tried_again_later(self):
+    def test_may_be_retried_later(self):
         assert serving(max_retries=1)(FailedProbation, BAD)[-1] == RETRY_10_S
 
-    def test_without_an_error_server_is_the_end(self):
+    def test_without_error_server_stops_the_supervisor(self):
         story = serving(error_server=False)
         assert story(FailedProbation, BAD)[-1] == StopAll()
         assert story.state.exit_code == 3
 
 
-class TestUnresponsive:
-    """What cannot be told from a crash by those who ask is treated like one."""
-
-    def test_is_replaced(self):
+class TestLivenessFailed:
+    def test_restarts_the_worker(self):
         story = serving()
         assert story(LivenessFailed, HANGS) == [StopWorker(1), StartWorker(1), DEADLINE]
         assert (story.phase, story.state.report, story.state.crash_restarts) == (STARTING, None, 1)
         assert story(WorkerReady) == [NO_DEADLINE]
 
-    def test_is_told_by_the_stand_in_until_it_is_ready_again(self):
+    def test_starts_the_stand_in(self):
         assert serving(stand_in=True)(LivenessFailed, HANGS)[0] == StartStandIn()
 
-    def test_counts_like_a_crash_and_with_crashes(self):
+    def test_counts_as_a_crash(self):
         story = serving(max_restarts=2)
         story(WorkerExited, SEGFAULT)
         story(WorkerReady)
@@ -173,29 +171,29 @@ class TestUnresponsive:
         assert (story.phase, story.state.report) == (FAILED, replace(HANGS, cause=Cause.KEPT_DYING))
         assert story.state.report.exit_code == 5
 
-    def test_where_no_restart_is_allowed_is_a_failure(self):
+    def test_without_restarts_is_a_failure(self):
         story = serving(max_restarts=0, error_server=False)
         assert story(LivenessFailed, HANGS)[-1] == StopAll()
         assert story.state.report == replace(HANGS, cause=Cause.DIED)
         assert story(AllStopped) == [Exit(5)]
 
-    def test_those_before_the_window_do_not_count(self):
+    def test_crashes_before_the_window_do_not_count(self):
         story = serving(max_restarts=1, restart_window=60.0)
         for _ in range(20):
             assert StartWorker(1) in story(LivenessFailed, HANGS)
             story(WorkerReady)
             story.wait(60.0)
 
-    def test_may_be_tried_again_later(self):
+    def test_may_be_retried_later(self):
         assert serving(max_restarts=0, max_retries=1)(LivenessFailed, HANGS)[-1] == RETRY_10_S
 
-    def test_are_all_workers_that_are_ready_together_and_one_crash(self):
+    def test_restarts_all_ready_workers_as_one_crash(self):
         story = serving(workers=3)
         assert story(LivenessFailed, HANGS) == [*stopped(1, 2, 3), *started(1, 2, 3), DEADLINE]
         assert (story.phase, story.state.starting, len(story.state.crashes)) == (STARTING, {1, 2, 3}, 1)
         assert story.state.crash_restarts == 1
 
-    def test_are_all_workers_that_are_ready_each_with_its_reminder(self):
+    def test_delays_the_restart_of_each_worker(self):
         story = serving(workers=2)
         story(LivenessFailed, HANGS)
         for worker in (1, 2):
@@ -203,37 +201,35 @@ class TestUnresponsive:
         planned = [SetAlarm(Alarm.WORKER, 1.0, 1), SetAlarm(Alarm.WORKER, 1.0, 2)]
         assert story(LivenessFailed, HANGS) == [*stopped(1, 2), *planned, SetAlarm(Alarm.DEADLINE, 601.0)]
 
-    def test_is_not_a_worker_that_is_on_its_way(self):
+    def test_leaves_a_starting_worker_alone(self):
         story = serving(workers=2)
         story(WorkerExited, SEGFAULT, 2)
         actions = story(LivenessFailed, HANGS)
         assert StopWorker(2) not in actions
         assert (story.phase, story.state.starting) == (STARTING, {1, 2})
 
-    def test_too_often_leaves_a_worker_that_is_on_its_way(self):
+    def test_too_many_crashes_leave_a_starting_worker_alone(self):
         story = serving(workers=2, max_restarts=1)
         story(WorkerExited, SEGFAULT, 2)
         assert story(LivenessFailed, HANGS) == [StopWorker(1), DEADLINE]
         assert (story.phase, story.state.starting, story.state.report) == (STARTING, {2}, HANGS)
 
     @pytest.mark.parametrize("begin", [starting, failed, retrying, stopping])
-    def test_is_no_news_where_nobody_is_ready(self, begin):
-        """The worker died, or was to be restarted, in the same turn."""
+    def test_is_ignored_without_a_ready_worker(self, begin):
+        """The worker exited, or a restart was requested, in the same turn."""
         story = begin()
         before = story.state
         assert (story(LivenessFailed, HANGS), story.state) == ([], before)
 
 
-class TestWorkersOfItsOwnThatAreKilled:
-    """A master starts a worker again that the kernel has killed, and goes on for ever."""
-
-    def test_count_and_need_no_answer_up_to_the_limit(self):
+class TestOwnWorkersOomKilled:
+    def test_count_as_crashes_without_a_restart(self):
         story = serving(max_restarts=2)
         assert [story(OwnWorkerOomKilled, TOO_LARGE) for _ in range(2)] == [[], []]
         assert (story.phase, story.state.ready, story.state.report) == (SERVING, {1}, None)
         assert (len(story.state.crashes), story.state.crash_restarts) == (2, 0)
 
-    def test_once_too_often_are_a_failure_with_the_true_reason(self):
+    def test_one_too_many_is_a_failure_with_its_report(self):
         story = serving(max_restarts=1, max_retries=1)
         story(OwnWorkerOomKilled, TOO_LARGE)
         dying = replace(TOO_LARGE, cause=Cause.KEPT_DYING)
@@ -241,7 +237,7 @@ class TestWorkersOfItsOwnThatAreKilled:
         assert story(OwnWorkerOomKilled, TOO_LARGE) == [*failing, RETRY_10_S]
         assert (story.phase, story.state.report) == (FAILED, dying)
 
-    def test_count_with_the_crashes_of_the_server_itself(self):
+    def test_count_together_with_crashes(self):
         story = serving(max_restarts=1)
         story(OwnWorkerOomKilled, TOO_LARGE)
         story(WorkerExited, SEGFAULT)
@@ -254,17 +250,17 @@ class TestWorkersOfItsOwnThatAreKilled:
             story.wait(60.0)
         assert story.phase is SERVING
 
-    def test_are_told_as_the_signal_where_no_restart_is_allowed(self):
+    def test_without_restarts_the_exit_code_is_the_signal(self):
         story = serving(max_restarts=0, error_server=False)
         assert story(OwnWorkerOomKilled, TOO_LARGE)[-1] == StopAll()
         assert (story.state.report.cause, story.state.exit_code) == (Cause.DIED, 137)
 
-    def test_of_one_server_leave_another_one_serving(self):
+    def test_of_one_server_leave_the_other_serving(self):
         story = serving(workers=2, max_restarts=0)
         assert story(OwnWorkerOomKilled, TOO_LARGE, 2) == [StopWorker(2)]
         assert (story.phase, story.state.ready, story.state.report) == (SERVING, {1}, TOO_LARGE)
 
-    def test_are_no_news_of_a_server_that_is_not_ready(self):
+    def test_of_a_server_that_is_not_ready_are_ignored(self):
         story = serving(workers=2, max_restarts=0)
         story(RestartRequested, 2)
         assert story(OwnWorkerOomKilled, TOO_LARGE, 2) == []

@@ -1,4 +1,4 @@
-"""The policy: those that answer in the model server's place."""
+"""The policy: the error server and the stand-in."""
 
 import pytest
 
@@ -25,7 +25,7 @@ from drum_supervisor.supervise.policy.events import (
     WorkerInitFailed,
     WorkerReady,
 )
-from drum_supervisor.supervise.policy.fallbacks import ERROR_SERVER_DELAY, STAND_IN_DELAY
+from drum_supervisor.supervise.policy.fallbacks import ERROR_SERVER_RESTART_DELAY, STAND_IN_RESTART_DELAY
 from drum_supervisor.supervise.policy.state import Limits
 from tests.unit.policy_stories import (
     BAD,
@@ -44,68 +44,68 @@ from tests.unit.policy_stories import (
 
 
 class TestStandIn:
-    def test_is_there_from_the_beginning_until_the_model_server_is_ready(self):
+    def test_runs_until_the_model_server_is_ready(self):
         story = Story(Limits(stand_in=True))
         assert story(SupervisorStarted) == [StartStandIn(), StartWorker(1), DEADLINE]
         assert story(WorkerReady) == [StopStandIn(), NO_DEADLINE]
 
     @pytest.mark.parametrize("begin", [failed, retrying])
-    def test_answers_with_the_failure_until_the_error_server_does(self, begin):
+    def test_runs_until_the_error_server_is_ready(self, begin):
         story = begin(stand_in=True)
         assert not story.state.error_server_ready
         assert story(ErrorServerReady) == [StopStandIn()]
         assert story.state.error_server_ready
 
-    def test_stays_when_the_model_server_has_failed(self):
+    def test_keeps_running_when_the_model_server_fails(self):
         assert StopStandIn() not in starting(stand_in=True)(WorkerInitFailed, BAD)
 
     @pytest.mark.parametrize(
         ("event", "report"), [(WorkerExited, SEGFAULT), (FailedProbation, BAD), (LivenessFailed, HANGS)]
     )
-    def test_comes_back_before_the_error_server_when_a_service_has_failed_that_was_up(self, event, report):
+    def test_is_started_before_the_error_server(self, event, report):
         actions = serving(stand_in=True, max_restarts=0)(event, report)
         assert actions[-2:] == [StartStandIn(), StartErrorServer()]
 
     @pytest.mark.parametrize("begin", [failed, retrying])
     @pytest.mark.parametrize("was_ready", [True, False])
-    def test_comes_back_when_the_error_server_is_gone(self, begin, was_ready):
+    def test_is_started_when_the_error_server_exits(self, begin, was_ready):
         story = begin(stand_in=True)
         story(ErrorServerReady)
         assert story(ErrorServerExited, was_ready)[0] == StartStandIn()
         assert not story.state.error_server_ready
         assert story(ErrorServerReady) == [StopStandIn()]
 
-    def test_makes_room_for_the_model_server_that_was_faster_than_the_error_server(self):
+    def test_stops_for_a_retry_that_is_ready_first(self):
         assert StopStandIn() in retrying(stand_in=True)(WorkerReady)
 
     @pytest.mark.parametrize("begin", [starting, failed, retrying])
-    def test_is_started_again_a_moment_after_it_crashed(self, begin):
+    def test_is_restarted_after_a_delay(self, begin):
         story = begin(stand_in=True)
-        assert story(StandInExited) == [SetAlarm(Alarm.STAND_IN, STAND_IN_DELAY)]
+        assert story(StandInExited) == [SetAlarm(Alarm.STAND_IN, STAND_IN_RESTART_DELAY)]
         assert story(StandInRestartDue) == [StartStandIn()]
 
     @pytest.mark.parametrize("begin", [starting, failed, retrying])
-    def test_is_done_without_if_it_cannot_start(self, begin):
+    def test_is_not_restarted_if_it_cannot_start(self, begin):
         assert begin(stand_in=True)(StandInExited, was_ready=False) == []
 
     @pytest.mark.parametrize("begin", [serving, stopping])
-    def test_is_not_started_again_when_nobody_needs_it(self, begin):
+    def test_is_not_restarted_where_it_is_not_needed(self, begin):
         story = begin(stand_in=True)
         assert story(StandInExited) == []
         assert story(StandInRestartDue) == []
 
-    def test_comes_back_when_no_worker_is_ready_any_more(self):
+    def test_is_started_when_the_last_worker_exits(self):
         story = serving(stand_in=True)
         assert story(WorkerExited, SEGFAULT)[0] == StartStandIn()
         assert story(WorkerReady) == [StopStandIn(), NO_DEADLINE]
 
-    def test_comes_back_for_a_requested_restart(self):
+    def test_is_started_for_a_requested_restart(self):
         assert serving(stand_in=True)(RestartRequested)[0] == StartStandIn()
 
-    def test_is_not_needed_while_another_worker_is_ready(self):
+    def test_is_not_started_while_a_worker_is_ready(self):
         assert StartStandIn() not in serving(stand_in=True, workers=2)(WorkerExited, SEGFAULT, 1)
 
-    def test_is_not_needed_behind_the_error_server(self):
+    def test_is_not_started_while_the_error_server_is_ready(self):
         story = failed(stand_in=True, max_retries=1)
         story(ErrorServerReady)
         assert StartStandIn() not in story(RetryDue)
@@ -118,19 +118,18 @@ class TestStandIn:
 
 
 class TestErrorServer:
-    def test_that_cannot_start_either_when_plain_is_tried_again_after_a_moment(self):
-        """And not at once, for ever."""
+    def test_plain_one_that_cannot_start_is_delayed(self):
         story = failed()
         assert story(ErrorServerExited, was_ready=False, plain=True) == [
-            SetAlarm(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)
+            SetAlarm(Alarm.ERROR_SERVER, ERROR_SERVER_RESTART_DELAY)
         ]
 
     @pytest.mark.parametrize("begin", [starting, serving, stopping])
     @pytest.mark.parametrize("event", [ErrorServerExited, ErrorServerRestartDue])
-    def test_that_is_not_wanted_any_more_is_not_started_again(self, begin, event):
+    def test_is_not_restarted_where_it_is_not_needed(self, begin, event):
         assert begin()(event) == []
 
-    def test_is_started_again_although_a_retry_is_under_way(self):
+    def test_is_restarted_after_a_retry_that_fails(self):
         story = retrying()
         story(ErrorServerExited)
         story(WorkerInitFailed, BAD)

@@ -1,4 +1,4 @@
-"""The policy: workers that are replaced, one after the other or with overlap."""
+"""The policy: rolling restarts, with and without overlap."""
 
 import pytest
 
@@ -39,12 +39,12 @@ from tests.unit.policy_stories import (
 
 
 class TestRestart:
-    def test_while_starting_replaces_what_is_on_its_way(self):
+    def test_while_starting_restarts_the_starting_worker(self):
         story = starting()
         assert story(RestartRequested) == [StopWorker(1), StartWorker(1), DEADLINE]
         assert (story.phase, story.state.starting) == (STARTING, {1})
 
-    def test_while_serving_replaces_one_after_the_other(self):
+    def test_while_serving_restarts_one_after_another(self):
         story = serving(workers=2)
         assert story(RestartRequested) == [StopWorker(1), StartWorker(1), DEADLINE]
         assert (story.phase, story.state.ready, story.state.starting) == (SERVING, {2}, {1})
@@ -53,7 +53,7 @@ class TestRestart:
         assert story(WorkerReady, 2) == [NO_DEADLINE]
         assert (story.phase, story.state.rolling_restart, story.state.requested_restarts) == (SERVING, None, 1)
 
-    def test_of_several_goes_no_further_than_the_first_that_fails(self):
+    def test_is_aborted_by_the_first_failure(self):
         story = serving(workers=3)
         story(RestartRequested)
         story(WorkerReady, 1)
@@ -61,7 +61,7 @@ class TestRestart:
         assert (story.phase, story.state.ready, story.state.rolling_restart) == (SERVING, {1, 3}, None)
         assert story.state.restart_failure == BAD
 
-    def test_that_fails_for_good_is_told_as_a_failure_of_the_service_and_is_over_with_it(self):
+    def test_of_the_only_worker_fails_the_service(self):
         story = serving()
         story(RestartRequested)
         story(WorkerInitFailed, BAD)
@@ -70,13 +70,13 @@ class TestRestart:
         story(WorkerReady)
         assert (story.phase, story.state.restart_failure) == (SERVING, None)
 
-    def test_waits_for_a_worker_that_is_just_coming_back(self):
+    def test_waits_for_a_starting_worker(self):
         story = serving(workers=3)
         story(WorkerExited, SEGFAULT, 3)
         assert story(RestartRequested, 1) == [DEADLINE]
         assert story(WorkerReady, 3) == [StopWorker(1), StartWorker(1), DEADLINE]
 
-    def test_asked_for_twice_is_done_twice(self):
+    def test_second_request_restarts_all_again(self):
         story = serving(workers=2)
         story(RestartRequested)
         story(RestartRequested)
@@ -88,27 +88,27 @@ class TestRestart:
         assert story(RestartRequested, 2) == [StopWorker(2), StartWorker(2), DEADLINE]
         assert (story.phase, story.state.ready, story.state.starting) == (SERVING, {1}, {2})
 
-    def test_of_the_only_worker_is_starting(self):
+    def test_of_the_only_worker_enters_starting(self):
         story = serving()
         story(RestartRequested, 1)
         assert story.phase is STARTING
 
-    def test_while_failed_is_one_more_attempt_of_all_workers(self):
+    def test_while_failed_retries_all_workers(self):
         story = failed(workers=2)
         assert story(RestartRequested, 2) == [CancelAlarm(Alarm.RETRY), *started(1, 2), DEADLINE]
         assert (story.phase, story.state.attempt) == (RETRYING, 2)
 
-    def test_while_retrying_begins_the_attempt_anew(self):
+    def test_while_retrying_restarts_the_attempt(self):
         story = retrying()
         assert story(RestartRequested) == [StopWorker(1), StartWorker(1), DEADLINE]
         assert (story.phase, story.state.starting) == (RETRYING, {1})
 
-    def test_while_stopping_is_too_late(self):
+    def test_while_stopping_is_ignored(self):
         story = stopping()
         before = story.state
         assert (story(RestartRequested), story.state) == ([], before)
 
-    def test_gives_the_retries_back(self):
+    def test_makes_retries_available_again(self):
         story = failed(max_retries=1)
         story(RetryDue)
         story(WorkerInitFailed, BAD)
@@ -116,7 +116,7 @@ class TestRestart:
         story(RestartRequested)
         assert story(WorkerInitFailed, BAD)[-1] == RETRY_10_S
 
-    def test_is_no_crash(self):
+    def test_does_not_count_as_a_crash(self):
         story = serving(max_restarts=0)
         for _ in range(3):
             story(RestartRequested)
@@ -129,14 +129,14 @@ class TestRestart:
         story(WorkerInitFailed, BAD)
         assert story.phase is FAILED
 
-    def test_brings_back_a_worker_that_was_given_up(self):
+    def test_starts_a_worker_that_was_given_up(self):
         story = serving(workers=2, max_restarts=0)
         story(WorkerExited, SEGFAULT, 1)
         assert StartWorker(1) in story(RestartRequested, 1)
         story(WorkerReady, 1)
         assert story.state.ready == {1, 2}
 
-    def test_of_a_worker_that_waits_for_its_time_is_at_once_and_only_once(self):
+    def test_replaces_a_scheduled_restart(self):
         story = serving(max_restarts=9)
         story(WorkerExited, SEGFAULT)
         story(WorkerReady)
@@ -147,9 +147,9 @@ class TestRestart:
 
 
 class TestOverlap:
-    """The successor of 1 is 3, that of 2 is 4, and the other way round."""
+    """With two workers, 3 is the standby of 1, and 4 of 2."""
 
-    def test_the_new_one_is_ready_before_the_old_one_stops(self):
+    def test_successor_is_ready_before_its_predecessor_stops(self):
         story = serving(workers=2)
         assert story(RestartRequested, None, overlap=True) == [StartWorker(3), DEADLINE]
         assert (story.phase, story.state.ready, story.state.starting) == (SERVING, {1, 2}, {3})
@@ -160,36 +160,36 @@ class TestOverlap:
         assert story(WorkerStopped, 2) == []
         assert (story.state.ready, story.state.rolling_restart) == ({3, 4}, None)
 
-    def test_the_next_time_it_goes_back(self):
+    def test_worker_and_standby_alternate(self):
         story = serving()
-        for new, old in ((2, 1), (1, 2)):
-            assert story(RestartRequested, 1, overlap=True) == [StartWorker(new), DEADLINE]
-            assert story(WorkerReady, new) == [StopWorker(old)]
-            story(WorkerStopped, old)
+        for successor, predecessor in ((2, 1), (1, 2)):
+            assert story(RestartRequested, 1, overlap=True) == [StartWorker(successor), DEADLINE]
+            assert story(WorkerReady, successor) == [StopWorker(predecessor)]
+            story(WorkerStopped, predecessor)
         assert story.phase is SERVING
 
     @pytest.mark.parametrize("kind", [WorkerInitFailed, WorkerExited])
-    def test_if_the_new_one_fails_the_old_one_stays_and_that_is_no_crash(self, kind):
+    def test_failed_successor_leaves_its_predecessor_serving(self, kind):
         story = serving(max_restarts=0)
         story(RestartRequested, None, overlap=True)
         assert story(kind, BAD, 2) == [StopWorker(2), NO_DEADLINE]
         assert (story.phase, story.state.ready, story.state.starting) == (SERVING, {1}, set())
         assert (story.state.restart_failure, story.state.report, story.state.crashes) == (BAD, None, ())
 
-    def test_if_the_new_one_is_too_late_the_old_one_stays(self):
+    def test_late_successor_leaves_its_predecessor_serving(self):
         story = serving()
         story(RestartRequested, None, overlap=True)
         assert story(StartupTimedOut, LATE) == [NO_RESTART, StopWorker(2)]
         assert (story.phase, story.state.ready, story.state.restart_failure) == (SERVING, {1}, LATE)
 
-    def test_the_next_request_forgets_the_last_failure(self):
+    def test_next_request_clears_the_failure(self):
         story = serving()
         story(RestartRequested, None, overlap=True)
         story(WorkerInitFailed, BAD, 2)
         story(RestartRequested, None, overlap=True)
         assert story.state.restart_failure is None
 
-    def test_an_old_one_that_crashes_meanwhile_has_its_successor_already(self):
+    def test_crash_of_a_predecessor_needs_no_restart(self):
         story = serving()
         story(RestartRequested, None, overlap=True)
         assert story(WorkerExited, SEGFAULT, 1) == [StopWorker(1), DEADLINE]
@@ -197,33 +197,33 @@ class TestOverlap:
         story(WorkerReady, 2)
         assert (story.phase, story.state.ready, story.state.rolling_restart) == (SERVING, {2}, None)
 
-    def test_a_successor_that_crashes_later_is_started_again_in_its_place(self):
+    def test_successor_that_crashes_later_is_restarted(self):
         story = serving()
         story(RestartRequested, None, overlap=True)
         story(WorkerReady, 2)
         story(WorkerStopped, 1)
         assert story(WorkerExited, SEGFAULT, 2) == [StopWorker(2), StartWorker(2), DEADLINE]
 
-    def test_a_failed_service_stops_both_sides(self):
+    def test_failed_service_stops_worker_and_standby(self):
         story = serving(max_restarts=0)
         story(RestartRequested, None, overlap=True)
         story(WorkerReady, 2)
         assert {StopWorker(1), StopWorker(2)} <= set(story(WorkerExited, SEGFAULT, 2))
         assert story.phase is FAILED
 
-    def test_who_answers_no_more_is_restarted_without_overlap(self):
+    def test_failed_liveness_restarts_without_overlap(self):
         story = serving()
         story(RestartRequested, None, overlap=True)
         assert story(LivenessFailed, HANGS) == [StopWorker(2), StopWorker(1), StartWorker(1), DEADLINE]
         assert story.state.restart_failure == HANGS
 
-    def test_a_worker_that_does_not_serve_is_replaced_at_once(self):
+    def test_worker_that_does_not_serve_is_restarted_at_once(self):
         story = serving(workers=2, max_restarts=0)
         story(WorkerExited, SEGFAULT, 1)
         assert story(RestartRequested, 1, overlap=True) == [StopWorker(1), StartWorker(1), DEADLINE]
 
     @pytest.mark.parametrize("cause", RestartCause)
-    def test_it_is_counted_by_its_cause(self, cause):
+    def test_is_counted_by_its_cause(self, cause):
         story = serving()
         story(RestartRequested, 1, overlap=True, cause=cause)
         state = story.state

@@ -1,4 +1,4 @@
-"""The policy: workers that start, alone and beside others, and attempts that are made again."""
+"""The policy: workers that start, one or several, and retries."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ from drum_supervisor.supervise.policy.events import (
     WorkerRestartDue,
 )
 from drum_supervisor.supervise.policy.state import Limits, attempts_left
-from drum_supervisor.supervise.policy.transitions import LONGEST_RETRY_INTERVAL, retry_delay
+from drum_supervisor.supervise.policy.transitions import MAX_RETRY_INTERVAL, retry_delay
 from tests.unit.policy_stories import (
     BAD,
     DEADLINE,
@@ -59,25 +59,25 @@ class TestSeveralWorkers:
     def test_all_are_started(self):
         assert Story(Limits(workers=3))(SupervisorStarted) == [*started(1, 2, 3), DEADLINE]
 
-    def test_first_one_that_is_ready_makes_the_service_ready(self):
+    def test_first_ready_worker_makes_the_service_ready(self):
         story = starting(workers=2)
         assert story(WorkerReady, 2) == []
         assert story.phase is SERVING
         assert (story.state.ready, story.state.starting) == ({2}, {1})
 
-    def test_last_one_that_is_ready_ends_the_deadline(self):
+    def test_last_ready_worker_cancels_the_deadline(self):
         story = starting(workers=2)
         story(WorkerReady, 2)
         assert story(WorkerReady, 1) == [NO_DEADLINE]
         assert (story.state.ready, story.state.starting) == ({1, 2}, set())
 
-    def test_one_that_fails_alone_is_waited_for_no_more(self):
+    def test_one_of_several_fails(self):
         story = starting(workers=2)
         assert story(WorkerInitFailed, BAD, 1) == [StopWorker(1)]
         assert story.phase is STARTING
         assert story.state.starting == {2}
 
-    def test_others_may_still_be_ready(self):
+    def test_others_may_become_ready(self):
         story = starting(workers=3)
         story(WorkerInitFailed, BAD, 1)
         story(WorkerExited, SEGFAULT, 3)
@@ -85,7 +85,7 @@ class TestSeveralWorkers:
         assert story.phase is SERVING
 
     @pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
-    def test_all_that_fail_are_a_failure_with_the_report_of_the_last(self, order):
+    def test_all_fail_with_the_report_of_the_last(self, order):
         story = starting(workers=3)
         for worker in order[:2]:
             story(WorkerInitFailed, BAD, worker)
@@ -93,37 +93,37 @@ class TestSeveralWorkers:
         assert actions == [NO_DEADLINE, NO_RESTART, *stopped(1, 2, 3), SaveReport(WORSE), StartErrorServer()]
         assert story.phase is FAILED
 
-    def test_last_one_that_fails_while_others_are_ready_is_started_again(self):
+    def test_one_that_fails_while_serving_is_restarted(self):
         story = starting(workers=2)
         story(WorkerReady, 1)
         assert story(WorkerInitFailed, BAD, 2) == [StopWorker(2), StartWorker(2), DEADLINE]
         assert story.phase is SERVING
 
-    def test_one_that_was_ready_too_soon_is_like_one_that_crashed_while_others_serve(self):
+    def test_failed_probation_while_others_serve_is_a_crash(self):
         story = serving(workers=2)
         assert story(FailedProbation, BAD, 1) == [StopWorker(1), StartWorker(1), DEADLINE]
         assert story.phase is SERVING
 
-    def test_deadline_gives_up_those_that_are_not_ready(self):
+    def test_deadline_gives_up_starting_workers(self):
         story = starting(workers=3)
         story(WorkerReady, 2)
         assert story(StartupTimedOut, LATE) == [NO_RESTART, *stopped(1, 3)]
         assert story.phase is SERVING
         assert (story.state.ready, story.state.starting) == ({2}, set())
 
-    def test_deadline_with_none_ready_is_a_failure(self):
+    def test_deadline_without_a_ready_worker_is_a_failure(self):
         story = starting(workers=2)
         story(WorkerInitFailed, BAD, 1)
         story(StartupTimedOut, LATE)
         assert story.phase is FAILED
 
-    def test_one_that_crashes_is_started_again_while_the_others_serve(self):
+    def test_one_that_crashes_while_others_serve_is_restarted(self):
         story = serving(workers=2)
         assert story(WorkerExited, SEGFAULT, 1) == [StopWorker(1), StartWorker(1), DEADLINE]
         assert story.phase is SERVING
         assert story(WorkerReady, 1) == [NO_DEADLINE]
 
-    def test_all_that_crash_leave_the_service_starting(self):
+    def test_crash_of_all_enters_starting(self):
         story = serving(workers=2)
         story(WorkerExited, SEGFAULT, 1)
         assert story(WorkerExited, SEGFAULT, 2) == [
@@ -134,7 +134,7 @@ class TestSeveralWorkers:
         assert story.phase is STARTING
         assert story.state.starting == {1, 2}
 
-    def test_one_that_crashes_too_often_is_given_up_while_the_others_serve(self):
+    def test_one_that_crashes_too_often_is_given_up(self):
         story = serving(workers=2, max_restarts=1)
         story(WorkerExited, SEGFAULT, 1)
         story(WorkerReady, 1)
@@ -142,27 +142,27 @@ class TestSeveralWorkers:
         assert story.phase is SERVING
         assert (story.state.ready, story.state.starting) == ({2}, set())
 
-    def test_last_one_that_crashes_too_often_is_a_failure(self):
+    def test_last_one_that_crashes_too_often_fails_the_service(self):
         story = serving(workers=2, max_restarts=1)
         for worker in (1, 1, 2):
             story(WorkerExited, SEGFAULT, worker)
         assert story.phase is FAILED
         assert story.state.report.cause is Cause.KEPT_DYING
 
-    def test_one_given_up_leaves_the_service_starting_while_another_is_on_its_way(self):
+    def test_one_is_given_up_while_another_is_starting(self):
         story = serving(workers=2, max_restarts=1, stand_in=True)
         story(WorkerExited, SEGFAULT, 1)
         assert story(WorkerExited, SEGFAULT, 2) == [StartStandIn(), StopWorker(2), DEADLINE]
         assert (story.phase, story.state.starting) == (STARTING, {1})
 
-    def test_retry_starts_all_and_one_that_is_ready_is_enough(self):
+    def test_retry_starts_all_and_needs_one_ready_worker(self):
         story = failed(workers=2, max_retries=1)
         assert story(RetryDue) == [CancelAlarm(Alarm.RETRY), *started(1, 2), DEADLINE]
         assert story(WorkerInitFailed, BAD, 1) == [StopWorker(1)]
-        assert story(WorkerReady, 2) == [CancelAlarm(Alarm.END), StopErrorServer(), SetAlarm(Alarm.WORKER, 1.0, 1)]
+        assert story(WorkerReady, 2) == [CancelAlarm(Alarm.TTL), StopErrorServer(), SetAlarm(Alarm.WORKER, 1.0, 1)]
         assert story.phase is SERVING
 
-    def test_one_that_fails_alone_is_started_again_and_told_of_until_it_is_ready(self):
+    def test_failed_worker_is_reported_until_it_is_ready(self):
         story = starting(workers=2)
         story(WorkerInitFailed, BAD, 1)
         assert story(WorkerReady, 2) == [SetAlarm(Alarm.WORKER, 1.0, 1)]
@@ -171,13 +171,13 @@ class TestSeveralWorkers:
         assert story(WorkerReady, 1) == [NO_DEADLINE]
         assert story.state.report is None
 
-    def test_one_that_fails_alone_too_often_is_left_and_its_failure_is_told(self):
+    def test_worker_that_is_given_up_stays_reported(self):
         story = starting(workers=2, max_restarts=0)
         story(WorkerInitFailed, BAD, 1)
         assert story(WorkerReady, 2) == [NO_DEADLINE]
         assert (story.state.ready, story.state.starting, story.state.report) == ({2}, set(), BAD)
 
-    def test_retry_fails_when_all_have_failed(self):
+    def test_retry_fails_when_all_workers_fail(self):
         story = failed(workers=2, max_retries=1)
         story(RetryDue)
         story(WorkerInitFailed, BAD, 1)
@@ -185,8 +185,8 @@ class TestSeveralWorkers:
         story(WorkerInitFailed, WORSE, 2)
         assert (story.phase, story.state.report) == (FAILED, WORSE)
 
-    def test_one_that_is_ready_after_it_has_failed_is_not(self):
-        """Both may be in the same turn of the loop."""
+    def test_ready_after_failed_is_ignored(self):
+        """Both can happen in the same turn of the loop."""
         story = starting(workers=2)
         story(WorkerInitFailed, BAD, 1)
         assert story(WorkerReady, 1) == []
@@ -199,7 +199,7 @@ class TestRetries:
     def retry(
         self, story: Story, event: Callable[..., Event] = WorkerInitFailed, report: FailureReport = BAD
     ) -> list[float]:
-        """Let a retry come and fail; return when the next ones are planned."""
+        """Let a retry fail; return the delay of the next one, if it is scheduled."""
         story(RetryDue)
         return [
             action.after
@@ -207,12 +207,12 @@ class TestRetries:
             if isinstance(action, SetAlarm) and action.alarm is Alarm.RETRY
         ]
 
-    def test_come_after_twice_as_long_each_time_up_to_five_minutes(self):
+    def test_delay_doubles_up_to_five_minutes(self):
         story = failed(max_retries=8)
         planned = [self.retry(story) for _ in range(8)]
         assert planned == [[20.0], [40.0], [80.0], [160.0], [300.0], [300.0], [300.0], []]
 
-    def test_come_to_an_end(self):
+    def test_are_limited(self):
         story = failed(max_retries=2)
         assert [attempts_left(story.state, story.limits)] == [2]
         self.retry(story)
@@ -221,50 +221,50 @@ class TestRetries:
         assert [attempts_left(story.state, story.limits)] == [0]
         assert story.phase is FAILED
 
-    def test_are_not_planned_where_there_are_none(self):
+    def test_are_not_scheduled_with_a_limit_of_zero(self):
         assert not any(isinstance(action, SetAlarm) for action in starting(max_retries=0)(WorkerInitFailed, BAD))
 
-    def test_are_not_more_frequent_than_was_asked_for(self):
+    def test_delay_is_at_least_the_interval(self):
         limits = Limits(retry_interval=1000.0)
         assert [retry_delay(number, limits) for number in (0, 1, 5)] == [1000.0] * 3
 
     @pytest.mark.parametrize("interval", [0.0, 0.5, 10.0, 300.0, 1e9])
-    def test_delay_never_shrinks_and_has_an_end(self, interval):
+    def test_delay_never_shrinks_and_has_a_maximum(self, interval):
         limits = Limits(retry_interval=interval)
         delays = [retry_delay(number, limits) for number in range(200)]
         assert delays == sorted(delays)
         assert delays[0] == interval
-        assert delays[-1] <= max(LONGEST_RETRY_INTERVAL, interval)
+        assert delays[-1] <= max(MAX_RETRY_INTERVAL, interval)
 
     @pytest.mark.parametrize("report", [BAD, SEGFAULT, LATE])
-    def test_come_after_every_kind_of_failure(self, report):
+    def test_follow_every_kind_of_failure(self, report):
         assert starting(max_retries=1)(WorkerExited, report)[-1] == RETRY_10_S
 
     @pytest.mark.parametrize("event", [WorkerInitFailed, WorkerExited])
-    def test_do_not_come_after_a_failure_that_would_only_come_again(self, event):
+    def test_do_not_follow_a_permanent_failure(self, event):
         story = starting(max_retries=3)
         assert not any(isinstance(action, SetAlarm) for action in story(event, PERMANENT))
         assert (story.phase, attempts_left(story.state, story.limits)) == (FAILED, 0)
 
-    def test_end_with_such_a_failure(self):
+    def test_end_with_a_permanent_failure(self):
         story = retrying()
         assert not any(isinstance(action, SetAlarm) for action in story(WorkerInitFailed, PERMANENT))
 
-    def test_come_all_the_same_if_that_is_wanted(self):
+    def test_follow_a_permanent_failure_if_enabled(self):
         story = starting(max_retries=3, retry_permanent=True)
         assert story(WorkerInitFailed, PERMANENT)[-1] == RETRY_10_S
         assert attempts_left(story.state, story.limits) == 3
 
-    def test_come_again_after_somebody_has_asked_for_one(self):
+    def test_requested_restart_enables_retries_again(self):
         story = failed(PERMANENT, max_retries=3)
         assert StartWorker(1) in story(RestartRequested)
         assert attempts_left(story.state, story.limits) == 3
         assert story(WorkerInitFailed, BAD)[-1] == RETRY_10_S
 
-    def test_come_after_a_service_that_kept_dying(self):
+    def test_follow_too_many_crashes(self):
         assert serving(max_retries=1, max_restarts=0)(WorkerExited, SEGFAULT)[-1] == RETRY_10_S
 
-    def test_attempts_are_counted_until_it_is_ready(self):
+    def test_attempts_are_counted_until_ready(self):
         story = failed(max_retries=3)
         assert story.state.attempt == 1
         self.retry(story)
@@ -274,13 +274,13 @@ class TestRetries:
         story(WorkerReady)
         assert (story.state.attempt, story.state.retries, story.state.report) == (1, 0, None)
 
-    def test_error_server_goes_on_and_is_given_the_new_report(self):
+    def test_error_server_keeps_running_with_the_new_report(self):
         story = failed(max_retries=3)
         assert StopErrorServer() not in story(RetryDue)
         actions = story(WorkerInitFailed, WORSE)
         assert actions.index(SaveReport(WORSE)) < actions.index(StartErrorServer())
 
-    def test_old_report_stays_until_there_is_news(self):
+    def test_old_report_stays_until_the_retry_fails(self):
         story = failed(max_retries=3)
         story(RetryDue)
         assert story.state.report == BAD

@@ -1,4 +1,4 @@
-"""The policy as histories: events go in, actions and phases come out. No process, no clock, no file."""
+"""The policy as a table: each phase and event, random events, and a simulation of the processes."""
 
 import copy
 import random
@@ -35,7 +35,7 @@ from drum_supervisor.supervise.policy.events import (
     WorkerInitFailed,
     WorkerReady,
 )
-from drum_supervisor.supervise.policy.fallbacks import ERROR_SERVER_DELAY
+from drum_supervisor.supervise.policy.fallbacks import ERROR_SERVER_RESTART_DELAY
 from drum_supervisor.supervise.policy.table import decide
 from tests.unit.policy_stories import (
     BAD,
@@ -62,9 +62,7 @@ from tests.unit.policy_world import ALL_LIMITS, EVENTS, World, check_invariants,
 
 
 class TestTable:
-    """Each row of the table in the design."""
-
-    def test_begun(self):
+    def test_started(self):
         story = Story()
         assert story(SupervisorStarted) == [StartWorker(1), DEADLINE]
         assert story.phase is STARTING
@@ -77,17 +75,17 @@ class TestTable:
     @pytest.mark.parametrize(
         ("event", "report"), [(WorkerInitFailed, BAD), (WorkerExited, SEGFAULT), (StartupTimedOut, LATE)]
     )
-    def test_starting_and_it_will_not_be_ready_is_failed(self, event, report):
+    def test_starting_and_worker_failed_is_failed(self, event, report):
         story = starting()
         assert story(event, report) == [NO_DEADLINE, NO_RESTART, StopWorker(1), SaveReport(report), StartErrorServer()]
         assert story.phase is FAILED
         assert story.state.report == report
 
-    def test_failed_plans_the_end_and_the_retry(self):
+    def test_failed_sets_the_ttl_and_the_retry(self):
         story = starting(ttl=3600.0, max_retries=2)
-        assert story(WorkerInitFailed, BAD)[-3:] == [StartErrorServer(), SetAlarm(Alarm.END, 3600.0), RETRY_10_S]
+        assert story(WorkerInitFailed, BAD)[-3:] == [StartErrorServer(), SetAlarm(Alarm.TTL, 3600.0), RETRY_10_S]
 
-    def test_serving_and_exited_under_the_limit_is_starting(self):
+    def test_serving_and_exited_within_the_limit_is_starting(self):
         story = serving()
         assert story(WorkerExited, SEGFAULT) == [StopWorker(1), StartWorker(1), DEADLINE]
         assert story.phase is STARTING
@@ -117,13 +115,13 @@ class TestTable:
 
     def test_retrying_and_ready_is_serving(self):
         story = retrying()
-        assert story(WorkerReady) == [CancelAlarm(Alarm.END), StopErrorServer(), NO_DEADLINE]
+        assert story(WorkerReady) == [CancelAlarm(Alarm.TTL), StopErrorServer(), NO_DEADLINE]
         assert story.phase is SERVING
 
     @pytest.mark.parametrize(
         ("event", "report"), [(WorkerInitFailed, WORSE), (WorkerExited, SEGFAULT), (StartupTimedOut, LATE)]
     )
-    def test_retrying_and_it_will_not_be_ready_is_failed_with_the_new_report(self, event, report):
+    def test_retrying_and_worker_failed_is_failed(self, event, report):
         story = retrying()
         assert story(event, report) == [
             NO_DEADLINE,
@@ -137,22 +135,22 @@ class TestTable:
         assert story.state.report == report
 
     @pytest.mark.parametrize("begin", [failed, retrying])
-    def test_error_server_that_crashed_is_started_again_after_a_moment(self, begin):
+    def test_crashed_error_server_is_restarted_after_a_delay(self, begin):
         story = begin()
         phase = story.phase
-        assert story(ErrorServerExited) == [SetAlarm(Alarm.ERROR_SERVER, ERROR_SERVER_DELAY)]
+        assert story(ErrorServerExited) == [SetAlarm(Alarm.ERROR_SERVER, ERROR_SERVER_RESTART_DELAY)]
         assert story(ErrorServerRestartDue) == [StartErrorServer()]
         assert story.phase is phase
 
     @pytest.mark.parametrize("begin", [failed, retrying])
-    def test_error_server_that_cannot_start_is_replaced_by_the_plain_one(self, begin):
+    def test_plain_error_server_replaces_one_that_cannot_start(self, begin):
         story = begin()
         phase = story.phase
         assert story(ErrorServerExited, was_ready=False) == [StartErrorServer(plain=True)]
         assert story.phase is phase
 
     @pytest.mark.parametrize("begin", [failed, retrying])
-    def test_failed_and_ttl_over_is_stopping_with_the_code_of_the_cause(self, begin):
+    def test_failed_and_ttl_expired_is_stopping(self, begin):
         story = begin(ttl=10.0)
         assert story(ErrorServerTtlExpired) == [StopAll()]
         assert story.phase is STOPPING
@@ -169,16 +167,16 @@ class TestTable:
 class TestExhaustive:
     @pytest.mark.parametrize("begin", [Story, starting, serving, failed, retrying, stopping])
     @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
-    def test_every_event_is_answered_in_every_phase(self, begin, kind):
+    def test_every_event_has_a_decision_in_every_phase(self, begin, kind):
         story = begin()
         _, actions = decide(story.state, random_event(kind, 1.0, random.Random(1), 1), story.limits)
         assert isinstance(actions, list)
 
-    def test_there_are_all_the_events_that_this_test_thinks_of(self):
+    def test_number_of_events(self):
         assert len(EVENTS) == 23
 
     @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
-    def test_a_stopping_supervisor_only_kills_or_ends(self, kind):
+    def test_stopping_supervisor_only_kills_or_exits(self, kind):
         story = stopping()
         _, actions = decide(story.state, random_event(kind, 1.0, random.Random(1), 1), story.limits)
         assert actions in ([], [KillAll()], [Exit(0)])
@@ -186,8 +184,8 @@ class TestExhaustive:
 
 class TestRandomWalk:
     @pytest.mark.parametrize("limits", ALL_LIMITS, ids=repr)
-    def test_invariants_hold_whatever_happens(self, limits):
-        """Also events that cannot happen by now: a late alarm, a word from a worker that was stopped."""
+    def test_invariants_hold_after_any_event(self, limits):
+        """Including events that come too late: of an alarm, or of a worker that was stopped."""
         chance = random.Random(repr(limits))
         kinds = [
             kind
@@ -217,9 +215,9 @@ class TestRandomWalk:
             state = first[0] if first[0].phase is not STOPPING else starting(**vars(limits)).state
 
 
-class TestNothingIsForgotten:
+class TestSimulation:
     @pytest.mark.parametrize("limits", ALL_LIMITS, ids=repr)
-    def test_in_a_long_life(self, limits):
+    def test_no_process_or_alarm_is_forgotten(self, limits):
         for number in range(30):
             world = World(limits, f"{number} {limits}")
             world.step(SupervisorStarted(0.0))

@@ -1,4 +1,4 @@
-"""The policy: what ends the supervisor, and with which code."""
+"""The policy: what ends the supervisor, and with which exit code."""
 
 import pytest
 
@@ -44,50 +44,50 @@ class TestWithoutErrorServer:
         ("event", "report", "code"),
         [(WorkerInitFailed, BAD, 3), (WorkerExited, SEGFAULT, 139), (WorkerExited, BAD, 3), (StartupTimedOut, LATE, 4)],
     )
-    def test_failure_ends_the_supervisor_with_the_code_of_its_cause(self, event, report, code):
+    def test_failure_ends_the_supervisor_with_its_exit_code(self, event, report, code):
         story = starting(error_server=False, max_retries=5, ttl=10.0)
         assert story(event, report) == [NO_DEADLINE, NO_RESTART, StopWorker(1), SaveReport(report), StopAll()]
         assert story.phase is STOPPING
         assert story(AllStopped) == [Exit(code)]
 
-    def test_crashes_end_it_too(self):
+    def test_too_many_crashes_end_the_supervisor(self):
         story = serving(error_server=False, max_restarts=1)
         story(WorkerExited, SEGFAULT)
         story(WorkerReady)
         assert story(WorkerExited, SEGFAULT)[-1] == StopAll()
         assert story(AllStopped) == [Exit(5)]
 
-    def test_death_that_allows_no_restart_is_told_as_the_signal(self):
+    def test_without_restarts_the_exit_code_is_the_signal(self):
         story = serving(error_server=False, max_restarts=0)
         story(WorkerExited, SEGFAULT)
         assert story(AllStopped) == [Exit(139)]
 
-    def test_there_is_nothing_to_retry(self):
+    def test_there_are_no_retries(self):
         assert attempts_left(State(), Limits(error_server=False, max_retries=5)) == 0
 
 
 class TestTtl:
-    def test_is_not_planned_for_ever(self):
-        assert Alarm.END not in [getattr(action, "alarm", None) for action in starting(ttl=0.0)(WorkerInitFailed, BAD)]
+    def test_of_zero_is_unlimited(self):
+        assert Alarm.TTL not in [getattr(action, "alarm", None) for action in starting(ttl=0.0)(WorkerInitFailed, BAD)]
 
-    def test_begins_with_the_first_failure_and_not_with_each_retry(self):
+    def test_starts_with_the_first_failure_only(self):
         story = starting(ttl=100.0, max_retries=3)
-        assert SetAlarm(Alarm.END, 100.0) in story(WorkerInitFailed, BAD)
+        assert SetAlarm(Alarm.TTL, 100.0) in story(WorkerInitFailed, BAD)
         story(RetryDue)
-        assert SetAlarm(Alarm.END, 100.0) not in story(WorkerInitFailed, BAD)
+        assert SetAlarm(Alarm.TTL, 100.0) not in story(WorkerInitFailed, BAD)
 
-    def test_is_forgotten_when_the_service_is_back(self):
+    def test_is_cancelled_when_the_service_is_up(self):
         story = failed(ttl=100.0, max_retries=1)
         story(RetryDue)
-        assert CancelAlarm(Alarm.END) in story(WorkerReady)
+        assert CancelAlarm(Alarm.TTL) in story(WorkerReady)
 
-    def test_begins_anew_with_the_next_failure(self):
+    def test_starts_again_with_the_next_failure(self):
         story = failed(ttl=100.0, max_retries=1, max_restarts=0)
         story(RetryDue)
         story(WorkerReady)
-        assert SetAlarm(Alarm.END, 100.0) in story(WorkerExited, SEGFAULT)
+        assert SetAlarm(Alarm.TTL, 100.0) in story(WorkerExited, SEGFAULT)
 
-    def test_ends_a_retry_that_is_under_way(self):
+    def test_ends_a_retry(self):
         story = retrying(ttl=100.0)
         assert story(ErrorServerTtlExpired) == [StopAll()]
         assert (story.phase, story.state.starting) == (STOPPING, set())
@@ -101,21 +101,21 @@ class TestTtl:
         assert story(AllStopped) == [Exit(code)]
 
     @pytest.mark.parametrize("begin", [starting, serving, stopping])
-    def test_that_rings_too_late_is_nothing(self, begin):
+    def test_that_expires_too_late_is_ignored(self, begin):
         story = begin()
         before = story.state
         assert (story(ErrorServerTtlExpired), story.state) == ([], before)
 
 
-class TestEssentialEnded:
+class TestEssentialProgram:
     @pytest.mark.parametrize("begin", [starting, serving, failed, retrying])
-    def test_is_the_end_with_its_own_code(self, begin):
+    def test_ends_the_supervisor_with_its_exit_code(self, begin):
         story = begin()
         assert story(EssentialProgramExited, 7, "metrics exited with status 7") == [StopAll()]
-        assert (story.phase, story.state.ended_by) == (STOPPING, "metrics exited with status 7")
+        assert (story.phase, story.state.exit_reason) == (STOPPING, "metrics exited with status 7")
         assert story(AllStopped) == [Exit(7)]
 
-    def test_while_stopping_is_no_news(self):
+    def test_is_ignored_while_stopping(self):
         story = stopping()
         assert story(EssentialProgramExited, 7, "metrics exited with status 7") == []
         assert story(AllStopped) == [Exit(0)]
@@ -123,32 +123,31 @@ class TestEssentialEnded:
 
 class TestStop:
     @pytest.mark.parametrize("begin", [starting, serving, failed, retrying])
-    def test_twice_kills(self, begin):
+    def test_second_request_kills(self, begin):
         story = begin()
         assert story(StopRequested) == [StopAll()]
         assert story(StopRequested) == [KillAll()]
         assert story(StopRequested) == [KillAll()]
         assert story(AllStopped) == [Exit(0)]
 
-    def test_waits_until_everything_has_stopped(self):
+    def test_waits_for_all_programs(self):
         story = stopping()
         for event in (WorkerExited, WorkerInitFailed):
             assert story(event, SEGFAULT) == []
         assert story(WorkerReady) == []
         assert story(AllStopped) == [Exit(0)]
 
-    def test_of_a_supervisor_that_gives_up_keeps_the_code_of_the_cause(self):
+    def test_while_giving_up_keeps_the_exit_code(self):
         story = starting(error_server=False)
         story(WorkerInitFailed, BAD)
         assert story(StopRequested) == [KillAll()]
         assert story(AllStopped) == [Exit(3)]
 
-    def test_is_successful_also_after_a_failure(self):
+    def test_after_a_failure_exits_with_0(self):
         story = failed()
         story(StopRequested)
         assert story(AllStopped) == [Exit(0)]
 
     @pytest.mark.parametrize("begin", [starting, serving, failed, retrying])
-    def test_is_not_over_because_nothing_runs(self, begin):
-        """Only a supervisor that is stopping ends."""
+    def test_all_stopped_without_a_stop_is_ignored(self, begin):
         assert begin()(AllStopped) == []

@@ -1,4 +1,4 @@
-"""`--workers auto`: what there is room for, by the quota and the limit of a control group, or without any."""
+"""`--workers auto`: the capacity for workers, with and without limits of a cgroup."""
 
 import os
 from pathlib import Path
@@ -7,13 +7,19 @@ import pytest
 
 from drum_supervisor.config.settings import AUTO, choose, resolve
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.supervise.programs.auto_workers import BARE_WORKER_BYTES, Room, decided, room, size_of
+from drum_supervisor.supervise.programs.auto_workers import (
+    BARE_WORKER_BYTES,
+    Capacity,
+    measure_folder,
+    read_capacity,
+    resolve_workers,
+)
 from tests.unit.control_groups import MIB, PID, lay_out
 
 GIB = 1024 * MIB
 
 
-class TestRoom:
+class TestCapacity:
     @pytest.mark.parametrize(
         ("processors", "memory", "count"),
         [
@@ -27,83 +33,85 @@ class TestRoom:
             (1000.0, None, 199),
         ],
     )
-    def test_is_for_so_many(self, processors, memory, count):
-        assert Room(processors, memory).workers(BARE_WORKER_BYTES) == count
+    def test_counts_workers_that_fit(self, processors, memory, count):
+        assert Capacity(processors, memory).count_workers(BARE_WORKER_BYTES) == count
 
-    def test_a_large_model_has_fewer_workers(self):
-        assert Room(8.0, 8 * GIB).workers(3 * GIB) == 2
+    def test_larger_workers_are_fewer(self):
+        assert Capacity(8.0, 8 * GIB).count_workers(3 * GIB) == 2
 
 
-class TestControlGroup:
+class TestReadCapacity:
     @pytest.fixture
     def recorded(self, tmp_path):
         return lambda name: lay_out(name, tmp_path)
 
     @pytest.mark.parametrize(("name", "quota"), [("docker_v1", 2.0), ("docker_v2", 1.5)])
-    def test_limits_decide_and_not_the_host(self, recorded, name, quota):
-        found = room(PID, 64, recorded(name))
+    def test_has_the_limits_of_the_cgroup(self, recorded, name, quota):
+        found = read_capacity(PID, 64, recorded(name))
         assert found.processors == quota
         assert found.memory_bytes is not None
         assert 0 < found.memory_bytes < 512 * MIB
 
-    def test_less_is_taken_where_the_machine_has_less(self, recorded):
+    def test_is_at_most_the_free_memory_of_the_machine(self, recorded):
         root = recorded("docker_v2")
         (root / "proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable:      64 kB\n")
-        assert room(PID, 64, root).memory_bytes == 64 * 1024
+        assert read_capacity(PID, 64, root).memory_bytes == 64 * 1024
 
-    def test_without_limits_it_is_the_machine_s(self, tmp_path):
+    def test_without_limits_is_that_of_the_machine(self, tmp_path):
         (tmp_path / "proc").mkdir()
         (tmp_path / "proc/meminfo").write_text("MemAvailable:    2048 kB\n")
-        assert room(PID, 64, tmp_path) == Room(64, 2048 * 1024)
+        assert read_capacity(PID, 64, tmp_path) == Capacity(64, 2048 * 1024)
 
-    def test_nothing_known_of_memory_is_no_limit(self, tmp_path):
-        assert room(PID, 64, tmp_path).memory_bytes is None
+    def test_unknown_memory_is_none(self, tmp_path):
+        assert read_capacity(PID, 64, tmp_path).memory_bytes is None
 
 
-class TestDecided:
-    def given(self, *argv: str, **flags: str):
+class TestResolveWorkers:
+    def resolve_auto(self, *argv: str, **flags: str):
         settings = resolve(choose({"workers": "auto", **flags}, {}))
         assert settings.workers == AUTO
-        return decided(settings, argv, {})
+        return resolve_workers(settings, argv, {})
 
-    def test_built_in_server_and_commands_that_inherit_have_several(self, tmp_path):
-        for settings, sentence in (self.given(code_dir=str(tmp_path)), self.given("uvicorn", "a:b", "--fd", "{fd}")):
+    def test_shared_listener_allows_several_workers(self, tmp_path):
+        for settings, sentence in (
+            self.resolve_auto(code_dir=str(tmp_path)),
+            self.resolve_auto("uvicorn", "a:b", "--fd", "{fd}"),
+        ):
             assert 1 <= settings.workers <= len(os.sched_getaffinity(0))
             assert sentence.startswith(f"workers: {settings.workers}, for ")
 
-    def test_command_that_binds_the_port_has_one(self):
-        settings, sentence = self.given("flask", "run")
-        assert settings.workers == 1
-        assert "binds the port itself" in sentence
+    def test_command_that_binds_the_port_has_one_worker(self):
+        settings, sentence = self.resolve_auto("flask", "run")
+        assert (settings.workers, sentence) == (1, "workers: 1, because the command binds the port itself")
 
-    def test_a_number_is_a_number(self):
+    def test_number_is_kept(self):
         settings = resolve(choose({"workers": "3"}, {}))
-        assert decided(settings, (), {}) == (settings, "")
+        assert resolve_workers(settings, (), {}) == (settings, "")
 
     @pytest.mark.parametrize("variable", ["MAX_WORKERS", "DRUM_SUPERVISOR_WORKERS"])
-    def test_may_be_said_by_the_environment(self, variable):
+    def test_auto_can_come_from_the_environment(self, variable):
         assert resolve(choose({}, {variable: "Auto"})).workers == AUTO
 
     @pytest.mark.parametrize("text", ["0", "200", "automatic", "-1"])
-    def test_other_words_are_refused(self, text):
+    def test_other_values_are_refused(self, text):
         with pytest.raises(UsageError, match="from 1 to 199 or auto"):
             resolve(choose({"workers": text}, {}))
 
 
-class TestSize:
-    def test_is_that_of_all_files(self, tmp_path: Path):
+class TestMeasureFolder:
+    def test_adds_up_all_files(self, tmp_path: Path):
         (tmp_path / "sub").mkdir()
         (tmp_path / "a.pkl").write_bytes(b"x" * 1000)
         (tmp_path / "sub" / "b").write_bytes(b"x" * 24)
-        assert size_of(str(tmp_path)) == 1024
+        assert measure_folder(str(tmp_path)) == 1024
 
-    def test_links_count_once_as_in_a_volume_of_kubernetes(self, tmp_path: Path):
+    def test_symlinks_count_once_as_in_kubernetes_volumes(self, tmp_path: Path):
         (tmp_path / "..data").mkdir()
         (tmp_path / "..data" / "a.pkl").write_bytes(b"x" * 1000)
         (tmp_path / "a.pkl").symlink_to("..data/a.pkl")
         (tmp_path / "gone").symlink_to("nowhere")
-        assert size_of(str(tmp_path)) == 1000
+        assert measure_folder(str(tmp_path)) == 1000
 
-    def test_of_what_is_not_there_is_nothing(self, tmp_path: Path):
-        assert size_of(str(tmp_path / "none")) == 0
-        assert size_of("") == 0
+    def test_missing_folder_has_no_bytes(self, tmp_path: Path):
+        assert measure_folder(str(tmp_path / "none")) == 0
+        assert measure_folder("") == 0

@@ -1,4 +1,4 @@
-"""DRUM as a command: what is run, what is left to us, what its options say to us."""
+"""DRUM as a command: its arguments and environment, and which of its options are settings."""
 
 import json
 import sys
@@ -10,17 +10,17 @@ from drum_supervisor.config.settings import choose, resolve
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.programs.command import Command, command_of, told
-from drum_supervisor.supervise.programs.plan import programs
+from drum_supervisor.supervise.programs.command import Command, choose_command, read_drum_options
+from drum_supervisor.supervise.programs.plan import plan_programs
 from drum_supervisor.supervise.programs.program import Programs
 
 SERVER_TYPE = "MLOPS_RUNTIME_PARAM_DRUM_SERVER_TYPE"
-LINE = ["drum", "server", "--code-dir", "/model"]
+DRUM_SERVER = ["drum", "server", "--code-dir", "/model"]
 
 
 @pytest.fixture
 def installed(tmp_path: Path) -> str:
-    """A program called drum, in a folder of its own."""
+    """Return the path of a program `drum`, in a folder of its own."""
     program = tmp_path / "drum"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -29,22 +29,22 @@ def installed(tmp_path: Path) -> str:
 
 def command(argv: list[str], environ: dict[str, str] | None = None, **flags: str) -> Command:
     environ = environ or {}
-    return command_of(resolve(choose({**told(argv), **flags}, environ)), argv, environ)
+    return choose_command(resolve(choose({**read_drum_options(argv), **flags}, environ)), argv, environ)
 
 
 def run(argv: list[str], environ: dict[str, str] | None = None, **flags: str) -> Programs:
-    settings = resolve(choose({**told(argv), **flags}, environ or {}))
-    found = command_of(settings, argv, environ or {})
-    return programs(settings, found, Address("127.0.0.1", 8080), RunDir(Path("/run/drum")))
+    settings = resolve(choose({**read_drum_options(argv), **flags}, environ or {}))
+    chosen = choose_command(settings, argv, environ or {})
+    return plan_programs(settings, chosen, Address("127.0.0.1", 8080), RunDir(Path("/run/drum")))
 
 
-class TestCommandOfTheUser:
-    def test_is_run_on_our_address_whatever_it_says(self):
+class TestDrumCommand:
+    def test_runs_on_our_address(self):
         for given in (["--address", "0.0.0.0:1"], ["--address=0.0.0.0:1"], []):
             (worker,) = run(["/opt/drum", "server", *given, "--code-dir", "/model"]).workers
             assert worker.argv == ("/opt/drum", "server", "--code-dir", "/model", "--address", "127.0.0.1:8080")
 
-    def test_is_passed_on_with_all_its_other_options(self):
+    def test_keeps_all_other_options(self):
         options = ["--target-type", "binary", "--class-labels", "a", "b", "--show-perf", "--verbose", "--docker={fdx}"]
         (worker,) = run(["/opt/drum", "server", *options]).workers
         assert worker.argv == ("/opt/drum", "server", *options, "--address", "127.0.0.1:8080")
@@ -54,24 +54,24 @@ class TestCommandOfTheUser:
         assert "--with-error-server" not in worker.argv
         assert dict(worker.environment)["WITH_ERROR_SERVER"] == ""
 
-    def test_is_found_beside_our_interpreter_too(self, installed, monkeypatch):
+    def test_is_found_next_to_our_interpreter(self, installed, monkeypatch):
         monkeypatch.setattr(sys, "executable", str(Path(installed).parent / "python"))
-        assert command(LINE, {"PATH": "/nowhere"}).argv[0] == installed
+        assert command(DRUM_SERVER, {"PATH": "/nowhere"}).argv[0] == installed
 
-    def test_that_is_not_installed_fails_like_any_other(self, monkeypatch):
+    def test_is_kept_if_it_is_not_installed(self, monkeypatch):
         monkeypatch.setattr(sys, "executable", "/nowhere/python")
-        assert command(LINE, {"PATH": "/nowhere"}).argv[0] == "drum"
+        assert command(DRUM_SERVER, {"PATH": "/nowhere"}).argv[0] == "drum"
 
     @pytest.mark.parametrize("argv", [["drum"], ["drum", "score"], ["uvicorn", "server"], ["sh", "-c", "drum server"]])
-    def test_is_an_ordinary_one_when_it_is_not_the_server(self, argv):
+    def test_other_commands_are_not_changed(self, argv):
         assert command(argv) == Command(tuple(argv))
-        assert told([*argv, "--address", "h:1"]) == {}
+        assert read_drum_options([*argv, "--address", "h:1"]) == {}
 
-    def test_of_any_kind_is_kept_from_starting_an_error_server_in_a_script(self):
+    def test_any_command_disables_the_error_server_of_drum(self):
         assert command(["./start.sh"], {"WITH_ERROR_SERVER": "true"}).environment == (("WITH_ERROR_SERVER", ""),)
 
 
-class TestItsOptions:
+class TestDrumOptions:
     @pytest.mark.parametrize(
         ("options", "settings"),
         [
@@ -82,8 +82,8 @@ class TestItsOptions:
             (["--target-type", "binary"], {}),
         ],
     )
-    def test_say_the_same_to_us(self, options, settings):
-        assert told(["drum", "server", *options]) == settings
+    def test_are_read_as_settings(self, options, settings):
+        assert read_drum_options(["drum", "server", *options]) == settings
 
 
 class TestListener:
@@ -97,42 +97,47 @@ class TestListener:
             (json.dumps({"type": "string", "payload": "werkzeug"}), False),
         ],
     )
-    def test_is_inherited_under_gunicorn_which_is_its_default(self, server_type, shared):
-        found = run(["/opt/drum", "server"], {SERVER_TYPE: server_type})
-        assert found.shared is shared
-        assert found.workers[0].announced
+    def test_is_inherited_by_gunicorn_which_is_the_default(self, server_type, shared):
+        chosen = run(["/opt/drum", "server"], {SERVER_TYPE: server_type})
+        assert chosen.shared is shared
+        assert chosen.workers[0].announced
 
-    def test_is_what_the_user_says(self):
+    def test_can_be_bound_by_drum(self):
         assert not run(["/opt/drum", "server"], listener="bind").shared
 
 
 class TestServerTypeDrum:
-    def test_is_the_installed_one_with_our_settings(self, installed):
+    def test_runs_the_installed_one_with_our_settings(self, installed):
         environ = {"PATH": str(Path(installed).parent)}
         flags = {"code_dir": "/m", "target_type": "multiclass", "class_labels": "a b", "server_type": "drum"}
-        found = run([], environ, **flags)
-        (worker,) = found.workers
+        chosen = run([], environ, **flags)
+        (worker,) = chosen.workers
         labels = ("--class-labels", "a", "b")
         expected = ("--code-dir", "/m", "--target-type", "multiclass", *labels, "--address", "127.0.0.1:8080")
         assert worker.argv == (installed, "server", *expected)
-        assert (found.server_type, found.built_in) == ("drum", False)
+        assert (chosen.server_type, chosen.built_in) == ("drum", False)
 
     def test_starts_its_workers_by_itself(self, installed):
         environ = {"PATH": str(Path(installed).parent), "MAX_WORKERS": "3"}
         (worker,) = run([], environ, code_dir="/m", server_type="drum").workers
-        told_to_it = dict(worker.environment)["MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS"]
-        assert json.loads(told_to_it) == {"type": "numeric", "payload": 3}
+        parameter = dict(worker.environment)["MLOPS_RUNTIME_PARAM_CUSTOM_MODEL_WORKERS"]
+        assert json.loads(parameter) == {"type": "numeric", "payload": 3}
 
-    def test_has_our_prefix(self, installed):
+    def test_gets_the_url_prefix(self, installed):
         environ = {"PATH": str(Path(installed).parent)}
         (worker,) = run([], environ, code_dir="/m", server_type="drum", url_prefix="v1").workers
         assert dict(worker.environment)["URL_PREFIX"] == "/v1"
 
     def test_must_be_installed(self, monkeypatch):
         monkeypatch.setattr(sys, "executable", "/nowhere/python")
-        with pytest.raises(UsageError, match="no command 'drum' in PATH or beside /nowhere/python"):
+        with pytest.raises(UsageError) as caught:
             command([], {"PATH": "/nowhere"}, code_dir="/m", server_type="drum")
+        assert str(caught.value) == (
+            "--server-type drum: no command 'drum' in PATH or beside /nowhere/python. Install it, perhaps in an "
+            "environment of its own (pip install datarobot-drum), and add that to PATH."
+        )
 
     def test_needs_a_model_folder(self):
-        with pytest.raises(UsageError, match="--code-dir"):
+        with pytest.raises(UsageError) as caught:
             command([], server_type="drum")
+        assert str(caught.value) == "--server-type drum: give the model folder: --code-dir DIR."

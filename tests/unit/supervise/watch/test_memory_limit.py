@@ -95,7 +95,7 @@ class TestMemoryLimit:
         watched = Watched(Share(10 * MIB), {2: child})
         assert watched.check(CHECKS - 1) == []
         (event,) = watched.check(1)
-        assert event == RestartRequested(watched.now, 2, overlap=False, cause=RestartCause.MEMORY)
+        assert event == RestartRequested(watched.now, 2, overlap=False, cause=RestartCause.MEMORY_LIMIT)
         (line,) = watched.lines
         assert f"worker 2 (pid {child}) uses ".encode() in line
         assert line.endswith(b" MiB, more than 10.0 MiB (--max-worker-memory), and is replaced\n")
