@@ -8,7 +8,7 @@ import pytest
 from drum_supervisor.supervise.api.stats import targets
 from drum_supervisor.supervise.engine.run import ExtraProgram
 from drum_supervisor.supervise.programs.program import Program, Programs, Readiness
-from drum_supervisor.supervise.stats.scan import Top
+from drum_supervisor.supervise.stats.scan import ScanTarget
 from tests.engine.conftest import Bench, python
 
 FOR_EVER = python("import time; time.sleep(1000)")
@@ -27,7 +27,7 @@ programs=cache
 def test_are_told_of_while_they_run_and_afterwards(bench: Callable[..., Bench]) -> None:
     made = bench({"model-server": FOR_EVER}, FURTHER)
     seen: list[ExtraProgram] = []
-    found: list[list[Top]] = []
+    found: list[list[ScanTarget]] = []
     worker = Program("model-server", "model-server", ("true",), 1)
     nothing = Program("error-server", "error-server", ("true",))
     programs = Programs((worker,), nothing, nothing, nothing, True, Readiness.REPORT, "command")
@@ -38,7 +38,7 @@ def test_are_told_of_while_they_run_and_afterwards(bench: Callable[..., Bench]) 
             seen.append(other)
             run = made.start("model-server")
             found.append(targets(made.engine, programs))
-            assert found[0][0] == Top("model-server", run.pid, run.started, 1)
+            assert found[0][0] == ScanTarget("model-server", run.pid, run.started, 1)
             made.engine.kill("model-server")
             made.engine.stop_others(999, 10.0)
         return bool(seen) and not made.engine.others_left() and made.engine.run_of("model-server") is None
@@ -47,6 +47,6 @@ def test_are_told_of_while_they_run_and_afterwards(bench: Callable[..., Bench]) 
     (other,) = seen
     assert (other.name, other.group) == ("mine:cache", "mine")
     assert other.started_at == pytest.approx(time.time(), abs=60)
-    assert found[0][1] == Top("mine:cache", other.pid, 0.0)
+    assert found[0][1] == ScanTarget("mine:cache", other.pid, 0.0)
     assert found[0][1].started == pytest.approx(time.monotonic(), abs=60)
     assert made.engine.others()[0].pid == 0

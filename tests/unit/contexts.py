@@ -19,7 +19,7 @@ from drum_supervisor.supervise.programs.program import (
 )
 from drum_supervisor.supervise.service.context import Context, Service
 from drum_supervisor.supervise.service.event_queue import EventQueue
-from drum_supervisor.supervise.service.seen import Seen
+from drum_supervisor.supervise.service.tracked_run import TrackedRun
 from drum_supervisor.supervise.service.waiters import Waiters
 
 
@@ -48,11 +48,11 @@ def make_context(
     )
 
 
-def add_run(context: Context, slot: int, pid: int) -> Seen:
+def add_run(context: Context, slot: int, pid: int) -> TrackedRun:
     """Let a worker run."""
     program = context.programs.workers[slot - 1]
-    seen = context.service.seen[program.name] = Seen(Run(program, 0.0, context.now(), pid=pid), attempt=1)
-    return seen
+    tracked = context.service.runs[program.name] = TrackedRun(Run(program, 0.0, context.now(), pid=pid), attempt=1)
+    return tracked
 
 
 def taken(context: Context) -> list[Event]:

@@ -56,7 +56,7 @@ class ControlHandlers:
 
     def stats(self, max_age: float, shared_memory: bool, history: bool) -> Callable[[], dict[str, Any] | None]:
         """Return a function that returns the answer once the sample is taken, None until then."""
-        sample = self.usage.sampler.ask(max_age, shared_memory, watching=history)
+        sample = self.usage.sampler.request_sample(max_age, shared_memory, watching=history)
 
         def answer() -> dict[str, Any] | None:
             found = sample()
@@ -66,7 +66,7 @@ class ControlHandlers:
 
     def metrics(self, max_age: float) -> Callable[[], dict[str, Any] | None]:
         """Return a function that returns the answer once the sample is taken, None until then."""
-        sample = self.usage.sampler.ask(max_age, shared_memory=False, watching=False)
+        sample = self.usage.sampler.request_sample(max_age, shared_memory=False, watching=False)
 
         def answer() -> dict[str, Any] | None:
             found = sample()

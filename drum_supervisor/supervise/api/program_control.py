@@ -86,12 +86,12 @@ class OperatorControl:
         return ""
 
     def _running(self, program: Program) -> ProgramState:
-        run, seen = self._engine.run_of(program.name), self._context.service.seen.get(program.name)
+        run, tracked = self._engine.run_of(program.name), self._context.service.runs.get(program.name)
         if run is None or run.kill_denied:
             return ProgramState.STOPPED
         if run.stop_requested:
             return ProgramState.STOPPING
-        return ProgramState.RUNNING if seen and seen.ready else ProgramState.STARTING
+        return ProgramState.RUNNING if tracked and tracked.ready else ProgramState.STARTING
 
     def _worker(self, program: Program) -> ControlState:
         state, launcher = self._context.service.state, self._launcher

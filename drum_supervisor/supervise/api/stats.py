@@ -13,19 +13,19 @@ from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.programs.program import Programs
 from drum_supervisor.supervise.service.context import Context
 from drum_supervisor.supervise.stats.sampler import Sampler
-from drum_supervisor.supervise.stats.scan import Top
-from drum_supervisor.supervise.stats.usage_log import Sample, Tree
+from drum_supervisor.supervise.stats.scan import ScanTarget
+from drum_supervisor.supervise.stats.usage_log import ProcessTree, Sample
 
 Describe: TypeAlias = Callable[[ProcessResources], dict[str, Any]]
 
 
-def targets(engine: Engine, programs: Programs) -> list[Top]:
+def targets(engine: Engine, programs: Programs) -> list[ScanTarget]:
     """Return the programs that run, ours and the user's."""
     now, wall = time.monotonic(), time.time()
     runs = ((program, engine.run_of(program.name)) for program in programs.all)
-    ours = [Top(program.name, run.pid, run.started, program.worker) for program, run in runs if run]
+    ours = [ScanTarget(program.name, run.pid, run.started, program.worker) for program, run in runs if run]
     extra = [each for each in engine.others() if each.pid]
-    return ours + [Top(each.name, each.pid, now - (wall - each.started_at)) for each in extra]
+    return ours + [ScanTarget(each.name, each.pid, now - (wall - each.started_at)) for each in extra]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Usage:
         describe = describe or (_everything if shared_memory else _without_shared_memory)
         epoch = time.time() - self.context.now()
         return {
-            "taken_at": round(epoch + sample.begun, 3),
+            "taken_at": round(epoch + sample.started, 3),
             "phase": self.context.service.state.phase.value,
             "supervisor": _supervisor(sample.supervisor),
             "programs": self._programs(sample, shared_memory, describe),
@@ -113,7 +113,7 @@ def _supervisor(process: ProcessResources | None) -> dict[str, Any]:
     return {name: getattr(process, name, None) for name in _OF_THE_SUPERVISOR}
 
 
-def _used(tree: Tree | None, pid: object, shared_memory: bool, describe: Describe) -> dict[str, Any]:
+def _used(tree: ProcessTree | None, pid: object, shared_memory: bool, describe: Describe) -> dict[str, Any]:
     """Return the figures of a program; null when it does not run, or /proc does not show it."""
     if tree is None or tree.pid != pid:
         return {"processes": [], **dict.fromkeys(_SUMS)}

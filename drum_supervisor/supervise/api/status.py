@@ -81,11 +81,11 @@ def each_program(context: Context, engine: Engine) -> Iterator[tuple[str, dict[s
     """
     serving = current_workers(context.service.state, context.service.limits)
     for program in context.programs.all:
-        seen, run = context.service.seen.get(program.name), engine.run_of(program.name)
+        tracked, run = context.service.runs.get(program.name), engine.run_of(program.name)
         serves = program.worker in serving
-        if not (serves or run or (seen and not program.worker)):
+        if not (serves or run or (tracked and not program.worker)):
             continue
-        state = _state(run, bool(seen and seen.ready))
+        state = _state(run, bool(tracked and tracked.ready))
         yield (
             program.name,
             {

@@ -24,7 +24,7 @@ from drum_supervisor.supervise.processes.launcher import Launcher
 from drum_supervisor.supervise.programs.plan import python
 from drum_supervisor.supervise.programs.program import EXPORTER, Program, Programs
 from drum_supervisor.supervise.service.context import Context
-from drum_supervisor.supervise.service.seen import Seen
+from drum_supervisor.supervise.service.tracked_run import TrackedRun
 from drum_supervisor.supervise.stats.sampler import Sampler
 
 BACKLOG = 128
@@ -98,22 +98,22 @@ class Exporter:
         self._early_exits = 0
         context.timers.set(self, FIRST_START_AFTER, self._start)
 
-    def on_start(self, seen: Seen) -> None:
-        run = seen.run
+    def on_start(self, tracked: TrackedRun) -> None:
+        run = tracked.run
         self._context.waiters.note_change()
         if run.spawn_error:
             self._restart_later(run, f"could not be started: {run.spawn_error}")
         else:
             self._context.log.information(f"{run.label} started", program=EXPORTER, pid=run.pid)
 
-    def on_message(self, seen: Seen, message: Message) -> None:
+    def on_message(self, tracked: TrackedRun, message: Message) -> None:
         if isinstance(message, Ready):
-            seen.ready = True
+            tracked.ready = True
             self._context.waiters.note_change()
 
-    def on_exit(self, seen: Seen) -> None:
-        run = seen.run
-        self._sampler.ended(EXPORTER, run.pid, run.cpu_seconds)
+    def on_exit(self, tracked: TrackedRun) -> None:
+        run = tracked.run
+        self._sampler.record_exit(EXPORTER, run.pid, run.cpu_seconds)
         if run.stop_requested:
             self._context.log.information(f"{run.label} stopped as asked: {describe_exit(run.status)}", pid=run.pid)
         else:

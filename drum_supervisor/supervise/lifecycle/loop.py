@@ -14,17 +14,17 @@ from drum_supervisor.supervise.policy.state import Phase, State, current_workers
 from drum_supervisor.supervise.processes.launcher import Launcher
 from drum_supervisor.supervise.programs.program import shown_name
 from drum_supervisor.supervise.service.context import Context
-from drum_supervisor.supervise.service.seen import Seen
+from drum_supervisor.supervise.service.tracked_run import TrackedRun
 
 
 class ProgramHandler(Protocol):
     """Handles what happens to the runs of a program."""
 
-    def on_start(self, seen: Seen) -> None: ...
+    def on_start(self, tracked: TrackedRun) -> None: ...
 
-    def on_message(self, seen: Seen, message: Message) -> None: ...
+    def on_message(self, tracked: TrackedRun, message: Message) -> None: ...
 
-    def on_exit(self, seen: Seen) -> None: ...
+    def on_exit(self, tracked: TrackedRun) -> None: ...
 
 
 class Follower(Protocol):
@@ -69,19 +69,19 @@ class Loop:
             self._context.queue.put(events.StopRequested(self._context.now()))
 
     def on_line(self, run: Run, line: bytes) -> None:
-        seen = self._context.service.seen.get(run.program.name)
-        if seen is None or seen.run is not run or run.stop_requested:
+        tracked = self._context.service.runs.get(run.program.name)
+        if tracked is None or tracked.run is not run or run.stop_requested:
             return
         try:
             message = decode(line)
         except BadReportError as error:
             self._context.log.warning(f"{run.label} sent an invalid message on its report pipe: {error}", pid=run.pid)
         else:
-            self._handlers[run.program.name].on_message(seen, message)
+            self._handlers[run.program.name].on_message(tracked, message)
 
     def on_exit(self, run: Run) -> None:
         self._launcher.exited(run)
-        self._handlers[run.program.name].on_exit(self._context.service.seen[run.program.name])
+        self._handlers[run.program.name].on_exit(self._context.service.runs[run.program.name])
         self._context.waiters.note_change()
 
     def on_turn(self) -> None:
@@ -104,7 +104,7 @@ class Loop:
         for follower in self._followers:
             follower.follow()
 
-    def _decide_on(self, event: events.Event, about: Seen | None) -> None:
+    def _decide_on(self, event: events.Event, about: TrackedRun | None) -> None:
         service = self._context.service
         before = service.state
         service.state, actions = table.decide(before, event, service.limits)
@@ -136,8 +136,8 @@ class Loop:
         self._launcher.rename_workers({each.name: shown_name(each, each.worker in serving) for each in workers})
 
     def _start_pending(self) -> None:
-        for seen in self._launcher.turn():
+        for tracked in self._launcher.turn():
             self._context.waiters.note_change()
-            self._handlers[seen.run.program.name].on_start(seen)
-            if seen.run.program.worker and not seen.run.spawn_error:
+            self._handlers[tracked.run.program.name].on_start(tracked)
+            if tracked.run.program.worker and not tracked.run.spawn_error:
                 self._runner.set_startup_deadline()

@@ -13,7 +13,7 @@ from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.processes.sweeper import EVERYTHING, Sweeper
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN, Program, Programs
 from drum_supervisor.supervise.service.context import Context
-from drum_supervisor.supervise.service.seen import Seen
+from drum_supervisor.supervise.service.tracked_run import TrackedRun
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ class Launcher:
             deadline = self._context.now() + 2 * self._stop_timeout  # TERM and KILL to it, and to its orphans
             self._pending[program.name] = _PendingStart(program, attempt, deadline)
 
-    def start_at_once(self, program: Program, listener: socket.socket | None) -> Seen:
+    def start_at_once(self, program: Program, listener: socket.socket | None) -> TrackedRun:
         """Start a program that does not serve the address; it may have a listener of its own."""
         run = self._engine.start(program, listener.fileno() if listener else None)
-        seen = self._context.service.seen[program.name] = Seen(run, attempt=1)
-        return seen
+        tracked = self._context.service.runs[program.name] = TrackedRun(run, attempt=1)
+        return tracked
 
     def seconds_to_wait(self) -> float:
         """Return the longest time that the pending starts of workers may still have to wait for their predecessors."""
@@ -79,8 +79,8 @@ class Launcher:
     def stop(self, name: str, timeout: float | None = None) -> None:
         """Stop a program and its descendants; `timeout` seconds until KILL, if not the usual time."""
         self._pending.pop(name, None)
-        if (seen := self._context.service.seen.get(name)) is not None:
-            seen.outcome_reported = seen.stale = True
+        if (tracked := self._context.service.runs.get(name)) is not None:
+            tracked.outcome_reported = tracked.stale = True
         if self._engine.run_of(name) is not None:
             self._engine.stop(name, self._stop_timeout if timeout is None else timeout)
 
@@ -115,7 +115,7 @@ class Launcher:
         """Show the workers under other names to operators."""
         self._engine.rename(shown)
 
-    def turn(self) -> list[Seen]:
+    def turn(self) -> list[TrackedRun]:
         """At the end of a turn of the loop: sweep up, and start what waited for that; return what was started."""
         if self._shutdown is not None:
             self._shutdown.turn()
@@ -149,7 +149,7 @@ class Launcher:
                     self.stop(name)
         return not any(self._engine.run_of(name) or self._sweeper.is_sweeping(name) for name in holders)
 
-    def _launch(self, program: Program, attempt: int) -> Seen:
+    def _launch(self, program: Program, attempt: int) -> TrackedRun:
         own_listener: socket.socket | None = None
         try:
             if self._served_at.listener is None and not program.worker:
@@ -164,8 +164,8 @@ class Launcher:
                 with suppress(OSError):
                     own_listener.close()
         memory = self._context.kill_counters.watch(run.pid) if run.pid else None
-        seen = self._context.service.seen[program.name] = Seen(run, attempt, memory=memory)
-        return seen
+        tracked = self._context.service.runs[program.name] = TrackedRun(run, attempt, memory=memory)
+        return tracked
 
 
 class Shutdown:

@@ -12,7 +12,7 @@ from drum_supervisor.supervise.policy.events import RestartCause, RestartRequest
 from drum_supervisor.supervise.policy.state import Limits, State
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, Programs
 from drum_supervisor.supervise.service.event_queue import EventQueue
-from drum_supervisor.supervise.service.seen import Seen
+from drum_supervisor.supervise.service.tracked_run import TrackedRun
 from drum_supervisor.supervise.service.waiters import Waiters
 
 NO_STANDBYS = (
@@ -39,11 +39,11 @@ class Service:
     stage: str = ""
     since: float = field(default_factory=time.time)
     entered_at: float = field(default_factory=time.monotonic)
-    seen: dict[str, Seen] = field(default_factory=dict)
+    runs: dict[str, TrackedRun] = field(default_factory=dict)
 
     @property
     def is_error_server_ready(self) -> bool:
-        error_server = self.seen.get(ERROR_SERVER)
+        error_server = self.runs.get(ERROR_SERVER)
         return error_server is not None and error_server.is_running and error_server.ready
 
 
@@ -59,7 +59,7 @@ class Context:
     programs: Programs
     service: Service
     timers: Timers
-    queue: EventQueue[Seen]
+    queue: EventQueue[TrackedRun]
     waiters: Waiters
     kill_counters: KillCounters
     log: Log
@@ -68,17 +68,17 @@ class Context:
         """Return seconds of the monotonic clock."""
         return self.timers.clock()
 
-    def worker_runs(self) -> list[Seen]:
+    def worker_runs(self) -> list[TrackedRun]:
         """Return the last run of each worker that was ever started."""
-        return [seen for program in self.programs.all_workers if (seen := self.service.seen.get(program.name))]
+        return [tracked for program in self.programs.all_workers if (tracked := self.service.runs.get(program.name))]
 
     def ready_pids(self) -> dict[int, int]:
         """Return the pid of each ready worker, by slot."""
         ready = self.service.state.ready
         return {
-            seen.run.program.slot: seen.run.pid
-            for seen in self.worker_runs()
-            if seen.run.program.worker in ready and seen.run.status is None and not seen.run.stop_requested
+            tracked.run.program.slot: tracked.run.pid
+            for tracked in self.worker_runs()
+            if tracked.run.program.worker in ready and tracked.run.status is None and not tracked.run.stop_requested
         }
 
     def overlap_refusal(self, force: bool = False) -> str:
@@ -89,7 +89,7 @@ class Context:
         """
         if not self.programs.standbys:
             return NO_STANDBYS
-        pids = [seen.run.pid for seen in self.worker_runs() if seen.run.status is None and seen.run.pid]
+        pids = [tracked.run.pid for tracked in self.worker_runs() if tracked.run.status is None and tracked.run.pid]
         found = None if force else headroom(pids)
         return "" if found is None or found.is_enough else f"{found.sentence}; --force starts a second one all the same"
 

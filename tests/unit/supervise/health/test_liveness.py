@@ -8,7 +8,15 @@ from collections.abc import Iterator
 import pytest
 
 from drum_supervisor.contract.listener import Address, address_of, bind
-from drum_supervisor.supervise.health.liveness import MOMENT, SLEPT, SLICE, Liveness, LivenessProbe, complaint, sentence
+from drum_supervisor.supervise.health.liveness import (
+    REAP_SECONDS,
+    SUSPENDED_AFTER,
+    TIMEOUT_SLICE,
+    Liveness,
+    LivenessProbe,
+    describe_failure,
+    summarize_failures,
+)
 from drum_supervisor.supervise.health.probe import Outcome
 from drum_supervisor.supervise.output.log import Log
 from tests.unit.polling import RESET, PollLoop, Server
@@ -117,7 +125,7 @@ class TestServerThatDoesNot:
     @pytest.mark.parametrize("answer", [BROKEN, b"", RESET, b"garbage", b"HTTP/1.1 2"])
     def test_answer_well_has_failed(self, world, answer):
         world.serve(answer)
-        world.wait(3 * 10.0 + 3 * MOMENT + 0.5)
+        world.wait(3 * 10.0 + 3 * REAP_SECONDS + 0.5)
         assert len(world.told) == 1
 
     def test_and_is_waited_for_costs_no_descriptors(self, world):
@@ -186,7 +194,7 @@ class TestClosed:
     def test_in_the_moment_after_a_bad_answer_has_nothing_to_tell(self, world):
         """It was dying: that is told as what it is."""
         world.serve(RESET)
-        world.wait(10.0 + MOMENT - 0.2)
+        world.wait(10.0 + REAP_SECONDS - 0.2)
         assert world.server.connections == 1
         world.liveness.close()
         world.wait(10.0)
@@ -197,7 +205,7 @@ class TestSupervisorThatSlept:
     """Stopped, or without a processor: what it did not see meanwhile is not the server's fault."""
 
     @pytest.mark.parametrize("waited", [10.1, 12.0, 14.9])
-    @pytest.mark.parametrize("slept", [SLICE + SLEPT + 0.1, 60.0, 1e6])
+    @pytest.mark.parametrize("slept", [TIMEOUT_SLICE + SUSPENDED_AFTER + 0.1, 60.0, 1e6])
     def test_while_it_had_asked_looks_again_before_it_blames(self, world, waited, slept):
         world.wait(waited)
         world.sleep(slept)
@@ -240,15 +248,17 @@ class TestComplaint:
             (Outcome(error=errno.ECONNRESET), "closed the connection without an answer to GET /x"),
             (Outcome(error=errno.ECONNREFUSED), "refused the connection for GET /x"),
             (Outcome(error=errno.EAGAIN), "had no room in its backlog for GET /x"),
-            (Outcome(error=errno.ENOENT), "could not be asked GET /x (No such file or directory)"),
+            (Outcome(error=errno.ENOENT), "could not be probed with GET /x (No such file or directory)"),
         ],
     )
     def test_says_what_was_wrong(self, outcome, words):
-        assert complaint(outcome, "GET /x") == words
+        assert describe_failure(outcome, "GET /x") == words
 
     def test_tells_each_kind_of_failure_once(self):
         failures = [NO_ANSWER, "refused the connection", NO_ANSWER]
-        assert sentence(failures) == f"the model server {NO_ANSWER} or refused the connection, 3 times in a row"
+        assert (
+            summarize_failures(failures) == f"the model server {NO_ANSWER} or refused the connection, 3 times in a row"
+        )
 
     def test_of_one_failure_counts_nothing(self):
-        assert sentence([NO_ANSWER]) == f"the model server {NO_ANSWER}"
+        assert summarize_failures([NO_ANSWER]) == f"the model server {NO_ANSWER}"

@@ -12,9 +12,9 @@ from drum_supervisor.supervise.health.readiness import (
     AddressWatcher,
     NotifySocket,
     ReadinessProbe,
-    failure_in,
     is_complete,
-    is_ready_answer,
+    is_ready_response,
+    read_failure,
 )
 from drum_supervisor.supervise.host.run_dir import RunDir
 from tests.unit.polling import RESET, PollLoop, Server
@@ -44,9 +44,9 @@ class World:
         self.server = self.loop.serve(self.listener, *answers)
         return self.server
 
-    def look(self, question: ReadinessProbe | None = PING, address: Address | None = None) -> None:
+    def look(self, probe: ReadinessProbe | None = PING, address: Address | None = None) -> None:
         where = address or address_of(self.listener)
-        self.watcher = AddressWatcher(self.loop, self.loop.timers, where, question, self)
+        self.watcher = AddressWatcher(self.loop, self.loop.timers, where, probe, self)
 
     def on_ready(self) -> None:
         self.ready += 1
@@ -169,21 +169,21 @@ class TestAnswerThatSaysFailed:
             (b'{"detail": "no weights", "x": 1}', "no weights"),
             (b'"no weights"', "no weights"),
             (b" no\nweights\n", "no\nweights"),
-            (b'{"detail": [1]}', "the model server answers with status 513"),
-            (b"[]", "the model server answers with status 513"),
-            (b"<html>", "the model server answers with status 513"),
-            (b"", "the model server answers with status 513"),
+            (b'{"detail": [1]}', "the model server answered with status 513"),
+            (b"[]", "the model server answered with status 513"),
+            (b"<html>", "the model server answered with status 513"),
+            (b"", "the model server answered with status 513"),
         ],
     )
     def test_is_read(self, body, message):
-        assert failure_in(b"HTTP/1.1 513 X\r\nA: b\r\n\r\n" + body, 513) == message
+        assert read_failure(b"HTTP/1.1 513 X\r\nA: b\r\n\r\n" + body, 513) == message
 
     @pytest.mark.parametrize("head", [b"HTTP/1.1 500 X", b"HTTP/1.1 200 OK", b"HTTP/1.1 513 X\r\n" + OURS[17:48], b""])
     def test_is_another_status_or_that_of_our_own_error_server(self, head):
-        assert failure_in(head + b"\r\n\r\nno weights", 513) is None
+        assert read_failure(head + b"\r\n\r\nno weights", 513) is None
 
     def test_may_be_another_status(self):
-        assert failure_in(b"HTTP/1.1 599 X\r\n\r\nno", 599) == "no"
+        assert read_failure(b"HTTP/1.1 599 X\r\n\r\nno", 599) == "no"
 
     @pytest.mark.parametrize(
         ("answer", "complete"),
@@ -209,9 +209,9 @@ class TestServerThatIsNotThereYet:
         yield made
         made.close()
 
-    @pytest.mark.parametrize("question", [PING, None])
-    def test_is_asked_until_it_is(self, world, question):
-        world.look(question)
+    @pytest.mark.parametrize("probe", [PING, None])
+    def test_is_asked_until_it_is(self, world, probe):
+        world.look(probe)
         world.loop.until(lambda: world.loop.timers.seconds_left() < 1)
         assert world.ready == 0
         world.listener.listen()
@@ -238,12 +238,12 @@ class TestServerThatIsNotThereYet:
 
 class TestPort:
     def test_that_is_open_is_ready_without_a_question(self, world):
-        world.look(question=None)
+        world.look(probe=None)
         world.until_ready()
 
     def test_of_a_wildcard_address_is_looked_for_on_the_loopback(self):
         world = World(bind(Address("0.0.0.0", 0)))
-        world.look(question=None)
+        world.look(probe=None)
         world.until_ready()
         world.close()
 
@@ -251,27 +251,27 @@ class TestPort:
 class TestIsReadyAnswer:
     @pytest.mark.parametrize("status", [200, 204, 299, 301, 399])
     def test_success_and_redirection_are_ready(self, status):
-        assert is_ready_answer(b"HTTP/1.1 %d X\r\n\r\n" % status, below=400)
+        assert is_ready_response(b"HTTP/1.1 %d X\r\n\r\n" % status, below=400)
 
     @pytest.mark.parametrize(
         ("status", "below"), [(400, 400), (404, 400), (500, 500), (503, 500), (100, 500), (199, 500)]
     )
     def test_from_the_limit_on_nothing_is(self, status, below):
-        assert not is_ready_answer(b"HTTP/1.1 %d X\r\n\r\n" % status, below)
+        assert not is_ready_response(b"HTTP/1.1 %d X\r\n\r\n" % status, below)
 
     @pytest.mark.parametrize("status", [400, 404, 405, 499])
     def test_server_that_does_not_know_the_path_is_up_where_nobody_promised_it(self, status):
-        assert is_ready_answer(b"HTTP/1.0 %d X\r\n\r\n" % status, below=500)
+        assert is_ready_response(b"HTTP/1.0 %d X\r\n\r\n" % status, below=500)
 
     @pytest.mark.parametrize("name", [b"X-Drum-Supervisor", b"x-drum-supervisor", b"X-DRUM-SUPERVISOR"])
     def test_our_own_answers_do_not_count(self, name):
-        assert not is_ready_answer(b"HTTP/1.1 200 OK\r\nA: b\r\n" + name + b": stand-in\r\n\r\n", below=500)
+        assert not is_ready_response(b"HTTP/1.1 200 OK\r\nA: b\r\n" + name + b": stand-in\r\n\r\n", below=500)
 
     @pytest.mark.parametrize(
         "head", [b"", b"HTTP/1.1", b"HTTP/2 200", b"ICY 200 OK", b"\r\nHTTP/1.1 200 OK", b"\xff" * 20]
     )
     def test_what_is_no_http_is_not(self, head):
-        assert not is_ready_answer(head, below=500)
+        assert not is_ready_response(head, below=500)
 
 
 @pytest.fixture

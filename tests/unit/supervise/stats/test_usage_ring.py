@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from drum_supervisor.contract.usage_series import Curve
-from drum_supervisor.supervise.stats.usage_ring import CAPACITY, MOST_POINTS, SECONDS, UsageRing, highest
+from drum_supervisor.supervise.stats.usage_ring import CAPACITY, MAX_POINTS, SECONDS, UsageRing, pick_highest
 
 
 def filled(points, capacity=CAPACITY):
@@ -71,20 +71,20 @@ def test_a_peak_is_not_lost_when_points_are_dropped():
 
 class TestReport:
     def test_of_nothing_is_none(self):
-        assert UsageRing().until(5.0) is None
+        assert UsageRing().series_until(5.0) is None
 
     def test_counts_back_from_the_end(self):
         ring = UsageRing()
         ring.add(100.0, 1 << 40, 5, 12.5)
         ring.add(101.0, 2, None, 0.0)
-        assert ring.until(101.2567) == Curve((1.26, 0.26), (1 << 40, 2), (5, None), (12.5, 0.0))
+        assert ring.series_until(101.2567) == Curve((1.26, 0.26), (1 << 40, 2), (5, None), (12.5, 0.0))
 
     def test_is_never_after_the_end(self):
-        assert filled([(10.0, 1)]).until(9.9).seconds_before == (0.0,)
+        assert filled([(10.0, 1)]).series_until(9.9).seconds_before == (0.0,)
 
     def test_is_short_and_has_the_peak_and_the_last_point(self):
-        curve = filled((at, 9_999_999 if at == 333 else 1_000_000 + at) for at in range(600)).until(600.0)
-        assert len(curve.rss_bytes) == MOST_POINTS
+        curve = filled((at, 9_999_999 if at == 333 else 1_000_000 + at) for at in range(600)).series_until(600.0)
+        assert len(curve.rss_bytes) == MAX_POINTS
         assert curve.seconds_before[0] > 580
         assert curve.seconds_before[-1] == 1.0
         assert max(curve.rss_bytes) == 9_999_999
@@ -94,7 +94,7 @@ class TestReport:
         ring = UsageRing()
         for at in range(600):
             ring.add(at + 0.123, 10**11 + at, 10**11, 6400.5)
-        assert len(json.dumps(vars(ring.until(600)))) < 4096
+        assert len(json.dumps(vars(ring.series_until(600)))) < 4096
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ class TestReport:
     ],
 )
 def test_highest_of_each_part_and_the_last(values, most, places):
-    assert highest(values, most) == places
+    assert pick_highest(values, most) == places
 
 
 def test_clock_that_is_set_moves_all_points_alike():

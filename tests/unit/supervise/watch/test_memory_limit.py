@@ -98,7 +98,7 @@ class TestMemoryLimit:
         assert event == RestartRequested(watched.now, 2, overlap=False, cause=RestartCause.MEMORY)
         (line,) = watched.lines
         assert f"worker 2 (pid {child}) uses ".encode() in line
-        assert line.endswith(b" MiB, more than 10.0 MiB (--max-worker-memory), and is replaced\n")
+        assert line.endswith(b" MiB, more than 10.0 MiB (--max-worker-memory); recycling it\n")
         assert watched.check(10) == []
 
     def test_a_small_worker_is_left_alone(self, child):

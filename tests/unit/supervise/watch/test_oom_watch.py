@@ -9,10 +9,16 @@ from drum_supervisor.resources.cgroup_paths import Group, Groups
 from drum_supervisor.resources.oom import KillCounter, MemoryWatch
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.processes.launcher import Seen
 from drum_supervisor.supervise.programs.program import Program
+from drum_supervisor.supervise.service.tracked_run import TrackedRun
 from drum_supervisor.supervise.watch.descendants import Descendants
-from drum_supervisor.supervise.watch.oom_watch import LOOK_EVERY, PATIENCE, WALKING, OomWatch, Victim
+from drum_supervisor.supervise.watch.oom_watch import (
+    ATTRIBUTION_SECONDS,
+    CHECK_INTERVAL,
+    WALK_CPU_SHARE,
+    OomWatch,
+    Victim,
+)
 from tests.unit.process_table import MASTER, Village, exited
 
 KILLED = int(signal.SIGKILL)
@@ -47,18 +53,18 @@ class Watched:
         if self.counts:
             (self.directory / "memory.events").write_text(f"oom {self.kills}\noom_kill {self.kills}\n")
 
-    def on_kill(self, seen: Seen, victim: Victim) -> None:
-        self.found.append((seen.run.program.name, victim))
+    def on_kill(self, tracked: TrackedRun, victim: Victim) -> None:
+        self.found.append((tracked.run.program.name, victim))
 
     def below(self, pid: int, clock) -> Descendants:
         return Descendants(pid, clock, self.villages[pid])
 
-    def run(self, pid: int = MASTER) -> Seen:
+    def run(self, pid: int = MASTER) -> TrackedRun:
         self.villages[pid] = Village()
-        seen = Seen(Run(Program(f"server-{pid}", "server", ("x",), 1), 0.0, 0.0, pid=pid), 1)
-        seen.memory = MemoryWatch(self.counter)
-        self.watched.add(seen)
-        return seen
+        tracked = TrackedRun(Run(Program(f"server-{pid}", "server", ("x",), 1), 0.0, 0.0, pid=pid), 1)
+        tracked.memory = MemoryWatch(self.counter)
+        self.watched.add(tracked)
+        return tracked
 
     def kill(self, village: Village, *pids: int, status: int | None = KILLED) -> None:
         """Let the kernel count a kill for each, and each be gone."""
@@ -69,7 +75,7 @@ class Watched:
     def look(self, times: int = 1) -> list[Victim]:
         before = len(self.found)
         for _ in range(times):
-            self.now += LOOK_EVERY
+            self.now += CHECK_INTERVAL
             self.timers.ring()
         return [victim for _, victim in self.found[before:]]
 
@@ -80,12 +86,12 @@ def group(tmp_path) -> Watched:
 
 
 @pytest.fixture
-def seen(group: Watched) -> Seen:
+def tracked(group: Watched) -> TrackedRun:
     return group.run()
 
 
 @pytest.fixture
-def village(group: Watched, seen: Seen) -> Village:
+def village(group: Watched, tracked: TrackedRun) -> Village:
     village = group.villages[MASTER]
     village.born(10, 11)
     group.look(2)
@@ -95,16 +101,16 @@ def village(group: Watched, seen: Seen) -> Village:
 def test_is_found_however_often_other_runs_are_started(group, village):
     group.kill(village, 10)
     for pid in range(MASTER + 1, MASTER + 4):
-        group.now += 0.6 * LOOK_EVERY
+        group.now += 0.6 * CHECK_INTERVAL
         group.run(pid)
         group.timers.ring()
-    assert group.found == [(f"server-{MASTER}", Victim(10, serves=True, is_sure=True))]
+    assert group.found == [(f"server-{MASTER}", Victim(10, is_worker=True, is_confirmed=True))]
 
 
 class TestVictim:
     def test_is_the_worker_that_is_gone(self, group, village):
         group.kill(village, 10)
-        assert group.look() == [Victim(10, serves=True, is_sure=True)]
+        assert group.look() == [Victim(10, is_worker=True, is_confirmed=True)]
         assert group.look(20) == []
 
     def test_may_be_one_that_was_started_just_before(self, group, village):
@@ -117,20 +123,20 @@ class TestVictim:
         village.born(20, parent=10, helper=True)
         group.look()
         group.kill(village, 20)
-        assert group.look() == [Victim(20, serves=False, is_sure=True)]
+        assert group.look() == [Victim(20, is_worker=False, is_confirmed=True)]
 
     def test_does_not_serve_when_a_worker_has_forked_it_for_itself(self, group, village):
         village.born(20, parent=10)
         group.look()
         group.kill(village, 20)
-        assert group.look() == [Victim(20, serves=False, is_sure=True)]
+        assert group.look() == [Victim(20, is_worker=False, is_confirmed=True)]
 
     def test_serves_behind_a_script_that_started_the_server(self, group, village):
         village.born(5, helper=True)
         village.born(30, parent=5)
         group.look()
         group.kill(village, 30)
-        assert group.look() == [Victim(30, serves=True, is_sure=True)]
+        assert group.look() == [Victim(30, is_worker=True, is_confirmed=True)]
 
     def test_is_a_worker_also_when_it_was_about_to_be_gone_at_the_second_look(self, group, village):
         village.born(12)
@@ -139,12 +145,12 @@ class TestVictim:
         group.count()
         assert group.look() == []
         village.died(12, KILLED)
-        assert group.look() == [Victim(12, serves=True, is_sure=True)]
+        assert group.look() == [Victim(12, is_worker=True, is_confirmed=True)]
 
     @pytest.mark.parametrize("told", [True, False])
     @pytest.mark.parametrize("words_come_late", [True, False])
     def test_that_was_seen_only_when_it_was_about_to_be_gone_serves_if_its_master_says_so(
-        self, group, village, seen, told, words_come_late
+        self, group, village, tracked, told, words_come_late
     ):
         village.born(12)
         village.dying.add(12)
@@ -153,17 +159,17 @@ class TestVictim:
         village.died(12, KILLED)
         if words_come_late:
             assert group.look() == []
-        seen.run.stderr_tail.add(b"INFO:     Child process [12] died\n" * told)
-        assert group.look(2) == [Victim(12, serves=told, is_sure=True)]
+        tracked.run.stderr_tail.add(b"INFO:     Child process [12] died\n" * told)
+        assert group.look(2) == [Victim(12, is_worker=told, is_confirmed=True)]
 
-    def test_that_was_not_seen_closely_does_not_keep_others_waiting(self, group, village, seen):
+    def test_that_was_not_seen_closely_does_not_keep_others_waiting(self, group, village, tracked):
         village.born(12)
         village.dying.add(12)
         group.look()
         group.kill(village, 10, 12)
-        assert group.look() == [Victim(10, serves=True, is_sure=True)]
-        seen.run.stderr_tail.add(b"[ERROR] Worker (pid:12) was sent SIGKILL! Perhaps out of memory?\n")
-        assert group.look() == [Victim(12, serves=True, is_sure=True)]
+        assert group.look() == [Victim(10, is_worker=True, is_confirmed=True)]
+        tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:12) was sent SIGKILL! Perhaps out of memory?\n")
+        assert group.look() == [Victim(12, is_worker=True, is_confirmed=True)]
         assert group.look(20) == []
 
     def test_that_was_not_seen_closely_is_forgotten_when_the_kernel_did_not_kill_it(self, group, village):
@@ -205,7 +211,7 @@ class TestVictim:
 class TestOnKernelsThatDoNotTellHowAProcessEnded:
     def test_who_is_gone_is_the_victim(self, group, village):
         group.kill(village, 10, status=None)
-        assert group.look() == [Victim(10, serves=True, is_sure=False)]
+        assert group.look() == [Victim(10, is_worker=True, is_confirmed=False)]
 
     def test_workers_come_before_helpers(self, group, village):
         village.born(20, parent=10, helper=True)
@@ -214,35 +220,35 @@ class TestOnKernelsThatDoNotTellHowAProcessEnded:
         group.kill(village, 11, status=None)
         assert [victim.pid for victim in group.look()] == [11]
 
-    def test_words_of_the_master_come_first(self, group, village, seen):
+    def test_words_of_the_master_come_first(self, group, village, tracked):
         village.died(10, None)
         group.kill(village, 11, status=None)
-        seen.run.stderr_tail.add(b"[ERROR] Worker (pid:11) was sent SIGKILL! Perhaps out of memory?\n")
-        assert group.look() == [Victim(11, serves=True, is_sure=True)]
+        tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:11) was sent SIGKILL! Perhaps out of memory?\n")
+        assert group.look() == [Victim(11, is_worker=True, is_confirmed=True)]
 
 
 class TestWhoWasNeverSeen:
-    def test_is_known_from_the_words_of_the_master(self, group, village, seen):
+    def test_is_known_from_the_words_of_the_master(self, group, village, tracked):
         group.count()
-        seen.run.stderr_tail.add(b"[ERROR] Worker (pid:77) was sent SIGKILL! Perhaps out of memory?\n")
-        assert group.look() == [Victim(77, serves=True, is_sure=True)]
+        tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:77) was sent SIGKILL! Perhaps out of memory?\n")
+        assert group.look() == [Victim(77, is_worker=True, is_confirmed=True)]
 
-    def test_is_told_once(self, group, village, seen):
+    def test_is_told_once(self, group, village, tracked):
         group.count()
-        seen.run.stderr_tail.add(b"INFO:     Child process [77] died\n")
-        assert group.look() == [Victim(77, serves=True, is_sure=False)]
+        tracked.run.stderr_tail.add(b"INFO:     Child process [77] died\n")
+        assert group.look() == [Victim(77, is_worker=True, is_confirmed=False)]
         group.kill(village, 10)
         assert [victim.pid for victim in group.look()] == [10]
 
     def test_was_somebody_in_the_control_group_when_nothing_is_found_in_time(self, group, village):
         group.count(2)
-        assert group.look(int(PATIENCE)) == []
+        assert group.look(int(ATTRIBUTION_SECONDS)) == []
         assert group.look() == [Victim(), Victim()]
         assert group.look(20) == []
 
     def test_does_not_wait_for_ever_while_others_are_killed(self, group, village):
         group.count()
-        for number in range(int(PATIENCE) + 1):
+        for number in range(int(ATTRIBUTION_SECONDS) + 1):
             village.born(100 + number)
             group.look()
             group.kill(village, 100 + number)
@@ -256,23 +262,23 @@ class TestRunsOfAGroup:
         group.look()
         group.kill(group.villages[2], 50)
         group.look()
-        assert group.found == [("server-2", Victim(50, serves=True, is_sure=True))]
+        assert group.found == [("server-2", Victim(50, is_worker=True, is_confirmed=True))]
 
-    def test_that_ended_explain_what_was_killed(self, group, village, seen):
+    def test_that_ended_explain_what_was_killed(self, group, village, tracked):
         group.count()
-        seen.run.status = KILLED
+        tracked.run.status = KILLED
         group.run(2)
         assert group.look(20) == []
 
     @pytest.mark.parametrize("end", ["outcome_reported", "stop_requested"])
-    def test_that_failed_or_are_stopped_are_watched_no_more(self, group, village, seen, end):
-        setattr(seen if end == "outcome_reported" else seen.run, end, True)
+    def test_that_failed_or_are_stopped_are_watched_no_more(self, group, village, tracked, end):
+        setattr(tracked if end == "outcome_reported" else tracked.run, end, True)
         group.kill(village, 10)
         assert group.look(20) == []
         assert village.opened == set()
 
-    def test_are_watched_again_after_a_failure(self, group, village, seen):
-        seen.outcome_reported = True
+    def test_are_watched_again_after_a_failure(self, group, village, tracked):
+        tracked.outcome_reported = True
         group.kill(village, 10)
         group.look()
         group.run(2)
@@ -281,9 +287,9 @@ class TestRunsOfAGroup:
         group.kill(group.villages[2], 50)
         assert [victim.pid for victim in group.look()] == [50]
 
-    def test_that_are_gone_leave_the_counter_watched(self, group, village, seen):
+    def test_that_are_gone_leave_the_counter_watched(self, group, village, tracked):
         """`status` tells when the last kill was."""
-        seen.outcome_reported = True
+        tracked.outcome_reported = True
         group.look()
         group.count()
         group.look()
@@ -296,13 +302,13 @@ def test_nothing_is_watched_where_the_kernel_does_not_tell(tmp_path):
     assert group.timers.seconds_left() == float("inf")
 
 
-def test_trees_that_take_long_to_walk_through_are_walked_through_less_often(group, seen):
+def test_trees_that_take_long_to_walk_through_are_walked_through_less_often(group, tracked):
     village = group.villages[MASTER]
     walks: list[float] = []
 
     def slow(pid: int) -> list[int]:
         walks.append(group.now)
-        group.now += 10.0 * WALKING
+        group.now += 10.0 * WALK_CPU_SHARE
         return []
 
     village.children = slow
@@ -313,10 +319,10 @@ def test_trees_that_take_long_to_walk_through_are_walked_through_less_often(grou
 @pytest.mark.parametrize(
     ("victim", "words"),
     [
-        (Victim(7, serves=True), "worker 7 of model-server (pid 5)"),
+        (Victim(7, is_worker=True), "worker 7 of model-server (pid 5)"),
         (Victim(7), "process 7 below model-server (pid 5)"),
         (Victim(), "a process in the control group of model-server (pid 5)"),
     ],
 )
 def test_victim_has_a_name(victim, words):
-    assert victim.of("model-server (pid 5)") == words
+    assert victim.describe("model-server (pid 5)") == words

@@ -7,7 +7,7 @@ from drum_supervisor.supervise.engine.run import Run
 
 
 @dataclass
-class Seen:
+class TrackedRun:
     """What a run was seen to do.
 
     Attributes:
