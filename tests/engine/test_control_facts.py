@@ -67,7 +67,7 @@ def test_the_end_of_what_may_not_be_signalled_is_told_like_any_other(bench: Make
             with monkeypatch.context() as patched:
                 patched.setattr(os, "kill", refuse)
                 made.engine.stop("x", 1000)
-            kill(made.engine.run_of("x").pid, signal.SIGKILL)
+            kill(made.engine.current_run("x").pid, signal.SIGKILL)
         if made.owner.exits:
             made.engine.end()
 

@@ -42,11 +42,11 @@ class ProgramControl:
     def on_extra_started(self, name: str, pid: int) -> None:
         self.started.append(name)
 
-    def on_extra_exited(self, ended: ExtraProgramExit) -> None:
-        self.exited.append(ended)
+    def on_extra_exited(self, program_exit: ExtraProgramExit) -> None:
+        self.exited.append(program_exit)
 
-    def on_extra_gave_up(self, ended: ExtraProgramExit) -> None:
-        self.gave_up.append(ended)
+    def on_extra_gave_up(self, program_exit: ExtraProgramExit) -> None:
+        self.gave_up.append(program_exit)
 
 
 def program(command: str, more: str = "", name: str = "x") -> str:
@@ -64,7 +64,7 @@ def further(bench: Make) -> Callable[[str], tuple[Bench, ProgramControl]]:
 
 
 def processes(made: Bench) -> list[ExtraProcess]:
-    return made.engine._others()
+    return made.engine._extra_processes()
 
 
 def polls_in_vain(made: Bench) -> list[float]:
@@ -132,9 +132,14 @@ def test_last_words_arrive_also_when_our_outlet_is_full(further) -> None:
 def test_each_start_and_end_is_told(further) -> None:
     made, desk = further(program("sh -c 'exit 3'", "startsecs=0\nautorestart=false\n"))
     made.until(lambda: bool(desk.gave_up))
-    (ended,) = desk.exited
+    (program_exit,) = desk.exited
     assert desk.started == ["x"]
-    assert (ended.name, ended.program, os.WEXITSTATUS(ended.status), ended.stop_requested) == ("x", "x", 3, False)
+    assert (
+        program_exit.name,
+        program_exit.program,
+        os.WEXITSTATUS(program_exit.status),
+        program_exit.stop_requested,
+    ) == ("x", "x", 3, False)
     assert os.WEXITSTATUS(desk.gave_up[0].status) == 3
     assert desk.changes
 
@@ -191,11 +196,13 @@ def test_a_stop_that_was_asked_for_is_told_apart(further) -> None:
 
     def step() -> bool:
         if made.owner.turns == 2:
-            made.engine.stop_others(999, 5.0)
+            made.engine.stop_extra(999, 5.0)
         return bool(desk.exited)
 
     made.until(step)
-    assert [(ended.stop_requested, ended.status) for ended in desk.exited] == [(True, signal.SIGTERM)]
+    assert [(program_exit.stop_requested, program_exit.status) for program_exit in desk.exited] == [
+        (True, signal.SIGTERM)
+    ]
     assert desk.gave_up == []
 
 
@@ -207,7 +214,7 @@ def test_one_that_does_not_stop_is_killed_when_the_time_is_over_and_not_a_second
     def step() -> bool:
         if made.output() == "up\n" and not in_vain:
             in_vain.append(polls_in_vain(made))
-            made.engine.stop_others(999, 0.3)
+            made.engine.stop_extra(999, 0.3)
         return bool(desk.exited)
 
     made.until(step)

@@ -33,15 +33,15 @@ def test_are_told_of_while_they_run_and_afterwards(bench: Callable[..., Bench]) 
     programs = Programs((worker,), nothing, nothing, nothing, True, Readiness.REPORT, "command")
 
     def step() -> bool:
-        (other,) = made.engine.others()
+        (other,) = made.engine.extra_programs()
         if other.state == "running" and not seen:
             seen.append(other)
             run = made.start("model-server")
             found.append(targets(made.engine, programs))
             assert found[0][0] == ScanTarget("model-server", run.pid, run.started, 1)
             made.engine.kill("model-server")
-            made.engine.stop_others(999, 10.0)
-        return bool(seen) and not made.engine.others_left() and made.engine.run_of("model-server") is None
+            made.engine.stop_extra(999, 10.0)
+        return bool(seen) and not made.engine.has_extra_running() and made.engine.current_run("model-server") is None
 
     made.until(step)
     (other,) = seen
@@ -49,4 +49,4 @@ def test_are_told_of_while_they_run_and_afterwards(bench: Callable[..., Bench]) 
     assert other.started_at == pytest.approx(time.time(), abs=60)
     assert found[0][1] == ScanTarget("mine:cache", other.pid, 0.0)
     assert found[0][1].started == pytest.approx(time.monotonic(), abs=60)
-    assert made.engine.others()[0].pid == 0
+    assert made.engine.extra_programs()[0].pid == 0

@@ -235,7 +235,7 @@ def test_fact_9_trap_a_descendant_in_its_own_session_survives_the_kill_of_the_gr
     made.run()
     survivor = int(made.output())
     try:  # it may still be in the midst of its exec, when nobody can read its environment
-        until(lambda: Orphans().look([]) == {survivor: "x"})
+        until(lambda: Orphans().find([]) == {survivor: "x"})
     finally:
         os.kill(survivor, signal.SIGKILL)
         os.waitpid(survivor, 0)

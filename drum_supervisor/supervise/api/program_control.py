@@ -53,19 +53,28 @@ class OperatorControl:
         """A further program was started."""
         self._context.log.information(f"{name} (pid {pid}) started", program=name, pid=pid)
 
-    def on_extra_exited(self, ended: ExtraProgramExit) -> None:
+    def on_extra_exited(self, program_exit: ExtraProgramExit) -> None:
         """A further program was reaped; supervisord may start it again."""
-        level, asked = ("info", "stopped as asked: ") if ended.stop_requested else ("warning", "")
-        how = describe_exit(ended.status)
-        self._context.log.line(level, f"{ended.name} (pid {ended.pid}) {asked}{how}", program=ended.name, pid=ended.pid)
+        level, asked = ("info", "stopped as asked: ") if program_exit.stop_requested else ("warning", "")
+        how = describe_exit(program_exit.status)
+        self._context.log.line(
+            level,
+            f"{program_exit.name} (pid {program_exit.pid}) {asked}{how}",
+            program=program_exit.name,
+            pid=program_exit.pid,
+        )
 
-    def on_extra_gave_up(self, ended: ExtraProgramExit) -> None:
+    def on_extra_gave_up(self, program_exit: ExtraProgramExit) -> None:
         """A further program has ended for good: the supervisor does not outlive one that is essential."""
-        how = f"could not be started: {ended.why}" if ended.status is None else describe_exit(ended.status)
-        self._context.log.warning(f"{ended.name} {how}, and is not started again", program=ended.name)
-        if ended.program in self._essential:
-            words = f"{ended.name}, an essential program, {how}"
-            self._context.queue.put(EssentialProgramExited(self._context.now(), _exit_code(ended.status), words))
+        how = (
+            f"could not be started: {program_exit.spawn_error}"
+            if program_exit.status is None
+            else describe_exit(program_exit.status)
+        )
+        self._context.log.warning(f"{program_exit.name} {how}, and is not started again", program=program_exit.name)
+        if program_exit.program in self._essential:
+            words = f"{program_exit.name}, an essential program, {how}"
+            self._context.queue.put(EssentialProgramExited(self._context.now(), _exit_code(program_exit.status), words))
 
     def _request(self, program: Program, verb: str, event: type[StartWorkerRequested | StopWorkerRequested]) -> str:
         refusal = self._refusal(program)
@@ -86,7 +95,7 @@ class OperatorControl:
         return ""
 
     def _running(self, program: Program) -> ProgramState:
-        run, tracked = self._engine.run_of(program.name), self._context.service.runs.get(program.name)
+        run, tracked = self._engine.current_run(program.name), self._context.service.runs.get(program.name)
         if run is None or run.kill_denied:
             return ProgramState.STOPPED
         if run.stop_requested:
@@ -95,7 +104,7 @@ class OperatorControl:
 
     def _worker(self, program: Program) -> ControlState:
         state, launcher = self._context.service.state, self._launcher
-        run = self._engine.run_of(program.name)
+        run = self._engine.current_run(program.name)
         if program.worker in state.ready:
             return ControlState(ProgramState.RUNNING)
         if program.worker in state.starting:

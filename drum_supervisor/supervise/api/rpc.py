@@ -157,4 +157,4 @@ def _as_json(piece: Piece) -> dict[str, Any]:
 
 def make_rpc_interface(supervisord: Any, **_: str) -> DrumNamespace:
     """Make the namespace; named in the rendered configuration, called by supervisord."""
-    return DrumNamespace(supervisord.controlled)
+    return DrumNamespace(supervisord.handlers)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from drum_supervisor.resources.snapshot import ZOMBIE, ProcessResources, ResourceSnapshot
-from drum_supervisor.supervise.api.status import each_other, each_program, service
+from drum_supervisor.supervise.api.status import each_extra, each_program, service
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.programs.program import Programs
 from drum_supervisor.supervise.service.context import Context
@@ -22,9 +22,9 @@ Describe: TypeAlias = Callable[[ProcessResources], dict[str, Any]]
 def targets(engine: Engine, programs: Programs) -> list[ScanTarget]:
     """Return the programs that run, ours and the user's."""
     now, wall = time.monotonic(), time.time()
-    runs = ((program, engine.run_of(program.name)) for program in programs.all)
+    runs = ((program, engine.current_run(program.name)) for program in programs.all)
     ours = [ScanTarget(program.name, run.pid, run.started, program.worker) for program, run in runs if run]
-    extra = [each for each in engine.others() if each.pid]
+    extra = [each for each in engine.extra_programs() if each.pid]
     return ours + [ScanTarget(each.name, each.pid, now - (wall - each.started_at)) for each in extra]
 
 
@@ -67,7 +67,7 @@ class Usage:
         return {"service": service(self.context), "stats": self.stats(sample, describe=_in_short)}
 
     def _programs(self, sample: Sample, shared_memory: bool, describe: Describe) -> list[dict[str, Any]]:
-        programs = (*each_program(self.context, self.engine), *each_other(self.engine))
+        programs = (*each_program(self.context, self.engine), *each_extra(self.engine))
         return [
             {**facts, **_used(sample.trees.get(name), facts["pid"], shared_memory, describe)}
             for name, facts in programs
@@ -76,7 +76,7 @@ class Usage:
     def _totals(self) -> list[dict[str, Any]]:
         """Return what all runs have used since the supervisor started: by slot of the workers, by other program."""
         ours = [(each.name, each.group, each.slot or None) for each in self.context.programs.all]
-        extra = [(each.name, each.name, None) for each in self.engine.others()]
+        extra = [(each.name, each.name, None) for each in self.engine.extra_programs()]
         seconds: dict[tuple[str, int | None], float] = {}
         for name, program, worker in (*ours, *extra):
             seconds[program, worker] = seconds.get((program, worker), 0.0) + self.sampler.cpu_seconds(name)

@@ -28,7 +28,7 @@ def status(context: Context, engine: Engine, address: Address, run_dir: RunDir) 
         "stage": context.service.stage if state.starting and state.phase in (Phase.STARTING, Phase.RETRYING) else "",
         "replacing": state.rolling_restart.left if state.rolling_restart else 0,
         "restart_failure": state.restart_failure.to_json() if state.restart_failure else None,
-        "programs": [_program(facts) for _, facts in (*each_program(context, engine), *each_other(engine))],
+        "programs": [_program(facts) for _, facts in (*each_program(context, engine), *each_extra(engine))],
         "failure": state.report.to_json() if state.report else None,
         "run_dir": str(run_dir.path),
         "pid": engine.pid,
@@ -81,7 +81,7 @@ def each_program(context: Context, engine: Engine) -> Iterator[tuple[str, dict[s
     """
     serving = current_workers(context.service.state, context.service.limits)
     for program in context.programs.all:
-        tracked, run = context.service.runs.get(program.name), engine.run_of(program.name)
+        tracked, run = context.service.runs.get(program.name), engine.current_run(program.name)
         serves = program.worker in serving
         if not (serves or run or (tracked and not program.worker)):
             continue
@@ -100,9 +100,9 @@ def each_program(context: Context, engine: Engine) -> Iterator[tuple[str, dict[s
         )
 
 
-def each_other(engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
+def each_extra(engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the name and what there is to say of the user's programs; whether one is ready nobody knows."""
-    for other in engine.others():
+    for other in engine.extra_programs():
         facts = {
             "name": other.name,
             "group": other.group,

@@ -119,7 +119,7 @@ class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc
         info = super().getProcessInfo(name)
         _, process = self._getGroupAndProcess(name)
         if isinstance(process, ManagedProcess) and info["state"] in (ProcessStates.FATAL, ProcessStates.BACKOFF):
-            info["spawnerr"] = info["description"] = self._control().control_state(process.program).why
+            info["spawnerr"] = info["description"] = self._control().control_state(process.program).reason
         return info
 
     def getAllProcessInfo(self) -> Any:
@@ -209,7 +209,7 @@ def _is_ready(process: ManagedProcess) -> Any:
     if state == ProcessStates.STARTING:
         return NOT_DONE_YET
     control: ProgramControl = process.config.options.context.program_control
-    raise RPCError(Faults.ABNORMAL_TERMINATION, control.control_state(process.program).why or process.program.name)
+    raise RPCError(Faults.ABNORMAL_TERMINATION, control.control_state(process.program).reason or process.program.name)
 
 
 def _prompt(answer: Any) -> Any:

@@ -71,11 +71,9 @@ class Liveness:
         self._wait(self._settings.timeout)
 
     def _wait(self, seconds: float) -> None:
-        """Wait for the response, one slice at a time.
-
-        A slice that ends much too late does not count: the supervisor was stopped, or got no CPU, and cannot have seen
-        a response. So the server is never blamed for a suspended supervisor.
-        """
+        # Wait for the response, one slice at a time.
+        # A slice that ends much too late does not count: the supervisor was stopped, or got no CPU, and cannot have
+        # seen a response. So the server is never blamed for a suspended supervisor.
         slice_seconds = min(seconds, TIMEOUT_SLICE)
         due = self._timers.clock() + slice_seconds
 

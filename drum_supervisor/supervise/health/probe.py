@@ -17,8 +17,6 @@ _OWN_HEADER = re.compile(b"\r\n" + PROGRAM_HEADER.encode() + b":", re.IGNORECASE
 
 
 class PollSet(Protocol):
-    """The dispatchers that the engine polls."""
-
     def watch(self, dispatcher: Dispatcher) -> None: ...
 
     def unwatch(self, dispatcher: Dispatcher) -> None: ...
@@ -26,15 +24,8 @@ class PollSet(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a probe.
-
-    Attributes:
-        response: what was received until it was enough or the connection ended.
-        error: the errno of a failed probe, or 0.
-    """
-
-    response: bytes = b""
-    error: int = 0
+    response: bytes = b""  # received until it was enough or the connection ended
+    error: int = 0  # the errno of a failed probe
 
 
 def has_head(response: bytes) -> bool:

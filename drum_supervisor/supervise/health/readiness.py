@@ -25,21 +25,14 @@ _MESSAGE_NAMES = ("message", "error", "detail")
 
 @dataclass(frozen=True)
 class ReadinessProbe:
-    """The settings of an HTTP readiness check.
-
-    Attributes:
-        below: the lowest status that does not mean ready.
-        failed: the status of a failed initialization.
-    """
+    """The settings of an HTTP readiness check."""
 
     path: str
-    below: int
-    failed: int = 513
+    below: int  # the lowest status that does not mean ready: 400, or 500 where the path need not exist
+    failed: int = 513  # the status of a failed initialization
 
 
 class ReadinessListener(Protocol):
-    """Called by a readiness check."""
-
     def on_ready(self) -> None: ...
 
     def on_failed(self, message: str) -> None: ...
@@ -107,11 +100,6 @@ class AddressWatcher:
 
 
 def is_ready_response(head: bytes, below: int) -> bool:
-    """Return whether an HTTP response means ready.
-
-    Args:
-        below: the lowest status that does not: 400, or 500 where the path need not exist.
-    """
     status = read_status(head)
     return status is not None and 200 <= status < below and not is_own_response(head)
 
@@ -136,7 +124,6 @@ def read_failure(response: bytes, failed: int) -> str | None:
 
 
 def _read_message(body: str) -> str:
-    """Return JSON's `message`, `error` or `detail`, or plain text as it is; "" for an HTML page."""
     try:
         record = json.loads(body)
     except (ValueError, RecursionError):

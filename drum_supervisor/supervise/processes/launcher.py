@@ -60,7 +60,7 @@ class Launcher:
 
     def start(self, program: Program, attempt: int = 1) -> None:
         """Start a program as soon as possible; leave one alone that runs and was not asked to stop."""
-        run = self._engine.run_of(program.name)
+        run = self._engine.current_run(program.name)
         if run is None or run.stop_requested:
             deadline = self._context.now() + 2 * self._stop_timeout  # TERM and KILL to it, and to its orphans
             self._pending[program.name] = _PendingStart(program, attempt, deadline)
@@ -81,7 +81,7 @@ class Launcher:
         self._pending.pop(name, None)
         if (tracked := self._context.service.runs.get(name)) is not None:
             tracked.outcome_reported = tracked.stale = True
-        if self._engine.run_of(name) is not None:
+        if self._engine.current_run(name) is not None:
             self._engine.stop(name, self._stop_timeout if timeout is None else timeout)
 
     def stop_all(self) -> None:
@@ -96,7 +96,7 @@ class Launcher:
             self._shutdown.hurry()
         for program in self._context.programs.all:
             self._engine.kill(program.name)
-        self._engine.kill_others()
+        self._engine.kill_extra()
         self._sweeper.kill()
 
     def is_pending(self, name: str) -> bool:
@@ -135,9 +135,9 @@ class Launcher:
 
         A process that cannot be killed is not waited for.
         """
-        runs = [self._engine.run_of(program.name) for program in self._context.programs.all]
+        runs = [self._engine.current_run(program.name) for program in self._context.programs.all]
         ours = any(run is not None and not run.kill_denied for run in runs)
-        return not ours and not self._engine.others_left() and not self._sweeper.is_sweeping(EVERYTHING)
+        return not ours and not self._engine.has_extra_running() and not self._sweeper.is_sweeping(EVERYTHING)
 
     def _is_free(self, program: Program) -> bool:
         """Whether the predecessor is gone and, without a shared listener, every other program on the address too."""
@@ -147,7 +147,7 @@ class Launcher:
             if program.worker:
                 for name in (ERROR_SERVER, STAND_IN):
                     self.stop(name)
-        return not any(self._engine.run_of(name) or self._sweeper.is_sweeping(name) for name in holders)
+        return not any(self._engine.current_run(name) or self._sweeper.is_sweeping(name) for name in holders)
 
     def _launch(self, program: Program, attempt: int) -> TrackedRun:
         own_listener: socket.socket | None = None
@@ -209,12 +209,12 @@ class Shutdown:
         while self._to_come and not self._is_left():
             self._present, *self._to_come = self._to_come
             left = max(self._until - self._timers.clock(), 0.0)
-            self._engine.stop_others(self._present, left)
+            self._engine.stop_extra(self._present, left)
             for name in self._names if self._present == self._ours else ():
                 self._stop(name, left)
 
     def _is_left(self) -> bool:
         if self._present is None:
             return False
-        ours = self._present == self._ours and any(self._engine.run_of(name) for name in self._names)
-        return ours or self._engine.others_left(self._present)
+        ours = self._present == self._ours and any(self._engine.current_run(name) for name in self._names)
+        return ours or self._engine.has_extra_running(self._present)

@@ -21,12 +21,9 @@ MAX_SHARED_BYTES = 256 << 20  # the kernel walks the memory of a process without
 
 
 def sample_interval(is_serving: bool, is_urgent: bool, cost: float) -> float:
-    """Return the seconds between samples; infinite when there is nothing to record.
+    """Return the seconds between samples, each of which takes `cost` seconds of CPU time.
 
-    Args:
-        is_serving: a process of the model server runs.
-        is_urgent: it is starting, or a client watches.
-        cost: CPU time of a sample, in seconds.
+    Infinite while no worker runs; short when it is urgent: a worker is starting, or a client watches.
     """
     if not is_serving:
         return math.inf
@@ -49,7 +46,6 @@ class Sampler:
     Args:
         pid: of the supervisor.
         targets: returns the running programs.
-        cpu_clock: CPU time of this process.
     """
 
     def __init__(
@@ -104,11 +100,9 @@ class Sampler:
         return self._log.usage_series(name, pid, self._timers.clock())
 
     def record_exit(self, name: str, pid: int, cpu_seconds: float) -> None:
-        """Record the CPU time of a run, as the kernel reported it when the run was reaped."""
         self._log.record_exit(name, pid, cpu_seconds)
 
     def cpu_seconds(self, name: str) -> float:
-        """Return the known CPU time of all runs of a program; never falls."""
         return self._log.cpu_seconds(name)
 
     @property
@@ -139,7 +133,6 @@ class Sampler:
         return self._timers.clock() < self._watched_until
 
     def _find_sample(self, since: float, detail: Detail) -> Sample | None:
-        """Return the last sample if it is good enough; otherwise have one taken."""
         sample, running = self._sample, self._scan
         if sample is not None and sample.started >= since and sample.detail.covers(detail):
             return sample
@@ -151,7 +144,7 @@ class Sampler:
     # --- taking a sample
 
     def _continue(self) -> None:
-        """Scan for some milliseconds; the loop comes back at once until the scan is complete."""
+        # For some milliseconds; the loop comes back at once until the scan is complete.
         running = self._scan = self._scan or self._start()
         found = self._advance(running)
         if found is None:
@@ -171,7 +164,6 @@ class Sampler:
         return _RunningScan(now, detail, scan(self._reader.read, targets, self._pid, now, detail))
 
     def _advance(self, running: _RunningScan) -> Scan | None:
-        """Take the steps of one turn; return the result after the last step."""
         cpu_before, deadline = self._cpu_clock(), self._timers.clock() + TURN_SECONDS
         try:
             next(running.steps)
@@ -185,7 +177,7 @@ class Sampler:
         return None
 
     def _record(self, found: Scan) -> None:
-        """Record the programs that still run: the tree of one that exited during the scan is incomplete."""
+        # Only programs that still run: the tree of one that exited during the scan is incomplete.
         current = set(self._targets())
         trees = {target: tree for target, tree in found.trees.items() if tree and target in current}
         self._log.record_all(trees, found.started)
@@ -195,7 +187,7 @@ class Sampler:
             self._context.waiters.answer_soon()
 
     def _scan_at_once(self, target: ScanTarget) -> None:
-        """Sample one program that has failed and still runs, unless its tree is large."""
+        # For a program that has failed and still runs; without effect if its tree is large.
         running = self._start_scan([target], Detail())
         try:
             for _ in range(MAX_STEPS_AT_ONCE):

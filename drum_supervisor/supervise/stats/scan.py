@@ -15,30 +15,20 @@ ReadProcess: TypeAlias = Callable[[int, bool, bool], ProcessResources | None]  #
 
 @dataclass(frozen=True)
 class ScanTarget:
-    """A running program.
-
-    Attributes:
-        worker: the number of a worker of the model server; 0 for other programs.
-        started: seconds of the monotonic clock.
-    """
+    """A running program."""
 
     name: str
     pid: int
-    started: float = field(compare=False)
-    worker: int = 0
+    started: float = field(compare=False)  # seconds of the monotonic clock
+    worker: int = 0  # of the model server; 0: another program
 
 
 @dataclass(frozen=True)
 class Detail:
-    """What a scan reads besides memory and CPU.
+    """What a scan reads besides memory and CPU."""
 
-    Attributes:
-        full: command lines and the number of descriptors.
-        shared_memory: USS and PSS.
-    """
-
-    full: bool = False
-    shared_memory: bool = False
+    full: bool = False  # command lines and the number of descriptors
+    shared_memory: bool = False  # USS and PSS
 
     def covers(self, other: "Detail") -> bool:
         return self.full >= other.full and self.shared_memory >= other.shared_memory
@@ -51,16 +41,9 @@ class Detail:
 
 @dataclass(frozen=True)
 class Scan:
-    """The result of a scan.
-
-    Attributes:
-        started: seconds of the monotonic clock.
-        trees: the processes of each program, its own first; none if it has exited.
-    """
-
-    started: float
+    started: float  # seconds of the monotonic clock
     detail: Detail
-    trees: Mapping[ScanTarget, tuple[ProcessResources, ...]]
+    trees: Mapping[ScanTarget, tuple[ProcessResources, ...]]  # its own process first; empty if it has exited
     supervisor: ProcessResources | None
 
 

@@ -41,15 +41,11 @@ class CpuMeter:
 
     The kernel adds the CPU time of a process to its parent when the parent reaps it, so processes that live for less
     than the time between two samples count too.
-
-    Attributes:
-        percent: of one CPU since the update before; at the first update, since the program started.
-        seconds: CPU time of all processes. It never falls: what leaves the tree stays counted.
     """
 
     def __init__(self, started: float) -> None:
-        self.percent = 0.0
-        self.seconds = 0.0
+        self.percent = 0.0  # of one CPU since the update before; at the first update, since the program started
+        self.seconds = 0.0  # of all processes; never falls: what leaves the tree stays counted
         self._updated = started
         self._total = 0.0
 
@@ -66,8 +62,6 @@ class CpuMeter:
 
 @dataclass
 class _Record:
-    """The last run of a program."""
-
     target: ScanTarget
     ring: UsageRing
     cpu: CpuMeter
@@ -76,16 +70,12 @@ class _Record:
 
 
 class UsageLog:
-    """The records of all programs, and the history of the model server as a whole.
-
-    Args:
-        workers: of the model server; with many workers the series of each has fewer points.
-        pid: of the supervisor.
-    """
+    """The usage of all programs, and the history of the model server as a whole; `pid` is the supervisor's."""
 
     def __init__(self, workers: int, pid: int) -> None:
         self.history = UsageRing()
         self._pid = pid
+        # With many workers the series of each has fewer points.
         self._capacity = max(CAPACITY // workers, MAX_POINTS)
         self._records: dict[str, _Record] = {}
         self._earlier_cpu_seconds: dict[str, float] = {}
@@ -131,7 +121,6 @@ class UsageLog:
         return record
 
     def make_sample(self, found: Scan, trees: Trees) -> Sample:
-        """Return a sample of a scan that was recorded."""
         described = {}
         for target, processes in trees.items():
             cpu = self._records[target.name].cpu
@@ -139,7 +128,7 @@ class UsageLog:
         return Sample(found.started, found.detail, described, found.supervisor, self._read_cgroup(trees))
 
     def _read_cgroup(self, trees: Trees) -> Cgroup:
-        """Read the control group of the first worker, even of one that exited; before the first start, the own one."""
+        # That of the first worker, even of one that has exited; before the first start, that of the supervisor.
         workers = [record for record in self._records.values() if record.target.worker]
         if not workers:
             return read_groups(find_groups(self._pid))

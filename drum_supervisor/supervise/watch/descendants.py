@@ -13,23 +13,14 @@ MAX_PIDFD = 511  # higher descriptors are left for other things; 1,024 is a usua
 
 @dataclass
 class Descendant:
-    """A descendant of the root.
-
-    Attributes:
-        parent: the pid of its parent.
-        sightings: how often it was examined; stays 0 if it was already exiting when it was found.
-        status: the wait status as from wait(2); None while it runs, or when unknown.
-        lifetime: seconds from the first sighting to its exit.
-    """
-
     pid: int
-    parent: int
+    parent: int  # the pid of its parent
     pidfd: int
     first_seen_at: float
-    sightings: int = 0
+    sightings: int = 0  # how often it was examined; stays 0 if it was already exiting when it was found
     is_like_parent: bool = True
-    status: int | None = None
-    lifetime: float = 0.0
+    status: int | None = None  # the wait status as from wait(2); None while it runs, or when unknown
+    lifetime: float = 0.0  # seconds from the first sighting to its exit
 
     @property
     def is_worker(self) -> bool:
@@ -63,17 +54,12 @@ class ProcessTable:
 
 @dataclass
 class Descendants:
-    """The descendants of `root`, as of the last refresh.
-
-    Attributes:
-        clock: monotonic seconds.
-        running: by pid.
-    """
+    """The descendants of `root`, as of the last refresh."""
 
     root: int
-    clock: Callable[[], float]
+    clock: Callable[[], float]  # monotonic seconds
     table: ProcessTable = field(default_factory=ProcessTable)
-    running: dict[int, Descendant] = field(default_factory=dict)
+    running: dict[int, Descendant] = field(default_factory=dict)  # by pid
 
     def refresh(self) -> tuple[list[Descendant], list[Descendant]]:
         """Walk the tree; return the processes newly identified as workers, and those that have exited."""
@@ -96,7 +82,6 @@ class Descendants:
             yield from self._walk(child)
 
     def _identify_worker(self, pid: int, parent: int) -> bool:
-        """Examine a process until it is classified; return whether this made it a worker."""
         if pid not in self.running:
             self.running[pid] = Descendant(pid, parent, self.table.open_pidfd(pid), self.clock())
         process = self.running[pid]

@@ -8,7 +8,7 @@ from drum_supervisor.resources.cgroup import read_cgroup
 from drum_supervisor.supervise.policy.events import RestartCause
 from drum_supervisor.supervise.service.context import Context
 
-CHECK_INTERVAL = 2.0  # seconds, +- a third: many containers must not recycle in step
+CHECK_INTERVAL = 2.0  # seconds, give or take a third, so that workers that started together are checked apart
 CHECKS = 3  # in a row
 
 

@@ -25,17 +25,11 @@ MAX_EXITED = 500
 
 @dataclass(frozen=True)
 class Victim:
-    """A process that was OOM-killed.
+    """A process that was OOM-killed."""
 
-    Attributes:
-        pid: None when no process below the program was seen to exit; it may have been a neighbour then.
-        is_worker: whether it was a worker of a server that has its own workers.
-        is_confirmed: whether SIGKILL is known to have ended it.
-    """
-
-    pid: int | None = None
-    is_worker: bool = False
-    is_confirmed: bool = False
+    pid: int | None = None  # None: no process below the program was seen to exit; it may have been a neighbour
+    is_worker: bool = False  # of a server that has its own workers
+    is_confirmed: bool = False  # SIGKILL is known to have ended it
 
     def describe(self, program: str) -> str:
         """Return `worker 4243 of model-server (pid 4240)`."""
@@ -45,12 +39,7 @@ class Victim:
 
 
 class OomWatch:
-    """Watches runs while they last, and the counters of their control groups for good.
-
-    Args:
-        on_kill: called for each victim below a run.
-        make_descendants: a seam for tests.
-    """
+    """Watches runs while they last, and the counters of their control groups for good."""
 
     def __init__(
         self,
@@ -83,27 +72,19 @@ class OomWatch:
 
 @dataclass
 class _CgroupWatch:
-    """The runs in one control group.
-
-    Attributes:
-        attributed: the number of kills whose victim is known.
-        unattributed_since: when the first of the other kills was counted.
-    """
-
     counter: KillCounter
-    attributed: int = 0
+    attributed: int = 0  # the number of kills whose victim is known
     runs: list["_RunWatch"] = field(default_factory=list)
-    unattributed_since: float | None = None
+    unattributed_since: float | None = None  # when the first of the other kills was counted
 
     def forget_ended(self) -> None:
-        """Forget the runs that have ended or failed: their failure reports mention the kills."""
+        # Their failure reports mention the kills.
         for run in [each for each in self.runs if not each.tracked.is_running]:
             self.attributed = self.counter.look()
             run.descendants.close()
             self.runs.remove(run)
 
     def find_victims(self) -> list[tuple[TrackedRun, Victim]]:
-        """Return the victims since the last call, with their runs."""
         if not self.runs:
             self.attributed = self.counter.look()
             return []
@@ -123,7 +104,6 @@ class _CgroupWatch:
         return sorted(candidates, key=lambda one: (not one[1].is_confirmed, not one[1].is_worker))
 
     def _is_overdue(self, kills: int) -> bool:
-        """Return whether kills have stayed unattributed for so long that their victims will not be found."""
         now = self.counter.clock()
         if not kills:
             self.unattributed_since = None
@@ -145,7 +125,6 @@ class _RunWatch:
             self._walk()
 
     def candidates(self) -> Iterator[Victim]:
-        """Yield the processes that may have been killed since the last check."""
         self._walk()
         deaths = parse_logged_deaths(self.tracked.run.stderr_tail.text())
         logged = {death.pid: death.status == signal.SIGKILL for death in deaths if _may_be_killed(death.status)}
@@ -159,7 +138,7 @@ class _RunWatch:
             yield Victim(pid, is_worker=True, is_confirmed=logged[pid])
 
     def forget_exited(self) -> None:
-        """Forget exited processes: later OOM kills cannot be theirs. Keep those not yet classified."""
+        # Later OOM kills cannot be theirs. Those not yet classified are kept.
         self._killed = [process for process in self._killed if self._may_be_logged(process)]
 
     def _walk(self) -> None:
@@ -170,12 +149,12 @@ class _RunWatch:
         self._killed += [process for process in exited if _may_be_killed(process.status)]
 
     def _may_be_logged(self, process: Descendant) -> bool:
-        """Return whether an unclassified process exited so recently that its master may still log its death."""
+        # An unclassified process that has just exited: its master may still log its death.
         age = self.descendants.clock() - process.first_seen_at - process.lifetime
         return process.sightings == 0 and age < LOG_LINE_DELAY
 
     def _is_worker(self, process: Descendant) -> bool:
-        """Return whether it was a worker of the server, not a process that a worker forked for itself."""
+        # A worker of the server, not a process that a worker forked for itself.
         parent = self.descendants.running.get(process.parent)
         return process.sightings > 0 and process.is_like_parent and not (parent and parent.is_like_parent)
 

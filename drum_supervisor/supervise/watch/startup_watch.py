@@ -39,24 +39,19 @@ class StartupWatch:
         self._runs: list[_WatchedRun] = []
 
     def add(self, tracked: TrackedRun) -> None:
-        """Watch a run that was just started."""
         self._runs.append(_WatchedRun(tracked, WorkerDeaths(Descendants(tracked.run.pid, self._timers.clock))))
         self._timers.set(self, CHECK_INTERVAL, self._check_all)
 
     def needs_confirmation(self) -> bool:
-        """Return whether one good answer does not yet mean ready, because a server has several workers.
-
-        It is unknown which of them answered. They started together, so the others get half as much time again as the
-        first one needed; until then every answer must be good, and no worker may die.
-        """
+        """Return whether one good answer does not yet mean ready, because a server has several workers."""
+        # It is unknown which of them answered. They started together, so the others get half as much time again as the
+        # first one needed; until then every answer must be good, and no worker may die.
         unconfirmed = [self._is_unconfirmed(each) for each in self._runs if each.tracked.is_starting]
         return any(unconfirmed)  # a list, not a generator: each run must note its first answer
 
     def find_fatal_death(self, tracked: TrackedRun) -> Death | None:
-        """Return the worker whose death ended a run during probation: the one that it logged with the same status.
-
-        A run that was killed by a signal did not exit because of a worker, whatever killed that.
-        """
+        """Return the worker whose death ended a run during probation: the one that it logged with the same status."""
+        # A run that was killed by a signal did not exit because of a worker, whatever killed that.
         status = tracked.run.status
         if status is None or not os.WIFEXITED(status) or not any(each.tracked is tracked for each in self._runs):
             return None

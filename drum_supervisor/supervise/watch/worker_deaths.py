@@ -24,16 +24,11 @@ _DIED = re.compile(
 
 @dataclass(frozen=True)
 class Death:
-    """A failed worker of a server.
-
-    Attributes:
-        status: the wait status as from wait(2); None when unknown.
-        lifetime: seconds for which it was observed.
-    """
+    """A failed worker of a server."""
 
     pid: int
-    status: int | None
-    lifetime: float = 0.0
+    status: int | None  # the wait status as from wait(2); None when unknown
+    lifetime: float = 0.0  # seconds for which it was observed
 
 
 @dataclass
@@ -47,13 +42,8 @@ class WorkerDeaths:
     _stderr: str = ""
 
     def refresh(self, stderr: str) -> list[Death]:
-        """Look for deaths; return those that were found by the calls before.
-
-        The delay lets the last output of a worker arrive, and lets a master that exits with its worker be reaped.
-
-        Args:
-            stderr: the last output of the server there.
-        """
+        """Look for deaths, also in the last output on `stderr`; return those that were found by the calls before."""
+        # The delay lets the last output of a worker arrive, and lets a master that exits with its worker be reaped.
         before = list(self._deaths.values())
         new_workers, exited = self.descendants.refresh()
         parents = {process.parent for process in new_workers}
@@ -66,7 +56,6 @@ class WorkerDeaths:
         return before
 
     def count_workers(self) -> int:
-        """Return how many workers of its own the server has now."""
         descendants = self.descendants
         return sum(bool(descendants.table.looks_like_worker(*pids)) for pids in descendants.walk())
 
@@ -80,7 +69,6 @@ class WorkerDeaths:
                 self._failed.append(process)
 
     def _complete(self, death: Death) -> Death:
-        """Add what was observed of a worker to a death that its master logged."""
         if (exited := self._exited.get(death.pid)) is not None:
             status = exited.status if death.status is None else death.status
             return replace(death, status=status, lifetime=exited.lifetime)
@@ -96,7 +84,6 @@ def is_failure(status: int) -> bool:
 
 
 def parse_logged_deaths(stderr: str) -> list[Death]:
-    """Return the failed workers that a master has logged."""
     deaths = [_parse(match) for match in _DIED.finditer(stderr)]
     return [death for death in deaths if death.status is None or is_failure(death.status)]
 

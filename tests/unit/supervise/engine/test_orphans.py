@@ -45,10 +45,10 @@ def test_orphans_keep_their_name_whatever_becomes_of_their_environment(family, t
     (tmp_path / "scrubbed").write_text("echo scrubbed; read line")
     daemon = family.orphan(f"echo up; read line; exec env -i sh {tmp_path}/scrubbed", {NAME: "model-server"})
     orphans = Orphans()
-    assert orphans.look(family.known) == {daemon.pid: "model-server"}
+    assert orphans.find(family.known) == {daemon.pid: "model-server"}
     daemon.process.stdin.write("go on\n")
     daemon.process.stdin.flush()
     assert daemon.line() == "scrubbed"
-    assert orphans.look(family.known) == {daemon.pid: "model-server"}
+    assert orphans.find(family.known) == {daemon.pid: "model-server"}
     orphans.forget(daemon.pid)
-    assert orphans.look(family.known) == {daemon.pid: ""}
+    assert orphans.find(family.known) == {daemon.pid: ""}
