@@ -59,7 +59,7 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
             raise
         state = supervisor.context.service.state
         reason = termination_reason(state)
-        output.log.last_line(int(state.exit_code), reason)
+        output.log.exit_line(int(state.exit_code), reason)
         if reason != STOPPED_ON_REQUEST:
             termination_log.write(reason)
     return int(state.exit_code)

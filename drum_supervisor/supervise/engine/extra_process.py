@@ -68,7 +68,7 @@ class _ForwardedOutput(POutputDispatcher):  # type: ignore[misc]
         source = Source(self.process.shown_name, config.forwarded[self.channel])
         file = context.log_file(Source(self.process.shown_name, self.channel))
         setattr(config, f"{self.channel}_logfile", file.path)
-        self._forwarder = context.streams.forwarder(self.fd, source, file.add)
+        self._forwarder = context.streams.make_forwarder(self.fd, source, file.add)
         if getattr(config, f"{self.channel}_syslog"):
             self.normallog = config.options.getLogger()
             loggers.handle_syslog(self.normallog, fmt=f"{config.name} %(message)s")
@@ -82,12 +82,12 @@ class _ForwardedOutput(POutputDispatcher):  # type: ignore[misc]
             self.handle_read_event()
         rest, self.output_buffer = self.output_buffer, b""  # where supervisord still looks for the start of an event
         self._log(rest)
-        self._forwarder.end()
+        self._forwarder.flush_line()
 
     def _log(self, data: bytes) -> None:
         super()._log(data)
         if data and not self.capturemode:
-            self._forwarder.pass_on(stripEscapes(data) if self.process.config.options.strip_ansi else data)
+            self._forwarder.forward(stripEscapes(data) if self.process.config.options.strip_ansi else data)
 
 
 class ExtraProcess(Child):

@@ -47,7 +47,7 @@ class ManagedConfig(ProcessConfig):  # type: ignore[misc]
         context: EngineContext = self.options.context
         file = context.log_file(source)
         setattr(self, f"{source.stream}_logfile", file.path)
-        return context.streams.forwarder(fd, source, tail.add, file.add)
+        return context.streams.make_forwarder(fd, source, tail.add, file.add)
 
 
 class _ReportPipe:

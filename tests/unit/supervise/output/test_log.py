@@ -16,8 +16,8 @@ def written():
     return []
 
 
-def log_to(written: list[bytes], level: str = "debug", form: str = "text") -> Log:
-    return Log(written.append, level, form, lambda: NOW)
+def log_to(written: list[bytes], level: str = "debug", log_format: str = "text") -> Log:
+    return Log(written.append, level, log_format, lambda: NOW)
 
 
 def test_text_has_time_severity_who_and_what(written):
@@ -26,7 +26,7 @@ def test_text_has_time_severity_who_and_what(written):
 
 
 def test_json_has_the_facts_apart(written):
-    log_to(written, form="json").warning("model-server (pid 7) exited", pid=7, program="model-server")
+    log_to(written, log_format="json").warning("model-server (pid 7) exited", pid=7, program="model-server")
     assert json.loads(written[0]) == {
         "time": "2026-01-02T03:04:05.678Z",
         "level": "warning",
@@ -37,20 +37,20 @@ def test_json_has_the_facts_apart(written):
     }
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("log_format", ["text", "json"])
 @pytest.mark.parametrize(
     "message", ["a\nb", "a\r\nb\n", "2026 INFO\ndrum-supervise: forged", "\u2028", "é\N{FIRE}", "", "100%"]
 )
-def test_every_event_is_one_line(written, form, message):
-    log_to(written, form=form).line("error", message)
+def test_every_event_is_one_line(written, log_format, message):
+    log_to(written, log_format=log_format).line("error", message)
     (line,) = written
     assert line.endswith(b"\n")
     assert len(line.decode().splitlines()) == 1
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
-def test_half_a_surrogate_pair_can_be_written(written, form):
-    log_to(written, form=form).line("error", "file \udcff")
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_half_a_surrogate_pair_can_be_written(written, log_format):
+    log_to(written, log_format=log_format).line("error", "file \udcff")
     assert len(written) == 1
 
 
@@ -102,7 +102,7 @@ class TestLinesOfSupervisord:
         assert written[1].endswith(b"100% of 'a'\n")
 
     def test_follow_the_chosen_form(self, written):
-        log_to(written, form="json").error("broken")
+        log_to(written, log_format="json").error("broken")
         assert json.loads(written[0])["by"] == "supervisord"
 
     def test_have_a_method_for_each_that_its_logger_has(self):
@@ -119,10 +119,10 @@ class TestLinesOfSupervisord:
         assert len(written) == 1
 
 
-def test_last_line_is_written_whatever_the_level_in_both_forms():
+def test_exit_line_is_written_whatever_the_level_in_both_forms():
     lines = []
-    Log(lines.append, "error", "text").last_line(0, "stopped on request")
-    Log(lines.append, "error", "json", now=lambda: 0.0).last_line(3, "initialization failed")
+    Log(lines.append, "error", "text").exit_line(0, "stopped on request")
+    Log(lines.append, "error", "json", now=lambda: 0.0).exit_line(3, "initialization failed")
     assert lines[0] == b"drum-supervise: exit 0: stopped on request\n"
     assert json.loads(lines[1]) == {
         "time": "1970-01-01T00:00:00.000Z",

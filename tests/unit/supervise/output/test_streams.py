@@ -137,15 +137,15 @@ class TestSink:
         for _ in range(10):
             sink.handle_write_event()
         assert not sink.writable()
-        assert not sink.full
+        assert not sink.is_full
 
     def test_is_full_from_its_limit_on_until_it_is_read(self, reader):
         sink = Sink(reader.sink_fd, limit=1000)
-        assert not sink.full
-        while not sink.full:
+        assert not sink.is_full
+        while not sink.is_full:
             sink.write(b"x" * 100)
         carry(sink, reader)
-        assert not sink.full
+        assert not sink.is_full
         sink.close()
 
     def test_drops_what_comes_after_the_hard_limit(self, sink, reader):
@@ -278,7 +278,7 @@ class Stalled:
     def fill(self) -> int:
         """Fill the pipe and the sink; return the number of bytes."""
         count = 0
-        while not self.sink.full:
+        while not self.sink.is_full:
             self.sink.write(BLOCK[:1000])
             count += 1000
         return count
