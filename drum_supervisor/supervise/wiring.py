@@ -24,7 +24,7 @@ from drum_supervisor.supervise.lifecycle.exporter import Exporter
 from drum_supervisor.supervise.lifecycle.health_checks import HealthChecks, Probes
 from drum_supervisor.supervise.lifecycle.loop import Follower, Loop, ProgramHandler
 from drum_supervisor.supervise.lifecycle.process_events import ProcessEvents
-from drum_supervisor.supervise.lifecycle.sd_notify import sd_notify
+from drum_supervisor.supervise.lifecycle.sd_notify import make_sd_notify
 from drum_supervisor.supervise.lifecycle.status_file import StatusFile
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.log_buffer import LogBuffer
@@ -32,7 +32,7 @@ from drum_supervisor.supervise.output.streams import OutputStreams
 from drum_supervisor.supervise.policy.state import Limits
 from drum_supervisor.supervise.processes.launcher import Launcher, ServiceAddress
 from drum_supervisor.supervise.programs.program import Programs
-from drum_supervisor.supervise.service.context import Context, Service
+from drum_supervisor.supervise.service.context import Context, ServiceStatus
 from drum_supervisor.supervise.service.event_queue import EventQueue
 from drum_supervisor.supervise.service.waiters import Waiters
 from drum_supervisor.supervise.stats.sampler import Sampler
@@ -98,7 +98,7 @@ def assemble(parts: Parts, stack: ExitStack) -> Supervisor:
     launcher = Launcher(context, engine, served_at, settings.stop_timeout)
     sampler = Sampler(context, engine.pid, partial(targets, engine, programs))
     process_events = ProcessEvents(context, sampler)
-    alarms = Alarms(context, launcher, process_events.startup_timed_out)
+    alarms = Alarms(context, launcher, process_events.make_timeout_report)
     runner = ActionRunner(context, engine, launcher, alarms, parts.run_dir)
     handlers: dict[str, ProgramHandler] = {program.name: process_events for program in programs.on_the_address}
     if programs.exporter is not None:
@@ -109,7 +109,7 @@ def assemble(parts: Parts, stack: ExitStack) -> Supervisor:
         StatusFile(context, parts.run_dir),
         HealthChecks(context, process_events, _probes(parts), engine),
     ]
-    if (notifier := sd_notify(parts.environ, context)) is not None:
+    if (notifier := make_sd_notify(parts.environ, context)) is not None:
         stack.callback(notifier.close)
         followers.append(notifier)
     if settings.max_worker_memory:
@@ -141,7 +141,7 @@ def _context(parts: Parts, engine: Engine) -> Context:
     timers = Timers(time.monotonic)
     return Context(
         programs=parts.programs,
-        service=Service(limits(parts.settings, parts.programs)),
+        service=ServiceStatus(limits(parts.settings, parts.programs)),
         timers=timers,
         queue=EventQueue(engine.wakeup.wake),
         waiters=Waiters(timers, engine.wakeup.wake),

@@ -66,7 +66,7 @@ def test_the_annotated_example_with_its_metrics_sidecar(start: Start, tmp_path: 
     assert 'program="metrics"' in told
     assert "2 example" in supervised.out.read_text()
     assert supervised.stop() == 0
-    ends = [line for line in supervised.err.read_text().splitlines() if "stopped as asked" in line]
+    ends = [line for line in supervised.err.read_text().splitlines() if "stopped as requested" in line]
     assert [line.split()[3] for line in ends] == ["model-server", "metrics"]  # by priority
     assert supervised.left() == []
 
@@ -181,7 +181,7 @@ def test_with_a_higher_priority_stop_first_and_the_model_server_goes_on_meanwhil
     with open(gate, "w"):  # it is being stopped
         assert named(supervised, "model-server")["state"] == "ready"
     assert supervised.wait() == 0
-    ends = [line.split()[3] for line in supervised.err.read_text().splitlines() if "stopped as asked" in line]
+    ends = [line.split()[3] for line in supervised.err.read_text().splitlines() if "stopped as requested" in line]
     assert ends == ["first", "model-server"]
 
 

@@ -17,7 +17,7 @@ from drum_supervisor.supervise.programs.program import (
     Programs,
     Readiness,
 )
-from drum_supervisor.supervise.service.context import Context, Service
+from drum_supervisor.supervise.service.context import Context, ServiceStatus
 from drum_supervisor.supervise.service.event_queue import EventQueue
 from drum_supervisor.supervise.service.tracked_run import TrackedRun
 from drum_supervisor.supervise.service.waiters import Waiters
@@ -39,7 +39,7 @@ def make_context(
     timers = Timers(clock)
     return Context(
         programs=make_programs(workers),
-        service=Service(Limits(workers=workers)),
+        service=ServiceStatus(Limits(workers=workers)),
         timers=timers,
         queue=EventQueue(wake),
         waiters=Waiters(timers, wake),

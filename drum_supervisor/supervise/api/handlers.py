@@ -34,7 +34,7 @@ class ControlHandlers:
     def output(self, position: int) -> list[Piece]:
         """Return the output since `position`; without any, have the client answered as soon as there is some."""
         waiters, records = self.usage.context.waiters, self.log_buffer.read(position, LONGEST_ANSWER)
-        waiters.output_awaited_at = None
+        waiters.output_ready_at = None
         if not records:
             self.log_buffer.on_next = waiters.output_arrived
         return records

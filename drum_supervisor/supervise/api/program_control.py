@@ -55,7 +55,7 @@ class OperatorControl:
 
     def on_extra_exited(self, program_exit: ExtraProgramExit) -> None:
         """A further program was reaped; supervisord may start it again."""
-        level, asked = ("info", "stopped as asked: ") if program_exit.stop_requested else ("warning", "")
+        level, asked = ("info", "stopped as requested: ") if program_exit.stop_requested else ("warning", "")
         how = describe_exit(program_exit.status)
         self._context.log.line(
             level,

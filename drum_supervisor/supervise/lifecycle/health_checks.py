@@ -1,6 +1,6 @@
-"""Readiness and liveness of servers that do not report for themselves: what the address answers becomes events.
+"""Readiness and liveness of servers that do not use the report pipe: responses of the address become events.
 
-With several workers it is not known which one answered.
+With several workers it is unknown which one responded.
 """
 
 from dataclasses import dataclass
@@ -20,25 +20,14 @@ from drum_supervisor.supervise.service.context import Context
 
 @dataclass(frozen=True)
 class Probes:
-    """What is probed, and where.
-
-    Attributes:
-        liveness: None: liveness is not checked.
-        notify_socket: where sd_notify messages arrive, for servers that send them.
-    """
-
     address: Address
     readiness: ReadinessProbe
     liveness: LivenessProbe | None
-    notify_socket: Path
+    notify_socket: Path  # for servers that send sd_notify messages
 
 
 class HealthChecks:
-    """Watches readiness while workers start, and liveness while they serve.
-
-    Args:
-        polled: polls the probes' sockets: the engine.
-    """
+    """Checks readiness while workers start, and liveness while they serve."""
 
     def __init__(self, context: Context, process_events: ProcessEvents, probes: Probes, poll_set: PollSet) -> None:
         self._context = context
@@ -50,7 +39,6 @@ class HealthChecks:
         self._phase_entered_at = context.service.entered_at
 
     def follow(self) -> None:
-        """Watch what the state of the service asks for."""
         if not any(tracked.is_starting for tracked in self._context.worker_runs()):
             self._stop_readiness()
         elif self._readiness is None:
@@ -82,10 +70,10 @@ class HealthChecks:
                 self._poll_set, context.timers, probes.address, probes.liveness, context.log, self._on_liveness_failed
             )
 
-    # --- what the readiness watcher observes
+    # --- results of the readiness check
 
     def on_ready(self) -> None:
-        """The address gave a good answer; with servers on probation, one is not enough."""
+        """The address gave a good answer; that is not enough while workers await confirmation."""
         if self._context.programs.readiness is Readiness.HTTP and self._process_events.needs_confirmation():
             return
         self._stop_readiness()
@@ -94,13 +82,13 @@ class HealthChecks:
                 self._process_events.note_ready(tracked)
 
     def on_stage(self, stage: str) -> None:
-        """The server named a stage of its initialization: STATUS= of sd_notify."""
+        """The server reported a stage of its initialization: STATUS= of sd_notify."""
         for tracked in self._context.worker_runs():
             if tracked.run.program is self._context.programs.workers[0]:
                 self._process_events.note_stage(tracked, stage)
 
     def on_failed(self, message: str) -> None:
-        """The address answered that initialization failed."""
+        """The address responded that initialization failed."""
         self._stop_readiness()
         for tracked in [tracked for tracked in self._context.worker_runs() if tracked.is_starting]:
             self._process_events.note_failed(
@@ -109,10 +97,10 @@ class HealthChecks:
 
     # --- liveness
 
-    def _on_liveness_failed(self, sentence: str) -> None:
-        """The server no longer answers; the report is about the first worker that should."""
+    def _on_liveness_failed(self, reason: str) -> None:
+        # The failure report is about the first worker that should have answered.
         ready = self._context.service.state.ready
         tracked = next(tracked for tracked in self._context.worker_runs() if tracked.run.program.worker in ready)
-        self._context.log.warning(f"{sentence}: that counts as a crash", pid=tracked.run.pid)
-        report = report_failed_liveness(self._process_events.evidence(tracked), sentence)
+        self._context.log.warning(f"{reason}: that counts as a crash", pid=tracked.run.pid)
+        report = report_failed_liveness(self._process_events.evidence(tracked), reason)
         self._context.queue.put(LivenessFailed(self._context.now(), report))

@@ -1,4 +1,4 @@
-"""The loop: what the engine reports becomes events, the policy decides at the end of each turn, actions follow."""
+"""The engine's callbacks become events; at the end of each turn the policy decides, and actions follow."""
 
 import signal
 import time
@@ -18,7 +18,7 @@ from drum_supervisor.supervise.service.tracked_run import TrackedRun
 
 
 class ProgramHandler(Protocol):
-    """Handles what happens to the runs of a program."""
+    """Handles the events of a program's runs."""
 
     def on_start(self, tracked: TrackedRun) -> None: ...
 
@@ -28,18 +28,17 @@ class ProgramHandler(Protocol):
 
 
 class Follower(Protocol):
-    """Follows the state of the service."""
+    """Reads the state of the service after each round of decisions, whether it has changed or not."""
 
-    def follow(self) -> None:
-        """Look at the state; called after each round of decisions, whether it has changed or not."""
+    def follow(self) -> None: ...
 
 
 class Loop:
-    """The engine's callbacks. All of it runs in the engine's thread.
+    """The engine's callbacks; all of it runs in the engine's thread.
 
     Args:
-        handlers: of each program, by its name.
-        followers: follow the state, in this order.
+        handlers: by program name.
+        followers: called in this order.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class Loop:
             self._handlers[run.program.name].on_message(tracked, message)
 
     def on_exit(self, run: Run) -> None:
-        self._launcher.exited(run)
+        self._launcher.sweep_after(run)
         self._handlers[run.program.name].on_exit(self._context.service.runs[run.program.name])
         self._context.waiters.note_change()
 
@@ -88,7 +87,7 @@ class Loop:
         self._context.timers.ring()
         self._decide()
         self._start_pending()
-        if self._context.service.state.phase is Phase.STOPPING and self._launcher.is_all_gone():
+        if self._context.service.state.phase is Phase.STOPPING and self._launcher.has_stopped_everything():
             self._context.queue.put(events.AllStopped(self._context.now()))
         self._decide()
         self._context.waiters.answer()
@@ -130,13 +129,13 @@ class Loop:
             log.warning(f"rolling restart aborted: {state.restart_failure.error}")
 
     def _rename_workers(self, state: State) -> None:
-        """Show the worker that serves under the plain name, whether it is the standby or not."""
+        # The worker that serves has the plain name, even if it is the standby.
         serving = current_workers(state, self._context.service.limits)
         workers = self._context.programs.all_workers
         self._launcher.rename_workers({each.name: shown_name(each, each.worker in serving) for each in workers})
 
     def _start_pending(self) -> None:
-        for tracked in self._launcher.turn():
+        for tracked in self._launcher.advance():
             self._context.waiters.note_change()
             self._handlers[tracked.run.program.name].on_start(tracked)
             if tracked.run.program.worker and not tracked.run.spawn_error:

@@ -1,4 +1,4 @@
-"""From what is observed of a run to events of the policy: its start, its messages, its end."""
+"""Turns observations of a run into events of the policy: its start, its messages, its exit."""
 
 import math
 import time
@@ -19,11 +19,11 @@ from drum_supervisor.supervise.watch.startup_watch import StartupWatch
 from drum_supervisor.supervise.watch.worker_deaths import Death
 
 FIRST_SAMPLE_AFTER = 0.02  # seconds; by then a program is past its exec
-RECENT = 30.0  # seconds: an OOM kill from before does not explain the end of a program that was ready
+RECENT = 30.0  # seconds; an earlier OOM kill does not explain the exit of a program that was ready
 
 
 class ProcessEvents:
-    """Reports to the policy how the start of each run came out and that it ended, each at most once."""
+    """Reports the outcome of each start, and each exit, at most once."""
 
     def __init__(self, context: Context, sampler: Sampler) -> None:
         self._context = context
@@ -34,11 +34,10 @@ class ProcessEvents:
     # --- a run starts, sends messages, ends
 
     def on_start(self, tracked: TrackedRun) -> None:
-        """A program was started, or could not be."""
         run, log = tracked.run, self._context.log
         if run.spawn_error:
             log.line("error", f"{run.program.name} could not be started: {run.spawn_error}")
-            self._lost(tracked)
+            self._on_unexpected_exit(tracked)
             return
         log.information(f"{run.label} started", program=run.program.name, pid=run.pid)
         self._context.timers.set("sample", FIRST_SAMPLE_AFTER, self._sampler.sample_soon)
@@ -49,7 +48,6 @@ class ProcessEvents:
             self._oom_watch.add(tracked)
 
     def on_message(self, tracked: TrackedRun, message: Message) -> None:
-        """A program sent a message on its report pipe."""
         run = tracked.run
         match message:
             case Ready():
@@ -63,20 +61,18 @@ class ProcessEvents:
                 self.note_failed(tracked, reports.report_init_failed(self.evidence(tracked), message))
 
     def on_exit(self, tracked: TrackedRun) -> None:
-        """A program was reaped."""
         run, log = tracked.run, self._context.log
         self._sampler.record_exit(run.program.name, run.pid, run.cpu_seconds)
         if run.stop_requested:
-            log.information(f"{run.label} stopped as asked: {describe_exit(run.status)}", pid=run.pid)
+            log.information(f"{run.label} stopped as requested: {describe_exit(run.status)}", pid=run.pid)
             self._context.queue.put(events.WorkerStopped(self._context.now(), run.program.worker))
         elif tracked.outcome_reported:
             log.information(f"{run.label} {describe_exit(run.status)}", pid=run.pid)
         else:
             log.warning(f"{run.label} {describe_end(self.evidence(tracked))}", pid=run.pid)
-            self._lost(tracked)
+            self._on_unexpected_exit(tracked)
 
-    def _lost(self, tracked: TrackedRun) -> None:
-        """A run ended without being asked to."""
+    def _on_unexpected_exit(self, tracked: TrackedRun) -> None:
         now, program, queue = self._context.now(), tracked.run.program, self._context.queue
         if program.worker and not tracked.outcome_reported:
             death = self._startup_watch.find_fatal_death(tracked) if tracked.ready else None
@@ -86,23 +82,22 @@ class ProcessEvents:
             tracked.outcome_reported = True
             queue.put(events.WorkerExited(now, reports.report_exit(self.evidence(tracked)), program.worker), tracked)
         elif program.name == ERROR_SERVER:
-            is_taken = tracked.run.pid == 0  # the address, by another process: that may pass
+            is_taken = tracked.run.pid == 0  # the address, by another process: a retry may succeed
             is_plain = program is self._context.programs.plain_error_server
             queue.put(events.ErrorServerExited(now, tracked.ready or is_taken, is_plain))
         elif program.name == STAND_IN:
             queue.put(events.StandInExited(now, tracked.ready))
 
-    # --- how a start comes out, whoever observed it
+    # --- the outcome of a start
 
     def note_ready(self, tracked: TrackedRun) -> None:
-        """A program answers."""
         if tracked.ready or tracked.outcome_reported:
             return
         tracked.ready = True
         self._context.waiters.note_change()
         run, now = tracked.run, self._context.now()
         is_error_server = run.program.name == ERROR_SERVER
-        hint = ", and answers with the reason; try again with: drum-supervise restart" if is_error_server else ""
+        hint = ", and answers with the reason; to retry, run: drum-supervise restart" if is_error_server else ""
         ready = f"{run.label} is ready after {now - run.started:.2f} s{hint}"
         self._context.log.information(ready, program=run.program.name, pid=run.pid)
         if run.program.worker:
@@ -111,30 +106,28 @@ class ProcessEvents:
             self._context.queue.put(events.ErrorServerReady(now), tracked)
 
     def note_failed(self, tracked: TrackedRun, report: FailureReport) -> None:
-        """A worker cannot be initialized."""
         if tracked.outcome_reported:
             return
         tracked.outcome_reported = True
         run = tracked.run
-        if len(self._context.programs.workers) > 1:  # the policy may go on without it and save no report
+        if len(self._context.programs.workers) > 1:  # the policy may go on without this worker, and save no report
             self._context.log.warning(f"{run.label} cannot be initialized: {report.error}", pid=run.pid)
         self._context.queue.put(events.WorkerInitFailed(self._context.now(), report, run.program.worker), tracked)
 
     def note_stage(self, tracked: TrackedRun, stage: str) -> None:
-        """A program has reached a stage of its initialization."""
         if tracked.run.program.worker:
             tracked.stage = self._context.service.stage = stage
             self._context.log.line("debug", f"{tracked.run.label} has reached {stage}", pid=tracked.run.pid)
             self._context.waiters.note_change()
 
     def needs_confirmation(self) -> bool:
-        """Return whether one good answer of the address says too little about its servers."""
+        """Return whether one good answer of the address does not yet mean ready."""
         return self._startup_watch.needs_confirmation()
 
     # --- a server's own workers
 
     def _own_worker_died(self, tracked: TrackedRun, death: Death) -> None:
-        """A server that loses a worker of its own during start-up or probation has failed."""
+        # A server that loses a worker of its own during start-up or probation has failed.
         report = reports.report_worker_death(self.evidence(tracked), death.pid, death.status)
         if not tracked.ready:
             self.note_failed(tracked, report)
@@ -144,7 +137,7 @@ class ProcessEvents:
             self._context.queue.put(events.FailedProbation(self._context.now(), report, worker), tracked)
 
     def _oom_killed(self, tracked: TrackedRun, victim: Victim) -> None:
-        """A process below a run that goes on was OOM-killed: one that serves counts as a crash, a helper does not."""
+        # The run goes on: an OOM-killed worker counts as a crash, a helper process does not.
         report = reports.report_oom_kill(self.evidence(tracked), victim.pid)
         self._context.log.warning(f"{victim.describe(tracked.run.label)} is gone, {report.error}", pid=victim.pid)
         self._context.waiters.note_change()
@@ -155,7 +148,7 @@ class ProcessEvents:
     # --- evidence
 
     def evidence(self, tracked: TrackedRun) -> Evidence:
-        """Return what is known of a run so far, with its resource usage."""
+        """Return what is known of a run now, with its resource usage."""
         run = tracked.run
         return Evidence(
             program=self._label(run.program),
@@ -180,8 +173,8 @@ class ProcessEvents:
         name = program.group.replace("-", " ")
         return f"{name} (worker {program.slot})" if len(self._context.programs.workers) > 1 and program.slot else name
 
-    def startup_timed_out(self) -> FailureReport:
-        """Return the report for the start-up deadline: about a worker that is not ready, started or not."""
+    def make_timeout_report(self) -> FailureReport:
+        """Return the report for the start-up deadline, about a worker that is not ready."""
         service, now = self._context.service, self._context.now()
         program = self._context.programs.all_workers[min(service.state.starting, default=1) - 1]
         tracked = service.runs.get(program.name) or TrackedRun(Run(program, time.time(), now), attempt=1)

@@ -1,4 +1,4 @@
-"""What all parts of one supervisor share."""
+"""The state that all parts of one supervisor share."""
 
 import time
 from dataclasses import dataclass, field
@@ -16,30 +16,22 @@ from drum_supervisor.supervise.service.tracked_run import TrackedRun
 from drum_supervisor.supervise.service.waiters import Waiters
 
 NO_STANDBYS = (
-    "--overlap needs workers that inherit the listener and report when they are ready (--ready report): else nobody "
-    "can tell the new one from the old one"
+    "--overlap needs workers that inherit the listener and report when they are ready (--ready report): otherwise the "
+    "new worker cannot be distinguished from the old one"
 )
 
 
 @dataclass
-class Service:
-    """The state of the supervised service.
+class ServiceStatus:
+    """The state of the supervised service."""
 
-    Attributes:
-        limits: the settings that the policy knows.
-        counters: what has happened so far.
-        stage: of initialization, the last one that a worker reported since the last start of one.
-        since, entered_at: when the phase began, in seconds since the epoch and of the monotonic clock.
-        seen: the last run of each program, by name.
-    """
-
-    limits: Limits
+    limits: Limits  # the settings that the policy uses
     state: State = field(default_factory=State)
     counters: Counters = field(default_factory=Counters)
-    stage: str = ""
-    since: float = field(default_factory=time.time)
-    entered_at: float = field(default_factory=time.monotonic)
-    runs: dict[str, TrackedRun] = field(default_factory=dict)
+    stage: str = ""  # of initialization, as last reported by a worker since the last start of one
+    since: float = field(default_factory=time.time)  # when the phase was entered, in seconds since the epoch
+    entered_at: float = field(default_factory=time.monotonic)  # the same, on the monotonic clock
+    runs: dict[str, TrackedRun] = field(default_factory=dict)  # the last run of each program, by name
 
     @property
     def is_error_server_ready(self) -> bool:
@@ -49,31 +41,24 @@ class Service:
 
 @dataclass(frozen=True)
 class Context:
-    """What all parts of one supervisor share: the programs and their state, the clock, the event queue, the log.
-
-    Attributes:
-        waiters: the clients that wait on the control socket for a change.
-        kill_counters: the OOM kills in the control groups of all programs.
-    """
-
     programs: Programs
-    service: Service
+    service: ServiceStatus
     timers: Timers
     queue: EventQueue[TrackedRun]
     waiters: Waiters
-    kill_counters: KillCounters
+    kill_counters: KillCounters  # of the control groups of all programs
     log: Log
 
     def now(self) -> float:
-        """Return seconds of the monotonic clock."""
+        """Return the seconds of the monotonic clock."""
         return self.timers.clock()
 
     def worker_runs(self) -> list[TrackedRun]:
-        """Return the last run of each worker that was ever started."""
+        """Return the last run of each worker that was started at least once."""
         return [tracked for program in self.programs.all_workers if (tracked := self.service.runs.get(program.name))]
 
     def ready_pids(self) -> dict[int, int]:
-        """Return the pid of each ready worker, by slot."""
+        """Return the pids of the ready workers, by slot."""
         ready = self.service.state.ready
         return {
             tracked.run.program.slot: tracked.run.pid
@@ -82,17 +67,13 @@ class Context:
         }
 
     def overlap_refusal(self, force: bool = False) -> str:
-        """Return why no second copy of a worker can be started beside the first; empty: it can.
-
-        Args:
-            force: also where two copies may not fit into the memory limit.
-        """
+        """Return why a standby cannot run next to its worker, or ""; `force` ignores the memory limit."""
         if not self.programs.standbys:
             return NO_STANDBYS
         pids = [tracked.run.pid for tracked in self.worker_runs() if tracked.run.status is None and tracked.run.pid]
         found = None if force else headroom(pids)
-        return "" if found is None or found.is_enough else f"{found.sentence}; --force starts a second one all the same"
+        return "" if found is None or found.is_enough else f"{found.sentence}; --force starts a standby anyway"
 
     def recycle(self, slot: int, cause: RestartCause) -> None:
-        """Have a worker replaced that could go on; with overlap, where there is memory for a second copy."""
+        """Request the restart of a worker that still works; with overlap if the memory suffices for a standby."""
         self.queue.put(RestartRequested(self.now(), slot, overlap=not self.overlap_refusal(), cause=cause))

@@ -1,4 +1,4 @@
-"""What one run of a program was seen to do."""
+"""A run of a program with what was observed of it."""
 
 from dataclasses import dataclass
 
@@ -8,30 +8,19 @@ from drum_supervisor.supervise.engine.run import Run
 
 @dataclass
 class TrackedRun:
-    """What a run was seen to do.
-
-    Attributes:
-        attempt: which attempt to initialize it belongs to.
-        stage: of initialization, the last one that it reported.
-        outcome_reported: the policy knows how its start came out, or that it ended, or the stop was requested.
-        stale: it was replaced or stopped; events about it are void.
-        memory: the OOM kills in its control group; None for a program that could not be started.
-    """
-
     run: Run
-    attempt: int
-    stage: str = ""
+    attempt: int  # the number of the attempt to initialize the model server
+    stage: str = ""  # of initialization, as last reported
     ready: bool = False
-    outcome_reported: bool = False
-    stale: bool = False
-    memory: MemoryWatch | None = None
+    outcome_reported: bool = False  # the policy knows that its start failed or that it ended, or a stop was requested
+    stale: bool = False  # it was replaced or stopped: events about it are void
+    memory: MemoryWatch | None = None  # the OOM kills in its control group; None if it could not be started
 
     @property
     def is_starting(self) -> bool:
-        """Whether it may still become ready."""
         return self.is_running and not self.ready
 
     @property
     def is_running(self) -> bool:
-        """Whether it runs, and should."""
+        """Whether it runs, has not failed, and is not being stopped."""
         return self.run.status is None and self.run.pid > 0 and not (self.outcome_reported or self.run.stop_requested)

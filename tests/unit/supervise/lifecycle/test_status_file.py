@@ -8,9 +8,9 @@ import pytest
 from drum_supervisor.contract.client_status import Situation, SituationFile
 from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.lifecycle.status_file import StatusFile, situation
+from drum_supervisor.supervise.lifecycle.status_file import StatusFile, client_status
 from drum_supervisor.supervise.policy.state import Limits, Phase, State
-from drum_supervisor.supervise.service.context import Service
+from drum_supervisor.supervise.service.context import ServiceStatus
 from tests.unit.contexts import make_context
 
 BAD = FailureReport(Cause.INIT_FAILED, "bad weights")
@@ -19,7 +19,7 @@ LIMITS = Limits(max_retries=3)
 
 
 def of(state: State, limits: Limits = LIMITS, next_at: float = 0.0) -> Situation:
-    return situation(Service(limits, state, stage="load_model", entered_at=5.0), next_at)
+    return client_status(ServiceStatus(limits, state, stage="load_model", entered_at=5.0), next_at)
 
 
 @pytest.mark.parametrize("phase", Phase)

@@ -23,7 +23,7 @@ class World:
 
     def turn(self) -> None:
         self.timers.ring()
-        self.sweeper.turn()
+        self.sweeper.advance()
 
     def pass_by(self, seconds: float) -> None:
         self.now += seconds
@@ -107,7 +107,7 @@ def test_each_is_told_once(world):
     told = Sweeper(lambda: {process.pid: "model-server"}, world.timers, 25.0)
     told.sweep("model-server")
     for _ in range(5):
-        told.turn()
+        told.advance()
     assert world.family.line(process) == "told"
     process.stdin.write("\n\n")
     process.stdin.close()

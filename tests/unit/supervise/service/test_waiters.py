@@ -40,9 +40,9 @@ def test_changes_of_a_turn_are_told_together_a_moment_later(waiters, timers, clo
 
 
 def test_output_that_is_awaited_is_told_though_nothing_has_changed(waiters, timers, clock, wakes):
-    assert waiters.output_awaited_at is None
+    assert waiters.output_ready_at is None
     waiters.output_arrived()
-    assert waiters.output_awaited_at == clock.now
+    assert waiters.output_ready_at == clock.now
     clock.now += WAKE_AFTER
     timers.ring()
     assert wakes == ["wake"]
