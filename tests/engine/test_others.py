@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from drum_supervisor.supervise.api.stats import targets
+from drum_supervisor.supervise.api.stats import running_targets
 from drum_supervisor.supervise.engine.run import ExtraProgram
 from drum_supervisor.supervise.programs.program import Program, Programs, Readiness
 from drum_supervisor.supervise.stats.scan import ScanTarget
@@ -37,7 +37,7 @@ def test_are_told_of_while_they_run_and_afterwards(bench: Callable[..., Bench]) 
         if other.state == "running" and not seen:
             seen.append(other)
             run = made.start("model-server")
-            found.append(targets(made.engine, programs))
+            found.append(running_targets(made.engine, programs))
             assert found[0][0] == ScanTarget("model-server", run.pid, run.started, 1)
             made.engine.kill("model-server")
             made.engine.stop_extra(999, 10.0)

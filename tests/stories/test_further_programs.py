@@ -120,7 +120,7 @@ def test_that_is_essential_ends_the_supervisor_with_its_code(
     command = script(tmp_path, f"open({str(gate)!r}).close()\n{ends}\n")
     text = f"[program:vital]\ncommand = {command}\n{rules}\nessential = true\n"
     supervised = serving(start, SETSID, arguments=(*config(text), "--termination-log", str(log)))
-    while supervised.process.poll() is None and "is not started again" not in supervised.err.read_text():
+    while supervised.process.poll() is None and "will not be restarted" not in supervised.err.read_text():
         open_gate(gate)
     assert supervised.wait() == code
     words = f"vital, an essential program, {how}"
