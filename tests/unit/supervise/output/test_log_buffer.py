@@ -1,4 +1,4 @@
-"""What is kept of the output: the last bytes, in order, with their source; as a file in memory too."""
+"""Recent output: the last bytes, in order, with their source; and as a file in memory."""
 
 from drum_supervisor.contract.log_records import ERR, OUT, Source
 from drum_supervisor.supervise.output.log_buffer import LogBuffer
@@ -27,25 +27,25 @@ class TestLogBuffer:
         assert [text[:1] for _, text in data(buffer)] == [b"7", b"8", b"9"]
         assert data(buffer, 2) == data(buffer)
 
-    def test_one_piece_is_kept_however_large_it_is(self):
+    def test_keeps_one_record_of_any_size(self):
         buffer = LogBuffer(limit=10)
         buffer.add(A, b"x" * 100)
         assert data(buffer) == [(A, b"x" * 100)]
 
-    def test_many_small_records_are_large_together(self):
+    def test_counts_overhead_of_small_records(self):
         buffer = LogBuffer(limit=1000)
         for _ in range(1000):
             buffer.add(A, b"x")
         assert len(data(buffer)) < 10
 
-    def test_an_answer_has_a_limit_and_at_least_one_record(self):
+    def test_read_is_limited_but_returns_at_least_one_record(self):
         buffer = LogBuffer()
         for _ in range(3):
             buffer.add(A, b"12345")
         assert len(data(buffer, 0, max_bytes=1)) == 1
         assert len(data(buffer, 0, max_bytes=6)) == 2
 
-    def test_tells_once_of_the_next_record(self):
+    def test_calls_on_next_once(self):
         offsets = []
         buffer = LogBuffer()
         buffer.add(A, b"before")

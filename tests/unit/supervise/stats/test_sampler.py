@@ -1,4 +1,4 @@
-"""When samples are taken, how the loop goes on meanwhile, and what is kept; processes are real, the clock is not."""
+"""When samples are taken, in which steps, and what is kept: with real processes, on a clock that the test sets."""
 
 import math
 import os
@@ -17,7 +17,7 @@ from tests.unit.contexts import make_context
 
 
 class Clock:
-    """Seconds that pass only when somebody says so, and a little with each look at it if that is wanted."""
+    """A clock that the test sets; `tick` passes with each reading."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -29,7 +29,7 @@ class Clock:
 
 
 class Bench:
-    """A sampler, and what it asks: which programs run, whether one is starting."""
+    """A sampler, and what it depends on: the running programs, and whether a worker is starting."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -85,7 +85,7 @@ def worker(family, bench):
 
 
 def end(family, bench, target):
-    """Let a program die, so that the supervisor has reaped it."""
+    """Kill and reap a program."""
     (process,) = (each for each in family._started if each.pid == target.pid)
     process.kill()
     process.wait()
@@ -106,20 +106,20 @@ def end(family, bench, target):
         (True, False, 0.1, 60.0),
     ],
 )
-def test_next_sample_is_soon_when_somebody_cares_and_late_when_it_is_dear(is_serving, is_urgent, cost, seconds):
+def test_sample_interval_depends_on_urgency_and_cost(is_serving, is_urgent, cost, seconds):
     assert sample_interval(is_serving, is_urgent, cost) == pytest.approx(seconds)
 
 
-class TestWhen:
-    def test_nothing_is_planned_before_anything_runs(self, bench):
+class TestInterval:
+    def test_nothing_is_scheduled_while_nothing_runs(self, bench):
         assert bench.next_after() == math.inf
 
-    def test_first_is_taken_when_a_program_begins(self, bench, worker):
+    def test_first_sample_is_taken_when_a_program_starts(self, bench, worker):
         bench.sampler.sample_soon()
         bench.turn()
         assert bench.times() == [bench.clock.now]
 
-    def test_often_while_it_starts_and_seldom_afterwards(self, bench, worker):
+    def test_fast_during_startup_and_slow_afterwards(self, bench, worker):
         bench.set_starting(True)
         bench.sampler.sample_soon()
         bench.turn()
@@ -129,21 +129,21 @@ class TestWhen:
         bench.pass_by(100)
         assert len(bench.times()) in (20, 21, 22)
 
-    def test_often_while_somebody_watches(self, bench, worker):
+    def test_fast_while_a_client_watches(self, bench, worker):
         bench.sample(watching=True)
         bench.pass_by(4)
         assert len(bench.times()) == 5
         bench.pass_by(30)
         assert len(bench.times()) < 12
 
-    def test_one_who_begins_to_watch_need_not_wait_for_the_next(self, bench, worker):
+    def test_new_watcher_does_not_wait_for_the_slow_interval(self, bench, worker):
         bench.sampler.sample_soon()
         bench.turn()
         assert bench.next_after() == pytest.approx(10.0)
         bench.sampler.request_sample(1000.0, False, watching=True)
         assert bench.next_after() == pytest.approx(1.0)
 
-    def test_who_asks_without_watching_changes_nothing(self, bench, worker):
+    def test_request_without_watching_keeps_the_interval(self, bench, worker):
         bench.sample(watching=False)
         assert bench.next_after() == pytest.approx(10.0)
 
@@ -154,7 +154,7 @@ class TestWhen:
         bench.turn()
         assert bench.next_after() == pytest.approx(20.0)
 
-    def test_stops_when_the_model_server_is_gone_and_its_history_stays(self, bench, worker, family):
+    def test_stops_without_model_server_but_keeps_history(self, bench, worker, family):
         bench.sampler.sample_soon()
         bench.turn()
         end(family, bench, worker)
@@ -162,7 +162,7 @@ class TestWhen:
         assert bench.next_after() == math.inf
         assert len(bench.times()) == 1
 
-    def test_begins_again_with_the_next_run(self, bench, worker, family):
+    def test_continues_with_the_next_run(self, bench, worker, family):
         bench.sampler.sample_soon()
         bench.turn()
         end(family, bench, worker)
@@ -188,7 +188,7 @@ class TestSteps:
         assert turns >= 5
         assert len(request().trees["model-server"].processes) == 10
 
-    def test_program_that_starts_meanwhile_is_seen_next(self, bench, worker, family):
+    def test_program_started_during_a_scan_is_in_the_next(self, bench, worker, family):
         bench.clock.tick = module.TURN_SECONDS
         request = bench.sampler.request_sample(0.0, False, False)
         request()
@@ -204,7 +204,7 @@ class TestSteps:
             bench.turn()
         assert "error-server" in bench.sampler._log._records
 
-    def test_tree_that_falls_meanwhile_is_not_recorded(self, bench, worker, family):
+    def test_program_that_exits_during_a_scan_is_not_recorded(self, bench, worker, family):
         bench.clock.tick = module.TURN_SECONDS
         bench.sampler.sample_soon()
         bench.turn()
@@ -214,8 +214,8 @@ class TestSteps:
         assert bench.times() == []
 
 
-class TestAsking:
-    def test_gets_everything(self, bench, worker):
+class TestRequestSample:
+    def test_returns_all_programs_and_the_supervisor(self, bench, worker):
         sample = bench.sample()
         tree = sample.trees["model-server"]
         assert [process.parent_pid for process in tree.processes] == [os.getpid(), worker.pid]
@@ -228,14 +228,14 @@ class TestAsking:
     def test_works_when_nothing_runs(self, bench):
         assert bench.sample().trees == {}
 
-    def test_young_sample_is_used_again(self, bench, worker):
+    def test_young_sample_is_reused(self, bench, worker):
         first = bench.sample()
         bench.turn(0.9)
         assert bench.sampler.request_sample(1.0, False, False)() is first
         bench.turn(0.2)
         assert bench.sampler.request_sample(1.0, False, False)() is None
 
-    def test_age_is_that_at_the_time_of_the_question(self, bench, worker):
+    def test_age_counts_from_the_request(self, bench, worker):
         first = bench.sample()
         bench.turn(0.5)
         request = bench.sampler.request_sample(1.0, False, False)
@@ -243,22 +243,22 @@ class TestAsking:
         assert request() is not None
         assert request().started >= first.started
 
-    def test_sample_without_shared_memory_does_not_do_for_one_who_asks_for_it(self, bench, worker):
+    def test_shared_memory_needs_a_sample_that_has_it(self, bench, worker):
         bench.sample()
         assert bench.sampler.request_sample(1.0, True, False)() is None
         assert bench.sample(1.0, shared_memory=True).trees["model-server"].processes[0].pss_bytes > 0
 
-    def test_sample_with_it_does_for_both(self, bench, worker):
+    def test_sample_with_shared_memory_serves_both(self, bench, worker):
         sample = bench.sample(shared_memory=True)
         assert bench.sampler.request_sample(1.0, False, False)() is sample
 
-    def test_two_who_ask_at_the_same_time_get_the_same(self, bench, worker):
+    def test_simultaneous_requests_share_a_sample(self, bench, worker):
         asks = [bench.sampler.request_sample(0.0, shared, False) for shared in (False, True)]
         assert [request() for request in asks] == [None, None]
         bench.turn()
         assert asks[0]() is asks[1]() is not None
 
-    def test_one_that_began_before_the_question_does_not_do(self, bench, worker):
+    def test_scan_started_before_the_request_is_not_used(self, bench, worker):
         bench.clock.tick = module.TURN_SECONDS
         first = bench.sampler.request_sample(0.0, False, False)
         first()
@@ -268,7 +268,7 @@ class TestAsking:
             bench.turn()
         assert second().started > bench.times()[0]
 
-    def test_one_who_goes_away_leaves_nothing_behind(self, bench, worker):
+    def test_abandoned_requests_leave_nothing(self, bench, worker):
         for _ in range(100):
             bench.sampler.request_sample(0.0, True, False)()
         bench.turn()
@@ -276,8 +276,8 @@ class TestAsking:
         assert bench.next_after() == pytest.approx(10.0)
 
 
-class TestCurve:
-    def test_of_a_run_that_died_ends_with_its_last_sample(self, bench, worker, family):
+class TestUsageSeries:
+    def test_of_an_exited_run_ends_with_its_last_sample(self, bench, worker, family):
         bench.set_starting(True)
         bench.sampler.sample_soon()
         bench.turn()
@@ -288,13 +288,13 @@ class TestCurve:
         assert usage_series.seconds_before == (3.5, 2.5, 1.5, 0.5)
         assert all(rss > 0 for rss in usage_series.rss_bytes)
 
-    def test_of_a_run_that_is_still_there_ends_now(self, bench, worker):
+    def test_of_a_running_program_ends_now(self, bench, worker):
         bench.sampler.sample_soon()
         bench.turn()
         bench.clock.now += 5.0
         assert bench.sampler.usage_series(worker.name, worker.pid).seconds_before == (5.0, 0.0)
 
-    def test_of_a_tree_that_is_too_large_to_wait_for_ends_with_the_sample_before(self, bench, family):
+    def test_of_a_large_tree_ends_with_the_last_sample(self, bench, family):
         process = family.parent(module.MAX_STEPS_AT_ONCE // 2)
         bench.targets.append(ScanTarget("model-server", process.pid, 0.0, 1))
         bench.sampler.sample_soon()
@@ -302,13 +302,13 @@ class TestCurve:
         bench.clock.now += 5.0
         assert bench.sampler.usage_series("model-server", process.pid).seconds_before == (5.0,)
 
-    def test_of_a_run_that_was_never_seen_is_none(self, bench, worker, family):
+    def test_of_an_unknown_run_is_none(self, bench, worker, family):
         assert bench.sampler.usage_series("model-server", 1) is None
         bench.sampler.sample_soon()
         bench.turn()
         assert bench.sampler.usage_series("model-server", 1) is None
 
-    def test_is_not_that_of_an_earlier_run(self, bench, worker, family):
+    def test_does_not_include_earlier_runs(self, bench, worker, family):
         bench.set_starting(True)
         bench.sampler.sample_soon()
         bench.turn()
@@ -321,7 +321,7 @@ class TestCurve:
         assert usage_series.seconds_before == (0.0,)
 
 
-def test_day_of_samples_needs_no_more_memory_than_an_hour(bench, worker):
+def test_memory_is_bounded(bench, worker):
     bench.set_starting(True)
     bench.sampler.sample_soon()
     for _ in range(800):
@@ -334,7 +334,7 @@ def test_day_of_samples_needs_no_more_memory_than_an_hour(bench, worker):
     assert bench.timers.seconds_left() <= 1.0
 
 
-def test_history_is_the_sum_of_the_workers(bench, family):
+def test_history_is_the_sum_of_workers(bench, family):
     targets = []
     for number in (1, 2):
         process = family.parent(0)
@@ -348,12 +348,12 @@ def test_history_is_the_sum_of_the_workers(bench, family):
     ]
 
 
-def test_many_workers_have_shorter_curves_each():
+def test_many_workers_have_shorter_series():
     assert Sampler(make_context(workers=199), 1, list)._log._capacity == MAX_POINTS
 
 
 class TestCpuOfAllRuns:
-    def test_what_the_kernel_says_at_the_end_counts_also_of_a_run_that_was_never_seen(self, bench):
+    def test_cpu_of_runs_never_sampled_counts(self, bench):
         bench.sampler.record_exit("model-server", 7, 1.5)
         bench.sampler.record_exit("model-server", 8, 0.5)
         assert bench.sampler.cpu_seconds("model-server") == 2.0

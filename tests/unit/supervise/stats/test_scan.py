@@ -1,4 +1,4 @@
-"""One look at all programs, in steps; and CPU of trees whose processes come and go."""
+"""A scan of all programs in steps, and the CPU time of trees whose processes come and go."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ ALL = Detail(full=True, shared_memory=True)
 
 
 def run_scan(*targets, detail=ALL):
-    """Return what is found, and in how many steps."""
+    """Return the scan, and the number of its steps."""
     steps = scan(ProcessReader().read, targets, os.getpid(), 0.0, detail)
     count = 0
     while True:
@@ -48,7 +48,7 @@ def test_each_step_is_at_most_one_process(family):
 
 
 @pytest.mark.parametrize("detail", [Detail(), Detail(full=True)])
-def test_asks_the_kernel_for_no_more_than_is_wanted(family, detail):
+def test_reads_no_more_than_requested(family, detail):
     process = family.parent(0)
     target = ScanTarget("one", process.pid, 0.0)
     (found,) = run_scan(target, detail=detail)[0].trees[target]
@@ -56,14 +56,14 @@ def test_asks_the_kernel_for_no_more_than_is_wanted(family, detail):
     assert found.pss_bytes is None
 
 
-def test_program_that_is_gone_or_dead_has_no_processes(family):
+def test_exited_program_has_no_processes(family):
     process = family.start("exit 0")
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     gone, dead = ScanTarget("gone", NOBODY_THERE, 0.0), ScanTarget("dead", process.pid, 0.0)
     assert run_scan(gone, dead)[0].trees == {gone: (), dead: ()}
 
 
-def test_processes_that_come_and_go_do_not_keep_it_from_ending():
+def test_ends_in_spite_of_short_lived_processes():
     busy = subprocess.Popen([sys.executable, "-c", "import subprocess\nwhile True: subprocess.Popen(['true']).wait()"])
     with busy:
         try:
@@ -73,7 +73,7 @@ def test_processes_that_come_and_go_do_not_keep_it_from_ending():
             busy.kill()
 
 
-class TestQuestion:
+class TestDetail:
     @pytest.mark.parametrize(
         ("has", "wants", "will_do"),
         [
@@ -84,10 +84,10 @@ class TestQuestion:
             (Detail(), Detail(full=True), False),
         ],
     )
-    def test_is_answered_by_one_that_asks_no_less(self, has, wants, will_do):
+    def test_covers_no_more_than_it_has(self, has, wants, will_do):
         assert has.covers(wants) is will_do
 
-    def test_of_two_asks_for_all_that_either_does(self):
+    def test_merge_has_all_of_both(self):
         assert Detail(full=True).merge(Detail(shared_memory=True)) == ALL
         assert Detail(full=True).merge(None) == Detail(full=True)
 
@@ -97,30 +97,30 @@ def used(cpu_seconds, reaped=0.0, pid=7):
 
 
 class TestCpuMeter:
-    def test_first_is_since_the_program_began(self):
+    def test_first_percentage_is_since_the_start(self):
         meter = CpuMeter(started=100.0)
         meter.update(104.0, [used(2.0)])
         assert (meter.percent, meter.seconds) == (50.0, 2.0)
 
-    def test_then_is_since_the_look_before(self):
+    def test_next_percentage_is_since_the_last_update(self):
         meter = CpuMeter(100.0)
         meter.update(110.0, [used(10.0)])
         meter.update(112.0, [used(11.0)])
         assert (meter.percent, meter.seconds) == (50.0, 11.0)
 
-    def test_of_processes_that_lived_shorter_than_the_time_between_is_counted(self):
+    def test_counts_short_lived_processes(self):
         meter = CpuMeter(0.0)
         meter.update(10.0, [used(1.0, reaped=5.0)])
         meter.update(11.0, [used(1.0, reaped=6.5)])
         assert (meter.percent, meter.seconds) == (150.0, 7.5)
 
-    def test_of_one_that_ended_and_was_waited_for_counts_once(self):
+    def test_counts_a_reaped_process_once(self):
         meter = CpuMeter(0.0)
         meter.update(10.0, [used(1.0), used(4.0, pid=8)])
         meter.update(11.0, [used(1.0, reaped=4.5)])
         assert (meter.percent, meter.seconds) == (50.0, 5.5)
 
-    def test_of_a_new_process_is_counted_from_its_beginning(self):
+    def test_counts_a_new_process_from_its_start(self):
         meter = CpuMeter(0.0)
         meter.update(10.0, [used(1.0)])
         meter.update(11.0, [used(1.0), used(0.8, pid=8)])
@@ -134,7 +134,7 @@ class TestCpuMeter:
         meter.update(12.0, [used(2.0)])
         assert (meter.percent, meter.seconds) == (50.0, 101.5)
 
-    def test_of_a_very_short_time_is_that_of_the_look_before(self):
+    def test_ignores_an_update_that_follows_too_soon(self):
         meter = CpuMeter(0.0)
         meter.update(10.0, [used(5.0)])
         meter.update(10.05, [used(5.01)])
@@ -142,12 +142,12 @@ class TestCpuMeter:
         meter.update(10.2, [used(5.1)])
         assert (meter.percent, meter.seconds) == (50.0, 5.1)
 
-    def test_of_a_program_that_was_just_started_is_no_wild_number(self):
+    def test_of_a_program_just_started_is_plausible(self):
         meter = CpuMeter(100.0)
         meter.update(100.001, [used(0.01)])
         assert meter.percent == 10.0
 
-    def test_of_a_storm_of_forks_is_what_it_took(self):
+    def test_counts_a_storm_of_forks(self):
         """For real: children that each live for some milliseconds, all CPU is theirs."""
         program = (
             "import subprocess, sys\nwhile True: subprocess.run([sys.executable, '-S', '-c', 'sum(range(10**6))'])"

@@ -1,4 +1,4 @@
-"""Kills below servers that go on: who counts as the victim, in families of processes that a table describes."""
+"""OOM kills below servers that go on: which process is the victim, in trees that a table describes."""
 
 import signal
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ KILLED = int(signal.SIGKILL)
 
 @dataclass
 class Watched:
-    """A control group of version 2, runs in it, and what becomes of the processes below each."""
+    """A control group of version 2, the runs in it, and their descendants."""
 
     directory: object
     now: float = 0.0
@@ -67,7 +67,7 @@ class Watched:
         return tracked
 
     def kill(self, village: Village, *pids: int, status: int | None = KILLED) -> None:
-        """Let the kernel count a kill for each, and each be gone."""
+        """Let the kernel kill and count these processes."""
         self.count(len(pids))
         for pid in pids:
             village.died(pid, status)
@@ -98,7 +98,7 @@ def village(group: Watched, tracked: TrackedRun) -> Village:
     return village
 
 
-def test_is_found_however_often_other_runs_are_started(group, village):
+def test_victim_is_found_while_other_runs_start(group, village):
     group.kill(village, 10)
     for pid in range(MASTER + 1, MASTER + 4):
         group.now += 0.6 * CHECK_INTERVAL
@@ -108,37 +108,37 @@ def test_is_found_however_often_other_runs_are_started(group, village):
 
 
 class TestVictim:
-    def test_is_the_worker_that_is_gone(self, group, village):
+    def test_is_the_worker_that_exited(self, group, village):
         group.kill(village, 10)
         assert group.look() == [Victim(10, is_worker=True, is_confirmed=True)]
         assert group.look(20) == []
 
-    def test_may_be_one_that_was_started_just_before(self, group, village):
+    def test_may_have_just_started(self, group, village):
         village.born(12)
         group.look()
         group.kill(village, 12)
         assert [victim.pid for victim in group.look()] == [12]
 
-    def test_is_a_helper_that_does_not_serve(self, group, village):
+    def test_may_be_a_helper(self, group, village):
         village.born(20, parent=10, helper=True)
         group.look()
         group.kill(village, 20)
         assert group.look() == [Victim(20, is_worker=False, is_confirmed=True)]
 
-    def test_does_not_serve_when_a_worker_has_forked_it_for_itself(self, group, village):
+    def test_is_no_worker_if_a_worker_forked_it(self, group, village):
         village.born(20, parent=10)
         group.look()
         group.kill(village, 20)
         assert group.look() == [Victim(20, is_worker=False, is_confirmed=True)]
 
-    def test_serves_behind_a_script_that_started_the_server(self, group, village):
+    def test_is_found_below_a_start_script(self, group, village):
         village.born(5, helper=True)
         village.born(30, parent=5)
         group.look()
         group.kill(village, 30)
         assert group.look() == [Victim(30, is_worker=True, is_confirmed=True)]
 
-    def test_is_a_worker_also_when_it_was_about_to_be_gone_at_the_second_look(self, group, village):
+    def test_is_a_worker_even_if_exiting_at_the_second_check(self, group, village):
         village.born(12)
         group.look()
         village.dying.add(12)
@@ -147,22 +147,20 @@ class TestVictim:
         village.died(12, KILLED)
         assert group.look() == [Victim(12, is_worker=True, is_confirmed=True)]
 
-    @pytest.mark.parametrize("told", [True, False])
-    @pytest.mark.parametrize("words_come_late", [True, False])
-    def test_that_was_seen_only_when_it_was_about_to_be_gone_serves_if_its_master_says_so(
-        self, group, village, tracked, told, words_come_late
-    ):
+    @pytest.mark.parametrize("logged", [True, False])
+    @pytest.mark.parametrize("log_is_late", [True, False])
+    def test_seen_only_while_exiting_is_a_worker_if_logged(self, group, village, tracked, logged, log_is_late):
         village.born(12)
         village.dying.add(12)
         group.count()
         assert group.look() == []
         village.died(12, KILLED)
-        if words_come_late:
+        if log_is_late:
             assert group.look() == []
-        tracked.run.stderr_tail.add(b"INFO:     Child process [12] died\n" * told)
-        assert group.look(2) == [Victim(12, is_worker=told, is_confirmed=True)]
+        tracked.run.stderr_tail.add(b"INFO:     Child process [12] died\n" * logged)
+        assert group.look(2) == [Victim(12, is_worker=logged, is_confirmed=True)]
 
-    def test_that_was_not_seen_closely_does_not_keep_others_waiting(self, group, village, tracked):
+    def test_unclassified_victim_does_not_delay_others(self, group, village, tracked):
         village.born(12)
         village.dying.add(12)
         group.look()
@@ -172,7 +170,7 @@ class TestVictim:
         assert group.look() == [Victim(12, is_worker=True, is_confirmed=True)]
         assert group.look(20) == []
 
-    def test_that_was_not_seen_closely_is_forgotten_when_the_kernel_did_not_kill_it(self, group, village):
+    def test_unclassified_process_is_forgotten_without_a_kill(self, group, village):
         village.born(12)
         village.dying.add(12)
         group.look()
@@ -181,35 +179,35 @@ class TestVictim:
         group.kill(village, 10)
         assert [victim.pid for victim in group.look()] == [10]
 
-    def test_are_all_that_were_killed(self, group, village):
+    def test_may_be_several(self, group, village):
         group.kill(village, 10, 11)
         assert {victim.pid for victim in group.look()} == {10, 11}
 
-    def test_may_need_a_while_to_be_gone(self, group, village):
+    def test_may_exit_slowly(self, group, village):
         group.count()
         assert group.look(3) == []
         village.died(11, KILLED)
         assert [victim.pid for victim in group.look()] == [11]
 
-    def test_is_none_when_the_kernel_has_not_killed(self, group, village):
+    def test_needs_a_counted_kill(self, group, village):
         village.died(10, KILLED)
         assert group.look(10) == []
 
-    def test_is_not_one_that_was_gone_before(self, group, village):
+    def test_did_not_exit_before_the_kill(self, group, village):
         village.died(10, KILLED)
         group.look()
         group.kill(village, 11)
         assert [victim.pid for victim in group.look()] == [11]
 
     @pytest.mark.parametrize("status", [exited(0), exited(1), int(signal.SIGTERM), int(signal.SIGSEGV)])
-    def test_is_not_one_that_ended_otherwise(self, group, village, status):
+    def test_did_not_exit_in_another_way(self, group, village, status):
         village.died(10, status)
         group.kill(village, 11)
         assert [victim.pid for victim in group.look()] == [11]
 
 
-class TestOnKernelsThatDoNotTellHowAProcessEnded:
-    def test_who_is_gone_is_the_victim(self, group, village):
+class TestKernelsWithoutWaitStatus:
+    def test_exited_process_is_the_victim(self, group, village):
         group.kill(village, 10, status=None)
         assert group.look() == [Victim(10, is_worker=True, is_confirmed=False)]
 
@@ -220,33 +218,33 @@ class TestOnKernelsThatDoNotTellHowAProcessEnded:
         group.kill(village, 11, status=None)
         assert [victim.pid for victim in group.look()] == [11]
 
-    def test_words_of_the_master_come_first(self, group, village, tracked):
+    def test_logged_victims_come_first(self, group, village, tracked):
         village.died(10, None)
         group.kill(village, 11, status=None)
         tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:11) was sent SIGKILL! Perhaps out of memory?\n")
         assert group.look() == [Victim(11, is_worker=True, is_confirmed=True)]
 
 
-class TestWhoWasNeverSeen:
-    def test_is_known_from_the_words_of_the_master(self, group, village, tracked):
+class TestVictimNeverSeen:
+    def test_is_known_from_the_log_of_the_master(self, group, village, tracked):
         group.count()
         tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:77) was sent SIGKILL! Perhaps out of memory?\n")
         assert group.look() == [Victim(77, is_worker=True, is_confirmed=True)]
 
-    def test_is_told_once(self, group, village, tracked):
+    def test_is_reported_once(self, group, village, tracked):
         group.count()
         tracked.run.stderr_tail.add(b"INFO:     Child process [77] died\n")
         assert group.look() == [Victim(77, is_worker=True, is_confirmed=False)]
         group.kill(village, 10)
         assert [victim.pid for victim in group.look()] == [10]
 
-    def test_was_somebody_in_the_control_group_when_nothing_is_found_in_time(self, group, village):
+    def test_is_unknown_if_nothing_is_found_in_time(self, group, village):
         group.count(2)
         assert group.look(int(ATTRIBUTION_SECONDS)) == []
         assert group.look() == [Victim(), Victim()]
         assert group.look(20) == []
 
-    def test_does_not_wait_for_ever_while_others_are_killed(self, group, village):
+    def test_is_reported_in_time_while_others_are_killed(self, group, village):
         group.count()
         for number in range(int(ATTRIBUTION_SECONDS) + 1):
             village.born(100 + number)
@@ -256,7 +254,7 @@ class TestWhoWasNeverSeen:
 
 
 class TestRunsOfAGroup:
-    def test_are_told_apart(self, group, village):
+    def test_are_distinguished(self, group, village):
         group.run(2)
         group.villages[2].born(50, parent=2)
         group.look()
@@ -264,14 +262,14 @@ class TestRunsOfAGroup:
         group.look()
         assert group.found == [("server-2", Victim(50, is_worker=True, is_confirmed=True))]
 
-    def test_that_ended_explain_what_was_killed(self, group, village, tracked):
+    def test_that_exited_account_for_kills(self, group, village, tracked):
         group.count()
         tracked.run.status = KILLED
         group.run(2)
         assert group.look(20) == []
 
     @pytest.mark.parametrize("end", ["outcome_reported", "stop_requested"])
-    def test_that_failed_or_are_stopped_are_watched_no_more(self, group, village, tracked, end):
+    def test_that_failed_or_are_stopped_are_not_watched(self, group, village, tracked, end):
         setattr(tracked if end == "outcome_reported" else tracked.run, end, True)
         group.kill(village, 10)
         assert group.look(20) == []
@@ -287,8 +285,7 @@ class TestRunsOfAGroup:
         group.kill(group.villages[2], 50)
         assert [victim.pid for victim in group.look()] == [50]
 
-    def test_that_are_gone_leave_the_counter_watched(self, group, village, tracked):
-        """`status` tells when the last kill was."""
+    def test_that_exited_leave_the_counter_watched(self, group, village, tracked):
         tracked.outcome_reported = True
         group.look()
         group.count()
@@ -296,13 +293,13 @@ class TestRunsOfAGroup:
         assert group.counter.last_at == group.now
 
 
-def test_nothing_is_watched_where_the_kernel_does_not_tell(tmp_path):
+def test_nothing_is_watched_without_a_counter(tmp_path):
     group = Watched(tmp_path, counts=False)
     group.run()
     assert group.timers.seconds_left() == float("inf")
 
 
-def test_trees_that_take_long_to_walk_through_are_walked_through_less_often(group, tracked):
+def test_slow_trees_are_walked_less_often(group, tracked):
     village = group.villages[MASTER]
     walks: list[float] = []
 
@@ -324,5 +321,5 @@ def test_trees_that_take_long_to_walk_through_are_walked_through_less_often(grou
         (Victim(), "a process in the control group of model-server (pid 5)"),
     ],
 )
-def test_victim_has_a_name(victim, words):
+def test_victim_is_described(victim, words):
     assert victim.describe("model-server (pid 5)") == words
