@@ -25,7 +25,7 @@ class Child(Subprocess):  # type: ignore[misc]
     usage: resource.struct_rusage  # set when it was reaped: wait4(2)
 
     def spawn_now(self) -> int | None:
-        # Fork and exec; no signal is lost in the supervisor's handlers meanwhile.
+        # A signal that arrives during the fork must not be lost in our handlers.
         with _signals_blocked():
             pid: int | None = super().spawn()
         return pid

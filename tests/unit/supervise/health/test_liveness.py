@@ -81,9 +81,9 @@ class TestServerThatAnswers:
         server = world.serve(OK)
         world.wait(9.9)
         assert server.connections == 0
-        for asked in (1, 2, 3):
+        for count in (1, 2, 3):
             world.wait(10.1)
-            assert server.connections == asked
+            assert server.connections == count
         assert server.requests[0].startswith(b"GET /alive?key=x HTTP/1.1\r\n")
         assert (world.lines, world.reported) == ([], [])
 
@@ -184,7 +184,7 @@ class TestOwnResponses:
 class TestClosed:
     """The worker has died, or is replaced."""
 
-    @pytest.mark.parametrize("seconds", [5.0, 10.2, 12.0, 20.0], ids=["before", "asked", "in-between", "failed-once"])
+    @pytest.mark.parametrize("seconds", [5.0, 10.2, 12.0, 20.0], ids=["before", "probing", "in-between", "failed-once"])
     def test_leaves_nothing(self, world, seconds):
         world.wait(seconds)
         world.liveness.close()

@@ -135,10 +135,10 @@ class TestHttp:
             world.until_probed(2)
         world.watcher.close()
         assert world.loop.timers.seconds_left() == float("inf")
-        asked = world.server.connections
+        before = world.server.connections
         for _ in range(5):
             world.loop.turn(0.01)
-        assert world.server.connections - asked <= 1  # the one that waited in the backlog
+        assert world.server.connections - before <= 1  # the one that waited in the backlog
         assert world.ready == 0
 
     def test_may_be_closed_by_its_listener(self, world):

@@ -20,7 +20,7 @@ BLOCK = b"".join(b"%07d\n" % number for number in range(8 * 1024))  # 64 KiB in 
 
 
 class Reader:
-    """The other end of a sink; reads only when it is told to."""
+    """The other end of a sink; reads only when the test says so."""
 
     def __init__(self, fd: int, sink_fd: int, close_sink: Callable[[], None]) -> None:
         self.fd = fd
@@ -233,7 +233,7 @@ class TestSinkOnAFile:
         both = os.open(tmp_path / "fifo", os.O_RDWR)
         fd = os.open(tmp_path / "fifo", os.O_WRONLY)
         os.close(both)
-        sink = Sink(fd)  # cannot be opened again: nobody reads
+        sink = Sink(fd)  # cannot be opened again: it has no reader
         sink.write(b"lost")
         assert not sink.writable()
         sink.close()
@@ -252,7 +252,7 @@ class TestSinkOnADatagramSocket:
 
 
 def test_pipe_of_another_user_gets_what_fits(as_nobody):
-    """It cannot be opened again: what is written there must not block all the same."""
+    """It cannot be opened again, but writing to it must not block either."""
     reading, writing = os.pipe()
     reader = Reader(reading, writing, lambda: os.close(writing))
 

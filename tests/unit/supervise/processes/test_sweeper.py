@@ -102,13 +102,13 @@ def test_process_started_on_term_gets_term_too(world, tmp_path):
 
 
 def test_each_process_gets_term_once(world):
-    process = world.family.start('trap "echo told" TERM; echo up; read line; read line; echo bye', MODEL)
+    process = world.family.start('trap "echo term" TERM; echo up; read line; read line; echo bye', MODEL)
     assert world.family.line(process) == "up"
-    told = Sweeper(lambda: {process.pid: "model-server"}, world.timers, 25.0)
-    told.sweep("model-server")
+    sweeper = Sweeper(lambda: {process.pid: "model-server"}, world.timers, 25.0)
+    sweeper.sweep("model-server")
     for _ in range(5):
-        told.advance()
-    assert world.family.line(process) == "told"
+        sweeper.advance()
+    assert world.family.line(process) == "term"
     process.stdin.write("\n\n")
     process.stdin.close()
     assert world.family.rest(process) == "bye\n"

@@ -253,10 +253,10 @@ class TestRequestSample:
         assert bench.sampler.request_sample(1.0, False, False)() is sample
 
     def test_simultaneous_requests_share_a_sample(self, bench, worker):
-        asks = [bench.sampler.request_sample(0.0, shared, False) for shared in (False, True)]
-        assert [request() for request in asks] == [None, None]
+        requests = [bench.sampler.request_sample(0.0, shared, False) for shared in (False, True)]
+        assert [request() for request in requests] == [None, None]
         bench.turn()
-        assert asks[0]() is asks[1]() is not None
+        assert requests[0]() is requests[1]() is not None
 
     def test_scan_started_before_the_request_is_not_used(self, bench, worker):
         bench.clock.tick = module.TURN_SECONDS

@@ -155,10 +155,14 @@ class TestCpuMeter:
         storm = subprocess.Popen([sys.executable, "-c", program])
         with storm:
             try:
-                target, meter, began = ScanTarget("storm", storm.pid, 0.0), CpuMeter(time.monotonic()), time.monotonic()
+                target, meter, started = (
+                    ScanTarget("storm", storm.pid, 0.0),
+                    CpuMeter(time.monotonic()),
+                    time.monotonic(),
+                )
                 while meter.seconds < 1.0:
                     meter.update(time.monotonic(), run_scan(target, detail=Detail())[0].trees[target])
-                    assert time.monotonic() - began < 60
+                    assert time.monotonic() - started < 60
                 own = sum(psutil.Process(storm.pid).cpu_times()[:2])
                 assert own < meter.seconds / 2
             finally:

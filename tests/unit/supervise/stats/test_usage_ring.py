@@ -83,12 +83,12 @@ class TestSeries:
         assert filled([(10.0, 1)]).series_until(9.9).seconds_before == (0.0,)
 
     def test_has_the_peak_and_the_last_point(self):
-        curve = filled((at, 9_999_999 if at == 333 else 1_000_000 + at) for at in range(600)).series_until(600.0)
-        assert len(curve.rss_bytes) == MAX_POINTS
-        assert curve.seconds_before[0] > 580
-        assert curve.seconds_before[-1] == 1.0
-        assert max(curve.rss_bytes) == 9_999_999
-        assert list(curve.seconds_before) == sorted(curve.seconds_before, reverse=True)
+        series = filled((at, 9_999_999 if at == 333 else 1_000_000 + at) for at in range(600)).series_until(600.0)
+        assert len(series.rss_bytes) == MAX_POINTS
+        assert series.seconds_before[0] > 580
+        assert series.seconds_before[-1] == 1.0
+        assert max(series.rss_bytes) == 9_999_999
+        assert list(series.seconds_before) == sorted(series.seconds_before, reverse=True)
 
     def test_is_small(self):
         ring = UsageRing()
@@ -98,7 +98,7 @@ class TestSeries:
 
 
 @pytest.mark.parametrize(
-    ("values", "most", "places"),
+    ("values", "max_count", "indexes"),
     [
         ([], 3, []),
         ([5], 3, [0]),
@@ -108,8 +108,8 @@ class TestSeries:
         (range(100), 2, [98, 99]),
     ],
 )
-def test_pick_highest_of_each_part_and_the_last(values, most, places):
-    assert pick_highest(values, most) == places
+def test_pick_highest_of_each_part_and_the_last(values, max_count, indexes):
+    assert pick_highest(values, max_count) == indexes
 
 
 def test_epoch_shifts_all_points():

@@ -72,7 +72,7 @@ class Watched:
         for pid in pids:
             village.died(pid, status)
 
-    def look(self, times: int = 1) -> list[Victim]:
+    def check(self, times: int = 1) -> list[Victim]:
         before = len(self.found)
         for _ in range(times):
             self.now += CHECK_INTERVAL
@@ -94,7 +94,7 @@ def tracked(group: Watched) -> TrackedRun:
 def village(group: Watched, tracked: TrackedRun) -> Village:
     village = group.villages[MASTER]
     village.born(10, 11)
-    group.look(2)
+    group.check(2)
     return village
 
 
@@ -110,42 +110,42 @@ def test_victim_is_found_while_other_runs_start(group, village):
 class TestVictim:
     def test_is_the_worker_that_exited(self, group, village):
         group.kill(village, 10)
-        assert group.look() == [Victim(10, is_worker=True, is_confirmed=True)]
-        assert group.look(20) == []
+        assert group.check() == [Victim(10, is_worker=True, is_confirmed=True)]
+        assert group.check(20) == []
 
     def test_may_have_just_started(self, group, village):
         village.born(12)
-        group.look()
+        group.check()
         group.kill(village, 12)
-        assert [victim.pid for victim in group.look()] == [12]
+        assert [victim.pid for victim in group.check()] == [12]
 
     def test_may_be_a_helper(self, group, village):
         village.born(20, parent=10, helper=True)
-        group.look()
+        group.check()
         group.kill(village, 20)
-        assert group.look() == [Victim(20, is_worker=False, is_confirmed=True)]
+        assert group.check() == [Victim(20, is_worker=False, is_confirmed=True)]
 
     def test_is_no_worker_if_a_worker_forked_it(self, group, village):
         village.born(20, parent=10)
-        group.look()
+        group.check()
         group.kill(village, 20)
-        assert group.look() == [Victim(20, is_worker=False, is_confirmed=True)]
+        assert group.check() == [Victim(20, is_worker=False, is_confirmed=True)]
 
     def test_is_found_below_a_start_script(self, group, village):
         village.born(5, helper=True)
         village.born(30, parent=5)
-        group.look()
+        group.check()
         group.kill(village, 30)
-        assert group.look() == [Victim(30, is_worker=True, is_confirmed=True)]
+        assert group.check() == [Victim(30, is_worker=True, is_confirmed=True)]
 
     def test_is_a_worker_even_if_exiting_at_the_second_check(self, group, village):
         village.born(12)
-        group.look()
+        group.check()
         village.dying.add(12)
         group.count()
-        assert group.look() == []
+        assert group.check() == []
         village.died(12, KILLED)
-        assert group.look() == [Victim(12, is_worker=True, is_confirmed=True)]
+        assert group.check() == [Victim(12, is_worker=True, is_confirmed=True)]
 
     @pytest.mark.parametrize("logged", [True, False])
     @pytest.mark.parametrize("log_is_late", [True, False])
@@ -153,102 +153,102 @@ class TestVictim:
         village.born(12)
         village.dying.add(12)
         group.count()
-        assert group.look() == []
+        assert group.check() == []
         village.died(12, KILLED)
         if log_is_late:
-            assert group.look() == []
+            assert group.check() == []
         tracked.run.stderr_tail.add(b"INFO:     Child process [12] died\n" * logged)
-        assert group.look(2) == [Victim(12, is_worker=logged, is_confirmed=True)]
+        assert group.check(2) == [Victim(12, is_worker=logged, is_confirmed=True)]
 
     def test_unclassified_victim_does_not_delay_others(self, group, village, tracked):
         village.born(12)
         village.dying.add(12)
-        group.look()
+        group.check()
         group.kill(village, 10, 12)
-        assert group.look() == [Victim(10, is_worker=True, is_confirmed=True)]
+        assert group.check() == [Victim(10, is_worker=True, is_confirmed=True)]
         tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:12) was sent SIGKILL! Perhaps out of memory?\n")
-        assert group.look() == [Victim(12, is_worker=True, is_confirmed=True)]
-        assert group.look(20) == []
+        assert group.check() == [Victim(12, is_worker=True, is_confirmed=True)]
+        assert group.check(20) == []
 
     def test_unclassified_process_is_forgotten_without_a_kill(self, group, village):
         village.born(12)
         village.dying.add(12)
-        group.look()
+        group.check()
         village.died(12, KILLED)
-        group.look(2)
+        group.check(2)
         group.kill(village, 10)
-        assert [victim.pid for victim in group.look()] == [10]
+        assert [victim.pid for victim in group.check()] == [10]
 
     def test_may_be_several(self, group, village):
         group.kill(village, 10, 11)
-        assert {victim.pid for victim in group.look()} == {10, 11}
+        assert {victim.pid for victim in group.check()} == {10, 11}
 
     def test_may_exit_slowly(self, group, village):
         group.count()
-        assert group.look(3) == []
+        assert group.check(3) == []
         village.died(11, KILLED)
-        assert [victim.pid for victim in group.look()] == [11]
+        assert [victim.pid for victim in group.check()] == [11]
 
     def test_needs_a_counted_kill(self, group, village):
         village.died(10, KILLED)
-        assert group.look(10) == []
+        assert group.check(10) == []
 
     def test_did_not_exit_before_the_kill(self, group, village):
         village.died(10, KILLED)
-        group.look()
+        group.check()
         group.kill(village, 11)
-        assert [victim.pid for victim in group.look()] == [11]
+        assert [victim.pid for victim in group.check()] == [11]
 
     @pytest.mark.parametrize("status", [exited(0), exited(1), int(signal.SIGTERM), int(signal.SIGSEGV)])
     def test_did_not_exit_in_another_way(self, group, village, status):
         village.died(10, status)
         group.kill(village, 11)
-        assert [victim.pid for victim in group.look()] == [11]
+        assert [victim.pid for victim in group.check()] == [11]
 
 
 class TestKernelsWithoutWaitStatus:
     def test_exited_process_is_the_victim(self, group, village):
         group.kill(village, 10, status=None)
-        assert group.look() == [Victim(10, is_worker=True, is_confirmed=False)]
+        assert group.check() == [Victim(10, is_worker=True, is_confirmed=False)]
 
     def test_workers_come_before_helpers(self, group, village):
         village.born(20, parent=10, helper=True)
-        group.look()
+        group.check()
         village.died(20, None)
         group.kill(village, 11, status=None)
-        assert [victim.pid for victim in group.look()] == [11]
+        assert [victim.pid for victim in group.check()] == [11]
 
     def test_logged_victims_come_first(self, group, village, tracked):
         village.died(10, None)
         group.kill(village, 11, status=None)
         tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:11) was sent SIGKILL! Perhaps out of memory?\n")
-        assert group.look() == [Victim(11, is_worker=True, is_confirmed=True)]
+        assert group.check() == [Victim(11, is_worker=True, is_confirmed=True)]
 
 
 class TestVictimNeverSeen:
     def test_is_known_from_the_log_of_the_master(self, group, village, tracked):
         group.count()
         tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:77) was sent SIGKILL! Perhaps out of memory?\n")
-        assert group.look() == [Victim(77, is_worker=True, is_confirmed=True)]
+        assert group.check() == [Victim(77, is_worker=True, is_confirmed=True)]
 
     def test_is_reported_once(self, group, village, tracked):
         group.count()
         tracked.run.stderr_tail.add(b"INFO:     Child process [77] died\n")
-        assert group.look() == [Victim(77, is_worker=True, is_confirmed=False)]
+        assert group.check() == [Victim(77, is_worker=True, is_confirmed=False)]
         group.kill(village, 10)
-        assert [victim.pid for victim in group.look()] == [10]
+        assert [victim.pid for victim in group.check()] == [10]
 
     def test_is_unknown_if_nothing_is_found_in_time(self, group, village):
         group.count(2)
-        assert group.look(int(ATTRIBUTION_SECONDS)) == []
-        assert group.look() == [Victim(), Victim()]
-        assert group.look(20) == []
+        assert group.check(int(ATTRIBUTION_SECONDS)) == []
+        assert group.check() == [Victim(), Victim()]
+        assert group.check(20) == []
 
     def test_is_reported_in_time_while_others_are_killed(self, group, village):
         group.count()
         for number in range(int(ATTRIBUTION_SECONDS) + 1):
             village.born(100 + number)
-            group.look()
+            group.check()
             group.kill(village, 100 + number)
         assert Victim() in [victim for _, victim in group.found]
 
@@ -257,39 +257,39 @@ class TestRunsOfAGroup:
     def test_are_distinguished(self, group, village):
         group.run(2)
         group.villages[2].born(50, parent=2)
-        group.look()
+        group.check()
         group.kill(group.villages[2], 50)
-        group.look()
+        group.check()
         assert group.found == [("server-2", Victim(50, is_worker=True, is_confirmed=True))]
 
     def test_that_exited_account_for_kills(self, group, village, tracked):
         group.count()
         tracked.run.status = KILLED
         group.run(2)
-        assert group.look(20) == []
+        assert group.check(20) == []
 
     @pytest.mark.parametrize("end", ["outcome_reported", "stop_requested"])
     def test_that_failed_or_are_stopped_are_not_watched(self, group, village, tracked, end):
         setattr(tracked if end == "outcome_reported" else tracked.run, end, True)
         group.kill(village, 10)
-        assert group.look(20) == []
+        assert group.check(20) == []
         assert village.opened == set()
 
     def test_are_watched_again_after_a_failure(self, group, village, tracked):
         tracked.outcome_reported = True
         group.kill(village, 10)
-        group.look()
+        group.check()
         group.run(2)
         group.villages[2].born(50, parent=2)
-        group.look()
+        group.check()
         group.kill(group.villages[2], 50)
-        assert [victim.pid for victim in group.look()] == [50]
+        assert [victim.pid for victim in group.check()] == [50]
 
     def test_that_exited_leave_the_counter_watched(self, group, village, tracked):
         tracked.outcome_reported = True
-        group.look()
+        group.check()
         group.count()
-        group.look()
+        group.check()
         assert group.counter.last_at == group.now
 
 
@@ -309,7 +309,7 @@ def test_slow_trees_are_walked_less_often(group, tracked):
         return []
 
     village.children = slow
-    group.look(25)
+    group.check(25)
     assert len(walks) == 3
 
 
