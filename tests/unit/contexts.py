@@ -17,9 +17,8 @@ from drum_supervisor.supervise.programs.program import (
     Programs,
     Readiness,
 )
-from drum_supervisor.supervise.service.context import Context, ServiceStatus
+from drum_supervisor.supervise.service.context import Context, ServiceStatus, TrackedRun
 from drum_supervisor.supervise.service.event_queue import EventQueue
-from drum_supervisor.supervise.service.tracked_run import TrackedRun
 from drum_supervisor.supervise.service.waiters import Waiters
 
 

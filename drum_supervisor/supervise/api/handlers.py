@@ -11,7 +11,6 @@ from drum_supervisor.supervise.api.status import status
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.output.log_buffer import LogBuffer
 from drum_supervisor.supervise.policy.events import RestartRequested, StopRequested
-from drum_supervisor.supervise.policy.state import Phase
 
 MAX_OUTPUT = 32 * 1024  # bytes in one answer to `logs`, which is sent without a pause
 
@@ -40,7 +39,7 @@ class ControlHandlers:
     def restart_refused(self, overlap: bool, force: bool) -> str:
         """Return why such a restart is refused, or ""."""
         context = self.reporter.context
-        if not overlap or context.service.state.phase is not Phase.SERVING:
+        if not overlap or not context.service.is_serving:
             return ""
         return context.overlap_refusal(force)
 

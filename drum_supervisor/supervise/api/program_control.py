@@ -83,7 +83,7 @@ class OperatorControl:
         return refusal
 
     def _refusal(self, program: Program) -> str:
-        if self._context.service.state.phase is Phase.STOPPING:
+        if self._context.service.is_stopping:
             return "the supervisor is stopping"
         if not self.is_worker(program):
             return f"{program.name} is started and stopped by the supervisor: start or stop the model server"

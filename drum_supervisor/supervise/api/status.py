@@ -12,7 +12,6 @@ from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.policy.actions import Alarm
 from drum_supervisor.supervise.policy.state import Phase, attempts_left, current_workers
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, MODEL_SERVER, shown_name
 from drum_supervisor.supervise.service.context import Context
@@ -132,7 +131,7 @@ def _out_of_memory(context: Context) -> dict[str, Any] | None:
 
 
 def _next_retry(context: Context) -> str | None:
-    at = context.timers.at((Alarm.RETRY, 0))
+    at = context.next_retry_at()
     return None if at is None else _loop_time_to_iso(context, at)
 
 

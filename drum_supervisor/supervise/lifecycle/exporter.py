@@ -14,16 +14,13 @@ from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import address_of, bind, close
 from drum_supervisor.contract.report_pipe import Message, Ready
 from drum_supervisor.otel.environment import sends_metrics
-from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.failures.evidence import describe_exit
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.policy.state import Phase
 from drum_supervisor.supervise.processes.launcher import Launcher
 from drum_supervisor.supervise.programs.plan import python
 from drum_supervisor.supervise.programs.program import EXPORTER, Program, Programs
-from drum_supervisor.supervise.service.context import Context
-from drum_supervisor.supervise.service.tracked_run import TrackedRun
+from drum_supervisor.supervise.service.context import Context, TrackedRun
 from drum_supervisor.supervise.stats.sampler import Sampler
 
 BACKLOG = 128
@@ -94,7 +91,7 @@ class Exporter:
         run = tracked.run
         self._context.waiters.note_change()
         if run.spawn_error:
-            self._restart_later(run, f"could not be started: {run.spawn_error}")
+            self._restart_later(tracked, f"could not be started: {run.spawn_error}")
         else:
             self._context.log.information(f"{run.label} started", program=EXPORTER, pid=run.pid)
 
@@ -109,13 +106,14 @@ class Exporter:
         if run.stop_requested:
             self._context.log.information(f"{run.label} stopped as requested: {describe_exit(run.status)}", pid=run.pid)
         else:
-            self._restart_later(run, describe_exit(run.status))
+            self._restart_later(tracked, describe_exit(run.status))
 
     def _start(self) -> None:
-        if self._context.service.state.phase is not Phase.STOPPING:
+        if not self._context.service.is_stopping:
             self.on_start(self._launcher.start_at_once(self._program, self._listener))
 
-    def _restart_later(self, run: Run, reason: str) -> None:
+    def _restart_later(self, tracked: TrackedRun, reason: str) -> None:
+        run = tracked.run
         lifetime = self._context.now() - run.started
         self._early_exits = 1 if lifetime > EARLY_EXIT_SECONDS else self._early_exits + 1
         delay = restart_delay(self._early_exits)

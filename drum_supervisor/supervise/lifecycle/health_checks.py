@@ -13,7 +13,6 @@ from drum_supervisor.supervise.health.probe import PollSet
 from drum_supervisor.supervise.health.readiness import AddressWatcher, NotifySocket, ReadinessProbe
 from drum_supervisor.supervise.lifecycle.process_events import ProcessEvents
 from drum_supervisor.supervise.policy.events import LivenessFailed
-from drum_supervisor.supervise.policy.state import Phase
 from drum_supervisor.supervise.programs.program import Readiness
 from drum_supervisor.supervise.service.context import Context
 
@@ -65,7 +64,7 @@ class HealthChecks:
             self._liveness.close()
             self._liveness = None
         probes, context = self._probes, self._context
-        if probes.liveness is not None and context.service.state.phase is Phase.SERVING:
+        if probes.liveness is not None and context.service.is_serving:
             self._liveness = Liveness(
                 self._poll_set, context.timers, probes.address, probes.liveness, context.log, self._on_liveness_failed
             )

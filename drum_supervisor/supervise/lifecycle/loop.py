@@ -10,11 +10,10 @@ from drum_supervisor.contract.report_pipe import BadReportError, Message, decode
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.lifecycle.actions import ActionRunner
 from drum_supervisor.supervise.policy import counters, events, table
-from drum_supervisor.supervise.policy.state import Phase, State, current_workers
+from drum_supervisor.supervise.policy.state import State, current_workers
 from drum_supervisor.supervise.processes.launcher import Launcher
 from drum_supervisor.supervise.programs.program import shown_name
-from drum_supervisor.supervise.service.context import Context
-from drum_supervisor.supervise.service.tracked_run import TrackedRun
+from drum_supervisor.supervise.service.context import Context, TrackedRun
 
 
 class ProgramHandler(Protocol):
@@ -87,7 +86,7 @@ class Loop:
         self._context.timers.ring()
         self._decide()
         self._start_pending()
-        if self._context.service.state.phase is Phase.STOPPING and self._launcher.has_stopped_everything():
+        if self._context.service.is_stopping and self._launcher.has_stopped_everything():
             self._context.queue.put(events.AllStopped(self._context.now()))
         self._decide()
         self._context.waiters.answer()

@@ -11,8 +11,7 @@ from drum_supervisor.supervise.failures.evidence import Evidence, describe_end, 
 from drum_supervisor.supervise.policy import events
 from drum_supervisor.supervise.policy.events import RestartCause
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN, Program
-from drum_supervisor.supervise.service.context import Context
-from drum_supervisor.supervise.service.tracked_run import TrackedRun
+from drum_supervisor.supervise.service.context import Context, TrackedRun
 from drum_supervisor.supervise.stats.sampler import Sampler
 from drum_supervisor.supervise.watch.oom_watch import OomWatch, Victim
 from drum_supervisor.supervise.watch.startup_watch import StartupWatch

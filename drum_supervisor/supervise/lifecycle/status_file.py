@@ -2,7 +2,6 @@
 
 from drum_supervisor.contract.client_status import Situation
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.policy.actions import Alarm
 from drum_supervisor.supervise.policy.state import Phase, attempts_left, is_refused
 from drum_supervisor.supervise.service.context import Context, ServiceStatus
 
@@ -35,9 +34,9 @@ class StatusFile:
     def follow(self) -> None:
         # A supervisor that is stopping leaves the last status.
         service = self._context.service
-        if service.state.phase is Phase.STOPPING:
+        if service.is_stopping:
             return
-        next_at = self._context.timers.at((Alarm.RETRY, 0)) or 0.0
+        next_at = self._context.next_retry_at() or 0.0
         text = client_status(service, next_at).to_text()
         if text == self._written:
             return

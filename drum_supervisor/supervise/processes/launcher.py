@@ -9,11 +9,9 @@ from drum_supervisor.contract.exits import AddressError
 from drum_supervisor.contract.listener import Address, bind
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import Run
-from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.processes.sweeper import EVERYTHING, Sweeper
-from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN, Program, Programs
-from drum_supervisor.supervise.service.context import Context
-from drum_supervisor.supervise.service.tracked_run import TrackedRun
+from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN, Program
+from drum_supervisor.supervise.service.context import Context, TrackedRun
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,7 @@ class Launcher:
     def stop_all(self) -> None:
         """Stop everything, and start nothing from now on."""
         self._pending.clear()
-        programs = self._context.programs
-        self._shutdown = Shutdown(self._engine, programs, self._context.timers, self._stop_timeout, self.stop)
+        self._shutdown = Shutdown(self._context, self._engine, self._stop_timeout, self.stop)
         self._shutdown.advance()
 
     def kill_all(self) -> None:
@@ -160,20 +157,13 @@ class Shutdown:
     timeout until KILL is for all together.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        programs: Programs,
-        timers: Timers,
-        timeout: float,
-        stop: Callable[[str, float], None],
-    ) -> None:
+    def __init__(self, context: Context, engine: Engine, timeout: float, stop: Callable[[str, float], None]) -> None:
+        self._context = context
         self._engine = engine
-        self._names = [program.name for program in programs.all]
-        self._timers = timers
-        self._deadline = timers.clock() + timeout
+        self._names = [program.name for program in context.programs.all]
+        self._deadline = context.now() + timeout
         self._stop = stop
-        self._managed_priority = engine.priority_of(programs.workers[0].name)
+        self._managed_priority = engine.priority_of(context.programs.workers[0].name)
         self._priorities_left = engine.begin_stopping()
         self._priority: int | None = None
 
@@ -187,7 +177,7 @@ class Shutdown:
     def advance(self) -> None:
         while self._priorities_left and not self._is_running():
             self._priority, *self._priorities_left = self._priorities_left
-            timeout = max(self._deadline - self._timers.clock(), 0.0)
+            timeout = max(self._deadline - self._context.now(), 0.0)
             self._engine.stop_extra(self._priority, timeout)
             for name in self._names if self._priority == self._managed_priority else ():
                 self._stop(name, timeout)

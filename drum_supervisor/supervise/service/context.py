@@ -1,24 +1,47 @@
-"""The state that all parts of one supervisor share."""
+"""The current runs, the state of the service, and the context of all parts of one supervisor."""
 
 import time
 from dataclasses import dataclass, field
 
 from drum_supervisor.resources.headroom import headroom
-from drum_supervisor.resources.oom import KillCounters
+from drum_supervisor.resources.oom import KillCounters, MemoryWatch
+from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.policy.actions import Alarm
 from drum_supervisor.supervise.policy.counters import Counters
 from drum_supervisor.supervise.policy.events import RestartCause, RestartRequested
-from drum_supervisor.supervise.policy.state import Limits, State
+from drum_supervisor.supervise.policy.state import Limits, Phase, State
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, Programs
 from drum_supervisor.supervise.service.event_queue import EventQueue
-from drum_supervisor.supervise.service.tracked_run import TrackedRun
 from drum_supervisor.supervise.service.waiters import Waiters
 
 NO_STANDBYS = (
     "--overlap needs workers that inherit the listener and report when they are ready (--ready report): otherwise the "
     "new worker cannot be distinguished from the old one"
 )
+
+
+@dataclass
+class TrackedRun:
+    """A run with what was observed of it."""
+
+    run: Run
+    attempt: int  # the number of the attempt to initialize the model server
+    stage: str = ""  # of initialization, as last reported
+    ready: bool = False
+    outcome_reported: bool = False  # the policy knows that its start failed or that it ended, or a stop was requested
+    stale: bool = False  # it was replaced or stopped: events about it are void
+    memory: MemoryWatch | None = None  # the OOM kills in its control group; None if it could not be started
+
+    @property
+    def is_starting(self) -> bool:
+        return self.is_running and not self.ready
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs, has not failed, and is not being stopped."""
+        return self.run.status is None and self.run.pid > 0 and not (self.outcome_reported or self.run.stop_requested)
 
 
 @dataclass
@@ -34,6 +57,14 @@ class ServiceStatus:
     runs: dict[str, TrackedRun] = field(default_factory=dict)  # the last run of each program, by name
 
     @property
+    def is_serving(self) -> bool:
+        return self.state.phase is Phase.SERVING
+
+    @property
+    def is_stopping(self) -> bool:
+        return self.state.phase is Phase.STOPPING
+
+    @property
     def is_error_server_ready(self) -> bool:
         error_server = self.runs.get(ERROR_SERVER)
         return error_server is not None and error_server.is_running and error_server.ready
@@ -41,6 +72,8 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class Context:
+    """The state that all parts of one supervisor share."""
+
     programs: Programs
     service: ServiceStatus
     timers: Timers
@@ -52,6 +85,10 @@ class Context:
     def now(self) -> float:
         """Return the seconds of the monotonic clock."""
         return self.timers.clock()
+
+    def next_retry_at(self) -> float | None:
+        """Return the time of the next retry on the monotonic clock; None if none is planned."""
+        return self.timers.at((Alarm.RETRY, 0))
 
     def worker_runs(self) -> list[TrackedRun]:
         """Return the last run of each worker that was started at least once."""

@@ -19,9 +19,6 @@ class UsageRing:
 
     The newest point is always kept: one that follows too soon reindexes the point before. When `capacity` is reached,
     of every two points the one with more memory stays, and from then on points are kept at half the rate.
-
-    Args:
-        capacity: maximum number of points; below CAPACITY ten minutes are kept in less detail.
     """
 
     def __init__(self, capacity: int = CAPACITY) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from drum_supervisor.resources.oom import KillCounter
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.service.tracked_run import TrackedRun
+from drum_supervisor.supervise.service.context import TrackedRun
 from drum_supervisor.supervise.watch.descendants import Descendant, Descendants
 from drum_supervisor.supervise.watch.worker_deaths import parse_logged_deaths
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.service.tracked_run import TrackedRun
+from drum_supervisor.supervise.service.context import TrackedRun
 from drum_supervisor.supervise.watch.descendants import Descendants
 from drum_supervisor.supervise.watch.worker_deaths import Death, WorkerDeaths, parse_logged_deaths
 

@@ -10,7 +10,7 @@ from drum_supervisor.resources.oom import KillCounter, MemoryWatch
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.programs.program import Program
-from drum_supervisor.supervise.service.tracked_run import TrackedRun
+from drum_supervisor.supervise.service.context import TrackedRun
 from drum_supervisor.supervise.watch.descendants import Descendants
 from drum_supervisor.supervise.watch.oom_watch import (
     ATTRIBUTION_SECONDS,
