@@ -19,7 +19,7 @@ from bench.harness import OURS, Round, Table, Values, beats, within
 from bench.places import Place
 from drum_supervisor.resource_monitor import ResourceMonitor
 from drum_supervisor.resources.process_reader import ProcessReader
-from drum_supervisor.supervise.stats.scan import Question, Top, survey
+from drum_supervisor.supervise.stats.scan import Detail, ScanTarget, scan
 
 NAME = "resource_sample"
 ROUNDS = 7  # without the others, and as many with them
@@ -95,7 +95,7 @@ def sample_of(pid: int) -> Callable[[], object]:
     reader = ProcessReader()
 
     def sample() -> None:
-        for _ in survey(reader, [Top("model-server", pid, 0.0)], os.getpid(), time.monotonic(), Question()):
+        for _ in scan(reader.read, [ScanTarget("model-server", pid, 0.0)], os.getpid(), time.monotonic(), Detail()):
             pass
 
     return sample

@@ -239,7 +239,7 @@ def stop(run: Running) -> Seen:
     words = f"{seconds} s" if code == 0 else f"exit {code} after {seconds} s"
     if left:
         words += f", left: {', '.join(left)}"
-    ending = next((line for line in run.supervised.err.read_text().splitlines() if "stopped as asked" in line), "")
+    ending = next((line for line in run.supervised.err.read_text().splitlines() if "stopped as requested" in line), "")
     if "SIGKILL" in ending:
         words += " (killed)"
     return Seen(code == 0 and not left, words, {"seconds": seconds, "server": ending.rpartition("asked: ")[2]})

@@ -1,5 +1,5 @@
-"""The parent process: policy, programs, the supervisord engine, the loop between them, and control.
+"""The parent process: `drum-supervise start`, from the policy to the control socket.
 
-May import click-free parts of this package above `settings` only, and `supervisor` in `engine` and `control`
-alone. Never imports anything that a child runs (`serve`, `runtime`, `fronts`, `services`, `model`).
+Only `engine` and `api` may import `supervisor`. Nothing here imports what a child runs (`serve`, `runtime`, `servers`,
+`fronts`, `services`, `model`), nor click.
 """

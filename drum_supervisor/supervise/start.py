@@ -1,4 +1,4 @@
-"""`drum-supervise start`: puts the parts together, runs them, and says the last word."""
+"""`drum-supervise start`: prepares, assembles and runs the supervisor, and reports why it exited."""
 
 import os
 import socket
@@ -31,19 +31,19 @@ from drum_supervisor.supervise.programs.plan import (
 from drum_supervisor.supervise.programs.render import render
 from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms, read_extra_programs
 from drum_supervisor.supervise.termination_message import STOPPED_ON_REQUEST, TerminationLog, describe_termination
-from drum_supervisor.supervise.wiring import Output, Parts, Supervisor, assemble
+from drum_supervisor.supervise.wiring import Parts, Supervisor, SupervisorOutput, assemble
 
-FLUSH_SECONDS = 2.0
+FLUSH_SECONDS = 2.0  # at most, for the last output
 
 
 def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Supervise a model server until it is stopped, or given up; return the exit code.
+    """Supervise a model server until it is stopped or has failed for good; return the exit code.
 
     Args:
         argv: the user's command; empty: the built-in model server.
 
     Raises:
-        DrumSupervisorError: it could not start: bad usage, or the address is taken.
+        DrumSupervisorError: the supervisor could not start: bad usage, or the address is in use.
     """
     _fill_standard_descriptors()
     with ExitStack() as stack:
@@ -54,8 +54,8 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
             stack.callback(sink.flush, FLUSH_SECONDS)
         termination_log = TerminationLog(Path(settings.termination_log))
         try:
-            output = _output(settings, out, err)
-            supervisor, guard = _prepared(settings, argv, environ, output, stack)
+            output = _make_output(settings, out, err)
+            supervisor, guard = _prepare(settings, argv, environ, output, stack)
             supervisor.engine.run(supervisor.loop, supervisor.program_control, early.numbers)
             if guard:
                 guard.dismiss()
@@ -64,37 +64,36 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
             raise
         state = supervisor.context.service.state
         reason = describe_termination(state)
-        output.log.last_line(int(state.exit_code), reason)
+        output.log.exit_line(int(state.exit_code), reason)
         if reason != STOPPED_ON_REQUEST:
             termination_log.write(reason)
     return int(state.exit_code)
 
 
-def _output(settings: Settings, out: Sink, err: Sink) -> Output:
+def _make_output(settings: Settings, out: Sink, err: Sink) -> SupervisorOutput:
     line_format = None
     if settings.log_prefix:
         line_format = as_json if settings.log_format == "json" else prefixed
     log_buffer = LogBuffer()
     streams = OutputStreams(out, err, line_format, [log_buffer.add])
-    return Output(Log(streams.write, settings.log_level, settings.log_format), streams, log_buffer)
+    return SupervisorOutput(Log(streams.write, settings.log_level, settings.log_format), streams, log_buffer)
 
 
-def _prepared(
-    settings: Settings, argv: Sequence[str], environ: Mapping[str, str], output: Output, stack: ExitStack
+def _prepare(
+    settings: Settings, argv: Sequence[str], environ: Mapping[str, str], output: SupervisorOutput, stack: ExitStack
 ) -> tuple[Supervisor, Guard | None]:
-    """Bind, lock and render all that a supervisor needs; return it, with its guard."""
     log = output.log
-    settings, extra = _decided(settings, argv, environ, log)
+    settings, extra = _resolve(settings, argv, environ, log)
     command = choose_command(settings, argv, environ)
     listener, address = _bind(settings, is_listener_shared(settings, command), stack)
-    directory = _run_dir(settings, environ, stack)
+    directory = _make_run_dir(settings, environ, stack)
     found = with_exporter(plan_programs(settings, command, address, directory), settings, environ, directory)
     metrics_listener = bind_metrics(settings, directory, log, stack)
     configuration = render(found, directory, extra)
     directory.write(directory.configuration, configuration)
     directory.write(directory.address, f"{address}\n")
     _adopt_orphans(log)
-    guard = _guard(settings, listener)
+    guard = _start_guard(settings, listener)
     parts = Parts(
         settings=settings,
         environ=environ,
@@ -108,19 +107,19 @@ def _prepared(
         essential=extra.essential,
         output=output,
     )
-    supervisor = _assembled(parts, guard, stack)
+    supervisor = _assemble(parts, guard, stack)
     log.information(f"listening on {address.url()}, run directory {directory.path}", address=str(address))
     return supervisor, guard
 
 
-def _decided(
+def _resolve(
     settings: Settings, argv: Sequence[str], environ: Mapping[str, str], log: Log
 ) -> tuple[Settings, ExtraPrograms]:
-    """Return the settings with everything decided that was left to us, and the programs of the user's configuration."""
+    """Return the settings with automatic values resolved, and the extra programs of the user's configuration."""
     if not argv and settings.server_type == "gunicorn":
-        from drum_supervisor.config import gunicorn  # noqa: PLC0415 - no other server should wait for it
+        from drum_supervisor.config import gunicorn  # noqa: PLC0415 - other servers do not need it
 
-        gunicorn.read(environ, ignored=gunicorn.SETTINGS)  # refused here, not by the child
+        gunicorn.read(environ, ignored=gunicorn.SETTINGS)  # errors are reported here, not by the child
     settings, sentence = auto_workers.resolve_workers(settings, argv, environ)
     if sentence:
         log.information(sentence)
@@ -130,13 +129,15 @@ def _decided(
     return (make_paths_absolute(settings) if extra.changes_directory else settings), extra
 
 
-def _run_dir(settings: Settings, environ: Mapping[str, str], stack: ExitStack) -> run_dir.RunDir:
-    """Make the run directory and lock it; it goes with us."""
+def _make_run_dir(settings: Settings, environ: Mapping[str, str], stack: ExitStack) -> run_dir.RunDir:
+    """Create and lock the run directory, which is removed at the exit."""
     directory = run_dir.make(settings.run_dir, environ)
     stack.callback(os.close, run_dir.lock(directory))
-    stack.callback(directory.remove)  # ours only once it is locked
-    for left in (directory.failure, directory.socket):  # of an earlier supervisor; for the socket of a killed one
-        left.unlink(missing_ok=True)  # supervisord would sleep 0.3 s, and say so in a format of its own
+    stack.callback(directory.remove)  # not before it is locked, and so is ours
+    # Files of an earlier supervisor: for the socket of a killed one supervisord would sleep 0.3 s, and log that in its
+    # own format.
+    for stale in (directory.failure, directory.socket):
+        stale.unlink(missing_ok=True)
     return directory
 
 
@@ -144,22 +145,20 @@ def _adopt_orphans(log: Log) -> None:
     if not prctl.become_subreaper():
         log.warning("child subreaper not supported: daemons started by the model server may outlive it")
     if not proctree.is_own_proc():
-        log.warning("/proc is missing or of another PID namespace: daemons started by the model server are not found")
+        log.warning("/proc is missing or of another PID namespace: daemons started by the model server cannot be found")
 
 
-def _assembled(parts: Parts, guard: Guard | None, stack: ExitStack) -> Supervisor:
-    """Dismiss the guard if supervisord refuses the configuration: then there is nothing to guard."""
+def _assemble(parts: Parts, guard: Guard | None, stack: ExitStack) -> Supervisor:
     try:
         return assemble(parts, stack)
-    except DrumSupervisorError:
+    except DrumSupervisorError:  # supervisord refuses the configuration: there is nothing to guard
         if guard:
             guard.dismiss()
         raise
 
 
-def _guard(settings: Settings, listener: socket.socket | None) -> Guard | None:
-    """With the first process of a PID namespace the kernel ends everything by itself."""
-    if os.getpid() == 1:
+def _start_guard(settings: Settings, listener: socket.socket | None) -> Guard | None:
+    if os.getpid() == 1:  # with the first process of a PID namespace the kernel kills all others
         return None
     inode = os.fstat(listener.fileno()).st_ino if listener else 0
     return Guard(
@@ -168,7 +167,7 @@ def _guard(settings: Settings, listener: socket.socket | None) -> Guard | None:
 
 
 def _bind(settings: Settings, shared: bool, stack: ExitStack) -> tuple[socket.socket | None, Address]:
-    """Bind the listener; where the model server is to bind it, only see that it could."""
+    """Bind the listener; if the model server binds the address itself, only check that this is possible."""
     address = settings.address
     if not shared and address.port == 0 and not address.path:
         raise UsageError("--address: with port 0 the model server must inherit the listener: put {fd} in its command.")
@@ -182,7 +181,7 @@ def _bind(settings: Settings, shared: bool, stack: ExitStack) -> tuple[socket.so
 
 
 def _fill_standard_descriptors() -> None:
-    """Open /dev/null for 0, 1 and 2 where they are closed: else the listener or a pipe would get their numbers."""
+    # /dev/null for closed descriptors: else the listener or a pipe would get the number 0, 1 or 2.
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)

@@ -1,4 +1,4 @@
-"""Puts one supervisor together."""
+"""Assembles a supervisor from its parts."""
 
 import socket
 import time
@@ -13,7 +13,7 @@ from drum_supervisor.contract.listener import Address
 from drum_supervisor.resources.oom import KillCounters
 from drum_supervisor.supervise.api.handlers import ControlHandlers
 from drum_supervisor.supervise.api.program_control import OperatorControl
-from drum_supervisor.supervise.api.stats import Usage, targets
+from drum_supervisor.supervise.api.stats import StatsReporter, running_targets
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.health.liveness import LivenessProbe
@@ -24,7 +24,7 @@ from drum_supervisor.supervise.lifecycle.exporter import Exporter
 from drum_supervisor.supervise.lifecycle.health_checks import HealthChecks, Probes
 from drum_supervisor.supervise.lifecycle.loop import Follower, Loop, ProgramHandler
 from drum_supervisor.supervise.lifecycle.process_events import ProcessEvents
-from drum_supervisor.supervise.lifecycle.sd_notify import sd_notify
+from drum_supervisor.supervise.lifecycle.sd_notify import make_sd_notify
 from drum_supervisor.supervise.lifecycle.status_file import StatusFile
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.log_buffer import LogBuffer
@@ -32,7 +32,7 @@ from drum_supervisor.supervise.output.streams import OutputStreams
 from drum_supervisor.supervise.policy.state import Limits
 from drum_supervisor.supervise.processes.launcher import Launcher, ServiceAddress
 from drum_supervisor.supervise.programs.program import Programs
-from drum_supervisor.supervise.service.context import Context, Service
+from drum_supervisor.supervise.service.context import Context, ServiceStatus
 from drum_supervisor.supervise.service.event_queue import EventQueue
 from drum_supervisor.supervise.service.waiters import Waiters
 from drum_supervisor.supervise.stats.sampler import Sampler
@@ -40,9 +40,7 @@ from drum_supervisor.supervise.watch.memory_limit import MemoryLimitWatch
 
 
 @dataclass(frozen=True)
-class Output:
-    """Where the supervisor and its programs write."""
-
+class SupervisorOutput:
     log: Log
     streams: OutputStreams
     log_buffer: LogBuffer
@@ -50,33 +48,23 @@ class Output:
 
 @dataclass(frozen=True)
 class Parts:
-    """What was read, bound and opened before anything runs.
-
-    Attributes:
-        configuration: for supervisord, rendered.
-        listener: of the model server; None where it binds its own.
-        metrics_listener: of the exporter; None where it has none.
-        guard_pid: 0 without a guard.
-        essential: the extra programs whose end ends the supervisor.
-    """
+    """What `start` has read, bound and opened."""
 
     settings: Settings
     environ: Mapping[str, str]
     programs: Programs
-    configuration: str
+    configuration: str  # for supervisord
     run_dir: RunDir
     address: Address
-    listener: socket.socket | None
+    listener: socket.socket | None  # None: the model server binds the address itself
     metrics_listener: socket.socket | None
-    guard_pid: int
-    essential: frozenset[str]
-    output: Output
+    guard_pid: int  # 0: no guard
+    essential: frozenset[str]  # the extra programs whose exit stops the supervisor
+    output: SupervisorOutput
 
 
 @dataclass(frozen=True)
 class Supervisor:
-    """One supervisor, ready to run."""
-
     context: Context
     engine: Engine
     loop: Loop
@@ -84,7 +72,7 @@ class Supervisor:
 
 
 def assemble(parts: Parts, stack: ExitStack) -> Supervisor:
-    """Return a supervisor that only needs to be run; what it opens is closed with `stack`."""
+    """Return a supervisor that is ready to run; `stack` closes what it opens."""
     settings, programs, output = parts.settings, parts.programs, parts.output
     engine = Engine(
         parts.configuration,
@@ -93,12 +81,12 @@ def assemble(parts: Parts, stack: ExitStack) -> Supervisor:
         output.streams,
         parts.guard_pid,
     )
-    context = _context(parts, engine)
-    served_at = ServiceAddress(parts.address, parts.listener, settings.backlog)
-    launcher = Launcher(context, engine, served_at, settings.stop_timeout)
-    sampler = Sampler(context, engine.pid, partial(targets, engine, programs))
+    context = _make_context(parts, engine)
+    service_address = ServiceAddress(parts.address, parts.listener, settings.backlog)
+    launcher = Launcher(context, engine, service_address, settings.stop_timeout)
+    sampler = Sampler(context, engine.pid, partial(running_targets, engine, programs))
     process_events = ProcessEvents(context, sampler)
-    alarms = Alarms(context, launcher, process_events.startup_timed_out)
+    alarms = Alarms(context, launcher, process_events.make_timeout_report)
     runner = ActionRunner(context, engine, launcher, alarms, parts.run_dir)
     handlers: dict[str, ProgramHandler] = {program.name: process_events for program in programs.on_the_address}
     if programs.exporter is not None:
@@ -107,22 +95,21 @@ def assemble(parts: Parts, stack: ExitStack) -> Supervisor:
         )
     followers: list[Follower] = [
         StatusFile(context, parts.run_dir),
-        HealthChecks(context, process_events, _probes(parts), engine),
+        HealthChecks(context, process_events, _make_probes(parts), engine),
     ]
-    if (notifier := sd_notify(parts.environ, context)) is not None:
+    if (notifier := make_sd_notify(parts.environ, context)) is not None:
         stack.callback(notifier.close)
         followers.append(notifier)
     if settings.max_worker_memory:
         MemoryLimitWatch(context, settings.max_worker_memory, _copies(settings, programs))
-    usage = Usage(context, engine, sampler)
-    engine.publish(ControlHandlers(usage, parts.address, parts.run_dir, output.log_buffer))
+    reporter = StatsReporter(context, engine, sampler)
+    engine.publish(ControlHandlers(reporter, parts.address, parts.run_dir, output.log_buffer))
     masking.prepare()
     loop = Loop(context, launcher, runner, handlers, followers)
     return Supervisor(context, engine, loop, OperatorControl(context, engine, launcher, parts.essential))
 
 
-def limits(settings: Settings, programs: Programs) -> Limits:
-    """Return the part of the settings that the policy knows; without a shared listener there is no stand-in."""
+def _make_limits(settings: Settings, programs: Programs) -> Limits:
     return Limits(
         workers=len(programs.workers),
         startup_timeout=settings.startup_timeout,
@@ -137,11 +124,11 @@ def limits(settings: Settings, programs: Programs) -> Limits:
     )
 
 
-def _context(parts: Parts, engine: Engine) -> Context:
+def _make_context(parts: Parts, engine: Engine) -> Context:
     timers = Timers(time.monotonic)
     return Context(
         programs=parts.programs,
-        service=Service(limits(parts.settings, parts.programs)),
+        service=ServiceStatus(_make_limits(parts.settings, parts.programs)),
         timers=timers,
         queue=EventQueue(engine.wakeup.wake),
         waiters=Waiters(timers, engine.wakeup.wake),
@@ -150,9 +137,9 @@ def _context(parts: Parts, engine: Engine) -> Context:
     )
 
 
-def _probes(parts: Parts) -> Probes:
+def _make_probes(parts: Parts) -> Probes:
     settings, prefix = parts.settings, parts.settings.url_prefix
-    below = 400 if settings.ready_path else 500  # /ping was not promised, so that a 404 means ready
+    below = 400 if settings.ready_path else 500  # nothing promises /ping: a 404 means ready too
     readiness = ReadinessProbe(prefix + (settings.ready_path or "/ping"), below, settings.ready_failed)
     liveness = None
     if settings.alive_path:
@@ -162,5 +149,5 @@ def _probes(parts: Parts) -> Probes:
 
 
 def _copies(settings: Settings, programs: Programs) -> int:
-    """Return how many model server processes one worker stands for."""
+    """Return the number of model server processes in one worker."""
     return settings.workers if programs.server_type == "gunicorn" else 1

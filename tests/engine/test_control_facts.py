@@ -67,7 +67,7 @@ def test_exit_after_a_forbidden_signal_is_reported(bench: Make, monkeypatch) -> 
             with monkeypatch.context() as patched:
                 patched.setattr(os, "kill", refuse)
                 made.engine.stop("x", 1000)
-            kill(made.engine.run_of("x").pid, signal.SIGKILL)
+            kill(made.engine.current_run("x").pid, signal.SIGKILL)
         if made.owner.exits:
             made.engine.end()
 

@@ -42,11 +42,11 @@ class Reports:
     def on_extra_started(self, name: str, pid: int) -> None:
         self.started.append(name)
 
-    def on_extra_exited(self, ended: ExtraProgramExit) -> None:
-        self.exited.append(ended)
+    def on_extra_exited(self, program_exit: ExtraProgramExit) -> None:
+        self.exited.append(program_exit)
 
-    def on_extra_gave_up(self, ended: ExtraProgramExit) -> None:
-        self.gave_up.append(ended)
+    def on_extra_gave_up(self, program_exit: ExtraProgramExit) -> None:
+        self.gave_up.append(program_exit)
 
 
 def program(command: str, more: str = "", name: str = "x") -> str:
@@ -64,7 +64,7 @@ def extra(bench: Make) -> Callable[[str], tuple[Bench, Reports]]:
 
 
 def processes(made: Bench) -> list[ExtraProcess]:
-    return made.engine._others()
+    return made.engine._extra_processes()
 
 
 def timed_out_polls(made: Bench) -> list[float]:
@@ -191,7 +191,7 @@ def test_requested_stop_is_marked(extra) -> None:
 
     def step() -> bool:
         if made.owner.turns == 2:
-            made.engine.stop_others(999, 5.0)
+            made.engine.stop_extra(999, 5.0)
         return bool(reports.exited)
 
     made.until(step)
@@ -207,7 +207,7 @@ def test_stubborn_program_is_killed_right_at_the_timeout(extra) -> None:
     def step() -> bool:
         if made.output() == "up\n" and not timed_out:
             timed_out.append(timed_out_polls(made))
-            made.engine.stop_others(999, 0.3)
+            made.engine.stop_extra(999, 0.3)
         return bool(reports.exited)
 
     made.until(step)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from drum_supervisor.supervise.api.stats import targets
+from drum_supervisor.supervise.api.stats import running_targets
 from drum_supervisor.supervise.engine.run import ExtraProgram
 from drum_supervisor.supervise.programs.program import Program, Programs, Readiness
-from drum_supervisor.supervise.stats.scan import Top
+from drum_supervisor.supervise.stats.scan import ScanTarget
 from tests.engine.conftest import Bench, python
 
 SLEEPS = python("import time; time.sleep(1000)")
@@ -27,26 +27,26 @@ programs=cache
 def test_extra_program_is_listed_while_it_runs_and_afterwards(bench: Callable[..., Bench]) -> None:
     made = bench({"model-server": SLEEPS}, EXTRA)
     seen: list[ExtraProgram] = []
-    found: list[list[Top]] = []
+    found: list[list[ScanTarget]] = []
     worker = Program("model-server", "model-server", ("true",), 1)
     error_server = Program("error-server", "error-server", ("true",))
     programs = Programs((worker,), error_server, error_server, error_server, True, Readiness.REPORT, "command")
 
     def step() -> bool:
-        (other,) = made.engine.others()
+        (other,) = made.engine.extra_programs()
         if other.state == "running" and not seen:
             seen.append(other)
             run = made.start("model-server")
-            found.append(targets(made.engine, programs))
-            assert found[0][0] == Top("model-server", run.pid, run.started, 1)
+            found.append(running_targets(made.engine, programs))
+            assert found[0][0] == ScanTarget("model-server", run.pid, run.started, 1)
             made.engine.kill("model-server")
-            made.engine.stop_others(999, 10.0)
-        return bool(seen) and not made.engine.others_left() and made.engine.run_of("model-server") is None
+            made.engine.stop_extra(999, 10.0)
+        return bool(seen) and not made.engine.has_extra_running() and made.engine.current_run("model-server") is None
 
     made.until(step)
     (other,) = seen
     assert (other.name, other.group) == ("mine:cache", "mine")
     assert other.started_at == pytest.approx(time.time(), abs=60)
-    assert found[0][1] == Top("mine:cache", other.pid, 0.0)
+    assert found[0][1] == ScanTarget("mine:cache", other.pid, 0.0)
     assert found[0][1].started == pytest.approx(time.monotonic(), abs=60)
-    assert made.engine.others()[0].pid == 0
+    assert made.engine.extra_programs()[0].pid == 0

@@ -233,7 +233,7 @@ def test_fact_9_trap_setsid_child_survives_the_group_kill(bench: Make) -> None:
     made.run()
     survivor = int(made.output())
     try:  # during its exec its environment cannot be read
-        until(lambda: Orphans().look([]) == {survivor: "x"})
+        until(lambda: Orphans().find([]) == {survivor: "x"})
     finally:
         os.kill(survivor, signal.SIGKILL)
         os.waitpid(survivor, 0)

@@ -66,7 +66,7 @@ def test_annotated_example_with_its_metrics_sidecar(start: Start, tmp_path: Path
     assert 'program="metrics"' in metrics
     assert "2 example" in supervised.out.read_text()
     assert supervised.stop() == 0
-    ends = [line for line in supervised.err.read_text().splitlines() if "stopped as asked" in line]
+    ends = [line for line in supervised.err.read_text().splitlines() if "stopped as requested" in line]
     assert [line.split()[3] for line in ends] == ["model-server", "metrics"]  # by priority
     assert supervised.left() == []
 
@@ -120,7 +120,7 @@ def test_essential_program_ends_the_supervisor_with_its_code(
     command = script(tmp_path, f"open({str(gate)!r}).close()\n{ends}\n")
     text = f"[program:vital]\ncommand = {command}\n{rules}\nessential = true\n"
     supervised = serving(start, SETSID, arguments=(*config(text), "--termination-log", str(log)))
-    while supervised.process.poll() is None and "is not started again" not in supervised.err.read_text():
+    while supervised.process.poll() is None and "will not be restarted" not in supervised.err.read_text():
         open_gate(gate)
     assert supervised.wait() == code
     words = f"vital, an essential program, {how}"
@@ -179,7 +179,7 @@ def test_higher_priority_stops_first_while_the_model_serves(start: Start, config
     with open(gate, "w"):  # opens when the program is being stopped
         assert named(supervised, "model-server")["state"] == "ready"
     assert supervised.wait() == 0
-    ends = [line.split()[3] for line in supervised.err.read_text().splitlines() if "stopped as asked" in line]
+    ends = [line.split()[3] for line in supervised.err.read_text().splitlines() if "stopped as requested" in line]
     assert ends == ["first", "model-server"]
 
 

@@ -204,7 +204,7 @@ class TestExporterDies:
         status = serving.status()
         assert (status["phase"], serving.pid()) == ("serving", worker)
         assert status["restarts"] == dict.fromkeys(status["restarts"], 0)
-        assert f"exporter (pid {pid}) was killed by SIGKILL; it is started again in 1 s" in serving.err.read_text()
+        assert f"exporter (pid {pid}) was killed by SIGKILL; restarting it in 1 s" in serving.err.read_text()
 
     def test_stop_does_not_wait_for_its_restart(self, serving: Supervised) -> None:
         pid = exporter_ready(serving)["pid"]

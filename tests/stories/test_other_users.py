@@ -42,7 +42,7 @@ def serving(start: Start, then: str) -> Supervised:
 def test_stop_waits_for_a_process_it_may_not_signal(start: Start, tmp_path) -> None:
     supervised = serving(start, "sys.stdout.close(); signal.sigtimedwait([], 2)\n")
     said = ctl(supervised, "signal", "HUP", "model-server").stdout
-    assert "runs as another user, whom we may not signal" in said
+    assert "runs as another user: no permission to signal it" in said
     assert supervised.stop() == 0
     assert "SIGTERM to pid" in supervised.err.read_text()
 

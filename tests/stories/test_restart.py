@@ -216,4 +216,4 @@ def test_memory_limit_replaces_a_worker_without_loss(serve, folder):
         supervised.until_status(lambda status: status["restarts"]["memory"] == 1 and not status["replacing"])
     assert set(seen) == {200}
     assert "uses 3" in supervised.err.read_text()
-    assert "more than 200.0 MiB (--max-worker-memory), and is replaced" in supervised.err.read_text()
+    assert "more than 200.0 MiB (--max-worker-memory); recycling it" in supervised.err.read_text()

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from drum_supervisor.supervise.stats.usage_ring import MOST_POINTS
+from drum_supervisor.supervise.stats.usage_ring import MAX_POINTS
 from tests.stories.conftest import Start
 from tests.support import TIMEOUT, Supervised, until
 
@@ -138,7 +138,7 @@ class TestFailed:
         report = json.loads(supervised.run("failure", "--json").stdout)
         curve = report["curve"]
         assert report["signal"] == signal.SIGKILL
-        assert 1 <= len(curve["seconds_before"]) <= MOST_POINTS
+        assert 1 <= len(curve["seconds_before"]) <= MAX_POINTS
         assert curve["rss_bytes"][-1] == used
         assert re.search(
             r"^Memory +\S+\n +min .*, max .*, last .*, over ", supervised.run("failure").stdout, re.MULTILINE

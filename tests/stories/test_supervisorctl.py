@@ -166,9 +166,12 @@ def test_error_server_and_stand_in_cannot_be_controlled(start: Start) -> None:
     supervised = start(*DIES)
     supervised.until_status(lambda status: status["programs"][-1]["state"] == "ready")
     said = ctl(supervised, "stop", "error-server").stdout
-    assert said == "FAILED: error-server comes and goes by itself: start or stop the model server\n"
+    assert said == "FAILED: error-server is started and stopped by the supervisor: start or stop the model server\n"
     refusal = fault(supervised, "startProcess", "stand-in")
-    assert refusal.faultString == "SPAWN_ERROR: stand-in comes and goes by itself: start or stop the model server"
+    assert (
+        refusal.faultString
+        == "SPAWN_ERROR: stand-in is started and stopped by the supervisor: start or stop the model server"
+    )
     assert ctl(supervised, "stop", "all").stdout == ""
     assert states(supervised)["error-server"] == "RUNNING"
     assert "a request to stop error-server was refused" in supervised.err.read_text()
@@ -184,13 +187,13 @@ def test_kill_by_signal_command_is_a_crash(start: Start) -> None:
 
 def test_configuration_can_be_neither_reread_nor_removed(start: Start) -> None:
     supervised = serving(start)
-    said = "CANT_REREAD: the configuration is read when the supervisor starts, and not again"
+    said = "CANT_REREAD: the configuration is read once, when the supervisor starts"
     assert ctl(supervised, "reread").stdout == f"ERROR: {said}\n"
     assert said in ctl(supervised, "update").stdout
     assert "ERROR: process group already active" in ctl(supervised, "add", "model-server").stdout
-    assert "it can be stopped, not removed" in ctl(supervised, "remove", "model-server").stdout
+    assert "it can be stopped, but not removed" in ctl(supervised, "remove", "model-server").stdout
     ctl(supervised, "stop", "model-server")
-    assert "it can be stopped, not removed" in ctl(supervised, "remove", "model-server").stdout
+    assert "it can be stopped, but not removed" in ctl(supervised, "remove", "model-server").stdout
     assert "model-server" in ctl(supervised, "avail").stdout
     assert supervised.stop() == 0
 

@@ -17,9 +17,8 @@ from drum_supervisor.supervise.programs.program import (
     Programs,
     Readiness,
 )
-from drum_supervisor.supervise.service.context import Context, Service
+from drum_supervisor.supervise.service.context import Context, ServiceStatus, TrackedRun
 from drum_supervisor.supervise.service.event_queue import EventQueue
-from drum_supervisor.supervise.service.seen import Seen
 from drum_supervisor.supervise.service.waiters import Waiters
 
 
@@ -39,7 +38,7 @@ def make_context(
     timers = Timers(clock)
     return Context(
         programs=make_programs(workers),
-        service=Service(Limits(workers=workers)),
+        service=ServiceStatus(Limits(workers=workers)),
         timers=timers,
         queue=EventQueue(wake),
         waiters=Waiters(timers, wake),
@@ -48,11 +47,11 @@ def make_context(
     )
 
 
-def add_run(context: Context, slot: int, pid: int) -> Seen:
+def add_run(context: Context, slot: int, pid: int) -> TrackedRun:
     """Let a worker run."""
     program = context.programs.workers[slot - 1]
-    seen = context.service.seen[program.name] = Seen(Run(program, 0.0, context.now(), pid=pid), attempt=1)
-    return seen
+    tracked = context.service.runs[program.name] = TrackedRun(Run(program, 0.0, context.now(), pid=pid), attempt=1)
+    return tracked
 
 
 def taken(context: Context) -> list[Event]:

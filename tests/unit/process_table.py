@@ -41,16 +41,16 @@ class FakeProcessTable:
     def children(self, pid: int) -> list[int]:
         return [child for child, parent in self.parents.items() if parent == pid]
 
-    def looks_like_a_worker(self, pid: int, parent: int) -> bool | None:
+    def looks_like_worker(self, pid: int, parent: int) -> bool | None:
         return None if pid in self.dying else pid not in self.helpers
 
-    def open(self, pid: int) -> int:
+    def open_pidfd(self, pid: int) -> int:
         self.opened.add(pid)
         return pid
 
-    def ended(self, pid: int, pidfd: int) -> int | None:
+    def read_wait_status(self, pid: int, pidfd: int) -> int | None:
         assert pid == pidfd
         return self.statuses[pid]
 
-    def close(self, pidfd: int) -> None:
+    def close_pidfd(self, pidfd: int) -> None:
         self.opened.remove(pidfd)

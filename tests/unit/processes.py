@@ -30,7 +30,7 @@ class Family:
         return self._before | {process.pid for process in self._started}
 
     def orphans(self) -> dict[int, str]:
-        return Orphans().look(self.known)
+        return Orphans().find(self.known)
 
     def start(self, script: str, environ: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
         """Start an sh script in its own session, with pipes for stdin and stdout."""

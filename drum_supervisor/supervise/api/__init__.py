@@ -1,1 +1,1 @@
-"""What operators and tools ask over the control socket: XML-RPC, supervisord's own interface, status and stats."""
+"""The control socket: XML-RPC of our own and of supervisord, status and stats. Requests become events; no decisions."""

@@ -1,4 +1,4 @@
-"""What the control socket offers: the requests of operators, carried out on one supervisor."""
+"""The handlers of requests over the control socket."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,70 +6,65 @@ from typing import Any
 
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.contract.log_records import Piece
-from drum_supervisor.supervise.api.stats import Usage
+from drum_supervisor.supervise.api.stats import StatsReporter
 from drum_supervisor.supervise.api.status import status
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.output.log_buffer import LogBuffer
 from drum_supervisor.supervise.policy.events import RestartRequested, StopRequested
-from drum_supervisor.supervise.policy.state import Phase
 
-LONGEST_ANSWER = 32 * 1024  # bytes of output in one answer to `logs`, which is sent at once
+MAX_OUTPUT = 32 * 1024  # bytes in one answer to `logs`, which is sent without a pause
 
 
 @dataclass
 class ControlHandlers:
-    """Handles the requests of the XML-RPC namespace `drum`."""
-
-    usage: Usage
+    reporter: StatsReporter
     address: Address
     run_dir: RunDir
     log_buffer: LogBuffer
 
     def status(self) -> dict[str, Any]:
-        return status(self.usage.context, self.usage.engine, self.address, self.run_dir)
+        return status(self.reporter.context, self.reporter.engine, self.address, self.run_dir)
 
     def serial(self) -> int:
-        return self.usage.context.waiters.serial
+        return self.reporter.context.waiters.serial
 
-    def output(self, position: int) -> list[Piece]:
-        """Return the output since `position`; without any, have the client answered as soon as there is some."""
-        waiters, records = self.usage.context.waiters, self.log_buffer.since(position, LONGEST_ANSWER)
-        waiters.output_awaited_at = None
+    def output(self, offset: int) -> list[Piece]:
+        """Return the output from `offset` on; without any, have the client answered as soon as there is some."""
+        waiters, records = self.reporter.context.waiters, self.log_buffer.read(offset, MAX_OUTPUT)
+        waiters.output_ready_at = None
         if not records:
             self.log_buffer.on_next = waiters.output_arrived
         return records
 
     def restart_refused(self, overlap: bool, force: bool) -> str:
-        """Return why such a restart is refused, an empty text if it is not."""
-        context = self.usage.context
-        if not overlap or context.service.state.phase is not Phase.SERVING:
+        """Return why such a restart is refused, or ""."""
+        context = self.reporter.context
+        if not overlap or not context.service.is_serving:
             return ""
         return context.overlap_refusal(force)
 
     def restart(self, worker: int | None, overlap: bool) -> None:
-        context = self.usage.context
+        context = self.reporter.context
         context.queue.put(RestartRequested(context.now(), worker, overlap))
 
     def stop(self) -> None:
-        context = self.usage.context
+        context = self.reporter.context
         context.queue.put(StopRequested(context.now()))
 
     def stats(self, max_age: float, shared_memory: bool, history: bool) -> Callable[[], dict[str, Any] | None]:
-        """Return a function that returns the answer once the sample is taken, None until then."""
-        sample = self.usage.sampler.ask(max_age, shared_memory, watching=history)
+        sample = self.reporter.sampler.request_sample(max_age, shared_memory, watching=history)
 
         def answer() -> dict[str, Any] | None:
             found = sample()
-            return None if found is None else self.usage.stats(found, shared_memory, history)
+            return None if found is None else self.reporter.stats(found, shared_memory, history)
 
         return answer
 
     def metrics(self, max_age: float) -> Callable[[], dict[str, Any] | None]:
-        """Return a function that returns the answer once the sample is taken, None until then."""
-        sample = self.usage.sampler.ask(max_age, shared_memory=False, watching=False)
+        sample = self.reporter.sampler.request_sample(max_age, shared_memory=False, watching=False)
 
         def answer() -> dict[str, Any] | None:
             found = sample()
-            return None if found is None else self.usage.metrics(found)
+            return None if found is None else self.reporter.metrics(found)
 
         return answer

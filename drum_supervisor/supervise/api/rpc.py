@@ -1,7 +1,7 @@
-"""The control socket: our verbs as one more XML-RPC namespace of supervisord, `drum`; `client` is the other end.
+"""The XML-RPC namespace `drum` of the control socket; `contract.control_client` is the other end.
 
-Values travel as JSON text, because XML-RPC knows neither null nor large numbers. Only this user can open the
-socket: it has mode 0600 in a directory of mode 0700.
+Values are sent as JSON text, because XML-RPC has neither null nor large numbers. Only the user of the supervisor can
+open the socket, which has mode 0600 in a directory of mode 0700.
 """
 
 import json
@@ -14,17 +14,16 @@ from supervisor.xmlrpc import Faults, RPCError
 
 from drum_supervisor.contract.log_records import Piece
 
-LONGEST_WAIT = 60.0
+MAX_WAIT = 60.0  # seconds
+RETRY_DELAY = 0.005  # seconds; supervisord retries on turns of its loop only
 
 
-class Controlled(Protocol):
-    """What the namespace controls."""
-
+class RequestHandlers(Protocol):
     def status(self) -> dict[str, Any]: ...
 
     def serial(self) -> int: ...
 
-    def output(self, position: int) -> list[Piece]: ...
+    def output(self, offset: int) -> list[Piece]: ...
 
     def restart_refused(self, overlap: bool, force: bool) -> str: ...
 
@@ -38,123 +37,121 @@ class Controlled(Protocol):
 
 
 class DrumNamespace:
-    """The methods of the namespace; supervisord publishes those without an underscore."""
+    """The methods of the namespace; supervisord publishes them with their docstrings, in its form."""
 
-    def __init__(self, controlled: Controlled) -> None:
-        self._controlled = controlled
+    def __init__(self, handlers: RequestHandlers) -> None:
+        self._handlers = handlers
 
     def status(self) -> str:
-        """Return the state of everything
+        """Return the status of the service and of all programs
 
         @return string result  The status as JSON text
         """
-        return json.dumps(self._controlled.status())
+        return json.dumps(self._handlers.status())
 
     def wait(self, serial: int, seconds: float) -> Callable[[], object]:
-        """Wait until something has changed
+        """Wait until the status changes
 
-        @param int serial      The serial of the status that the caller knows
-        @param double seconds  How long to wait at most
+        @param int serial      The serial of the last status that the caller has got
+        @param double seconds  Maximum time to wait, at most 60
         @return string result  The status as JSON text
         """
-        deadline = time.monotonic() + min(max(float(seconds), 0.0), LONGEST_WAIT)
+        deadline = time.monotonic() + min(max(float(seconds), 0.0), MAX_WAIT)
 
         def answer() -> object:
-            if self._controlled.serial() > serial or time.monotonic() >= deadline:
+            if self._handlers.serial() > serial or time.monotonic() >= deadline:
                 return self.status()
             return NOT_DONE_YET
 
-        answer.delay = 0.005  # type: ignore[attr-defined]  # supervisord asks again on turns of its loop only
+        answer.delay = RETRY_DELAY  # type: ignore[attr-defined]
         return answer
 
     def stats(
         self, max_age_seconds: float = 0.0, shared_memory: bool = False, history: bool = False
     ) -> Callable[[], object]:
-        """Tell what the programs use
+        """Return the resource usage of all programs
 
-        @param double max_age_seconds  How old a sample may be; 0: take a new one
-        @param boolean shared_memory   Whether to ask the kernel for memory that processes share, too
-        @param boolean history         Whether to tell of the last ten minutes; samples are taken often then
-        @return string result          The figures as JSON text
+        @param double max_age_seconds  Maximum age of the sample; 0 takes a new one
+        @param boolean shared_memory   Include USS and PSS, which are expensive to read
+        @param boolean history         Include the last ten minutes, and sample every second for a while
+        @return string result          The resource usage as JSON text
         """
         age = max(float(max_age_seconds), 0.0)
-        return _once_there(self._controlled.stats(age, bool(shared_memory), bool(history)))
+        return _answer_later(self._handlers.stats(age, bool(shared_memory), bool(history)))
 
     def metrics(self, max_age_seconds: float = 0.0) -> Callable[[], object]:
-        """Tell what metrics are made of
+        """Return the status and the resource usage for metrics
 
-        @param double max_age_seconds  How old a sample may be; 0: take a new one
-        @return string result          JSON text: service, of the status, and stats
+        @param double max_age_seconds  Maximum age of the sample; 0 takes a new one
+        @return string result          JSON text with service, as in the status, and stats
         """
-        return _once_there(self._controlled.metrics(max(float(max_age_seconds), 0.0)))
+        return _answer_later(self._handlers.metrics(max(float(max_age_seconds), 0.0)))
 
     def logs(self, position: str, seconds: float) -> Callable[[], object]:
-        """Return what all programs have written, from a position on
+        """Return the recent output of all programs from a position on
 
-        @param string position  0, or what the call before returned as next
-        @param double seconds   How long to wait at most when there is nothing yet
-        @return string result   JSON text: next, and pieces with at, program, stream and data
+        @param string position  0, or next of the previous result
+        @param double seconds   Maximum time to wait for output, at most 60
+        @return string result   JSON text with next, and pieces with at, program, stream and data
         """
-        deadline = time.monotonic() + min(max(float(seconds), 0.0), LONGEST_WAIT)
-        at = int(position)
+        deadline = time.monotonic() + min(max(float(seconds), 0.0), MAX_WAIT)
+        offset = int(position)
 
         def answer() -> object:
-            pieces = self._controlled.output(at)
-            if not pieces and time.monotonic() < deadline:
+            records = self._handlers.output(offset)
+            if not records and time.monotonic() < deadline:
                 return NOT_DONE_YET
-            return json.dumps({"next": str(pieces[-1].at + 1 if pieces else at), "pieces": [*map(_as_json, pieces)]})
+            next_offset = records[-1].at + 1 if records else offset
+            return json.dumps({"next": str(next_offset), "pieces": [*map(_record_to_json, records)]})
 
-        answer.delay = 0.005  # type: ignore[attr-defined]  # see `wait`
+        answer.delay = RETRY_DELAY  # type: ignore[attr-defined]
         return answer
 
     def restart(self, worker: int, overlap: bool = False, force: bool = False) -> int:
-        """Replace the workers, or one of them
+        """Restart all workers, or one of them
 
-        @param int worker       Which worker; 0 for all
-        @param boolean overlap  Start each new one before the old one stops
-        @param boolean force    Overlap also where two copies may not fit into the memory limit
-        @return int result   The number that status.restarts.request will have when this is under way
+        @param int worker       Number of the worker; 0 restarts all
+        @param boolean overlap  Start each new worker before the old one stops
+        @param boolean force    Overlap even if two workers may exceed the memory limit
+        @return int result      The value of status.restarts.request once the restart is under way
         """
-        status = self._controlled.status()
+        status = self._handlers.status()
         if not 0 <= worker <= status["workers"]:
             raise RPCError(Faults.BAD_NAME, f"there is no worker {worker}: there are {status['workers']}")
         if status["phase"] == "stopping":
             raise RPCError(Faults.SHUTDOWN_STATE, "the supervisor is stopping")
-        if refusal := self._controlled.restart_refused(bool(overlap), bool(force)):
+        if refusal := self._handlers.restart_refused(bool(overlap), bool(force)):
             raise RPCError(Faults.FAILED, refusal)
-        self._controlled.restart(worker or None, bool(overlap))
+        self._handlers.restart(worker or None, bool(overlap))
         return int(status["restarts"]["request"]) + 1
 
     def stop(self) -> int:
-        """End the supervisor gracefully
+        """Stop the supervisor gracefully
 
-        @return int result  Its pid
+        @return int result  The pid of the supervisor
         """
-        self._controlled.stop()
-        return int(self._controlled.status()["pid"])
+        self._handlers.stop()
+        return int(self._handlers.status()["pid"])
 
 
-def _once_there(found: Callable[[], dict[str, Any] | None]) -> Callable[[], object]:
-    """Answer as soon as there is something to answer with."""
-
+def _answer_later(find: Callable[[], dict[str, Any] | None]) -> Callable[[], object]:
     def answer() -> object:
-        value = found()
+        value = find()
         return NOT_DONE_YET if value is None else json.dumps(value, allow_nan=False)
 
-    answer.delay = 0.005  # type: ignore[attr-defined]  # supervisord asks again on turns of its loop only
+    answer.delay = RETRY_DELAY  # type: ignore[attr-defined]
     return answer
 
 
-def _as_json(piece: Piece) -> dict[str, Any]:
-    """Bytes that are no text keep their values, as halves of characters (PEP 383)."""
+def _record_to_json(record: Piece) -> dict[str, Any]:
     return {
-        "at": piece.at,
-        "program": piece.source.program,
-        "stream": piece.source.stream,
-        "data": piece.data.decode("utf-8", "surrogateescape"),
+        "at": record.at,
+        "program": record.source.program,
+        "stream": record.source.stream,
+        "data": record.data.decode("utf-8", "surrogateescape"),  # invalid bytes keep their values (PEP 383)
     }
 
 
 def make_rpc_interface(supervisord: Any, **_: str) -> DrumNamespace:
-    """Make the namespace; named in the rendered configuration, called by supervisord."""
-    return DrumNamespace(supervisord.controlled)
+    # Named in the rendered configuration, called by supervisord.
+    return DrumNamespace(supervisord.handlers)

@@ -1,4 +1,4 @@
-"""What `stats --json` says: field names are promises, see docs/operations.md."""
+"""The answer of `stats --json`; its field names are promised in docs/operations.md."""
 
 import math
 import time
@@ -9,30 +9,27 @@ from typing import Any, TypeAlias
 
 from drum_supervisor.resources.process_reader import ZOMBIE, ProcessResources
 from drum_supervisor.resources.snapshot import ResourceSnapshot
-from drum_supervisor.supervise.api.status import each_other, each_program, service
+from drum_supervisor.supervise.api.status import each_extra, each_program, service_status
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.programs.program import Programs
 from drum_supervisor.supervise.service.context import Context
 from drum_supervisor.supervise.stats.sampler import Sampler
-from drum_supervisor.supervise.stats.scan import Top
-from drum_supervisor.supervise.stats.usage_log import Sample, Tree
+from drum_supervisor.supervise.stats.scan import ScanTarget
+from drum_supervisor.supervise.stats.usage_log import ProcessTree, Sample
 
-Describe: TypeAlias = Callable[[ProcessResources], dict[str, Any]]
+DescribeProcess: TypeAlias = Callable[[ProcessResources], dict[str, Any]]
 
 
-def targets(engine: Engine, programs: Programs) -> list[Top]:
-    """Return the programs that run, ours and the user's."""
+def running_targets(engine: Engine, programs: Programs) -> list[ScanTarget]:
     now, wall = time.monotonic(), time.time()
-    runs = ((program, engine.run_of(program.name)) for program in programs.all)
-    ours = [Top(program.name, run.pid, run.started, program.worker) for program, run in runs if run]
-    extra = [each for each in engine.others() if each.pid]
-    return ours + [Top(each.name, each.pid, now - (wall - each.started_at)) for each in extra]
+    runs = ((program, engine.current_run(program.name)) for program in programs.all)
+    managed = [ScanTarget(program.name, run.pid, run.started, program.worker) for program, run in runs if run]
+    extra = [each for each in engine.extra_programs() if each.pid]
+    return managed + [ScanTarget(each.name, each.pid, now - (wall - each.started_at)) for each in extra]
 
 
 @dataclass(frozen=True)
-class Usage:
-    """Answers `stats` and `metrics` from samples."""
-
+class StatsReporter:
     context: Context
     engine: Engine
     sampler: Sampler
@@ -42,19 +39,16 @@ class Usage:
         sample: Sample,
         shared_memory: bool = False,
         history: bool = False,
-        describe: Describe | None = None,
+        describe: DescribeProcess | None = None,
     ) -> dict[str, Any]:
-        """Return a sample, and the state of everything now, as JSON-able values.
+        """Return a sample, and the current state of the programs, as JSON-able values.
 
-        Args:
-            shared_memory: with USS and PSS; without them `memory_bytes` is always RSS, whatever else was requested.
-            history: with the last ten minutes.
-            describe: what to return of each process; everything by default.
+        Without `shared_memory` there are no USS and PSS, and `memory_bytes` is RSS even if the sample has them.
         """
-        describe = describe or (_everything if shared_memory else _without_shared_memory)
+        describe = describe or (_describe_fully if shared_memory else _without_shared_memory)
         epoch = time.time() - self.context.now()
         return {
-            "taken_at": round(epoch + sample.begun, 3),
+            "taken_at": round(epoch + sample.started, 3),
             "phase": self.context.service.state.phase.value,
             "supervisor": _supervisor(sample.supervisor),
             "programs": self._programs(sample, shared_memory, describe),
@@ -64,29 +58,28 @@ class Usage:
         }
 
     def metrics(self, sample: Sample) -> dict[str, Any]:
-        """Return what metrics are made of: the state of the service, and a sample with a little of each process."""
-        return {"service": service(self.context), "stats": self.stats(sample, describe=_in_short)}
+        return {"service": service_status(self.context), "stats": self.stats(sample, describe=_describe_briefly)}
 
-    def _programs(self, sample: Sample, shared_memory: bool, describe: Describe) -> list[dict[str, Any]]:
-        programs = (*each_program(self.context, self.engine), *each_other(self.engine))
+    def _programs(self, sample: Sample, shared_memory: bool, describe: DescribeProcess) -> list[dict[str, Any]]:
+        programs = (*each_program(self.context, self.engine), *each_extra(self.engine))
         return [
-            {**facts, **_used(sample.trees.get(name), facts["pid"], shared_memory, describe)}
+            {**facts, **_usage(sample.trees.get(name), facts["pid"], shared_memory, describe)}
             for name, facts in programs
         ]
 
     def _totals(self) -> list[dict[str, Any]]:
-        """Return what all runs have used since the supervisor started: by slot of the workers, by other program."""
-        ours = [(each.name, each.group, each.slot or None) for each in self.context.programs.all]
-        extra = [(each.name, each.name, None) for each in self.engine.others()]
+        # The CPU time of all runs since the supervisor started, by slot of the workers, and by other program.
+        managed = [(each.name, each.group, each.slot or None) for each in self.context.programs.all]
+        extra = [(each.name, each.name, None) for each in self.engine.extra_programs()]
         seconds: dict[tuple[str, int | None], float] = {}
-        for name, program, worker in (*ours, *extra):
+        for name, program, worker in (*managed, *extra):
             seconds[program, worker] = seconds.get((program, worker), 0.0) + self.sampler.cpu_seconds(name)
         return [
             {"program": each, "worker": worker, "cpu_seconds": round(s, 2)} for (each, worker), s in seconds.items()
         ]
 
 
-def _everything(process: ProcessResources) -> dict[str, Any]:
+def _describe_fully(process: ProcessResources) -> dict[str, Any]:
     return {**vars(process)}
 
 
@@ -94,12 +87,11 @@ def _without_shared_memory(process: ProcessResources) -> dict[str, Any]:
     return {**vars(process), "uss_bytes": None, "pss_bytes": None}
 
 
-def _in_short(process: ProcessResources) -> dict[str, Any]:
+def _describe_briefly(process: ProcessResources) -> dict[str, Any]:
     return {"pid": process.pid, "virtual_bytes": process.virtual_bytes, "started_at": process.started_at}
 
 
 def json_safe(value: Any) -> Any:
-    """Return `value` as JSON can say it: paths as text, infinity and what is no number as null."""
     if isinstance(value, dict):
         return {name: json_safe(each) for name, each in value.items()}
     if isinstance(value, Path):
@@ -107,17 +99,17 @@ def json_safe(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-_OF_THE_SUPERVISOR = "pid cpu_percent cpu_seconds rss_bytes virtual_bytes threads descriptors started_at".split()
+_SUPERVISOR_FIELDS = "pid cpu_percent cpu_seconds rss_bytes virtual_bytes threads descriptors started_at".split()
 
 
 def _supervisor(process: ProcessResources | None) -> dict[str, Any]:
-    return {name: getattr(process, name, None) for name in _OF_THE_SUPERVISOR}
+    return {name: getattr(process, name, None) for name in _SUPERVISOR_FIELDS}
 
 
-def _used(tree: Tree | None, pid: object, shared_memory: bool, describe: Describe) -> dict[str, Any]:
-    """Return the figures of a program; null when it does not run, or /proc does not show it."""
+def _usage(tree: ProcessTree | None, pid: object, shared_memory: bool, describe: DescribeProcess) -> dict[str, Any]:
+    # Null if the program is not running, or /proc does not show it.
     if tree is None or tree.pid != pid:
-        return {"processes": [], **dict.fromkeys(_SUMS)}
+        return {"processes": [], **dict.fromkeys(_USAGE_FIELDS)}
     processes, sums = tree.processes, ResourceSnapshot(0.0, tree.processes)
     descriptors = [process.descriptors for process in processes if process.state != ZOMBIE]
     return {
@@ -132,4 +124,12 @@ def _used(tree: Tree | None, pid: object, shared_memory: bool, describe: Describ
     }
 
 
-_SUMS = ("memory_bytes", "counts_shared_once", "rss_bytes", "cpu_percent", "cpu_seconds", "threads", "descriptors")
+_USAGE_FIELDS = (
+    "memory_bytes",
+    "counts_shared_once",
+    "rss_bytes",
+    "cpu_percent",
+    "cpu_seconds",
+    "threads",
+    "descriptors",
+)

@@ -1,4 +1,4 @@
-"""What `status --json` says: field names are promises, see docs/operations.md."""
+"""The answer of `status --json`; its field names are promised in docs/operations.md."""
 
 import time
 from collections.abc import Iterator
@@ -12,23 +12,22 @@ from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.policy.actions import Alarm
 from drum_supervisor.supervise.policy.state import Phase, attempts_left, current_workers
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, MODEL_SERVER, display_name
 from drum_supervisor.supervise.service.context import Context
 
 
 def status(context: Context, engine: Engine, address: Address, run_dir: RunDir) -> dict[str, Any]:
-    """Return the state of everything as JSON-able values."""
+    """Return the state of the service and all programs as JSON-able values."""
     state = context.service.state
     return {
-        **service(context),
+        **service_status(context),
         "address": str(address),
         "url": address.url(),
         "stage": context.service.stage if state.starting and state.phase in (Phase.STARTING, Phase.RETRYING) else "",
         "replacing": state.rolling_restart.remaining if state.rolling_restart else 0,
         "restart_failure": state.restart_failure.to_json() if state.restart_failure else None,
-        "programs": [_program(facts) for _, facts in (*each_program(context, engine), *each_other(engine))],
+        "programs": [_program(facts) for _, facts in (*each_program(context, engine), *each_extra(engine))],
         "failure": state.report.to_json() if state.report else None,
         "run_dir": str(run_dir.path),
         "pid": engine.pid,
@@ -37,21 +36,20 @@ def status(context: Context, engine: Engine, address: Address, run_dir: RunDir) 
     }
 
 
-def service(context: Context) -> dict[str, Any]:
-    """Return the state of the service and its counters: what metrics are made of."""
-    found, counters = context.service, context.service.counters
-    state, phase = found.state, found.state.phase
+def service_status(context: Context) -> dict[str, Any]:
+    service, counters = context.service, context.service.counters
+    state, phase = service.state, service.state.phase
     return {
         "phase": phase.value,
         "ready": bool(state.ready),
-        "degraded": phase is Phase.SERVING and len(state.ready) < found.limits.workers,
-        "error_server_active": found.is_error_server_ready,
+        "degraded": phase is Phase.SERVING and len(state.ready) < service.limits.workers,
+        "error_server_active": service.is_error_server_ready,
         "server_type": context.programs.server_type,
-        "since": iso(found.since),
+        "since": iso(service.since),
         "attempt": state.attempt,
-        "attempts_left": attempts_left(state, found.limits),
+        "attempts_left": attempts_left(state, service.limits),
         "next_retry_at": _next_retry(context),
-        "workers": found.limits.workers,
+        "workers": service.limits.workers,
         "workers_ready": len(state.ready),
         "workers_coming": len(state.starting),
         "workers_held": len(state.stopped_by_operator),
@@ -70,22 +68,19 @@ def service(context: Context) -> dict[str, Any]:
 
 
 def iso(seconds: float) -> str:
-    """Return a time since the epoch as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
 
 
 def each_program(context: Context, engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the name that the engine knows each program of ours by, and what there is to say of it.
-
-    One that never ran, and is no worker, is left out, and so is the other side of a worker while it does not run.
-    """
+    """Yield the state of each managed program, with the engine's name for it."""
+    # Left out: programs that never ran unless they are workers, and standbys that are not running.
     serving = current_workers(context.service.state, context.service.limits)
     for program in context.programs.all:
-        seen, run = context.service.seen.get(program.name), engine.run_of(program.name)
+        tracked, run = context.service.runs.get(program.name), engine.current_run(program.name)
         serves = program.worker in serving
-        if not (serves or run or (seen and not program.worker)):
+        if not (serves or run or (tracked and not program.worker)):
             continue
-        state = _state(run, bool(seen and seen.ready))
+        state = _state(run, bool(tracked and tracked.ready))
         yield (
             program.name,
             {
@@ -100,19 +95,19 @@ def each_program(context: Context, engine: Engine) -> Iterator[tuple[str, dict[s
         )
 
 
-def each_other(engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the name and what there is to say of the user's programs; whether one is ready nobody knows."""
-    for other in engine.others():
+def each_extra(engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
+    # Whether an extra program is ready is unknown.
+    for extra in engine.extra_programs():
         facts = {
-            "name": other.name,
-            "group": other.group,
+            "name": extra.name,
+            "group": extra.group,
             "worker": None,
-            "pid": other.pid or None,
-            "state": other.state,
+            "pid": extra.pid or None,
+            "state": extra.state,
             "ready": None,
-            "uptime_s": round(time.time() - other.started_at, 3) if other.pid else None,
+            "uptime_s": round(time.time() - extra.started_at, 3) if extra.pid else None,
         }
-        yield other.name, facts
+        yield extra.name, facts
 
 
 def _program(facts: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +116,6 @@ def _program(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _state(run: Run | None, ready: bool) -> str:
-    """Return what people mean: running and ready are kept apart."""
     if run is None:
         return "stopped"
     if run.stop_requested:
@@ -130,18 +124,16 @@ def _state(run: Run | None, ready: bool) -> str:
 
 
 def _out_of_memory(context: Context) -> dict[str, Any] | None:
-    """Describe the kernel's kills for want of memory, also those that the service has survived."""
     kills, latest = context.kill_counters.look(), context.kill_counters.latest
     if latest is None or latest.last is None:
         return None
-    return {"kills": kills, "last_at": _wall(context, latest.last_at), **asdict(latest.last)}
+    return {"kills": kills, "last_at": _loop_time_to_iso(context, latest.last_at), **asdict(latest.last)}
 
 
 def _next_retry(context: Context) -> str | None:
-    at = context.timers.at((Alarm.RETRY, 0))
-    return None if at is None else _wall(context, at)
+    at = context.next_retry_at()
+    return None if at is None else _loop_time_to_iso(context, at)
 
 
-def _wall(context: Context, at: float) -> str:
-    """Return a time of the loop's clock as a date."""
+def _loop_time_to_iso(context: Context, at: float) -> str:
     return iso(time.time() + at - context.now())

@@ -1,7 +1,7 @@
-"""supervisord's own XML-RPC namespace, for supervisorctl and all clients that people have already.
+"""supervisord's own XML-RPC namespace, for supervisorctl and other existing clients.
 
-What concerns our programs comes to the desk in any case, whoever calls (`ManagedProcess`). Here it gets answers that
-say more, that come without a busy loop, and that leave out what nobody can start or stop.
+Starts and stops of managed programs always go to program control (`ManagedProcess`). This namespace gives better
+answers, avoids a busy loop, and leaves out the programs which operators cannot start or stop.
 """
 
 from typing import Any, TypeVar
@@ -16,15 +16,13 @@ from drum_supervisor.supervise.engine.managed_process import ManagedProcess
 from drum_supervisor.supervise.engine.run import ProgramControl
 from drum_supervisor.supervise.programs.program import MODEL_SERVER
 
-ASK_AGAIN_AFTER = (
-    0.005  # seconds; supervisord asks on turns of its loop only, and the loop turns when something changes
-)
+RETRY_DELAY = 0.005  # seconds; supervisord retries on turns of its loop only, which come with changes
 
 T = TypeVar("T", bound=type)
 
 
 def _published(namespace: T) -> T:
-    """Make inherited methods its own: `system.listMethods` looks nowhere else."""
+    # `system.listMethods` does not list inherited methods.
     for base in namespace.__mro__[1:]:
         for name, method in vars(base).items():
             if not name.startswith("_") and callable(method) and name not in vars(namespace):
@@ -34,110 +32,107 @@ def _published(namespace: T) -> T:
 
 @_published
 class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc]
-    """The methods that people know, for our programs and the user's.
-
-    Their docstrings are in supervisord's form: it shows them.
-    """
+    """supervisord's methods, for managed and extra programs; it publishes their docstrings, in its form."""
 
     def startProcess(self, name: str, wait: bool = True) -> Any:
-        """Start a program; for the model server: make it ready
+        """Start a program
 
         @param string name   Name of the program (or group:name, or group:*)
-        @param boolean wait  Wait until it runs, or is ready
+        @param boolean wait  Wait until it is running; for the model server: ready
         @return boolean result  Always true unless error
         """
         _, process = self._getGroupAndProcess(name)
         if not isinstance(process, ManagedProcess):
-            return _prompt(super().startProcess(name, wait))
+            return _retry_soon(super().startProcess(name, wait))
         if process.get_state() in RUNNING_STATES:
             raise RPCError(Faults.ALREADY_STARTED, name)
         process.spawn()
         if process.spawnerr:
             raise RPCError(Faults.SPAWN_ERROR, process.spawnerr)
-        return _prompt(lambda: _is_ready(process)) if wait else True
+        return _retry_soon(lambda: _is_ready(process)) if wait else True
 
     def stopProcess(self, name: str, wait: bool = True) -> Any:
-        """Stop a program, until it is started by the same way
+        """Stop a program until it is started again by a request
 
         @param string name   Name of the program (or group:name, or group:*)
-        @param boolean wait  Wait until it, and all that it has started, is gone
+        @param boolean wait  Wait until it and all its descendants have exited
         @return boolean result  Always true unless error
         """
         _, process = self._getGroupAndProcess(name)
         if not isinstance(process, ManagedProcess):
-            return _prompt(super().stopProcess(name, wait))
+            return _retry_soon(super().stopProcess(name, wait))
         if process.get_state() not in RUNNING_STATES:
             raise RPCError(Faults.NOT_RUNNING, name)
         if refusal := process.stop():
             raise RPCError(Faults.FAILED, refusal)
-        return _prompt(lambda: True if process.get_state() in STOPPED_STATES else NOT_DONE_YET) if wait else True
+        return _retry_soon(lambda: True if process.get_state() in STOPPED_STATES else NOT_DONE_YET) if wait else True
 
     def startProcessGroup(self, name: str, wait: bool = True) -> Any:
         """Start all programs of a group; model-server is the group of all workers
 
-        @param string name   The name of the group
-        @param boolean wait  Wait until they run, or are ready
+        @param string name   Name of the group
+        @param boolean wait  Wait until they are running; for workers: ready
         @return array result  An array of process status info structs
         """
         if (workers := self._workers(name)) is None:
-            return _prompt(super().startProcessGroup(name, wait))
-        return _prompt(make_allfunc(workers, isNotRunning, self.startProcess, wait=wait))
+            return _retry_soon(super().startProcessGroup(name, wait))
+        return _retry_soon(make_allfunc(workers, isNotRunning, self.startProcess, wait=wait))
 
     def stopProcessGroup(self, name: str, wait: bool = True) -> Any:
         """Stop all programs of a group; model-server is the group of all workers
 
-        @param string name   The name of the group
-        @param boolean wait  Wait until they are gone
+        @param string name   Name of the group
+        @param boolean wait  Wait until they have exited
         @return array result  An array of process status info structs
         """
         if (workers := self._workers(name)) is None:
-            return _prompt(super().stopProcessGroup(name, wait))
-        return _prompt(make_allfunc(workers, isRunning, self.stopProcess, wait=wait))
+            return _retry_soon(super().stopProcessGroup(name, wait))
+        return _retry_soon(make_allfunc(workers, isRunning, self.stopProcess, wait=wait))
 
     def startAllProcesses(self, wait: bool = True) -> Any:
         """Start all programs that can be started
 
-        @param boolean wait  Wait until they run, or are ready
+        @param boolean wait  Wait until they are running; for workers: ready
         @return array result  An array of process status info structs
         """
-        return _prompt(super().startAllProcesses(wait))
+        return _retry_soon(super().startAllProcesses(wait))
 
     def stopAllProcesses(self, wait: bool = True) -> Any:
         """Stop all programs that can be stopped
 
-        @param boolean wait  Wait until they are gone
+        @param boolean wait  Wait until they have exited
         @return array result  An array of process status info structs
         """
-        return _prompt(super().stopAllProcesses(wait))
+        return _retry_soon(super().stopAllProcesses(wait))
 
     def getProcessInfo(self, name: str) -> Any:
         """Get info about a program
 
-        @param string name  The name of the program (or group:name)
-        @return struct result  A structure containing data about it
+        @param string name     Name of the program (or group:name)
+        @return struct result  A structure with the data of the program
         """
         info = super().getProcessInfo(name)
         _, process = self._getGroupAndProcess(name)
         if isinstance(process, ManagedProcess) and info["state"] in (ProcessStates.FATAL, ProcessStates.BACKOFF):
-            info["spawnerr"] = info["description"] = self._control().control_state(process.program).why
+            info["spawnerr"] = info["description"] = self._control().control_state(process.program).reason
         return info
 
     def getAllProcessInfo(self) -> Any:
-        """Get info about all programs; what comes and goes by itself is among them while it is there
+        """Get info about all programs, including error server and stand-in while they are running
 
         @return array result  An array of process status results
         """
-        there = [
+        names = [
             f"{group.config.name}:{process.config.name}"
             for group, process in super()._getAllProcesses(lexical=True)
-            if self._can_be_asked_for(process) or process.pid
+            if self._is_controllable(process) or process.pid
         ]
-        return [self.getProcessInfo(name) for name in there]
+        return [self.getProcessInfo(name) for name in names]
 
     def signalProcessGroup(self, name: str, signal: str) -> Any:
         """Send a signal to all programs of a group; model-server is the group of all workers
 
-        @param string name    The name of the group
+        @param string name    Name of the group
         @param string signal  Name or number of the signal
         @return array result  An array of process status info structs
         """
@@ -146,25 +141,25 @@ class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc
         return make_allfunc(workers, isRunning, self.signalProcess, signal=signal)()
 
     def reloadConfig(self) -> Any:
-        """Refused: the configuration is read once
+        """Not supported: the configuration is read once, at the start
 
-        @return array result  Never
+        @return array result  Always an error
         """
-        raise RPCError(Faults.CANT_REREAD, "the configuration is read when the supervisor starts, and not again")
+        raise RPCError(Faults.CANT_REREAD, "the configuration is read once, when the supervisor starts")
 
     def removeProcessGroup(self, name: str) -> Any:
-        """Remove a stopped program of the user's configuration
+        """Remove a stopped program of your configuration
 
-        @param string name  The name of its group
+        @param string name      Name of its group
         @return boolean result  Whether it was removed
         """
         group = self.supervisord.process_groups.get(name)
         if group is not None and any(isinstance(process, ManagedProcess) for process in group.processes.values()):
-            raise RPCError(Faults.FAILED, f"{name} is what the supervisor is for: it can be stopped, not removed")
+            raise RPCError(Faults.FAILED, f"{name} is managed by the supervisor: it can be stopped, but not removed")
         return super().removeProcessGroup(name)
 
     def clearLog(self) -> Any:
-        """Forget the supervisor's own lines
+        """Clear the log of the supervisor
 
         @return boolean result  Always true
         """
@@ -176,11 +171,11 @@ class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc
         return control
 
     def _getAllProcesses(self, lexical: bool = False) -> Any:
-        """Return all that `start all` and the like are about."""
-        return [(group, each) for group, each in super()._getAllProcesses(lexical) if self._can_be_asked_for(each)]
+        # For `start all` and similar commands.
+        return [(group, each) for group, each in super()._getAllProcesses(lexical) if self._is_controllable(each)]
 
     def _getGroupAndProcess(self, name: str) -> Any:
-        """Find workers also by the group that several of them are: `model-server`, `model-server:model-server-1`."""
+        # Several workers form a group: `model-server`, `model-server:model-server-1`.
         group_name, process_name = split_namespec(name)
         if self._workers(group_name) is None:
             return super()._getGroupAndProcess(name)
@@ -188,11 +183,11 @@ class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc
             return None, None
         return super()._getGroupAndProcess(process_name)
 
-    def _can_be_asked_for(self, process: Any) -> bool:
+    def _is_controllable(self, process: Any) -> bool:
         return not isinstance(process, ManagedProcess) or self._control().is_worker(process.program)
 
     def _workers(self, group: str) -> list[Any] | None:
-        """Return the workers, with the group of each, if `group` means all of several."""
+        # None unless `group` means all of several workers.
         if group != MODEL_SERVER or group in self.supervisord.process_groups:
             return None
         return [
@@ -209,16 +204,16 @@ def _is_ready(process: ManagedProcess) -> Any:
     if state == ProcessStates.STARTING:
         return NOT_DONE_YET
     control: ProgramControl = process.config.options.context.program_control
-    raise RPCError(Faults.ABNORMAL_TERMINATION, control.control_state(process.program).why or process.program.name)
+    raise RPCError(Faults.ABNORMAL_TERMINATION, control.control_state(process.program).reason or process.program.name)
 
 
-def _prompt(answer: Any) -> Any:
-    """Have supervisord ask again soon; with a delay of 0, as it has for some, it would ask without a pause."""
+def _retry_soon(answer: Any) -> Any:
+    # With a delay of 0, which some methods have, supervisord would retry without a pause.
     if callable(answer):
-        answer.delay = ASK_AGAIN_AFTER
+        answer.delay = RETRY_DELAY
     return answer
 
 
 def make_rpc_interface(supervisord: Any, **_: str) -> SupervisorNamespace:
-    """Make the namespace; named in the rendered configuration, called by supervisord."""
+    # Named in the rendered configuration, called by supervisord.
     return SupervisorNamespace(supervisord)

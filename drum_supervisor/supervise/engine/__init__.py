@@ -1,1 +1,1 @@
-"""supervisord as a library: the one folder that knows it. Starts, reaps and polls; decides nothing."""
+"""supervisord as a library: starts, reaps and polls. No other folder but `api` imports it, and nothing here decides."""

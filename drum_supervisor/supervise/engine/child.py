@@ -1,4 +1,4 @@
-"""What is the same for every child that supervisord starts for us, ours or the user's: signals, process group, end."""
+"""The base of managed and extra processes: signals, process group and descriptors of a child of supervisord."""
 
 import fcntl
 import os
@@ -14,74 +14,70 @@ from supervisor.states import ProcessStates
 from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.wakeup import SIGNALS
 
-_RESTORED = (*SIGNALS, signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores the last two; what we exec must not
-SHORTEST_WAIT_FOR_AN_END = 0.02  # seconds, also for what KILL does not end at once
-_OURS_ALONE = "LISTEN_FDS LISTEN_PID LISTEN_FDNAMES NOTIFY_SOCKET WATCHDOG_USEC WATCHDOG_PID".split()
+_RESTORED_SIGNALS = (*SIGNALS, signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores the last two; children must not
+MIN_STOP_WAIT = 0.02  # seconds, even for a process that KILL does not end at once
+_SUPERVISOR_VARIABLES = "LISTEN_FDS LISTEN_PID LISTEN_FDNAMES NOTIFY_SOCKET WATCHDOG_USEC WATCHDOG_PID".split()
 
 
 class Child(Subprocess):  # type: ignore[misc]
-    """A process of supervisord's that loses no signal and does not outlive us.
+    """A process of supervisord that loses no signal, and does not outlive the supervisor."""
 
-    Attributes:
-        usage: what it has used, once it was reaped: wait4(2).
-    """
-
-    usage: resource.struct_rusage
+    usage: resource.struct_rusage  # set when it was reaped: wait4(2)
 
     def spawn_now(self) -> int | None:
-        """Fork and exec, with no signal lost in our own handlers meanwhile."""
+        # A signal that arrives during the fork must not be lost in our handlers.
         with _signals_blocked():
             pid: int | None = super().spawn()
         return pid
 
     def seconds_left(self, now: float) -> float:
-        """Return in how many seconds supervisord has something to do about it; `now` since the epoch."""
+        """Return the seconds until supervisord must act on this process; `now` in seconds since the epoch."""
         stopping = self.config.options.context.stopping
         if self.state == ProcessStates.STARTING:
             return float(self.laststart + self.config.startsecs - now)
         if self.state == ProcessStates.BACKOFF and not stopping:
             return float(self.delay - now) if self.backoff <= self.config.startretries else 0.0
         if self.state == ProcessStates.STOPPING:
-            return max(float(self.delay - now), SHORTEST_WAIT_FOR_AN_END)
+            return max(float(self.delay - now), MIN_STOP_WAIT)
         return float("inf")
 
     def signal(self, number: int) -> str | None:
-        """Send a signal that somebody asked for; return why that was not possible."""
+        """Send a signal on an operator's request; return why that failed, or None."""
         if not self.pid:
-            return f"{self.config.name} does not run"
+            return f"{self.config.name} is not running"
         try:
             os.kill(self.pid, number)
         except ProcessLookupError:
-            return None  # it has just ended, and is reaped in a moment
+            return None  # it has just exited, and is about to be reaped
         except PermissionError:
-            return f"{self.config.name} (pid {self.pid}) runs as another user, whom we may not signal"
+            return f"{self.config.name} (pid {self.pid}) runs as another user: no permission to signal it"
         return None
 
     def set_uid(self) -> Any:
-        """The last of our own steps in the child: a change of user makes the kernel forget what it was asked for."""
+        # Set the parent-death signal last: the kernel clears it when the user changes.
         problem = super().set_uid()
         prctl.die_with_parent(self.config.options.context.pid)
         return problem
 
     def _spawn_as_parent(self, pid: int) -> int:
-        """Make the child's process group from this side too: a stop that comes before the child does it is lost."""
-        with suppress(ProcessLookupError, PermissionError):  # it was quicker, and has gone on to its exec
+        # From this side too: else a stop that comes before the child has created its process group is lost.
+        with suppress(ProcessLookupError, PermissionError):  # the child was faster, and is past its exec
             os.setpgid(pid, pid)
         return int(super()._spawn_as_parent(pid))
 
     def restore(self) -> None:
-        """Undo, in the child, what only the supervisor has: its signal handlers, and what its own parent told it."""
-        for number in _RESTORED:
+        """In the child: undo the supervisor's signal handlers, and unset the variables that are meant for it alone."""
+        for number in _RESTORED_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        for name in _OURS_ALONE:  # supervisord copies os.environ after this
+        for name in _SUPERVISOR_VARIABLES:  # supervisord copies os.environ after this
             os.environ.pop(name, None)
 
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Hold signals back over a fork: a TERM that meets the child before its exec would be lost in our handler."""
+    # During a fork: our handler would swallow a TERM that reaches the child before its exec.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -89,12 +85,11 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-HIGH_FD = 64  # parked above all that a child is given
+PARKED_FD = 64  # above all descriptors that a child gets
 
 
 def park(fd: int | None) -> int | None:
-    """Return a copy of `fd` with a high number, which is inherited."""
-    return None if fd is None else fcntl.fcntl(fd, fcntl.F_DUPFD, HIGH_FD)
+    return None if fd is None else fcntl.fcntl(fd, fcntl.F_DUPFD, PARKED_FD)
 
 
 def close_fd(fd: int | None) -> None:
@@ -103,8 +98,8 @@ def close_fd(fd: int | None) -> None:
             os.close(fd)
 
 
-def close_above(last: int) -> None:
-    """Close every descriptor above `last`: those that are open, not the million that might be."""
+def close_fds_above(last: int) -> None:
+    # Close the open descriptors above `last`, without trying the million possible ones.
     try:
         numbers = [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:

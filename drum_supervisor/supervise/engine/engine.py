@@ -1,7 +1,4 @@
-"""supervisord, run in-process as a library: spawning, reaping, signals, the poll loop and the control socket.
-
-The rest of the supervisor sees this module alone.
-"""
+"""supervisord, run in-process as a library: spawning, reaping, signals, the poll loop and the control socket."""
 
 import os
 import signal
@@ -31,9 +28,9 @@ class Engine:
     """Runs programs. `run` blocks until `end` is called.
 
     Args:
-        configuration: for supervisord, as `render` returns it.
-        programs: ours, by the names that the configuration has.
-        guard_pid: a child of ours that is neither a program nor an orphan; 0: there is none.
+        configuration: for supervisord, as returned by `render`.
+        programs: the managed ones, by their names in the configuration.
+        guard_pid: a child that is neither a program nor an orphan; 0: no guard.
     """
 
     def __init__(
@@ -58,22 +55,21 @@ class Engine:
         self._options.test = False
         self._supervisord = EngineLoop(self._options, self.wakeup, self._watched)
 
-    def publish(self, controlled: object) -> None:
-        """Say what `control` publishes on the socket; call this before `run`."""
-        self._supervisord.controlled = controlled
+    def publish(self, handlers: object) -> None:
+        """Set the handlers of the XML-RPC namespace `drum`; call this before `run`."""
+        self._supervisord.handlers = handlers
 
     # --- the loop
 
     def run(
-        self, callbacks: EngineCallbacks, program_control: ProgramControl | None = None, early: Iterable[int] = ()
+        self,
+        callbacks: EngineCallbacks,
+        program_control: ProgramControl | None = None,
+        early_signals: Iterable[int] = (),
     ) -> None:
-        """Run until `end` is called.
-
-        Args:
-            early: signals that arrived before.
-        """
+        """Run until `end` is called; `early_signals` have arrived before."""
         self._context.callbacks, self._context.program_control = callbacks, program_control
-        self._supervisord.early = early
+        self._supervisord.early_signals = early_signals
         previous = {number: signal.getsignal(number) for number in SIGNALS}
         try:
             self._supervisord.main()
@@ -89,80 +85,72 @@ class Engine:
                 file.close()
 
     def end(self) -> None:
-        """Leave the loop; everything must have been stopped before."""
+        """Leave the loop; all programs must have stopped before."""
         self._supervisord.ending = True
         self._options.mood = SupervisorStates.SHUTDOWN
         self.wakeup.wake()
 
     def watch(self, dispatcher: Dispatcher) -> None:
-        """Poll `dispatcher` from now on."""
         self._watched[dispatcher.fd] = dispatcher
 
     def unwatch(self, dispatcher: Dispatcher) -> None:
-        """Poll it no more; call this before its descriptor is closed."""
+        """Stop polling `dispatcher`; call this before its descriptor is closed."""
         self._watched.pop(dispatcher.fd, None)
 
     # --- programs
 
     def start(self, program: Program, listener_fd: int | None) -> Run:
-        """Start `program`; what kept it from starting is in the run's `spawn_error`.
-
-        Args:
-            listener_fd: the socket that it gets as fd 3, or None.
-        """
+        """Start `program`, with `listener_fd` as its descriptor 3; the run's `spawn_error` says if that failed."""
         run = self._process(program.name).start(program, listener_fd)
         self.wakeup.wake()  # STARTING becomes RUNNING on the next turn
         return run
 
     def stop(self, name: str, timeout: float) -> None:
-        """Ask a program to stop: TERM to its process group, KILL after `timeout` seconds."""
+        """Stop a program: TERM to its process group, KILL after `timeout` seconds."""
         process = self._process(name)
         if process.pid:
-            process.ask_to_stop(timeout)
+            process.send_term(timeout)
 
     def kill(self, name: str) -> None:
-        """Kill a program, its process group and all its descendants at once."""
         process = self._process(name)
         if process.pid:
             process.kill_tree()
 
     def begin_stopping(self) -> list[int]:
-        """Start no further program any more; return the priorities of all programs, the highest first."""
+        """Start no extra program from now on; return the priorities of all programs, the highest first."""
         self._context.stopping = True
         return sorted({group.config.priority for group in self._supervisord.process_groups.values()}, reverse=True)
 
     def priority_of(self, name: str) -> int:
-        """Return the priority of a program of ours: those that have a higher one start later, and stop before it."""
+        """Return the priority of a managed program; those with a higher one start later, and stop earlier."""
         return int(self._process(name).group.config.priority)
 
-    def stop_others(self, priority: int, timeout: float) -> None:
-        """Ask the further programs of this priority to stop; KILL after `timeout` seconds, or sooner if they say so."""
-        for process in self._others(priority):
+    def stop_extra(self, priority: int, timeout: float) -> None:
+        """Stop the extra programs of this priority; KILL after `timeout` seconds, or sooner if so configured."""
+        for process in self._extra_processes(priority):
             process.config.stopwaitsecs = min(process.config.stopwaitsecs, timeout)
             if process.get_state() in RUNNING_STATES:
                 process.stop()
 
-    def kill_others(self) -> None:
-        """Kill the programs of the user's configuration at once."""
-        for process in self._others():
+    def kill_extra(self) -> None:
+        for process in self._extra_processes():
             if process.pid:
                 process.kill(signal.SIGKILL)
 
-    def others_left(self, priority: int | None = None) -> bool:
-        """Return whether a program of the user's configuration still runs, of this priority or any."""
-        return any(process.pid for process in self._others(priority))
+    def has_extra_running(self, priority: int | None = None) -> bool:
+        """Return whether an extra program of this priority, or of any, still runs."""
+        return any(process.pid for process in self._extra_processes(priority))
 
-    def run_of(self, name: str) -> Run | None:
-        """Return the present run of a program, None when its process is gone."""
+    def current_run(self, name: str) -> Run | None:
+        """Return the run of a program; None once its process was reaped."""
         process = self._process(name)
         return process.run if process.pid else None
 
     def orphans(self) -> dict[int, str]:
-        """Return the processes that were left to us, with the name of the program that left them or ""."""
-        return self._options.orphans.look(self._options.pidhistory)
+        """Return the orphans by pid, with the name of the program that left each, or ""."""
+        return self._options.orphans.find(self._options.pidhistory)
 
-    def others(self) -> list[ExtraProgram]:
-        """Return the programs of the user's configuration."""
+    def extra_programs(self) -> list[ExtraProgram]:
         return [
             ExtraProgram(
                 name=make_namespec(process.group.config.name, process.config.name),
@@ -171,14 +159,14 @@ class Engine:
                 state=str(getProcessStateDescription(process.get_state())).lower(),
                 started_at=float(process.laststart),
             )
-            for process in self._others()
+            for process in self._extra_processes()
         ]
 
     def rename(self, shown: Mapping[str, str]) -> None:
-        """Let supervisorctl find programs of ours under other names; here they keep their own.
+        """Change the names that supervisorctl shows for managed programs; the engine itself keeps theirs.
 
         Args:
-            shown: the new name of each program that gets one; together they are the ones that these had before.
+            shown: new names, by program; they must be a permutation of the old ones.
         """
         groups = self._supervisord.process_groups
         taken = {name: groups.pop(self._shown[name]) for name in shown}
@@ -194,7 +182,7 @@ class Engine:
         assert isinstance(process, ManagedProcess)
         return process
 
-    def _others(self, priority: int | None = None) -> list[ExtraProcess]:
+    def _extra_processes(self, priority: int | None = None) -> list[ExtraProcess]:
         return [
             process
             for group in self._supervisord.process_groups.values()
@@ -204,8 +192,6 @@ class Engine:
 
 
 class EngineOptions(ServerOptions):  # type: ignore[misc]
-    """supervisord's options and its calls into the operating system."""
-
     def __init__(self, context: EngineContext) -> None:
         self.context = context
         self.orphans = Orphans(context.guard_pid)
@@ -214,8 +200,8 @@ class EngineOptions(ServerOptions):  # type: ignore[misc]
         self.poller = Poller(self)
 
     def usage(self, message: object) -> NoReturn:
-        """Raise instead of exiting from within a library."""
-        about = f" (file: {self.configfile!r})"  # a text in memory, of which nobody knows
+        # supervisord would exit from within a library.
+        about = f" (file: {self.configfile!r})"  # a text in memory, which the user does not know
         raise UsageError(f"--config: supervisord: {str(message).replace(about, '')}")
 
     def make_logger(self) -> None:
@@ -223,29 +209,25 @@ class EngineOptions(ServerOptions):  # type: ignore[misc]
         for message in self.parse_warnings:
             self.context.log.line("warning", f"--config: supervisord: {message}")
 
-    def set_uid_or_exit(self) -> None:
-        """We run as whoever started us; supervisord would warn about root."""
+    def set_uid_or_exit(self) -> None: ...  # the user stays; supervisord would warn about root
 
     def processes_from_section(
         self, parser: Any, section: str, group_name: str, klass: type[ProcessConfig] | None = None
     ) -> Any:
-        """Return the configuration of our programs, and of further ones, in our own classes."""
         name = section.partition(":")[2]
         if name in self.context.programs:
             return super().processes_from_section(parser, section, group_name, ManagedConfig)
-        further = ExtraListenerConfig if klass is EventListenerConfig else ExtraConfig
-        configs = super().processes_from_section(parser, section, group_name, further)
+        extra = ExtraListenerConfig if klass is EventListenerConfig else ExtraConfig
+        configs = super().processes_from_section(parser, section, group_name, extra)
         for config in configs:
             config.section = name
             if config.name in self.context.programs:
-                raise ValueError(f"a process of [{section}] is called {config.name}, which is a name of ours")
+                raise ValueError(f"[{section}] has a process named {config.name}, which is a reserved name")
         return configs
 
     def kill(self, pid: int, number: int) -> None:
-        """Signal a process or a group; where that is not permitted, say so, and wait for its end all the same.
-
-        supervisord gives up such a process (UNKNOWN), and itself when that process ends.
-        """
+        # A missing permission is logged, and the exit still awaited: supervisord gives up on such a process (state
+        # UNKNOWN), and fails itself when that process exits.
         try:
             os.kill(pid, number)
         except PermissionError:

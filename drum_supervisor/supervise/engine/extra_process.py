@@ -1,4 +1,4 @@
-"""A further program of the user's configuration: supervisord manages it, its output goes the way of all output."""
+"""The extra programs of the user's configuration: managed by supervisord, their output forwarded like all output."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,28 +11,24 @@ from supervisor.states import ProcessStates
 
 from drum_supervisor.contract.log_records import ERR, OUT, Source
 from drum_supervisor.supervise.engine import prctl
-from drum_supervisor.supervise.engine.child import Child, close_above
+from drum_supervisor.supervise.engine.child import Child, close_fds_above
 from drum_supervisor.supervise.engine.context import EngineContext
 from drum_supervisor.supervise.engine.run import Dispatcher, ExtraProgramExit, ProgramControl
 
-_OF_US = {"/dev/stdout": OUT, "/dev/stderr": ERR}
+_INHERITED_STREAMS = {"/dev/stdout": OUT, "/dev/stderr": ERR}
 _EVENTS = {OUT: events.ProcessCommunicationStdoutEvent, ERR: events.ProcessCommunicationStderrEvent}
 
 
 class ExtraConfig(ProcessConfig):  # type: ignore[misc]
-    """The configuration of a further program.
-
-    Attributes:
-        section: the name in its section; `numprocs` makes several processes of one.
-        ours: which of our outlets each stream goes to, if any; such a log file must never be opened.
-    """
-
-    section = ""
+    section = ""  # its name; `numprocs` makes several processes of one section
 
     def __init__(self, options: Any, **values: Any) -> None:
         super().__init__(options, **values)
-        self.ours: Mapping[str, str] = {
-            stream: _OF_US[file] for stream in (OUT, ERR) if (file := getattr(self, f"{stream}_logfile")) in _OF_US
+        # The stream of ours that each of its streams goes to, if any; such a log file must never be opened.
+        self.forwarded: Mapping[str, str] = {
+            stream: _INHERITED_STREAMS[file]
+            for stream in (OUT, ERR)
+            if (file := getattr(self, f"{stream}_logfile")) in _INHERITED_STREAMS
         }
 
     def make_process(self, group: Any = None) -> "ExtraProcess":
@@ -43,38 +39,36 @@ class ExtraConfig(ProcessConfig):  # type: ignore[misc]
     def make_dispatchers(self, process: "ExtraProcess") -> tuple[dict[int, Dispatcher], dict[str, int | None]]:
         pipes = self.options.make_pipes(not self.redirect_stderr)
         dispatchers = {
-            fd: self.output(process, fd, stream) for stream in (OUT, ERR) if (fd := pipes[stream]) is not None
+            fd: self.make_output(process, fd, stream) for stream in (OUT, ERR) if (fd := pipes[stream]) is not None
         }
         return {**dispatchers, pipes["stdin"]: PInputDispatcher(process, "stdin", pipes["stdin"])}, pipes
 
-    def output(self, process: "ExtraProcess", fd: int, stream: str) -> Any:
-        """Return what takes the output of a stream: supervisord, or we."""
-        return (_Output if stream in self.ours else POutputDispatcher)(process, _EVENTS[stream], fd)
+    def make_output(self, process: "ExtraProcess", fd: int, stream: str) -> Any:
+        return (_ForwardedOutput if stream in self.forwarded else POutputDispatcher)(process, _EVENTS[stream], fd)
 
 
 class ExtraListenerConfig(ExtraConfig, EventListenerConfig):  # type: ignore[misc]
-    """The configuration of an event listener: its stdout is supervisord's protocol."""
-
-    def output(self, process: "ExtraProcess", fd: int, stream: str) -> Any:
+    # The stdout of an event listener speaks supervisord's protocol.
+    def make_output(self, process: "ExtraProcess", fd: int, stream: str) -> Any:
         if stream == OUT:
             return PEventListenerDispatcher(process, stream, fd)
-        return super().output(process, fd, stream)
+        return super().make_output(process, fd, stream)
 
 
-class _Output(POutputDispatcher):  # type: ignore[misc]
-    """Output that has no log file of its own: it goes to our outlets, and waits with them.
+class _ForwardedOutput(POutputDispatcher):  # type: ignore[misc]
+    """Forwards output without a log file of its own to our streams, with their back-pressure.
 
-    supervisord's events and captured text (`stdout_events_enabled`, `stdout_capture_maxbytes`) are as ever.
+    supervisord's events and captured text (`stdout_events_enabled`, `stdout_capture_maxbytes`) work as ever.
     """
 
     output_buffer: bytes
 
     def _init_normallog(self) -> None:
         config, context = self.process.config, self.process.config.options.context
-        source = Source(self.process.shown_name, config.ours[self.channel])
+        source = Source(self.process.shown_name, config.forwarded[self.channel])
         file = context.log_file(Source(self.process.shown_name, self.channel))
         setattr(config, f"{self.channel}_logfile", file.path)
-        self._forwarder = context.streams.forwarder(self.fd, source, file.add)
+        self._forwarder = context.streams.make_forwarder(self.fd, source, file.add)
         if getattr(config, f"{self.channel}_syslog"):
             self.normallog = config.options.getLogger()
             loggers.handle_syslog(self.normallog, fmt=f"{config.name} %(message)s")
@@ -83,56 +77,53 @@ class _Output(POutputDispatcher):  # type: ignore[misc]
         return not self.closed and self._forwarder.readable()
 
     def drain(self) -> None:
-        """Take what the dead left in the pipe, however full our outlets are: one read takes all that a pipe holds."""
+        # What a dead process left in the pipe, however full our streams are; one read empties a pipe.
         if not self.closed:
             self.handle_read_event()
-        rest, self.output_buffer = self.output_buffer, b""  # in which supervisord still looks for the begin of an event
+        rest, self.output_buffer = self.output_buffer, b""  # where supervisord still looks for the start of an event
         self._log(rest)
-        self._forwarder.end()
+        self._forwarder.flush_line()
 
     def _log(self, data: bytes) -> None:
         super()._log(data)
         if data and not self.capturemode:
-            self._forwarder.pass_on(stripEscapes(data) if self.process.config.options.strip_ansi else data)
+            self._forwarder.forward(stripEscapes(data) if self.process.config.options.strip_ansi else data)
 
 
 class ExtraProcess(Child):
-    """One process of a further program."""
-
     status: int | None = None
 
     @property
     def shown_name(self) -> str:
-        """The name that supervisorctl shows."""
         return str(make_namespec(self.group.config.name, self.config.name))
 
     def spawn(self) -> None:
-        """Start it, unless everything is being stopped: supervisord would start it again by itself."""
+        # Not while the supervisor is stopping: supervisord would restart it by itself.
         if not self._context.stopping:
             self.status = None
             self.spawn_now()
 
     def drain(self) -> None:
         for dispatcher in list(self.dispatchers.values()):
-            if isinstance(dispatcher, _Output):
+            if isinstance(dispatcher, _ForwardedOutput):
                 dispatcher.drain()
         super().drain()
 
     def finish(self, pid: int, status: int) -> None:
-        self.status, asked = status, self.killing
+        self.status, stop_requested = status, self.killing
         logs = [log for each in self.dispatchers.values() if (log := getattr(each, "normallog", None))]
         super().finish(pid, status)
         for log in logs:
             log.close()
         if self._control:
-            self._control.on_extra_exited(self._ended(pid, asked))
+            self._control.on_extra_exited(self._make_exit(pid, stop_requested))
         if self._control and self.state == ProcessStates.EXITED and not self._will_restart():
-            self._control.on_extra_gave_up(self._ended(pid))
+            self._control.on_extra_gave_up(self._make_exit(pid))
 
     def give_up(self) -> None:
         super().give_up()
         if self._control:
-            self._control.on_extra_gave_up(self._ended())
+            self._control.on_extra_gave_up(self._make_exit())
 
     def change_state(self, new_state: int, expected: bool = True) -> Any:
         changed = super().change_state(new_state, expected)
@@ -146,12 +137,14 @@ class ExtraProcess(Child):
         return super().seconds_left(now)
 
     def _will_restart(self) -> bool:
-        wanted = self.config.autorestart
-        return bool(wanted) and (wanted is RestartUnconditionally or self.exitstatus not in self.config.exitcodes)
+        autorestart = self.config.autorestart
+        return bool(autorestart) and (
+            autorestart is RestartUnconditionally or self.exitstatus not in self.config.exitcodes
+        )
 
-    def _ended(self, pid: int = 0, stop_requested: bool = False) -> ExtraProgramExit:
-        why = str(self.spawnerr or "")
-        return ExtraProgramExit(self.shown_name, self.config.section, pid, self.status, why, stop_requested)
+    def _make_exit(self, pid: int = 0, stop_requested: bool = False) -> ExtraProgramExit:
+        error = str(self.spawnerr or "")
+        return ExtraProgramExit(self.shown_name, self.config.section, pid, self.status, error, stop_requested)
 
     def _spawn_as_parent(self, pid: int) -> int:
         if self._control:
@@ -169,6 +162,6 @@ class ExtraProcess(Child):
 
     def _prepare_child_fds(self) -> None:
         super()._prepare_child_fds()
-        close_above(2)
+        close_fds_above(2)
         self.restore()
-        prctl.go_first()
+        prctl.raise_oom_score()

@@ -1,4 +1,4 @@
-"""One of our programs as a process of supervisord: its pipes, its descriptors, its start and its end."""
+"""The managed programs as processes of supervisord: pipes, descriptors, start and exit."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from drum_supervisor.contract.log_records import ERR, OUT, Source
 from drum_supervisor.contract.report_pipe import MAX_LINE
 from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine import prctl
-from drum_supervisor.supervise.engine.child import Child, close_above, close_fd, park
+from drum_supervisor.supervise.engine.child import Child, close_fd, close_fds_above, park
 from drum_supervisor.supervise.engine.context import EngineContext
 from drum_supervisor.supervise.engine.run import Dispatcher, ProgramControl, Run
 from drum_supervisor.supervise.output.streams import Forwarder
@@ -24,15 +24,12 @@ from drum_supervisor.supervise.programs.program import Program
 
 
 class ManagedConfig(ProcessConfig):  # type: ignore[misc]
-    """The configuration of one of our programs."""
-
     def make_process(self, group: Any = None) -> "ManagedProcess":
         process = ManagedProcess(self)
         process.group = group
         return process
 
     def make_dispatchers(self, process: "ManagedProcess") -> tuple[dict[int, Dispatcher], dict[str, int | None]]:
-        """Make the pipes of one run: output, which is forwarded, and the report pipe. stdin is empty."""
         pipes: dict[str, int | None] = {"child_stdin": os.open(os.devnull, os.O_RDONLY), "stdin": None}
         for name in ("stdout", "stderr", "report"):
             ours, theirs = os.pipe()
@@ -50,11 +47,11 @@ class ManagedConfig(ProcessConfig):  # type: ignore[misc]
         context: EngineContext = self.options.context
         file = context.log_file(source)
         setattr(self, f"{source.stream}_logfile", file.path)
-        return context.streams.forwarder(fd, source, tail.add, file.add)
+        return context.streams.make_forwarder(fd, source, tail.add, file.add)
 
 
 class _ReportPipe:
-    """Reads lines from the report pipe; a line that is too long is passed on cut, and so found bad."""
+    """Reads lines from the report pipe; a line that is too long is passed on truncated, and so is invalid."""
 
     def __init__(self, fd: int, process: "ManagedProcess") -> None:
         self.fd = fd
@@ -71,8 +68,7 @@ class _ReportPipe:
     def handle_read_event(self) -> None:
         self._read()
 
-    def handle_write_event(self) -> None:
-        """Nothing is written to a report pipe."""
+    def handle_write_event(self) -> None: ...
 
     def handle_error(self) -> None:
         self.closed = True
@@ -90,12 +86,12 @@ class _ReportPipe:
         *lines, rest = (self._unfinished + data).split(b"\n")
         self._unfinished = rest[: MAX_LINE + 1]
         for line in filter(None, lines):
-            self._process.tell(line)
+            self._process.on_report_line(line)
         return bool(data)
 
 
 class ManagedProcess(Child):
-    """One of our programs. Starts and stops over supervisord's own interface become requests to program control."""
+    """A managed program. Starts and stops over supervisord's own interface become requests to program control."""
 
     run: Run
     listener_fd: int | None = None
@@ -105,7 +101,7 @@ class ManagedProcess(Child):
         self.program: Program = config.options.context.programs[config.name]
 
     def start(self, program: Program, listener_fd: int | None) -> Run:
-        """Spawn `program`; what kept it from starting is in the run's `spawn_error`."""
+        """Spawn `program`; the run's `spawn_error` says if that failed."""
         self.program = program
         self.run = Run(program, time.time(), time.monotonic())
         self.listener_fd = listener_fd
@@ -114,7 +110,7 @@ class ManagedProcess(Child):
         self.run.spawn_error = self.spawnerr or ""
         return self.run
 
-    def ask_to_stop(self, timeout: float) -> None:
+    def send_term(self, timeout: float) -> None:
         """Send TERM to the process group, and KILL after `timeout` seconds."""
         self.run.stop_requested = True
         self.config.stopwaitsecs = timeout
@@ -122,21 +118,20 @@ class ManagedProcess(Child):
             super().stop()
 
     def kill_tree(self) -> None:
-        """Kill the process, its group and all its descendants."""
         self.run.stop_requested = True
-        left = list(proctree.descendants(self.pid))
+        descendants = list(proctree.descendants(self.pid))
         self.kill(signal.SIGKILL)
-        self.run.kill_denied = self.pid in proctree.signal_each([self.pid, *left], signal.SIGKILL)
+        self.run.kill_denied = self.pid in proctree.signal_each([self.pid, *descendants], signal.SIGKILL)
 
     def spawn(self) -> None:
-        """Request a start from program control: supervisord's own interface calls this."""
+        """Request a start from program control; called by supervisord's own interface."""
         control: ProgramControl | None = self.config.options.context.program_control
-        self.spawnerr = control.start(self.program) if control else "the engine does not run"
+        self.spawnerr = control.start(self.program) if control else "the engine is not running"
 
     def stop(self) -> str | None:
-        """Request a stop from program control; return why it is refused."""
+        """Request a stop from program control; return why it was refused, or None."""
         control: ProgramControl | None = self.config.options.context.program_control
-        return (control.stop(self.program) if control else "the engine does not run") or None
+        return (control.stop(self.program) if control else "the engine is not running") or None
 
     def get_state(self) -> int:
         """Return the state that operators see: RUNNING means ready."""
@@ -146,13 +141,12 @@ class ManagedProcess(Child):
         return int(getattr(ProcessStates, control.control_state(self.program).state.name))
 
     def removelogs(self) -> None:
-        """Empty what supervisord finds as the logs."""
         for file in self.config.options.context.log_files.values():
             if file.path in (self.config.stdout_logfile, self.config.stderr_logfile):
                 file.clear()
 
     def get_execv_args(self) -> tuple[str, list[str]]:
-        """Return the exact arguments: the INI text would lose newlines, and comments after a semicolon."""
+        # The exact arguments: INI text would lose newlines, and anything after a semicolon.
         argv = list(self.program.argv)
         filename = argv[0]
         if "/" not in filename:
@@ -165,20 +159,17 @@ class ManagedProcess(Child):
         self.config.options.check_execv_args(filename, argv, st)
         return filename, argv
 
-    def tell(self, line: bytes) -> None:
-        """Pass on a line of the report pipe."""
+    def on_report_line(self, line: bytes) -> None:
         self.config.options.context.callbacks.on_line(self.run, line)
 
     def drain(self) -> None:
-        """Take all that the dead left in their pipes; supervisord reads once, and not at all under back-pressure."""
+        # All that a dead process left in its pipes: supervisord reads once, and under back-pressure not at all.
         for dispatcher in self.dispatchers.values():
             dispatcher.drain()
 
     def finish(self, pid: int, status: int) -> None:
-        """Tell the engine when supervisord is through: only then may the program be started again.
-
-        supervisord's own exit status is -1 for every signal; the wait status says which.
-        """
+        # Reported after supervisord has handled the exit: only then may the program be started again. supervisord's own
+        # exit status is -1 for every signal; the wait status says which.
         super().finish(pid, status)
         self.run.status = status
         self.run.peak_memory_bytes = self.usage.ru_maxrss * 1024
@@ -186,23 +177,20 @@ class ManagedProcess(Child):
         self.config.options.context.callbacks.on_exit(self.run)
 
     def _prepare_child_fds(self) -> None:
-        """Give the child 0, 1, 2, the listener as 3, the report pipe as 4, and nothing else.
-
-        All are parked high first: a pipe of ours may have number 3 or 4 itself, and dup2(3, 3) would leave
-        close-on-exec set.
-        """
+        # The child gets 0, 1, 2, the listener as 3, the report pipe as 4, and nothing else. All are duplicated to high
+        # numbers first: a pipe of ours may have number 3 or 4 itself, and dup2(3, 3) would leave close-on-exec set.
         wanted = [self.pipes[f"child_{name}"] for name in ("stdin", "stdout", "stderr")]
         parked = [park(fd) for fd in (*wanted, self.listener_fd, self.pipes["child_report"])]
         for number, fd in enumerate(parked):
             os.dup2(fd, number) if fd is not None else close_fd(number)
-        close_above(REPORT_FD)
+        close_fds_above(REPORT_FD)
         self.restore()
         if self.program.worker:
-            prctl.go_first()
+            prctl.raise_oom_score()
         self._set_environment()
 
     def _set_environment(self) -> None:
-        """Change os.environ, in the child: supervisord copies it after this."""
+        # In the child: supervisord copies os.environ after this.
         os.environ[REPORT_FD_VARIABLE] = str(REPORT_FD)
         os.environ[PROGRAM_VARIABLE] = self.program.name
         if self.listener_fd is not None and self.run.program.announced:

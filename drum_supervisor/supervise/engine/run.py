@@ -1,4 +1,4 @@
-"""What runs, and who is told about it: the words between the engine and its owner."""
+"""The records and protocols between the engine and its callers."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -10,77 +10,50 @@ from drum_supervisor.supervise.programs.program import Program
 
 @dataclass(eq=False)
 class Run:
-    """One run of a program, from its start to its end.
-
-    Attributes:
-        pid: 0 when it could not be started; `spawn_error` says why.
-        started_at: seconds since the epoch.
-        started: seconds of the monotonic clock.
-        stderr_tail, stdout_tail: the end of each stream.
-        stop_requested: whether we asked it to stop.
-        is_untouchable: whether even KILL is not permitted for it.
-        status: its wait status as from wait(2), None while it is alive.
-        peak_memory_bytes: known when it is dead.
-        cpu_seconds: of it and of the children that it has waited for; known when it is dead.
-    """
+    """One run of a managed program, from its start to its exit."""
 
     program: Program
-    started_at: float
-    started: float
-    pid: int = 0
+    started_at: float  # seconds since the epoch
+    started: float  # seconds of the monotonic clock
+    pid: int = 0  # stays 0 if it could not be started: see `spawn_error`
     stderr_tail: Tail = field(default_factory=Tail)
     stdout_tail: Tail = field(default_factory=Tail)
     stop_requested: bool = False
-    kill_denied: bool = False
-    status: int | None = None
-    peak_memory_bytes: int | None = None
-    cpu_seconds: float = 0.0
+    kill_denied: bool = False  # even KILL was not permitted
+    status: int | None = None  # the wait status as from wait(2); None while it runs
+    peak_memory_bytes: int | None = None  # known once it was reaped
+    cpu_seconds: float = 0.0  # of it and of the children it has reaped; known once it was reaped
     spawn_error: str = ""
 
     @property
     def label(self) -> str:
-        """What log lines call it: `model-server (pid 4240)`."""
+        """The name in log lines: `model-server (pid 4240)`."""
         return f"{self.program.name} (pid {self.pid})"
 
 
 @dataclass(frozen=True)
 class ExtraProgram:
-    """A program of the user's configuration, which supervisord manages by itself.
-
-    Attributes:
-        state: supervisord's word for it, in lower case.
-        started_at: seconds since the epoch, 0 when it never ran.
-    """
+    """A program of the user's configuration, managed by supervisord."""
 
     name: str
     group: str
     pid: int
-    state: str
-    started_at: float
+    state: str  # supervisord's word, in lower case
+    started_at: float  # seconds since the epoch; 0 if it never ran
 
 
 @dataclass(frozen=True)
 class ExtraProgramExit:
-    """The end of a program of the user's configuration.
-
-    Attributes:
-        program: the name in its section.
-        pid: 0 when it could not even be started.
-        status: its wait status as from wait(2); None when it could not be started.
-        why: what supervisord says about that.
-        stop_requested: whether it was asked to stop.
-    """
-
     name: str
-    program: str
-    pid: int
-    status: int | None
-    why: str = ""
+    program: str  # the name of its section
+    pid: int  # 0 if it could not be started
+    status: int | None  # the wait status as from wait(2); None if it could not be started
+    spawn_error: str = ""
     stop_requested: bool = False
 
 
 class ProgramState(Enum):
-    """How a program stands, in supervisord's words; RUNNING is who is ready."""
+    """The state of a managed program in supervisord's words; RUNNING means ready."""
 
     STOPPED = "stopped"
     STARTING = "starting"
@@ -92,14 +65,14 @@ class ProgramState(Enum):
 
 @dataclass(frozen=True)
 class ControlState:
-    """How a program stands, and why it does not run, if that is to be told."""
+    """The state of a program as operators see it, with the reason if it is not running."""
 
     state: ProgramState
-    why: str = ""
+    reason: str = ""
 
 
 class Dispatcher(Protocol):
-    """What the loop polls, by descriptor; supervisord's own dispatchers look the same."""
+    """A descriptor that the loop polls; supervisord's own dispatchers have the same interface."""
 
     fd: int
     closed: bool
@@ -116,50 +89,38 @@ class Dispatcher(Protocol):
 
 
 class EngineCallbacks(Protocol):
-    """Who decides; every call comes from the loop's thread, and each may call the engine back."""
+    """Called by the engine, in the loop's thread; each callback may call the engine."""
 
-    def on_begin(self) -> object:
-        """The engine runs: control socket open, signals handled."""
+    def on_begin(self) -> object: ...  # the control socket is open, signals are handled
 
-    def on_signal(self, number: int) -> None:
-        """TERM, INT, QUIT, HUP or USR2 arrived."""
+    def on_signal(self, number: int) -> None: ...  # TERM, INT, QUIT, HUP or USR2
 
-    def on_line(self, run: Run, line: bytes) -> None:
-        """A program wrote a line to its report pipe."""
+    def on_line(self, run: Run, line: bytes) -> None: ...  # of the report pipe
 
-    def on_exit(self, run: Run) -> None:
-        """A program was reaped; `run.status` is set. Descendants may be left."""
+    def on_exit(self, run: Run) -> None: ...  # it was reaped, and `run.status` is set; descendants may be left
 
-    def on_turn(self) -> None:
-        """A turn of the loop is over: nothing is half done, programs may be started."""
+    def on_turn(self) -> None: ...  # the end of a turn: nothing is half done, and programs may be started
 
-    def next_wakeup(self) -> float:
-        """Return in how many seconds the next turn is wanted."""
+    def next_wakeup(self) -> float: ...  # seconds until the next turn is needed
 
 
 class ProgramControl(Protocol):
-    """Where requests arrive that operators make over supervisord's own interface, and news of their programs."""
+    """Handles requests over supervisord's own interface, and the events of extra programs."""
 
     def start(self, program: Program) -> str:
-        """Have it started, later; return why not, or ""."""
+        """Request a start; return why it was refused, or ""."""
 
     def stop(self, program: Program) -> str:
-        """Have it stopped, later; return why not, or ""."""
+        """Request a stop; return why it was refused, or ""."""
 
-    def is_worker(self, program: Program) -> bool:
-        """Return whether it can be started and stopped: all others come and go by themselves."""
+    def is_worker(self, program: Program) -> bool: ...  # operators can start and stop workers alone
 
-    def control_state(self, program: Program) -> ControlState:
-        """Return how it stands."""
+    def control_state(self, program: Program) -> ControlState: ...
 
-    def on_extra_changed(self) -> None:
-        """A program of the user's configuration stands differently now."""
+    def on_extra_changed(self) -> None: ...
 
-    def on_extra_started(self, name: str, pid: int) -> None:
-        """A program of the user's configuration was started."""
+    def on_extra_started(self, name: str, pid: int) -> None: ...
 
-    def on_extra_exited(self, ended: ExtraProgramExit) -> None:
-        """A program of the user's configuration was reaped; it may be started again."""
+    def on_extra_exited(self, program_exit: ExtraProgramExit) -> None: ...  # supervisord may restart it
 
-    def on_extra_gave_up(self, ended: ExtraProgramExit) -> None:
-        """A program of the user's configuration has ended for good."""
+    def on_extra_gave_up(self, program_exit: ExtraProgramExit) -> None: ...  # it will not be restarted

@@ -1,7 +1,7 @@
-"""One byte on one pipe: how signals, and anything else, wake the engine's loop within microseconds.
+"""Wakes the engine's loop within microseconds: by signals, or by a call, with one byte on a pipe.
 
-supervisord sleeps in poll(1); a signal does not end that (PEP 475 restarts it). A pipe whose read end is polled
-does, and `signal.set_wakeup_fd` writes to it from the C signal handler.
+supervisord sleeps in poll(1), which a signal does not end (PEP 475 restarts it). A polled pipe does, and
+`signal.set_wakeup_fd` writes to it from the C signal handler.
 """
 
 import os
@@ -9,16 +9,18 @@ import signal
 from contextlib import suppress
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
-"""Those that supervisord handles."""
+SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR2,
+    signal.SIGCHLD,
+)  # as supervisord
 
 
 class EarlySignals:
-    """Takes down what arrives before the loop listens, within the block, so that nothing is lost.
-
-    Attributes:
-        numbers: of the signals, in the order in which they came.
-    """
+    """Records the signals that arrive within the block, before the loop handles them, in order."""
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
@@ -36,7 +38,7 @@ class EarlySignals:
 
 
 class Wakeup:
-    """A pipe to oneself, a dispatcher of the engine's loop."""
+    """A dispatcher for a pipe to this process."""
 
     closed = False
 
@@ -46,7 +48,6 @@ class Wakeup:
         os.set_blocking(self._write_fd, False)
 
     def on_signals(self) -> None:
-        """Let every signal that has a Python handler wake the loop."""
         signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
 
     def wake(self) -> None:
@@ -59,7 +60,7 @@ class Wakeup:
             return
         self.closed = True
         if signal.set_wakeup_fd(-1) not in (-1, self._write_fd):
-            raise RuntimeError("somebody else set the wakeup descriptor")
+            raise RuntimeError("the wakeup descriptor was changed by another module")
         os.close(self.fd)
         os.close(self._write_fd)
 
@@ -74,8 +75,6 @@ class Wakeup:
             while len(os.read(self.fd, 4096)) == 4096:
                 pass
 
-    def handle_write_event(self) -> None:
-        """Never writable."""
+    def handle_write_event(self) -> None: ...
 
-    def handle_error(self) -> None:
-        """A read from our own pipe cannot fail in a way that matters."""
+    def handle_error(self) -> None: ...  # a read from our own pipe cannot fail in a way that matters

@@ -1,1 +1,1 @@
-"""Readiness and liveness: one probe of the address, and who decides with it."""
+"""Readiness and liveness checks of the service address, as dispatchers of the engine's loop. They decide nothing."""

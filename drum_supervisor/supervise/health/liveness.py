@@ -1,7 +1,4 @@
-"""Whether a model server that was ready goes on answering: it is asked again and again, and may fail a few times.
-
-Nothing here waits; what is asked is a probe in the engine's loop.
-"""
+"""The liveness check of a ready model server: repeated probes, of which a few may fail in a row."""
 
 import errno
 import os
@@ -10,17 +7,17 @@ from dataclasses import dataclass
 
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.health.probe import Outcome, Polled, Probe, has_head, is_ours, status_of
+from drum_supervisor.supervise.health.probe import Outcome, PollSet, Probe, has_head, is_own_response, read_status
 from drum_supervisor.supervise.output.log import Log
 
-SLICE = 0.5  # seconds of patience that are spent at a time
-SLEPT = 0.5  # a reminder that comes so much too late says that the supervisor did not run
-MOMENT = 0.5  # until a process that closes its connections because it dies can be reaped
+TIMEOUT_SLICE = 0.5  # seconds; the timeout passes in slices of this length
+SUSPENDED_AFTER = 0.5  # a timer that is so many seconds late shows that the supervisor was suspended
+REAP_SECONDS = 0.5  # until a dying process, which has closed its connections, can be reaped
 
 
 @dataclass(frozen=True)
 class LivenessProbe:
-    """What is asked, how often, and when it has failed; durations in seconds."""
+    """The settings of the check; durations in seconds, `failures` in a row."""
 
     path: str
     interval: float
@@ -28,15 +25,15 @@ class LivenessProbe:
     failures: int
 
     @property
-    def question(self) -> str:
-        """The question in words; a query may hold a secret."""
+    def request(self) -> str:
+        """The request as messages show it, without the query, which may hold a secret."""
         return f"GET {self.path.partition('?')[0]}"
 
 
 class Liveness:
-    """Asks the address until it is closed, or has told that nobody answers.
+    """Probes the address until it is closed, or the model server counts as unresponsive.
 
-    An answer of our own error server or stand-in, which may serve the same listener, is none of the model server's.
+    A response of our own error server or stand-in, which may serve the same listener, proves nothing.
 
     Args:
         on_unresponsive: called once, with the reason in a sentence.
@@ -44,14 +41,14 @@ class Liveness:
 
     def __init__(
         self,
-        polled: Polled,
+        poll_set: PollSet,
         timers: Timers,
         address: Address,
         liveness_probe: LivenessProbe,
         log: Log,
         on_unresponsive: Callable[[str], None],
     ) -> None:
-        self._polled = polled
+        self._poll_set = poll_set
         self._timers = timers
         self._address = address
         self._settings = liveness_probe
@@ -59,84 +56,81 @@ class Liveness:
         self._on_unresponsive = on_unresponsive
         self._failures: list[str] = []
         self._probe: Probe | None = None
-        self._ask_later()
+        self._schedule_probe()
 
     def close(self) -> None:
-        """Ask no more."""
         self._timers.cancel(self)
-        self._drop_probe()
+        self._close_probe()
 
-    def _ask_later(self) -> None:
-        self._timers.set(self, self._settings.interval, self._ask)
+    def _schedule_probe(self) -> None:
+        self._timers.set(self, self._settings.interval, self._start_probe)
 
-    def _ask(self) -> None:
+    def _start_probe(self) -> None:
         self._probe = Probe(self._address, self._settings.path, has_head, self._on_end)
-        self._polled.watch(self._probe)
+        self._poll_set.watch(self._probe)
         self._wait(self._settings.timeout)
 
-    def _wait(self, left: float) -> None:
-        """Give the server `left` seconds more, a slice at a time.
+    def _wait(self, seconds: float) -> None:
+        # Wait for the response, one slice at a time.
+        # A slice that ends much too late does not count: the supervisor was stopped, or got no CPU, and cannot have
+        # seen a response. So the server is never blamed for a suspended supervisor.
+        slice_seconds = min(seconds, TIMEOUT_SLICE)
+        due = self._timers.clock() + slice_seconds
 
-        A slice that ends much too late does not count: the supervisor was stopped, or got no processor, and cannot have
-        seen an answer. So a server is never blamed for the sleep of the supervisor.
-        """
-        spent = min(left, SLICE)
-        due = self._timers.clock() + spent
-
-        def over() -> None:
-            slept = self._timers.clock() - due > SLEPT
-            rest = left if slept else left - spent
-            if rest > 0:
-                self._wait(rest)
+        def on_slice_end() -> None:
+            was_suspended = self._timers.clock() - due > SUSPENDED_AFTER
+            left = seconds if was_suspended else seconds - slice_seconds
+            if left > 0:
+                self._wait(left)
             else:
-                self._has_failed(f"did not answer {self._settings.question} within {self._settings.timeout:g} s")
+                self._on_failure(f"did not answer {self._settings.request} within {self._settings.timeout:g} s")
 
-        self._timers.set(self, spent, over)
+        self._timers.set(self, slice_seconds, on_slice_end)
 
     def _on_end(self, outcome: Outcome) -> None:
         self.close()
-        wrong = complaint(outcome, self._settings.question)
-        if wrong:  # it may be dying, and that is the better reason: then we are closed before the moment is over
-            self._timers.set(self, MOMENT, lambda: self._has_failed(wrong))
+        failure = describe_failure(outcome, self._settings.request)
+        if failure:  # the server may be dying, which is the better reason: its exit closes this check in time
+            self._timers.set(self, REAP_SECONDS, lambda: self._on_failure(failure))
             return
-        if self._failures and not is_ours(outcome.received):
-            self._log.information(f"the model server answers {self._settings.question} again")
+        if self._failures and not is_own_response(outcome.response):
+            self._log.information(f"the model server answers {self._settings.request} again")
             self._failures = []
-        self._ask_later()
+        self._schedule_probe()
 
-    def _has_failed(self, wrong: str) -> None:
-        self._drop_probe()
-        self._failures.append(wrong)
-        self._log.warning(f"the model server {wrong} ({len(self._failures)} of {self._settings.failures})")
+    def _on_failure(self, failure: str) -> None:
+        self._close_probe()
+        self._failures.append(failure)
+        self._log.warning(f"the model server {failure} ({len(self._failures)} of {self._settings.failures})")
         if len(self._failures) < self._settings.failures:
-            self._ask_later()
+            self._schedule_probe()
         else:
-            self._on_unresponsive(sentence(self._failures))
+            self._on_unresponsive(summarize_failures(self._failures))
 
-    def _drop_probe(self) -> None:
+    def _close_probe(self) -> None:
         if self._probe is not None:
-            self._polled.unwatch(self._probe)
+            self._poll_set.unwatch(self._probe)
             self._probe.close()
             self._probe = None
 
 
-def complaint(outcome: Outcome, question: str) -> str:
-    """Return what was wrong with an answer, empty when nothing was: any status below 500 is an answer."""
-    if is_ours(outcome.received):
+def describe_failure(outcome: Outcome, request: str) -> str:
+    """Return why a probe failed, or "" if it succeeded: with any status below 500."""
+    if is_own_response(outcome.response):
         return ""
     if outcome.error == errno.ECONNREFUSED:
-        return f"refused the connection for {question}"
-    if outcome.error == errno.EAGAIN:  # of a unix socket; TCP goes on trying
-        return f"had no room in its backlog for {question}"
+        return f"refused the connection for {request}"
+    if outcome.error == errno.EAGAIN:  # of a unix socket; TCP keeps trying
+        return f"had no room in its backlog for {request}"
     if outcome.error not in (0, errno.ECONNRESET):
-        return f"could not be asked {question} ({os.strerror(outcome.error)})"
-    status = status_of(outcome.received)
+        return f"could not be probed with {request} ({os.strerror(outcome.error)})"
+    status = read_status(outcome.response)
     if status is None:
-        return f"closed the connection without an answer to {question}"
-    return f"answered {question} with status {status}" if status >= 500 else ""
+        return f"closed the connection without an answer to {request}"
+    return f"answered {request} with status {status}" if status >= 500 else ""
 
 
-def sentence(failures: Sequence[str]) -> str:
-    """Return all failures in one sentence: `the model server did not answer GET /x within 5 s, 3 times in a row`."""
-    wrong = " or ".join(dict.fromkeys(failures))
-    return f"the model server {wrong}" + (f", {len(failures)} times in a row" if len(failures) > 1 else "")
+def summarize_failures(failures: Sequence[str]) -> str:
+    """Return `the model server did not answer GET /x within 5 s, 3 times in a row`."""
+    kinds = " or ".join(dict.fromkeys(failures))
+    return f"the model server {kinds}" + (f", {len(failures)} times in a row" if len(failures) > 1 else "")

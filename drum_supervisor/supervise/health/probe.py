@@ -1,8 +1,4 @@
-"""One question to the address, and what becomes of it: a connection, and a GET request on it.
-
-A probe is a dispatcher of the engine's loop, and never waits; whether the model server is ready, and whether it still
-answers, is asked with it.
-"""
+"""One probe of an address, for readiness and liveness: a connection, and a GET request on it. Never blocks."""
 
 import errno
 import re
@@ -15,14 +11,12 @@ from drum_supervisor.contract.client_status import PROGRAM_HEADER
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.engine.run import Dispatcher
 
-LONGEST_ANSWER = 64 * 1024
+MAX_RESPONSE = 64 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})")
-_OURS = re.compile(b"\r\n" + PROGRAM_HEADER.encode() + b":", re.IGNORECASE)
+_OWN_HEADER = re.compile(b"\r\n" + PROGRAM_HEADER.encode() + b":", re.IGNORECASE)
 
 
-class Polled(Protocol):
-    """The part of the engine that asks for it to be polled."""
-
+class PollSet(Protocol):
     def watch(self, dispatcher: Dispatcher) -> None: ...
 
     def unwatch(self, dispatcher: Dispatcher) -> None: ...
@@ -30,38 +24,39 @@ class Polled(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a question: what was received until that was enough or the connection ended, or an `errno`."""
-
-    received: bytes = b""
-    error: int = 0
+    response: bytes = b""  # received until it was enough or the connection ended
+    error: int = 0  # the errno of a failed probe
 
 
-def has_head(answer: bytes) -> bool:
-    """Return whether the whole head of an HTTP answer has come."""
-    return b"\r\n\r\n" in answer
+def has_head(response: bytes) -> bool:
+    return b"\r\n\r\n" in response
 
 
-def status_of(answer: bytes) -> int | None:
-    """Return the status of an HTTP answer, None when it is none."""
-    status = _STATUS.match(answer)
+def read_status(response: bytes) -> int | None:
+    """Return the status of an HTTP response; None if it is not one."""
+    status = _STATUS.match(response)
     return int(status[1]) if status else None
 
 
-def is_ours(answer: bytes) -> bool:
-    """Return whether our own error server or stand-in answered, which may serve the same listener."""
-    return _OURS.search(answer.partition(b"\r\n\r\n")[0]) is not None
+def is_own_response(response: bytes) -> bool:
+    """Return whether our own error server or stand-in responded, which may serve the same listener."""
+    return _OWN_HEADER.search(response.partition(b"\r\n\r\n")[0]) is not None
 
 
 class Probe:
-    """One connection, and one GET request on it unless there is no path.
+    """A dispatcher that connects, and sends one GET request unless `path` is None.
 
     Args:
-        enough: whether what was received so far is all that is wanted.
-        on_end: called once, when there is an outcome; close the probe then.
+        is_complete: returns whether the bytes received so far are enough.
+        on_end: called once, with the outcome; it must close the probe.
     """
 
     def __init__(
-        self, address: Address, path: str | None, enough: Callable[[bytes], bool], on_end: Callable[[Outcome], None]
+        self,
+        address: Address,
+        path: str | None,
+        is_complete: Callable[[bytes], bool],
+        on_end: Callable[[Outcome], None],
     ) -> None:
         self._socket = socket.socket(address.family, socket.SOCK_STREAM)
         self._socket.setblocking(False)
@@ -69,14 +64,14 @@ class Probe:
         self.closed = False
         self._host = str(address)
         self._path = path
-        self._enough = enough
+        self._is_complete = is_complete
         self._on_end = on_end
-        self._sent = False
-        self._received = b""
+        self._is_sent = False
+        self._response = b""
         target = address.path or (address.client_host, address.port)
         try:
             self._error = self._socket.connect_ex(target)
-        except OSError as error:  # a name that means nothing, or has no address of this family
+        except OSError as error:  # an invalid host name, or one without an address of this family
             self._error = error.errno or errno.EADDRNOTAVAIL
 
     def close(self) -> None:
@@ -84,26 +79,25 @@ class Probe:
         self._socket.close()
 
     def readable(self) -> bool:
-        return self._sent and not self.closed
+        return self._is_sent and not self.closed
 
     def writable(self) -> bool:
-        return not self._sent and not self.closed
+        return not self._is_sent and not self.closed
 
-    def handle_write_event(self) -> None:
-        """Connected, or refused."""
-        pending = self._error in (0, errno.EINPROGRESS)
-        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if pending else self._error
+    def handle_write_event(self) -> None:  # connected, or refused
+        is_pending = self._error in (0, errno.EINPROGRESS)
+        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if is_pending else self._error
         if error or self._path is None:
             self._on_end(Outcome(error=error))
         else:
-            self._sent = True
+            self._is_sent = True
             self._socket.sendall(_request(self._path, self._host))
 
     def handle_read_event(self) -> None:
         data = self._socket.recv(4096)
-        self._received += data
-        if not data or len(self._received) > LONGEST_ANSWER or self._enough(self._received):
-            self._on_end(Outcome(self._received))
+        self._response += data
+        if not data or len(self._response) > MAX_RESPONSE or self._is_complete(self._response):
+            self._on_end(Outcome(self._response))
 
     def handle_error(self) -> None:
         self._on_end(Outcome(error=errno.ECONNRESET))

@@ -1,1 +1,1 @@
-"""What happens is turned into events, the policy is asked, and its actions are carried out."""
+"""The loop: observations become events, the policy decides, actions follow. Decisions are the policy's alone."""

@@ -1,4 +1,4 @@
-"""Carries out what the policy decides: programs start and stop, reports are saved, alarms are set. Decides nothing."""
+"""Carries out the actions of the policy: starts and stops, failure reports, alarms. Decides nothing."""
 
 import random
 from collections.abc import Callable
@@ -15,12 +15,10 @@ from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN
 from drum_supervisor.supervise.service.context import Context
 
 JITTER = 0.1
-LAST_OUTPUT_SECONDS = 0.2  # how long clients that follow the output get to fetch its end
+LAST_OUTPUT_SECONDS = 0.2  # for clients that follow the output to fetch its end
 
 
 class ActionRunner:
-    """Carries out the actions of the policy."""
-
     def __init__(self, context: Context, engine: Engine, launcher: Launcher, alarms: "Alarms", run_dir: RunDir) -> None:
         self._context = context
         self._engine = engine
@@ -29,7 +27,7 @@ class ActionRunner:
         self._run_dir = run_dir
 
     def carry_out(self, action: actions.Action) -> None:
-        """Do what was decided; the state of the service is that after the decision."""
+        """Carry out an action; the state is already that after the decision."""
         programs, launcher = self._context.programs, self._launcher
         match action:
             case actions.StartWorker(worker):
@@ -58,7 +56,7 @@ class ActionRunner:
                 self._end()
 
     def set_startup_deadline(self) -> None:
-        """Start the time anew that workers have to become ready: one was started."""
+        """Restart the start-up deadline: a worker was started."""
         self._alarms.set(Alarm.DEADLINE, self._context.service.limits.startup_timeout)
 
     def _save(self, report: FailureReport) -> None:
@@ -66,44 +64,41 @@ class ActionRunner:
         where = f" in {report.stage}" if report.stage else ""
         log.line("error", f"the model server failed{where}: {report.error}", cause=report.cause.value)
         if is_retry_refused(service.state, service.limits) and service.limits.max_retries:
-            log.warning("not retried: it would only fail again; repair it, then try: drum-supervise restart")
+            log.warning("not retried: it would only fail again; fix it, then run: drum-supervise restart")
         try:
             write_failure(report, self._run_dir.failure)
         except OSError as error:
-            log.line("error", f"the failure report could not be written: {error}")
+            log.line("error", f"could not write the failure report: {error}")
 
     def _end(self) -> None:
-        """Leave the loop, once clients that follow the output had time to fetch its end."""
-        awaited = self._context.waiters.output_awaited_at
-        if awaited is None or self._context.now() - awaited > LAST_OUTPUT_SECONDS:
+        # Clients that follow the output get some time to fetch its end.
+        ready_at = self._context.waiters.output_ready_at
+        if ready_at is None or self._context.now() - ready_at > LAST_OUTPUT_SECONDS:
             self._engine.end()
         else:
             self._context.waiters.answer_soon()
 
 
 class Alarms:
-    """The alarms of the policy: each becomes a timer, and then an event.
+    """The alarms of the policy, each of which is a timer first, and then an event.
 
-    The start-up deadline is postponed while no worker runs yet, because a predecessor takes its time to stop.
-
-    Args:
-        startup_timed_out: makes the report for the start-up deadline.
+    The start-up deadline is postponed while no worker runs because its predecessor is still stopping.
     """
 
-    def __init__(self, context: Context, launcher: Launcher, startup_timed_out: Callable[[], FailureReport]) -> None:
+    def __init__(self, context: Context, launcher: Launcher, make_timeout_report: Callable[[], FailureReport]) -> None:
         self._context = context
         self._launcher = launcher
-        self._startup_timed_out = startup_timed_out
+        self._make_timeout_report = make_timeout_report
 
     def set(self, alarm: Alarm, after: float, worker: int = 0) -> None:
-        """Set an alarm; retries vary by a tenth, so that many containers do not retry at the same moment."""
+        """Set an alarm; retries vary by a tenth, so that containers do not retry in step."""
         if alarm is Alarm.RETRY:
             after *= random.uniform(1 - JITTER, 1 + JITTER)
             self._context.log.information(f"next attempt in {after:.1f} s")
         self._context.timers.set((alarm, worker), after, partial(self._ring, alarm, worker))
 
     def cancel(self, alarm: Alarm) -> None:
-        """Cancel an alarm, for all workers."""
+        """Cancel an alarm for all workers."""
         for worker in range(len(self._context.programs.all_workers) + 1):
             self._context.timers.cancel((alarm, worker))
 
@@ -128,4 +123,4 @@ class Alarms:
             case Alarm.TTL:
                 return events.ErrorServerTtlExpired(now)
             case Alarm.DEADLINE:
-                return events.StartupTimedOut(now, self._startup_timed_out())
+                return events.StartupTimedOut(now, self._make_timeout_report())

@@ -1,7 +1,6 @@
-"""The program that offers the metrics: when there is one, its listener, and how it is kept running.
+"""The metrics exporter: whether there is one, its listener, and its restarts.
 
-It is nobody's business: the policy does not know it, readiness does not ask for it, and its end changes nothing for
-the service.
+It is independent of the service: the policy does not know it, and neither readiness nor the exit code depends on it.
 """
 
 import socket
@@ -15,32 +14,29 @@ from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import address_of, bind, close
 from drum_supervisor.contract.report_pipe import Message, Ready
 from drum_supervisor.otel.environment import sends_metrics
-from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.failures.evidence import describe_exit
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.policy.state import Phase
 from drum_supervisor.supervise.processes.launcher import Launcher
 from drum_supervisor.supervise.programs.plan import python_command
 from drum_supervisor.supervise.programs.program import EXPORTER, Program, Programs
-from drum_supervisor.supervise.service.context import Context
-from drum_supervisor.supervise.service.seen import Seen
+from drum_supervisor.supervise.service.context import Context, TrackedRun
 from drum_supervisor.supervise.stats.sampler import Sampler
 
 BACKLOG = 128
-FIRST_START_AFTER = 0.1  # seconds: the model server goes first
-SHORTEST_DELAY, LONGEST_DELAY = 1.0, 60.0
-LONG_LIFE = 60.0  # an exit after so many seconds has a new cause
+FIRST_START_DELAY = 0.1  # seconds: the model server starts first
+MIN_DELAY, MAX_DELAY = 1.0, 60.0
+EARLY_EXIT_SECONDS = 60.0  # a later exit resets the back-off
 
 _FOR_PROMETHEUS = "prometheus_client"
 _FOR_OTLP = "opentelemetry.exporter.otlp.proto.http"
 
 
 def with_exporter(found: Programs, settings: Settings, environ: Mapping[str, str], run_dir: RunDir) -> Programs:
-    """Return the programs, with the exporter where metrics are wanted: on an address, or by a collector.
+    """Return the programs, with the exporter if metrics are offered on an address or sent to a collector.
 
     Raises:
-        UsageError: they are wanted on an address, and what makes them is not installed.
+        UsageError: there is an address, but prometheus_client is not installed.
     """
     if settings.metrics_address and not _is_installed(_FOR_PROMETHEUS):
         raise UsageError(
@@ -61,7 +57,7 @@ def with_exporter(found: Programs, settings: Settings, environ: Mapping[str, str
 
 
 def _is_installed(module: str) -> bool:
-    """Look for a module without loading it: the packages above those of OpenTelemetry have no code."""
+    """Look for a module without importing it; OpenTelemetry's parent packages have no code."""
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:
@@ -69,11 +65,7 @@ def _is_installed(module: str) -> bool:
 
 
 def bind_metrics(settings: Settings, run_dir: RunDir, log: Log, stack: ExitStack) -> socket.socket | None:
-    """Bind the listener of the metrics, and say where it is; None without an address for it.
-
-    Raises:
-        AddressError: it cannot be bound.
-    """
+    """Bind --metrics-address, if there is one, and log it."""
     if settings.metrics_address is None:
         return None
     listener = bind(settings.metrics_address, BACKLOG, "--metrics-address")
@@ -85,12 +77,9 @@ def bind_metrics(settings: Settings, run_dir: RunDir, log: Log, stack: ExitStack
 
 
 class Exporter:
-    """Keeps the exporter running, for ever: a handler of its own, since the policy does not know this program.
+    """Handles the events of the exporter, and restarts it for ever.
 
-    While it does not run, connections wait in the backlog of its listener.
-
-    Args:
-        listener: where it offers the metrics; None: it only sends them.
+    While it is not running, connections wait in the backlog of its listener; without one it only sends metrics.
     """
 
     def __init__(
@@ -102,41 +91,42 @@ class Exporter:
         self._program = program
         self._listener = listener
         self._early_exits = 0
-        context.timers.set(self, FIRST_START_AFTER, self._start)
+        context.timers.set(self, FIRST_START_DELAY, self._start)
 
-    def on_start(self, seen: Seen) -> None:
-        run = seen.run
+    def on_start(self, tracked: TrackedRun) -> None:
+        run = tracked.run
         self._context.waiters.note_change()
         if run.spawn_error:
-            self._restart_later(run, f"could not be started: {run.spawn_error}")
+            self._restart_later(tracked, f"could not be started: {run.spawn_error}")
         else:
             self._context.log.information(f"{run.label} started", program=EXPORTER, pid=run.pid)
 
-    def on_message(self, seen: Seen, message: Message) -> None:
+    def on_message(self, tracked: TrackedRun, message: Message) -> None:
         if isinstance(message, Ready):
-            seen.ready = True
+            tracked.ready = True
             self._context.waiters.note_change()
 
-    def on_exit(self, seen: Seen) -> None:
-        run = seen.run
-        self._sampler.ended(EXPORTER, run.pid, run.cpu_seconds)
+    def on_exit(self, tracked: TrackedRun) -> None:
+        run = tracked.run
+        self._sampler.record_exit(EXPORTER, run.pid, run.cpu_seconds)
         if run.stop_requested:
-            self._context.log.information(f"{run.label} stopped as asked: {describe_exit(run.status)}", pid=run.pid)
+            self._context.log.information(f"{run.label} stopped as requested: {describe_exit(run.status)}", pid=run.pid)
         else:
-            self._restart_later(run, describe_exit(run.status))
+            self._restart_later(tracked, describe_exit(run.status))
 
     def _start(self) -> None:
-        if self._context.service.state.phase is not Phase.STOPPING:
+        if not self._context.service.is_stopping:
             self.on_start(self._launcher.start_at_once(self._program, self._listener))
 
-    def _restart_later(self, run: Run, why: str) -> None:
-        lived = self._context.now() - run.started
-        self._early_exits = 1 if lived > LONG_LIFE else self._early_exits + 1
-        after = restart_delay(self._early_exits)
-        self._context.log.warning(f"{run.label} {why}; it is started again in {after:g} s", pid=run.pid)
-        self._context.timers.set(self, after, self._start)
+    def _restart_later(self, tracked: TrackedRun, reason: str) -> None:
+        run = tracked.run
+        lifetime = self._context.now() - run.started
+        self._early_exits = 1 if lifetime > EARLY_EXIT_SECONDS else self._early_exits + 1
+        delay = restart_delay(self._early_exits)
+        self._context.log.warning(f"{run.label} {reason}; restarting it in {delay:g} s", pid=run.pid)
+        self._context.timers.set(self, delay, self._start)
 
 
 def restart_delay(early_exits: int) -> float:
-    """Return the seconds before the next start, after so many early exits in a row."""
-    return min(SHORTEST_DELAY * 2.0 ** min(early_exits - 1, 60), LONGEST_DELAY)
+    """Return the seconds before the next start after some early exits in a row."""
+    return min(MIN_DELAY * 2.0 ** min(early_exits - 1, 60), MAX_DELAY)

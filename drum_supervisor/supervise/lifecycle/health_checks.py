@@ -1,6 +1,6 @@
-"""Readiness and liveness of servers that do not report for themselves: what the address answers becomes events.
+"""Readiness and liveness of servers that do not use the report pipe: responses of the address become events.
 
-With several workers it is not known which one answered.
+With several workers it is unknown which one responded.
 """
 
 from dataclasses import dataclass
@@ -9,49 +9,36 @@ from pathlib import Path
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.failures.report import report_error_answer, report_failed_liveness
 from drum_supervisor.supervise.health.liveness import Liveness, LivenessProbe
-from drum_supervisor.supervise.health.probe import Polled
+from drum_supervisor.supervise.health.probe import PollSet
 from drum_supervisor.supervise.health.readiness import AddressWatcher, NotifySocket, ReadinessProbe
 from drum_supervisor.supervise.lifecycle.process_events import ProcessEvents
 from drum_supervisor.supervise.policy.events import LivenessFailed
-from drum_supervisor.supervise.policy.state import Phase
 from drum_supervisor.supervise.programs.program import Readiness
 from drum_supervisor.supervise.service.context import Context
 
 
 @dataclass(frozen=True)
 class Probes:
-    """What is probed, and where.
-
-    Attributes:
-        liveness: None: liveness is not checked.
-        notify_socket: where sd_notify messages arrive, for servers that send them.
-    """
-
     address: Address
     readiness: ReadinessProbe
     liveness: LivenessProbe | None
-    notify_socket: Path
+    notify_socket: Path  # for servers that send sd_notify messages
 
 
 class HealthChecks:
-    """Watches readiness while workers start, and liveness while they serve.
+    """Checks readiness while workers start, and liveness while they serve."""
 
-    Args:
-        polled: polls the probes' sockets: the engine.
-    """
-
-    def __init__(self, context: Context, process_events: ProcessEvents, probes: Probes, polled: Polled) -> None:
+    def __init__(self, context: Context, process_events: ProcessEvents, probes: Probes, poll_set: PollSet) -> None:
         self._context = context
         self._process_events = process_events
         self._probes = probes
-        self._polled = polled
+        self._poll_set = poll_set
         self._readiness: AddressWatcher | NotifySocket | None = None
         self._liveness: Liveness | None = None
         self._phase_entered_at = context.service.entered_at
 
     def follow(self) -> None:
-        """Watch what the state of the service asks for."""
-        if not any(seen.is_starting for seen in self._context.worker_runs()):
+        if not any(tracked.is_starting for tracked in self._context.worker_runs()):
             self._stop_readiness()
         elif self._readiness is None:
             self._start_readiness()
@@ -62,10 +49,10 @@ class HealthChecks:
     def _start_readiness(self) -> None:
         probes, context = self._probes, self._context
         if context.programs.readiness is Readiness.NOTIFY:
-            self._readiness = NotifySocket(self._polled, probes.notify_socket, self)
+            self._readiness = NotifySocket(self._poll_set, probes.notify_socket, self)
         elif context.programs.readiness is not Readiness.REPORT:
             probe = probes.readiness if context.programs.readiness is Readiness.HTTP else None
-            self._readiness = AddressWatcher(self._polled, context.timers, probes.address, probe, self)
+            self._readiness = AddressWatcher(self._poll_set, context.timers, probes.address, probe, self)
 
     def _stop_readiness(self) -> None:
         if self._readiness is not None:
@@ -77,40 +64,42 @@ class HealthChecks:
             self._liveness.close()
             self._liveness = None
         probes, context = self._probes, self._context
-        if probes.liveness is not None and context.service.state.phase is Phase.SERVING:
+        if probes.liveness is not None and context.service.is_serving:
             self._liveness = Liveness(
-                self._polled, context.timers, probes.address, probes.liveness, context.log, self._on_liveness_failed
+                self._poll_set, context.timers, probes.address, probes.liveness, context.log, self._on_liveness_failed
             )
 
-    # --- what the readiness watcher observes
+    # --- results of the readiness check
 
     def on_ready(self) -> None:
-        """The address gave a good answer; with servers on probation, one is not enough."""
-        if self._context.programs.readiness is Readiness.HTTP and self._process_events.is_any_on_probation():
+        """The address gave a good answer; that is not enough while workers await confirmation."""
+        if self._context.programs.readiness is Readiness.HTTP and self._process_events.needs_confirmation():
             return
         self._stop_readiness()
-        for seen in self._context.worker_runs():
-            if seen.run.status is None:
-                self._process_events.note_ready(seen)
+        for tracked in self._context.worker_runs():
+            if tracked.run.status is None:
+                self._process_events.note_ready(tracked)
 
     def on_stage(self, stage: str) -> None:
-        """The server named a stage of its initialization: STATUS= of sd_notify."""
-        for seen in self._context.worker_runs():
-            if seen.run.program is self._context.programs.workers[0]:
-                self._process_events.note_stage(seen, stage)
+        """The server reported a stage of its initialization: STATUS= of sd_notify."""
+        for tracked in self._context.worker_runs():
+            if tracked.run.program is self._context.programs.workers[0]:
+                self._process_events.note_stage(tracked, stage)
 
     def on_failed(self, message: str) -> None:
-        """The address answered that initialization failed."""
+        """The address responded that initialization failed."""
         self._stop_readiness()
-        for seen in [seen for seen in self._context.worker_runs() if seen.is_starting]:
-            self._process_events.note_failed(seen, report_error_answer(self._process_events.evidence(seen), message))
+        for tracked in [tracked for tracked in self._context.worker_runs() if tracked.is_starting]:
+            self._process_events.note_failed(
+                tracked, report_error_answer(self._process_events.evidence(tracked), message)
+            )
 
     # --- liveness
 
-    def _on_liveness_failed(self, sentence: str) -> None:
-        """The server no longer answers; the report is about the first worker that should."""
+    def _on_liveness_failed(self, reason: str) -> None:
+        # The failure report is about the first worker that should have answered.
         ready = self._context.service.state.ready
-        seen = next(seen for seen in self._context.worker_runs() if seen.run.program.worker in ready)
-        self._context.log.warning(f"{sentence}: that counts as a crash", pid=seen.run.pid)
-        report = report_failed_liveness(self._process_events.evidence(seen), sentence)
+        tracked = next(tracked for tracked in self._context.worker_runs() if tracked.run.program.worker in ready)
+        self._context.log.warning(f"{reason}: that counts as a crash", pid=tracked.run.pid)
+        report = report_failed_liveness(self._process_events.evidence(tracked), reason)
         self._context.queue.put(LivenessFailed(self._context.now(), report))

@@ -1,4 +1,4 @@
-"""The loop: what the engine reports becomes events, the policy decides at the end of each turn, actions follow."""
+"""The engine's callbacks become events; at the end of each turn the policy decides, and actions follow."""
 
 import signal
 import time
@@ -10,36 +10,34 @@ from drum_supervisor.contract.report_pipe import BadReportError, Message, decode
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.lifecycle.actions import ActionRunner
 from drum_supervisor.supervise.policy import counters, events, table
-from drum_supervisor.supervise.policy.state import Phase, State, current_workers
+from drum_supervisor.supervise.policy.state import State, current_workers
 from drum_supervisor.supervise.processes.launcher import Launcher
 from drum_supervisor.supervise.programs.program import display_name
-from drum_supervisor.supervise.service.context import Context
-from drum_supervisor.supervise.service.seen import Seen
+from drum_supervisor.supervise.service.context import Context, TrackedRun
 
 
 class ProgramHandler(Protocol):
-    """Handles what happens to the runs of a program."""
+    """Handles the events of a program's runs."""
 
-    def on_start(self, seen: Seen) -> None: ...
+    def on_start(self, tracked: TrackedRun) -> None: ...
 
-    def on_message(self, seen: Seen, message: Message) -> None: ...
+    def on_message(self, tracked: TrackedRun, message: Message) -> None: ...
 
-    def on_exit(self, seen: Seen) -> None: ...
+    def on_exit(self, tracked: TrackedRun) -> None: ...
 
 
 class Follower(Protocol):
-    """Follows the state of the service."""
+    """Reads the state of the service after each round of decisions, whether it has changed or not."""
 
-    def follow(self) -> None:
-        """Look at the state; called after each round of decisions, whether it has changed or not."""
+    def follow(self) -> None: ...
 
 
 class Loop:
-    """The engine's callbacks. All of it runs in the engine's thread.
+    """The engine's callbacks; all of it runs in the engine's thread.
 
     Args:
-        handlers: of each program, by its name.
-        followers: follow the state, in this order.
+        handlers: by program name.
+        followers: called in this order.
     """
 
     def __init__(
@@ -69,26 +67,26 @@ class Loop:
             self._context.queue.put(events.StopRequested(self._context.now()))
 
     def on_line(self, run: Run, line: bytes) -> None:
-        seen = self._context.service.seen.get(run.program.name)
-        if seen is None or seen.run is not run or run.stop_requested:
+        tracked = self._context.service.runs.get(run.program.name)
+        if tracked is None or tracked.run is not run or run.stop_requested:
             return
         try:
             message = decode(line)
         except BadReportError as error:
             self._context.log.warning(f"{run.label} sent an invalid message on its report pipe: {error}", pid=run.pid)
         else:
-            self._handlers[run.program.name].on_message(seen, message)
+            self._handlers[run.program.name].on_message(tracked, message)
 
     def on_exit(self, run: Run) -> None:
-        self._launcher.exited(run)
-        self._handlers[run.program.name].on_exit(self._context.service.seen[run.program.name])
+        self._launcher.sweep_after(run)
+        self._handlers[run.program.name].on_exit(self._context.service.runs[run.program.name])
         self._context.waiters.note_change()
 
     def on_turn(self) -> None:
         self._context.timers.ring()
         self._decide()
         self._start_pending()
-        if self._context.service.state.phase is Phase.STOPPING and self._launcher.is_all_gone():
+        if self._context.service.is_stopping and self._launcher.has_stopped_everything():
             self._context.queue.put(events.AllStopped(self._context.now()))
         self._decide()
         self._context.waiters.answer()
@@ -104,7 +102,7 @@ class Loop:
         for follower in self._followers:
             follower.follow()
 
-    def _decide_on(self, event: events.Event, about: Seen | None) -> None:
+    def _decide_on(self, event: events.Event, about: TrackedRun | None) -> None:
         service = self._context.service
         before = service.state
         service.state, actions = table.decide(before, event, service.limits)
@@ -130,14 +128,14 @@ class Loop:
             log.warning(f"rolling restart aborted: {state.restart_failure.error}")
 
     def _rename_workers(self, state: State) -> None:
-        """Show the worker that serves under the plain name, whether it is the standby or not."""
+        # The worker that serves has the plain name, even if it is the standby.
         serving = current_workers(state, self._context.service.limits)
         workers = self._context.programs.all_workers
         self._launcher.rename_workers({each.name: display_name(each, each.worker in serving) for each in workers})
 
     def _start_pending(self) -> None:
-        for seen in self._launcher.turn():
+        for tracked in self._launcher.advance():
             self._context.waiters.note_change()
-            self._handlers[seen.run.program.name].on_start(seen)
-            if seen.run.program.worker and not seen.run.spawn_error:
+            self._handlers[tracked.run.program.name].on_start(tracked)
+            if tracked.run.program.worker and not tracked.run.spawn_error:
                 self._runner.set_startup_deadline()

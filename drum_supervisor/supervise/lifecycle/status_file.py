@@ -1,31 +1,30 @@
-"""What stand-in and error server tell clients of the state: the situation, written down with each change."""
+"""Writes the client status, which stand-in and error server show to clients, after each change."""
 
 from drum_supervisor.contract.client_status import Situation
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.policy.actions import Alarm
 from drum_supervisor.supervise.policy.state import Phase, attempts_left, is_retry_refused
-from drum_supervisor.supervise.service.context import Context, Service
+from drum_supervisor.supervise.service.context import Context, ServiceStatus
 
 
-def situation(service: Service, next_at: float) -> Situation:
-    """Return the client status; `next_at`: when the next retry comes, 0 if none is planned."""
+def client_status(service: ServiceStatus, next_at: float) -> Situation:
+    """Return the client status; `next_at` is the time of the next retry, or 0."""
     state, limits = service.state, service.limits
-    held = bool(state.stopped_by_operator) and state.phase is Phase.STARTING and not state.starting
-    under_way = state.phase in (Phase.STARTING, Phase.RETRYING) and not held
+    is_held = bool(state.stopped_by_operator) and state.phase is Phase.STARTING and not state.starting
+    is_starting = state.phase in (Phase.STARTING, Phase.RETRYING) and not is_held
     return Situation(
         failed=state.phase in (Phase.FAILED, Phase.RETRYING),
-        stage=service.stage if under_way else "",
-        since=service.entered_at if under_way else 0.0,
+        stage=service.stage if is_starting else "",
+        since=service.entered_at if is_starting else 0.0,
         attempt=state.attempt,
         attempts_left=attempts_left(state, limits),
         next_at=next_at,
         refused=is_retry_refused(state, limits) and state.retries < limits.max_retries,
-        held=held,
+        held=is_held,
     )
 
 
 class StatusFile:
-    """Writes the client status to a file, so that the supervisor never waits for its readers."""
+    """Writes the client status to a file: readers that stall cannot block the supervisor."""
 
     def __init__(self, context: Context, run_dir: RunDir) -> None:
         self._context = context
@@ -33,12 +32,12 @@ class StatusFile:
         self._written = ""
 
     def follow(self) -> None:
-        """Write the client status if it has changed; a supervisor that is stopping leaves it as it was."""
+        # A supervisor that is stopping leaves the last status.
         service = self._context.service
-        if service.state.phase is Phase.STOPPING:
+        if service.is_stopping:
             return
-        next_at = self._context.timers.at((Alarm.RETRY, 0)) or 0.0
-        text = situation(service, next_at).to_text()
+        next_at = self._context.next_retry_at() or 0.0
+        text = client_status(service, next_at).to_text()
         if text == self._written:
             return
         self._written = text

@@ -1,1 +1,1 @@
-"""What programs and supervisor write: streams with back-pressure, the log, the log buffer, line formats."""
+"""The output of programs and supervisor: streams with back-pressure, the log, recent output. Nothing here blocks."""

@@ -1,8 +1,4 @@
-"""The supervisor's own lines on stderr, as text or JSON, and supervisord's lines in the same format.
-
-One event per line: when, how severe, who, what. `Log` also is the logger that supervisord asks for: what it says
-about programs we say ourselves, with the reason, so its lines are for debugging unless something is wrong.
-"""
+"""The supervisor's log lines on stderr, as text or JSON: one event per line."""
 
 import json
 import time
@@ -16,12 +12,11 @@ _NO_AUTHENTICATION = "running without any HTTP authentication checking"  # a soc
 
 
 class Log:
-    """Writes lines to `write`, which must not block.
+    """Writes whole lines to `write`, which must not block. It is also supervisord's logger.
 
     Args:
-        write: takes one whole line, as bytes.
-        level: least severe level that is written: debug, info, warning, error.
-        form: text or json.
+        level: the lowest level that is written: debug, info, warning, error.
+        log_format: text or json.
         now: seconds since the epoch.
     """
 
@@ -31,36 +26,36 @@ class Log:
         self,
         write: Callable[[bytes], None],
         level: str = "info",
-        form: str = "text",
+        log_format: str = "text",
         now: Callable[[], float] = time.time,
     ) -> None:
         self._write = write
-        self._least = LEVELS[level]
-        self._line = _json_line if form == "json" else _text_line
+        self._min_level = LEVELS[level]
+        self._line = _json_line if log_format == "json" else _text_line
         self._now = now
 
-    def line(self, level: str, message: str, **about: object) -> None:
-        """Write one line; `about` are facts that the JSON form shows apart (the message has them in words)."""
-        if LEVELS[level] >= self._least:
-            self._write(self._line(self._now(), level, message, about).encode("utf-8", "replace"))
+    def line(self, level: str, message: str, **fields: object) -> None:
+        """Write one line; `fields` are shown in the JSON format only, because the message has them in words."""
+        if LEVELS[level] >= self._min_level:
+            self._write(self._line(self._now(), level, message, fields).encode("utf-8", "replace"))
 
-    def last_line(self, code: int, words: str) -> None:
-        """Write the line that is written whatever the level: the exit code and why."""
+    def exit_line(self, code: int, reason: str) -> None:
+        """Write the exit code and the reason, whatever the level."""
         if self._line is _json_line:
-            self._write(_json_line(self._now(), "error" if code else "info", words, {"exit_code": code}).encode())
+            self._write(_json_line(self._now(), "error" if code else "info", reason, {"exit_code": code}).encode())
         else:
-            self._write(f"drum-supervise: exit {code}: {words}\n".encode("utf-8", "replace"))
+            self._write(f"drum-supervise: exit {code}: {reason}\n".encode("utf-8", "replace"))
 
-    def information(self, message: str, **about: object) -> None:
-        self.line("info", message, **about)
+    def information(self, message: str, **fields: object) -> None:
+        self.line("info", message, **fields)
 
-    def warning(self, message: str, **about: object) -> None:
-        self.line("warning", message, **about)
+    def warning(self, message: str, **fields: object) -> None:
+        self.line("warning", message, **fields)
 
-    # What supervisord calls; `kw` are the values for its %-formats.
+    # Called by supervisord; `kw` are the values of its %-formats. The supervisor logs the events of programs itself,
+    # with the reason, so supervisord's lines are for debugging unless something is wrong.
 
-    def blather(self, message: str, **kw: object) -> None:
-        """Not even for debugging: several lines in each turn of the loop."""
+    def blather(self, message: str, **kw: object) -> None: ...  # several lines in each turn of the loop
 
     trace = blather
 
@@ -79,19 +74,18 @@ class Log:
     def log(self, level: int, message: str, **kw: object) -> None:
         self.debug(message, **kw)
 
-    def close(self) -> None:
-        """Nothing of ours to close: the descriptor was inherited."""
+    def close(self) -> None: ...  # the descriptor was inherited
 
 
 def _formatted(message: str, kw: dict[str, object]) -> str:
     return message % kw if kw else message
 
 
-def _text_line(now: float, level: str, message: str, about: dict[str, object]) -> str:
-    in_one_line = "\\n".join(message.splitlines())  # what a model says must not look like a line of ours
+def _text_line(now: float, level: str, message: str, fields: dict[str, object]) -> str:
+    in_one_line = "\\n".join(message.splitlines())  # a model's text must not look like another log line
     return f"{stamp(now)} {level.upper():7} drum-supervise: {in_one_line}\n"
 
 
-def _json_line(now: float, level: str, message: str, about: dict[str, object]) -> str:
-    record = {"time": stamp(now), "level": level, "logger": "drum-supervise", "message": message, **about}
+def _json_line(now: float, level: str, message: str, fields: dict[str, object]) -> str:
+    record = {"time": stamp(now), "level": level, "logger": "drum-supervise", "message": message, **fields}
     return json.dumps(record) + "\n"

@@ -1,7 +1,7 @@
-"""Passing the children's output through, untouched and in order, without ever waiting for whoever reads it.
+"""Forwards the output of programs, untouched and in order, without ever waiting for a reader.
 
-A `Sink` is the supervisor's own stdout or stderr. What a stalled reader does not take is buffered up to a limit;
-then the forwarders stop reading, the pipes fill up, and the children that write too much wait: they alone.
+A `Sink` is the supervisor's own stdout or stderr. What a stalled reader does not take is buffered up to a limit; then
+the forwarders stop reading, the pipes fill up, and only the programs that write too much wait.
 """
 
 import fcntl
@@ -18,17 +18,16 @@ from functools import partial
 from drum_supervisor.contract.log_records import ERR, OUT, SUPERVISOR, LineFormat, LineFormatter, Source
 
 READ_SIZE = 64 * 1024
-SINK_LIMIT = 1024 * 1024
+SINK_LIMIT = 1024 * 1024  # bytes
 SINK_HARD_LIMIT = 8 * SINK_LIMIT
 
 
 class Sink:
-    """An inherited descriptor that is written to without blocking, a dispatcher of the engine's loop.
+    """A dispatcher that writes to an inherited descriptor without blocking."""
 
-    O_NONBLOCK is a flag of the open file description, which our parent shares: it must not be set on what we
-    inherited. Pipes and terminals are opened again (the new description is ours); sockets have MSG_DONTWAIT;
-    regular files never block for long; and what cannot be opened again gets what fits when it is ready.
-    """
+    # O_NONBLOCK is a flag of the open file description, which our parent shares: it must not be set on an inherited
+    # descriptor. Pipes and terminals are opened again (the new description is ours); sockets have MSG_DONTWAIT; regular
+    # files never block for long; and what cannot be opened again gets what fits when it is ready.
 
     closed = False
 
@@ -39,16 +38,13 @@ class Sink:
         self.fd, self._write = self._open(fd)
 
     @property
-    def full(self) -> bool:
-        """Whether no more should be written for now."""
+    def is_full(self) -> bool:
         return len(self._buffer) >= self._limit
 
     def write(self, data: bytes) -> None:
-        """Pass `data` on, now or later; never blocks, never fails.
-
-        The limit binds those who ask `full` first. The last words of the dead and our own lines come on top, and
-        only when even eight times as much lies unread are they dropped.
-        """
+        """Write `data`, now or later; never blocks, never fails."""
+        # The limit binds callers that check `is_full`. The last output of dead programs and the supervisor's own lines
+        # may exceed it: they are dropped only when eight times as much lies unread.
         if self._buffer:
             if len(self._buffer) < SINK_HARD_LIMIT:
                 self._buffer += data
@@ -56,7 +52,7 @@ class Sink:
         self._buffer += data[self._try(data) :]
 
     def flush(self, seconds: float) -> None:
-        """Wait up to `seconds` until all is written; for the very end only."""
+        """Wait up to `seconds` until all is written; only for the very end, because it blocks."""
         deadline = time.monotonic() + seconds
         poller = select.poll()
         poller.register(self.fd, select.POLLOUT)
@@ -65,7 +61,6 @@ class Sink:
             self.handle_write_event()
 
     def close(self) -> None:
-        """Close what was opened here; the inherited descriptor stays."""
         self._opened.close()
 
     def readable(self) -> bool:
@@ -74,8 +69,7 @@ class Sink:
     def writable(self) -> bool:
         return bool(self._buffer)
 
-    def handle_read_event(self) -> None:
-        """Nothing is read from a sink."""
+    def handle_read_event(self) -> None: ...
 
     def handle_write_event(self) -> None:
         # A slice at a time: copying a megabyte to have four kilobytes of it accepted is quadratic.
@@ -86,16 +80,15 @@ class Sink:
         self._buffer.clear()
 
     def _try(self, data: bytes) -> int:
-        """Return how much was taken; what nobody will ever take counts as taken."""
+        """Return how many bytes were written; a broken sink swallows all."""
         try:
             return self._write(data)
         except BlockingIOError:
             return 0
-        except OSError:  # nobody reads any more, the disk is full ...: output is lost, and serving goes on
+        except OSError:  # the reader is gone, the disk is full ...: output is lost, and serving goes on
             return len(data)
 
     def _open(self, fd: int) -> tuple[int, Callable[[bytes], int]]:
-        """Return the descriptor to poll, and what writes to it."""
         mode = os.fstat(fd).st_mode
         if stat.S_ISSOCK(mode):
             own = self._opened.enter_context(socket.socket(fileno=os.dup(fd)))
@@ -110,7 +103,7 @@ class Sink:
 
 
 def _write_what_fits(fd: int, data: bytes) -> int:
-    """Write at most PIPE_BUF bytes: a pipe that poll() calls writable has room for that many (pipe(7))."""
+    # PIPE_BUF bytes: a pipe that poll() reports writable has room for that many (pipe(7)).
     poller = select.poll()
     poller.register(fd, select.POLLOUT)
     if not poller.poll(0):
@@ -119,12 +112,7 @@ def _write_what_fits(fd: int, data: bytes) -> int:
 
 
 class Forwarder:
-    """Passes what a child writes to one pipe on to a sink, a dispatcher of the engine's loop.
-
-    Args:
-        subscribers: each is given what was read, as it is.
-        formatter: formats what goes to the sink; None: it is passed on untouched.
-    """
+    """A dispatcher that forwards output from a pipe to a sink, formatted if wanted, and untouched to subscribers."""
 
     def __init__(
         self, fd: int, sink: Sink, *subscribers: Callable[[bytes], object], formatter: LineFormatter | None = None
@@ -136,37 +124,36 @@ class Forwarder:
         self._formatter = formatter
 
     def readable(self) -> bool:
-        return not self.closed and not self._sink.full
+        return not self.closed and not self._sink.is_full
 
     def writable(self) -> bool:
         return False
 
     def handle_read_event(self) -> None:
-        self._forward()
+        self._read()
 
-    def handle_write_event(self) -> None:
-        """Nothing is written to a child's output."""
+    def handle_write_event(self) -> None: ...
 
     def handle_error(self) -> None:
         self.close()
 
     def drain(self) -> None:
-        """Take all that a dead child left in the pipe, however full the sink is: at most the pipe's capacity."""
-        left = fcntl.fcntl(self.fd, fcntl.F_GETPIPE_SZ)  # its descendants may live, and write faster than we read
-        while not self.closed and left > 0 and (taken := self._forward()):
-            left -= taken
-        self.end()
+        """Forward what a dead program left in the pipe, however full the sink is: at most the pipe's capacity."""
+        left = fcntl.fcntl(self.fd, fcntl.F_GETPIPE_SZ)  # its descendants may still run, and write faster than we read
+        while not self.closed and left > 0 and (size := self._read()):
+            left -= size
+        self.flush_line()
 
     def close(self) -> None:
         self.closed = True
-        self.end()
+        self.flush_line()
 
-    def end(self) -> None:
-        """Pass on what no line end will follow any more."""
+    def flush_line(self) -> None:
+        """Write the last line, which has no line end."""
         if self._formatter is not None and (rest := self._formatter.rest()):
             self._sink.write(rest)
 
-    def _forward(self) -> int:
+    def _read(self) -> int:
         try:
             data = os.read(self.fd, READ_SIZE)
         except BlockingIOError:
@@ -174,11 +161,10 @@ class Forwarder:
         if not data:
             self.close()
             return 0
-        self.pass_on(data)
+        self.forward(data)
         return len(data)
 
-    def pass_on(self, data: bytes) -> None:
-        """Pass on what was read from the pipe."""
+    def forward(self, data: bytes) -> None:
         self._sink.write(data if self._formatter is None else self._formatter.wrap(data))
         for subscriber in self._subscribers:
             subscriber(data)
@@ -186,25 +172,18 @@ class Forwarder:
 
 @dataclass(frozen=True)
 class OutputStreams:
-    """The supervisor's own stdout and stderr, where all output goes.
-
-    Attributes:
-        line_format: how each line of a program is written; None: its output is passed on untouched.
-        subscribers: each gets all output, the supervisor's own lines included, with its source.
-    """
+    """The supervisor's own stdout and stderr, where all output goes, and the subscribers to all of it."""
 
     out: Sink
     err: Sink
-    line_format: LineFormat | None = None
+    line_format: LineFormat | None = None  # of programs' lines; None: their output is forwarded untouched
     subscribers: list[Callable[[Source, bytes], object]] = field(default_factory=list)
 
     def write(self, line: bytes) -> None:
-        """Write a line of the supervisor's own."""
         self.err.write(line)
         self._publish(Source(SUPERVISOR, ERR), line)
 
-    def forwarder(self, fd: int, source: Source, *subscribers: Callable[[bytes], object]) -> Forwarder:
-        """Return what passes on one stream of a program; `subscribers` get its output as well."""
+    def make_forwarder(self, fd: int, source: Source, *subscribers: Callable[[bytes], object]) -> Forwarder:
         sink = self.out if source.stream == OUT else self.err
         formatter = LineFormatter(source, self.line_format) if self.line_format else None
         return Forwarder(fd, sink, *subscribers, partial(self._publish, source), formatter=formatter)

@@ -1,11 +1,9 @@
-"""The end of a stream, as evidence of why a program failed."""
+"""The end of a stream, as evidence for failure reports."""
 
-LIMIT = 64 * 1024
+LIMIT = 64 * 1024  # bytes
 
 
 class Tail:
-    """The last bytes of a stream."""
-
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
         self._bytes = b""

@@ -1,1 +1,1 @@
-"""Starting and stopping what the engine runs, in order, until nothing of it is left."""
+"""Starting and stopping programs in order, orphans included. The policy decides; nothing here does."""

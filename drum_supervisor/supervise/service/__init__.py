@@ -1,4 +1,1 @@
-"""What the supervisor knows of its service at this moment, and the events that the policy has not decided on yet.
-
-Nothing here starts, stops or decides.
-"""
+"""The current state of the service, and the events that await a decision. Nothing here starts, stops or decides."""

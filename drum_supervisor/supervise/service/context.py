@@ -1,98 +1,116 @@
-"""What all parts of one supervisor share."""
+"""The current runs, the state of the service, and the context of all parts of one supervisor."""
 
 import time
 from dataclasses import dataclass, field
 
 from drum_supervisor.resources.headroom import headroom
-from drum_supervisor.resources.oom import KillCounters
+from drum_supervisor.resources.oom import KillCounters, MemoryWatch
+from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.output.log import Log
+from drum_supervisor.supervise.policy.actions import Alarm
 from drum_supervisor.supervise.policy.counters import Counters
 from drum_supervisor.supervise.policy.events import RestartCause, RestartRequested
-from drum_supervisor.supervise.policy.state import Limits, State
+from drum_supervisor.supervise.policy.state import Limits, Phase, State
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, Programs
 from drum_supervisor.supervise.service.event_queue import EventQueue
-from drum_supervisor.supervise.service.seen import Seen
 from drum_supervisor.supervise.service.waiters import Waiters
 
 NO_STANDBYS = (
-    "--overlap needs workers that inherit the listener and report when they are ready (--ready report): else nobody "
-    "can tell the new one from the old one"
+    "--overlap needs workers that inherit the listener and report when they are ready (--ready report): otherwise the "
+    "new worker cannot be distinguished from the old one"
 )
 
 
 @dataclass
-class Service:
-    """The state of the supervised service.
+class TrackedRun:
+    """A run with what was observed of it."""
 
-    Attributes:
-        limits: the settings that the policy knows.
-        counters: what has happened so far.
-        stage: of initialization, the last one that a worker reported since the last start of one.
-        since, entered_at: when the phase began, in seconds since the epoch and of the monotonic clock.
-        seen: the last run of each program, by name.
-    """
+    run: Run
+    attempt: int  # the number of the attempt to initialize the model server
+    stage: str = ""  # of initialization, as last reported
+    ready: bool = False
+    outcome_reported: bool = False  # the policy knows that its start failed or that it ended, or a stop was requested
+    stale: bool = False  # it was replaced or stopped: events about it are void
+    memory: MemoryWatch | None = None  # the OOM kills in its control group; None if it could not be started
 
-    limits: Limits
+    @property
+    def is_starting(self) -> bool:
+        return self.is_running and not self.ready
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs, has not failed, and is not being stopped."""
+        return self.run.status is None and self.run.pid > 0 and not (self.outcome_reported or self.run.stop_requested)
+
+
+@dataclass
+class ServiceStatus:
+    """The state of the supervised service."""
+
+    limits: Limits  # the settings that the policy uses
     state: State = field(default_factory=State)
     counters: Counters = field(default_factory=Counters)
-    stage: str = ""
-    since: float = field(default_factory=time.time)
-    entered_at: float = field(default_factory=time.monotonic)
-    seen: dict[str, Seen] = field(default_factory=dict)
+    stage: str = ""  # of initialization, as last reported by a worker since the last start of one
+    since: float = field(default_factory=time.time)  # when the phase was entered, in seconds since the epoch
+    entered_at: float = field(default_factory=time.monotonic)  # the same, on the monotonic clock
+    runs: dict[str, TrackedRun] = field(default_factory=dict)  # the last run of each program, by name
+
+    @property
+    def is_serving(self) -> bool:
+        return self.state.phase is Phase.SERVING
+
+    @property
+    def is_stopping(self) -> bool:
+        return self.state.phase is Phase.STOPPING
 
     @property
     def is_error_server_ready(self) -> bool:
-        error_server = self.seen.get(ERROR_SERVER)
+        error_server = self.runs.get(ERROR_SERVER)
         return error_server is not None and error_server.is_running and error_server.ready
 
 
 @dataclass(frozen=True)
 class Context:
-    """What all parts of one supervisor share: the programs and their state, the clock, the event queue, the log.
-
-    Attributes:
-        waiters: the clients that wait on the control socket for a change.
-        kill_counters: the OOM kills in the control groups of all programs.
-    """
+    """The state that all parts of one supervisor share."""
 
     programs: Programs
-    service: Service
+    service: ServiceStatus
     timers: Timers
-    queue: EventQueue[Seen]
+    queue: EventQueue[TrackedRun]
     waiters: Waiters
-    kill_counters: KillCounters
+    kill_counters: KillCounters  # of the control groups of all programs
     log: Log
 
     def now(self) -> float:
-        """Return seconds of the monotonic clock."""
+        """Return the seconds of the monotonic clock."""
         return self.timers.clock()
 
-    def worker_runs(self) -> list[Seen]:
-        """Return the last run of each worker that was ever started."""
-        return [seen for program in self.programs.all_workers if (seen := self.service.seen.get(program.name))]
+    def next_retry_at(self) -> float | None:
+        """Return the time of the next retry on the monotonic clock; None if none is planned."""
+        return self.timers.at((Alarm.RETRY, 0))
+
+    def worker_runs(self) -> list[TrackedRun]:
+        """Return the last run of each worker that was started at least once."""
+        return [tracked for program in self.programs.all_workers if (tracked := self.service.runs.get(program.name))]
 
     def ready_pids(self) -> dict[int, int]:
-        """Return the pid of each ready worker, by slot."""
+        """Return the pids of the ready workers, by slot."""
         ready = self.service.state.ready
         return {
-            seen.run.program.slot: seen.run.pid
-            for seen in self.worker_runs()
-            if seen.run.program.worker in ready and seen.run.status is None and not seen.run.stop_requested
+            tracked.run.program.slot: tracked.run.pid
+            for tracked in self.worker_runs()
+            if tracked.run.program.worker in ready and tracked.run.status is None and not tracked.run.stop_requested
         }
 
     def overlap_refusal(self, force: bool = False) -> str:
-        """Return why no second copy of a worker can be started beside the first; empty: it can.
-
-        Args:
-            force: also where two copies may not fit into the memory limit.
-        """
+        """Return why a standby cannot run next to its worker, or ""; `force` ignores the memory limit."""
         if not self.programs.standbys:
             return NO_STANDBYS
-        pids = [seen.run.pid for seen in self.worker_runs() if seen.run.status is None and seen.run.pid]
+        pids = [tracked.run.pid for tracked in self.worker_runs() if tracked.run.status is None and tracked.run.pid]
         found = None if force else headroom(pids)
-        return "" if found is None or found.is_enough else f"{found.sentence}; --force starts a second one all the same"
+        return "" if found is None or found.is_enough else f"{found.sentence}; --force starts a standby anyway"
 
     def recycle(self, slot: int, cause: RestartCause) -> None:
-        """Have a worker replaced that could go on; with overlap, where there is memory for a second copy."""
+        """Request the restart of a worker that still works; with overlap if the memory suffices for a standby."""
         self.queue.put(RestartRequested(self.now(), slot, overlap=not self.overlap_refusal(), cause=cause))

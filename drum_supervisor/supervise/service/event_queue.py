@@ -1,4 +1,4 @@
-"""Events on their way to the policy: observers put them here, the loop takes them at the end of a turn."""
+"""The events that await a decision of the policy: observers put them, the loop takes them at the end of a turn."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -8,20 +8,14 @@ from drum_supervisor.supervise.policy.events import Event
 
 
 class Subject(Protocol):
-    """What an event is about; once it is stale, the event is void."""
-
-    stale: bool
+    stale: bool  # events about it are void
 
 
 SubjectT = TypeVar("SubjectT", bound=Subject)
 
 
 class EventQueue(Generic[SubjectT]):
-    """The events that are not decided on yet, oldest first.
-
-    Args:
-        wake: ends the poll, so that the loop takes the event without delay.
-    """
+    """A queue of events; `wake` ends the poll, so that the loop takes a new event without delay."""
 
     def __init__(self, wake: Callable[[], object]) -> None:
         self._wake = wake
@@ -35,12 +29,11 @@ class EventQueue(Generic[SubjectT]):
         self._wake()
 
     def take(self) -> Iterator[tuple[Event, SubjectT | None]]:
-        """Yield the events that still count, until the queue is empty; some may be put meanwhile."""
+        """Yield the events that are not void, until the queue is empty; more may be put meanwhile."""
         while self._events:
             event, about = self._events.popleft()
             if about is None or not about.stale:
                 yield event, about
 
     def contains(self, kind: type[Event], worker: int) -> bool:
-        """Return whether an event of this kind about a worker waits here."""
         return any(isinstance(event, kind) and getattr(event, "worker", None) == worker for event, _ in self._events)

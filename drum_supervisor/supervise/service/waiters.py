@@ -1,32 +1,24 @@
-"""The clients that wait on the control socket for a change (long polls)."""
+"""The clients that wait on the control socket for a change: long polls."""
 
 from collections.abc import Callable
 
 from drum_supervisor.supervise.engine.timers import Timers
 
-WAKE_AFTER = 0.01  # seconds; supervisord calls the answer of a long poll again 5 ms later at the earliest
+WAKE_AFTER = 0.01  # seconds; supervisord retries a long poll after 5 ms at the earliest
 
 
 class Waiters:
-    """What has changed since the last turn of the loop, for the clients that wait for it.
-
-    Args:
-        wake: ends the poll: supervisord looks at waiting clients on turns of its loop only.
-
-    Attributes:
-        serial: how often `status` would have said something new.
-        output_awaited_at: since when a client waits for output, by the timers' clock; None while none does.
-    """
+    """Counts changes, and has waiting clients answered: supervisord serves them on turns of its loop only."""
 
     def __init__(self, timers: Timers, wake: Callable[[], object]) -> None:
         self._timers = timers
         self._wake = wake
-        self.serial = 0
+        self.serial = 0  # of the status: the number of changes
         self._answered = 0
-        self.output_awaited_at: float | None = None
+        self.output_ready_at: float | None = None  # when output arrived which a waiting client has not fetched yet
 
     def note_change(self) -> None:
-        """Note that `status` would say something new."""
+        """Note that `status` returns something new."""
         self.serial += 1
 
     def answer(self) -> bool:
@@ -38,10 +30,9 @@ class Waiters:
         return True
 
     def output_arrived(self) -> None:
-        """There is output that a client waits for."""
-        self.output_awaited_at = self._timers.clock()
+        """Have the client answered that awaits output."""
+        self.output_ready_at = self._timers.clock()
         self.answer_soon()
 
     def answer_soon(self) -> None:
-        """Have supervisord look at the waiting clients again."""
         self._timers.set("waiters", WAKE_AFTER, self._wake)

@@ -1,1 +1,1 @@
-"""Sampling: when to look at the programs, one look in steps, and what is kept of it."""
+"""Samples of the programs' resource usage: when to take one, the scan of /proc, and what is kept. No decisions."""

@@ -1,4 +1,4 @@
-"""Samples what the programs use, in the loop's own thread: some milliseconds a turn, and seldom while nobody looks."""
+"""Samples the resource usage in the loop's own thread: a few milliseconds per turn, seldom while no client watches."""
 
 import math
 import time
@@ -8,57 +8,51 @@ from dataclasses import dataclass
 from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.resources.process_reader import ProcessReader
 from drum_supervisor.supervise.service.context import Context
-from drum_supervisor.supervise.stats.scan import Question, Scan, Top, survey
+from drum_supervisor.supervise.stats.scan import Detail, Scan, ScanTarget, scan
 from drum_supervisor.supervise.stats.usage_log import Sample, UsageLog
 from drum_supervisor.supervise.stats.usage_ring import UsageRing
 
 TURN_SECONDS = 0.003  # of a turn of the loop; signals wait no longer
-STEPS_AT_ONCE = 200  # some hundred processes: some milliseconds, once in a failure
-OFTEN, SELDOM, MOST_SELDOM = 1.0, 10.0, 60.0
-SHARE_OFTEN, SHARE_SELDOM = 0.05, 0.0005  # of a processor, that samples may take
+MAX_STEPS_AT_ONCE = 200  # some hundred processes: a few milliseconds, once per failure
+FAST_INTERVAL, SLOW_INTERVAL, MAX_SLOW_INTERVAL = 1.0, 10.0, 60.0  # seconds
+FAST_CPU_SHARE, SLOW_CPU_SHARE = 0.05, 0.0005  # of one CPU, which samples may take
 WATCHED_SECONDS = 5.0
-MOST_SHARED = 256 << 20  # the kernel walks through a process in one go: some 40 ms for each GiB
+MAX_SHARED_BYTES = 256 << 20  # the kernel walks the memory of a process without a pause: some 40 ms per GiB
 
 
-def next_sample(is_serving: bool, is_urgent: bool, cost: float) -> float:
-    """Return how many seconds after one sample the next one is due; infinite when there is nothing to record.
+def sample_interval(is_serving: bool, is_urgent: bool, cost: float) -> float:
+    """Return the seconds between samples, each of which takes `cost` seconds of CPU time.
 
-    Args:
-        is_serving: whether a process of the model server is there.
-        is_urgent: whether it is starting, or somebody watches.
-        cost: processor time that a sample takes.
+    Infinite while no worker runs; short when it is urgent: a worker is starting, or a client watches.
     """
     if not is_serving:
         return math.inf
     if is_urgent:
-        return max(OFTEN, cost / SHARE_OFTEN)
-    return min(max(SELDOM, cost / SHARE_SELDOM), MOST_SELDOM)
+        return max(FAST_INTERVAL, cost / FAST_CPU_SHARE)
+    return min(max(SLOW_INTERVAL, cost / SLOW_CPU_SHARE), MAX_SLOW_INTERVAL)
 
 
 @dataclass
-class _Round:
-    """A survey in progress."""
-
-    begun: float
-    question: Question
+class _RunningScan:
+    started: float
+    detail: Detail
     steps: Generator[None, None, Scan]
     cost: float = 0.0
 
 
 class Sampler:
-    """Decides when to sample, and takes samples step by step.
+    """Decides when to sample, and scans step by step.
 
     Args:
         pid: of the supervisor.
-        targets: returns the programs that run.
-        cpu_clock: the processor time of this process.
+        targets: returns the running programs.
     """
 
     def __init__(
         self,
         context: Context,
         pid: int,
-        targets: Callable[[], Sequence[Top]],
+        targets: Callable[[], Sequence[ScanTarget]],
         cpu_clock: Callable[[], float] = time.process_time,
     ) -> None:
         self._context = context
@@ -66,142 +60,138 @@ class Sampler:
         self._pid = pid
         self._targets = targets
         self._cpu_clock = cpu_clock
-        self._reader = ProcessReader(context.timers.clock, most_shared=MOST_SHARED)
-        self._records = UsageLog(context.service.limits.workers, pid)
+        self._reader = ProcessReader(context.timers.clock, most_shared=MAX_SHARED_BYTES)
+        self._log = UsageLog(context.service.limits.workers, pid)
         self._sample: Sample | None = None
-        self._round: _Round | None = None
-        self._begun, self._cost = -math.inf, 0.0  # of the last round
-        self._wanted: Question | None = None
-        self._has_new = False
+        self._scan: _RunningScan | None = None
+        self._last_started, self._last_cost = -math.inf, 0.0
+        self._requested: Detail | None = None
+        self._is_due = False
         self._watched_until = -math.inf
 
     # --- what the rest of the supervisor calls
 
-    def began(self) -> None:
-        """A program was started: take its first sample at once."""
-        self._has_new = True
-        self._plan()
+    def sample_soon(self) -> None:
+        """Take a sample on the next turn: a program was started."""
+        self._is_due = True
+        self._schedule()
 
-    def ask(self, max_age: float, shared_memory: bool, watching: bool) -> Callable[[], Sample | None]:
-        """Ask for a sample that is no older than `max_age` seconds now.
+    def request_sample(self, max_age: float, shared_memory: bool, watching: bool) -> Callable[[], Sample | None]:
+        """Request a sample that is at most `max_age` seconds old now.
 
         Args:
-            watching: whether this is somebody who looks again and again, at the history too.
+            watching: the client asks again and again, and shows the history too.
 
         Returns:
-            What returns the sample, None while it is being taken; to be called until it is there, or never again.
+            A function to be called until it returns the sample; None: not taken yet.
         """
         now = self._timers.clock()
         if watching:
             self._watched_until = now + WATCHED_SECONDS
-            self._plan()
-        asked = Question(details=True, shared_memory=shared_memory)
-        return lambda: self._young_enough(now - max_age, asked)
+            self._schedule()
+        detail = Detail(full=True, shared_memory=shared_memory)
+        return lambda: self._find_sample(now - max_age, detail)
 
-    def curve(self, name: str, pid: int) -> Curve | None:
-        """Return what a run of a program used until now, or until it died; None when it was never seen."""
-        for top in self._targets():
-            if (top.name, top.pid) == (name, pid):
-                self._look_at_once(top)
-        return self._records.curve(name, pid, self._timers.clock())
+    def usage_series(self, name: str, pid: int) -> Curve | None:
+        """Return the usage of a run until now, or until its exit; None if it was never sampled."""
+        for target in self._targets():
+            if (target.name, target.pid) == (name, pid):
+                self._scan_at_once(target)
+        return self._log.usage_series(name, pid, self._timers.clock())
 
-    def ended(self, name: str, pid: int, cpu_seconds: float) -> None:
-        """A run of a program has ended, and the kernel says how much processor time it has used."""
-        self._records.ended(name, pid, cpu_seconds)
+    def record_exit(self, name: str, pid: int, cpu_seconds: float) -> None:
+        self._log.record_exit(name, pid, cpu_seconds)
 
     def cpu_seconds(self, name: str) -> float:
-        """Return the processor time of a program, all its runs together, as far as it is known; never falls."""
-        return self._records.cpu_seconds(name)
+        return self._log.cpu_seconds(name)
 
     @property
     def history(self) -> UsageRing:
-        """The last ten minutes of the model server, all workers together."""
-        return self._records.history
+        """The last ten minutes of all workers together."""
+        return self._log.history
 
     # --- when
 
-    def _plan(self) -> None:
-        """Set the time of the next sample; one that is being taken does so at its end."""
-        if self._round is not None:
+    def _schedule(self) -> None:
+        if self._scan is not None:  # it schedules the next one at its end
             return
         after = self._seconds_left()
         if math.isinf(after):
             self._timers.cancel(self)
         else:
-            self._timers.set(self, after, self._turn)
+            self._timers.set(self, after, self._continue)
 
     def _seconds_left(self) -> float:
-        if self._has_new or self._wanted is not None:
+        if self._is_due or self._requested is not None:
             return 0.0
-        is_serving = any(top.worker for top in self._targets())
-        after = next_sample(is_serving, self._is_watched() or bool(self._context.service.state.starting), self._cost)
-        return max(self._begun + after - self._timers.clock(), 0.0)
+        is_serving = any(target.worker for target in self._targets())
+        is_urgent = self._is_watched() or bool(self._context.service.state.starting)
+        after = sample_interval(is_serving, is_urgent, self._last_cost)
+        return max(self._last_started + after - self._timers.clock(), 0.0)
 
     def _is_watched(self) -> bool:
         return self._timers.clock() < self._watched_until
 
-    def _young_enough(self, since: float, asked: Question) -> Sample | None:
-        """Return the last sample if it will do; else see to it that one is taken."""
-        sample, on_its_way = self._sample, self._round
-        if sample is not None and sample.begun >= since and sample.question.answers(asked):
+    def _find_sample(self, since: float, detail: Detail) -> Sample | None:
+        sample, running = self._sample, self._scan
+        if sample is not None and sample.started >= since and sample.detail.covers(detail):
             return sample
-        if on_its_way is None or on_its_way.begun < since or not on_its_way.question.answers(asked):
-            self._wanted = asked.also(self._wanted)
-            self._plan()
+        if running is None or running.started < since or not running.detail.covers(detail):
+            self._requested = detail.merge(self._requested)
+            self._schedule()
         return None
 
-    # --- taking one
+    # --- taking a sample
 
-    def _turn(self) -> None:
-        """Go on for some milliseconds; the loop comes back at once until the survey is complete."""
-        round_ = self._round = self._round or self._begin()
-        found = self._advance(round_)
+    def _continue(self) -> None:
+        # For some milliseconds; the loop comes back at once until the scan is complete.
+        running = self._scan = self._scan or self._start()
+        found = self._advance(running)
         if found is None:
-            self._timers.set(self, 0.0, self._turn)
+            self._timers.set(self, 0.0, self._continue)
             return
-        self._round, self._cost = None, round_.cost
-        self._keep(found)
-        self._plan()
+        self._scan, self._last_cost = None, running.cost
+        self._record(found)
+        self._schedule()
 
-    def _begin(self) -> _Round:
-        question = self._wanted or Question(details=self._is_watched())
-        self._wanted, self._has_new, self._begun = None, False, self._timers.clock()
-        return self._look(self._targets(), question)
+    def _start(self) -> _RunningScan:
+        detail = self._requested or Detail(full=self._is_watched())
+        self._requested, self._is_due, self._last_started = None, False, self._timers.clock()
+        return self._start_scan(self._targets(), detail)
 
-    def _look(self, tops: Sequence[Top], question: Question) -> _Round:
+    def _start_scan(self, targets: Sequence[ScanTarget], detail: Detail) -> _RunningScan:
         now = self._timers.clock()
-        return _Round(now, question, survey(self._reader, tops, self._pid, now, question))
+        return _RunningScan(now, detail, scan(self._reader.read, targets, self._pid, now, detail))
 
-    def _advance(self, round_: _Round) -> Scan | None:
-        """Take steps for a turn; return what was found once all is."""
-        began, ends = self._cpu_clock(), self._timers.clock() + TURN_SECONDS
+    def _advance(self, running: _RunningScan) -> Scan | None:
+        cpu_before, deadline = self._cpu_clock(), self._timers.clock() + TURN_SECONDS
         try:
-            next(round_.steps)
-            while self._timers.clock() < ends:
-                next(round_.steps)
+            next(running.steps)
+            while self._timers.clock() < deadline:
+                next(running.steps)
         except StopIteration as end:
             found: Scan = end.value
             return found
         finally:
-            round_.cost += self._cpu_clock() - began
+            running.cost += self._cpu_clock() - cpu_before
         return None
 
-    def _keep(self, found: Scan) -> None:
-        """Keep what was found of the programs that still run: a tree that fell meanwhile is not all there."""
-        here = set(self._targets())
-        trees = {top: processes for top, processes in found.trees.items() if processes and top in here}
-        self._records.add(trees, found.begun)
-        self._reader.forget_others([self._pid, *(each.pid for processes in trees.values() for each in processes)])
-        if found.question.details:
-            self._sample = self._records.sample(found, trees)
+    def _record(self, found: Scan) -> None:
+        # Only programs that still run: the tree of one that exited during the scan is incomplete.
+        current = set(self._targets())
+        trees = {target: tree for target, tree in found.trees.items() if tree and target in current}
+        self._log.record_all(trees, found.started)
+        self._reader.forget_others([self._pid, *(process.pid for tree in trees.values() for process in tree)])
+        if found.detail.full:
+            self._sample = self._log.make_sample(found, trees)
             self._context.waiters.answer_soon()
 
-    def _look_at_once(self, top: Top) -> None:
-        """Take a sample of one program that has failed and still runs, unless its tree is large."""
-        round_ = self._look([top], Question())
+    def _scan_at_once(self, target: ScanTarget) -> None:
+        # For a program that has failed and still runs; without effect if its tree is large.
+        running = self._start_scan([target], Detail())
         try:
-            for _ in range(STEPS_AT_ONCE):
-                next(round_.steps)
+            for _ in range(MAX_STEPS_AT_ONCE):
+                next(running.steps)
         except StopIteration as end:
-            if end.value.trees[top]:
-                self._records.add_one(top, end.value.trees[top], round_.begun)
+            if end.value.trees[target]:
+                self._log.record(target, end.value.trees[target], running.started)

@@ -1,4 +1,4 @@
-"""What is kept of the programs' samples: the last one in full, the last ten minutes as curves, also of the dead."""
+"""What is kept of the samples: the last one in full, and the last ten minutes as series, also of exited programs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ from typing import TypeAlias
 from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.resources.cgroup import Cgroup, read_groups, read_working_set
 from drum_supervisor.resources.cgroup_paths import Groups, find_groups
-from drum_supervisor.resources.process_reader import ProcessResources
-from drum_supervisor.supervise.stats.scan import CpuMeter, Question, Scan, Top
-from drum_supervisor.supervise.stats.usage_ring import CAPACITY, MOST_POINTS, UsageRing
+from drum_supervisor.resources.process_reader import SHORTEST_SAMPLE, ProcessResources
+from drum_supervisor.supervise.stats.scan import Detail, Scan, ScanTarget
+from drum_supervisor.supervise.stats.usage_ring import CAPACITY, MAX_POINTS, UsageRing
 
-Trees: TypeAlias = Mapping[Top, Sequence[ProcessResources]]
+Trees: TypeAlias = Mapping[ScanTarget, Sequence[ProcessResources]]
 
 
 @dataclass(frozen=True)
-class Tree:
-    """A program at a moment: its processes, and CPU of them and of those that are gone."""
+class ProcessTree:
+    """The processes of a program; the CPU figures include exited ones."""
 
     pid: int
     processes: tuple[ProcessResources, ...]
@@ -26,20 +26,42 @@ class Tree:
 
 @dataclass(frozen=True)
 class Sample:
-    """Everything at a moment of the monotonic clock; programs by name."""
+    """The resource usage of all programs, by name, at a moment of the monotonic clock."""
 
-    begun: float
-    question: Question
-    trees: dict[str, Tree]
+    started: float
+    detail: Detail
+    trees: dict[str, ProcessTree]
     supervisor: ProcessResources | None
     cgroup: Cgroup
 
 
+class CpuMeter:
+    """Measures the CPU time of a tree whose processes come and go.
+
+    The kernel adds the CPU time of a process to its parent when the parent reaps it, so processes that live for less
+    than the time between two samples count too.
+    """
+
+    def __init__(self, started: float) -> None:
+        self.percent = 0.0  # of one CPU since the update before; at the first update, since the program started
+        self.seconds = 0.0  # of all processes; never falls: what leaves the tree stays counted
+        self._updated = started
+        self._total = 0.0
+
+    def update(self, now: float, processes: Sequence[ProcessResources]) -> None:
+        passed = now - self._updated
+        if self._total and passed < SHORTEST_SAMPLE:
+            return
+        total = sum(process.cpu_seconds + process.reaped_cpu_seconds for process in processes)
+        used = max(total - self._total, 0.0)
+        self.percent = round(100 * used / max(passed, SHORTEST_SAMPLE), 1)
+        self.seconds = round(self.seconds + used, 2)
+        self._updated, self._total = now, total
+
+
 @dataclass
 class _Record:
-    """What is kept of the last run of a program."""
-
-    top: Top
+    target: ScanTarget
     ring: UsageRing
     cpu: CpuMeter
     groups: Groups
@@ -47,77 +69,71 @@ class _Record:
 
 
 class UsageLog:
-    """The records of all programs, and the history of the model server as a whole.
-
-    Args:
-        workers: how many workers the model server has; with many of them each has a curve with fewer points.
-        pid: of the supervisor.
-    """
+    """The usage of all programs, and the history of the model server as a whole; `pid` is the supervisor's."""
 
     def __init__(self, workers: int, pid: int) -> None:
         self.history = UsageRing()
         self._pid = pid
-        self._capacity = max(CAPACITY // workers, MOST_POINTS)
+        # With many workers the series of each has fewer points.
+        self._capacity = max(CAPACITY // workers, MAX_POINTS)
         self._records: dict[str, _Record] = {}
-        self._of_earlier_runs: dict[str, float] = {}
+        self._earlier_cpu_seconds: dict[str, float] = {}
 
-    def curve(self, name: str, pid: int, now: float) -> Curve | None:
-        """Return the curve of a run until now, None when it was never seen."""
+    def usage_series(self, name: str, pid: int, now: float) -> Curve | None:
+        """Return the usage of a run until now; None if it was never sampled."""
         record = self._records.get(name)
-        return record.ring.until(now) if record is not None and record.top.pid == pid else None
+        return record.ring.series_until(now) if record is not None and record.target.pid == pid else None
 
     def cpu_seconds(self, name: str) -> float:
-        """Return the processor time of a program, all its runs together; never falls."""
+        """Return the CPU time of all runs of a program; never falls."""
         record = self._records.get(name)
-        return self._of_earlier_runs.get(name, 0.0) + (record.cpu.seconds if record else 0.0)
+        return self._earlier_cpu_seconds.get(name, 0.0) + (record.cpu.seconds if record else 0.0)
 
-    def ended(self, name: str, pid: int, cpu_seconds: float) -> None:
-        """A run has ended, and used so much, of which the samples may have seen a part, or more: of its descendants."""
+    def record_exit(self, name: str, pid: int, cpu_seconds: float) -> None:
+        """Record the CPU time of a reaped run; samples may have seen less of it, or more: its descendants' too."""
         record = self._records.get(name)
-        if record is not None and record.top.pid == pid:
+        if record is not None and record.target.pid == pid:
             record.cpu.seconds = max(record.cpu.seconds, round(cpu_seconds, 2))
         else:
-            self._of_earlier_runs[name] = self._of_earlier_runs.get(name, 0.0) + cpu_seconds
+            self._earlier_cpu_seconds[name] = self._earlier_cpu_seconds.get(name, 0.0) + cpu_seconds
 
-    def add(self, trees: Trees, at: float) -> None:
-        """Keep what was found; while nothing of the model server is there, its history stands still."""
-        workers = {top: self.add_one(top, processes, at) for top, processes in trees.items() if processes}
-        workers = {top: record for top, record in workers.items() if top.worker}
+    def record_all(self, trees: Trees, now: float) -> None:
+        """Record a scan; the history gets no point while no worker runs."""
+        records = {target: self.record(target, processes, now) for target, processes in trees.items() if processes}
+        workers = {target: record for target, record in records.items() if target.worker}
         if workers:
-            rss = sum(_rss(trees[top]) for top in workers)
+            rss = sum(_rss(trees[target]) for target in workers)
             percent = sum(record.cpu.percent for record in workers.values())
             working_set = next(iter(workers.values())).working_set_bytes
-            self.history.add(at, rss, working_set, round(percent, 1))
+            self.history.add(now, rss, working_set, round(percent, 1))
 
-    def add_one(self, top: Top, processes: Sequence[ProcessResources], at: float) -> _Record:
-        """Keep what was found of one program."""
-        record = self._records.get(top.name)
-        if record is None or record.top != top:
-            self._of_earlier_runs[top.name] = self.cpu_seconds(top.name)
-            record = _Record(top, UsageRing(self._capacity), CpuMeter(top.started), find_groups(top.pid))
-            self._records[top.name] = record
-        record.cpu.look(at, processes)
-        if top.worker:
+    def record(self, target: ScanTarget, processes: Sequence[ProcessResources], now: float) -> _Record:
+        record = self._records.get(target.name)
+        if record is None or record.target != target:
+            self._earlier_cpu_seconds[target.name] = self.cpu_seconds(target.name)
+            record = _Record(target, UsageRing(self._capacity), CpuMeter(target.started), find_groups(target.pid))
+            self._records[target.name] = record
+        record.cpu.update(now, processes)
+        if target.worker:
             record.working_set_bytes = read_working_set(record.groups)
-            record.ring.add(at, _rss(processes), record.working_set_bytes, record.cpu.percent)
+            record.ring.add(now, _rss(processes), record.working_set_bytes, record.cpu.percent)
         return record
 
-    def sample(self, found: Scan, trees: Trees) -> Sample:
-        """Return everything about what was found and is kept already."""
+    def make_sample(self, found: Scan, trees: Trees) -> Sample:
         described = {}
-        for top, processes in trees.items():
-            cpu = self._records[top.name].cpu
-            described[top.name] = Tree(top.pid, tuple(processes), cpu.percent, cpu.seconds)
-        return Sample(found.begun, found.question, described, found.supervisor, self._cgroup(trees))
+        for target, processes in trees.items():
+            cpu = self._records[target.name].cpu
+            described[target.name] = ProcessTree(target.pid, tuple(processes), cpu.percent, cpu.seconds)
+        return Sample(found.started, found.detail, described, found.supervisor, self._read_cgroup(trees))
 
-    def _cgroup(self, trees: Trees) -> Cgroup:
-        """Return the group of the first worker, also of one that is dead; before there was any, the supervisor's."""
-        workers = [record for record in self._records.values() if record.top.worker]
+    def _read_cgroup(self, trees: Trees) -> Cgroup:
+        # That of the first worker, even of one that has exited; before the first start, that of the supervisor.
+        workers = [record for record in self._records.values() if record.target.worker]
         if not workers:
             return read_groups(find_groups(self._pid))
-        first = min(workers, key=lambda record: (record.top not in trees, record.top.worker))
-        if first.top in trees:
-            first.groups = find_groups(first.top.pid)  # it may have been moved
+        first = min(workers, key=lambda record: (record.target not in trees, record.target.worker))
+        if first.target in trees:
+            first.groups = find_groups(first.target.pid)  # it may have been moved
         return read_groups(first.groups)
 
 

@@ -1,1 +1,1 @@
-"""Watches over a program's own processes: workers that die, memory that runs out, workers to be recycled."""
+"""Watches of a run's descendants: dead workers during start-up, OOM kills, the memory limit. They report, never act."""

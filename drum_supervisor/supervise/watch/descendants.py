@@ -1,4 +1,4 @@
-"""The processes below one of ours, looked at again and again: who serves as its parent does, who is gone, and how."""
+"""The descendants of a process, found by repeated walks: which are workers, which have exited, and how."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,111 +8,95 @@ from dataclasses import dataclass, field
 from drum_supervisor.resources import proctree
 
 SIGHTINGS = 2  # between fork and exec every process looks like its parent
-HIGHEST_PIDFD = 511  # beyond, descriptors are left for other things; 1,024 is a usual limit
+MAX_PIDFD = 511  # higher descriptors are left for other things; 1,024 is a usual limit
 
 
 @dataclass
-class Process:
-    """A process below ours.
-
-    Attributes:
-        since: when it was seen first; `seconds`: how long it was seen, once it is gone.
-        status: its wait status as from wait(2), once it is gone; None when that is unknown.
-        sightings: how often it was looked at closely; that ends when it is known to be a worker or not. None for one
-            that was about to be gone already.
-    """
-
+class Descendant:
     pid: int
-    parent: int
+    parent: int  # the pid of its parent
     pidfd: int
-    since: float
-    sightings: int = 0
+    first_seen_at: float
+    sightings: int = 0  # how often it was examined; stays 0 if it was already exiting when it was found
     is_like_parent: bool = True
-    status: int | None = None
-    seconds: float = 0.0
+    status: int | None = None  # the wait status as from wait(2); None while it runs, or when unknown
+    lifetime: float = 0.0  # seconds from the first sighting to its exit
 
     @property
     def is_worker(self) -> bool:
-        """Whether it was seen more than once to do what its parent does."""
         return self.is_like_parent and self.sightings >= SIGHTINGS
 
 
 class ProcessTable:
-    """How processes are looked at; tests have their own."""
+    """The kernel's process table; tests replace it."""
 
     def children(self, pid: int) -> list[int]:
         return [child for child in proctree.children(pid) if not proctree.is_zombie(child)]
 
-    def looks_like_a_worker(self, pid: int, parent: int) -> bool | None:
+    def looks_like_worker(self, pid: int, parent: int) -> bool | None:
         return proctree.looks_like_a_worker(pid, parent)
 
-    def open(self, pid: int) -> int:
-        """Return a pidfd, -1 where there is none, and the kernel will not tell how the process ended."""
+    def open_pidfd(self, pid: int) -> int:
+        """Return a pidfd, or -1; without one the kernel does not report how the process ended."""
         with suppress(OSError, AttributeError):
-            if (pidfd := os.pidfd_open(pid)) <= HIGHEST_PIDFD:
+            if (pidfd := os.pidfd_open(pid)) <= MAX_PIDFD:
                 return pidfd
             os.close(pidfd)
         return -1
 
-    def ended(self, pid: int, pidfd: int) -> int | None:
+    def read_wait_status(self, pid: int, pidfd: int) -> int | None:
         return proctree.ended(pid, pidfd)
 
-    def close(self, pidfd: int) -> None:
+    def close_pidfd(self, pidfd: int) -> None:
         if pidfd >= 0:
             os.close(pidfd)
 
 
 @dataclass
 class Descendants:
-    """All processes below `root`, as far as they were seen.
-
-    Attributes:
-        clock: monotonic seconds.
-        here: those that were there at the last look, by pid.
-    """
+    """The descendants of `root`, as of the last refresh."""
 
     root: int
-    clock: Callable[[], float]
+    clock: Callable[[], float]  # monotonic seconds
     table: ProcessTable = field(default_factory=ProcessTable)
-    here: dict[int, Process] = field(default_factory=dict)
+    running: dict[int, Descendant] = field(default_factory=dict)  # by pid
 
-    def look(self) -> tuple[list[Process], list[Process]]:
-        """Look at all; return those that are known to be workers since this look, and those that are gone."""
-        pids = dict(self.below())
-        gone = [self._exited(pid) for pid in list(self.here) if pid not in pids]
-        return [self.here[pid] for pid, parent in pids.items() if self._turns_out_a_worker(pid, parent)], gone
+    def refresh(self) -> tuple[list[Descendant], list[Descendant]]:
+        """Walk the tree; return the processes newly identified as workers, and those that have exited."""
+        pids = dict(self.walk())
+        exited = [self._forget(pid) for pid in list(self.running) if pid not in pids]
+        return [self.running[pid] for pid, parent in pids.items() if self._identify_worker(pid, parent)], exited
 
-    def below(self) -> Iterator[tuple[int, int]]:
-        """Yield the pid of each process that is there now, with that of its parent."""
-        return self._below(self.root)
+    def walk(self) -> Iterator[tuple[int, int]]:
+        """Yield the pid of each process that runs now, with the pid of its parent."""
+        return self._walk(self.root)
 
     def close(self) -> None:
-        for process in self.here.values():
-            self.table.close(process.pidfd)
-        self.here.clear()
+        for process in self.running.values():
+            self.table.close_pidfd(process.pidfd)
+        self.running.clear()
 
-    def _below(self, pid: int) -> Iterator[tuple[int, int]]:
+    def _walk(self, pid: int) -> Iterator[tuple[int, int]]:
         for child in self.table.children(pid):
             yield child, pid
-            yield from self._below(child)
+            yield from self._walk(child)
 
-    def _turns_out_a_worker(self, pid: int, parent: int) -> bool:
-        """Look closely at a process unless enough is known of it; return whether it is now known to be a worker."""
-        if pid not in self.here:
-            self.here[pid] = Process(pid, parent, self.table.open(pid), self.clock())
-        process = self.here[pid]
+    def _identify_worker(self, pid: int, parent: int) -> bool:
+        if pid not in self.running:
+            self.running[pid] = Descendant(pid, parent, self.table.open_pidfd(pid), self.clock())
+        process = self.running[pid]
         if process.sightings >= SIGHTINGS or not process.is_like_parent:
             return False
-        answer = self.table.looks_like_a_worker(pid, parent)
-        if answer is None:
+        is_like_parent = self.table.looks_like_worker(pid, parent)
+        if is_like_parent is None:  # it is exiting
             return False
         process.sightings += 1
-        process.is_like_parent = answer
+        process.is_like_parent = is_like_parent
         return process.is_worker
 
-    def _exited(self, pid: int) -> Process:
-        process = self.here.pop(pid)
-        process.status = self.table.ended(pid, process.pidfd)
-        process.seconds = self.clock() - process.since
-        self.table.close(process.pidfd)
+    def _forget(self, pid: int) -> Descendant:
+        process = self.running.pop(pid)
+        process.status = self.table.read_wait_status(pid, process.pidfd)
+        process.lifetime = self.clock() - process.first_seen_at
+        self.table.close_pidfd(process.pidfd)
         return process

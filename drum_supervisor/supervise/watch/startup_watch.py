@@ -1,99 +1,93 @@
-"""Foreign servers that are new: their own workers are watched, a first good answer is put to the proof."""
+"""Watches the workers of a third-party server during start-up and a probation period."""
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.service.seen import Seen
+from drum_supervisor.supervise.service.context import TrackedRun
 from drum_supervisor.supervise.watch.descendants import Descendants
-from drum_supervisor.supervise.watch.worker_deaths import Death, WorkerDeaths, logged_deaths
+from drum_supervisor.supervise.watch.worker_deaths import Death, WorkerDeaths, parse_logged_deaths
 
-LOOK_AGAIN_AFTER = 0.1
-SHORTEST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds
-SHORTEST_PROBATION = 30.0
+CHECK_INTERVAL = 0.1  # seconds, as all below
+MIN_CONFIRMATION, MAX_CONFIRMATION = 0.5, 10.0
+MIN_PROBATION = 30.0
 DEATHS_ON_PROBATION = 2
 
 
 @dataclass
 class _WatchedRun:
-    """A run, what it started, and after how many seconds it answered first."""
-
-    seen: Seen
+    tracked: TrackedRun
     worker_deaths: WorkerDeaths
-    took: float | None = None
+    startup_seconds: float | None = None  # until the first good answer
 
 
 class StartupWatch:
-    """Watches over runs from their start until some time after they are ready.
+    """Watches runs from their start until the end of their probation.
 
-    Before a run is ready, one death of a worker of its own is enough. Afterwards workers may die of other things: then
-    it takes two, each within the time that a worker takes to begin. It is watched for half a minute then, or three
-    times as long as its start took.
+    Before a run is ready, one death of a worker is enough. Later, workers may die for other reasons: it takes two
+    deaths then, each within the time that a worker needs to boot. Probation lasts 30 seconds, or three times the
+    start-up time if that is longer.
 
     Args:
-        on_death: what to do about a run whose own worker died; it may start its workers again for ever.
+        on_death: called when a run has failed because of its workers, which its master may restart for ever.
     """
 
-    def __init__(self, timers: Timers, on_death: Callable[[Seen, Death], None]) -> None:
+    def __init__(self, timers: Timers, on_death: Callable[[TrackedRun, Death], None]) -> None:
         self._timers = timers
         self._on_death = on_death
         self._runs: list[_WatchedRun] = []
 
-    def add(self, seen: Seen) -> None:
-        """Watch over a run that was just started."""
-        self._runs.append(_WatchedRun(seen, WorkerDeaths(Descendants(seen.run.pid, self._timers.clock))))
-        self._timers.set(self, LOOK_AGAIN_AFTER, self._look)
+    def add(self, tracked: TrackedRun) -> None:
+        self._runs.append(_WatchedRun(tracked, WorkerDeaths(Descendants(tracked.run.pid, self._timers.clock))))
+        self._timers.set(self, CHECK_INTERVAL, self._check_all)
 
-    def is_any_on_probation(self) -> bool:
-        """Return whether a good answer is not enough yet, because a server has several workers of its own.
+    def needs_confirmation(self) -> bool:
+        """Return whether one good answer does not yet mean ready, because a server has several workers."""
+        # It is unknown which of them answered. They started together, so the others get half as much time again as the
+        # first one needed; until then every answer must be good, and no worker may die.
+        unconfirmed = [self._is_unconfirmed(each) for each in self._runs if each.tracked.is_starting]
+        return any(unconfirmed)  # a list, not a generator: each run must note its first answer
 
-        Nobody can tell which of them answers. They began together, so that the others are given half as long again
-        as the first one took; meanwhile all that answers must be good, and none may die.
-        """
-        tried = [self._is_on_probation(each) for each in self._runs if each.seen.is_starting]
-        return any(tried)
-
-    def worker_lost_by(self, seen: Seen) -> Death | None:
-        """Return the worker for which a run has ended that was new: it ended with the same status just before.
-
-        A run that is killed does not end for its worker's sake, whatever its worker was killed by.
-        """
-        status = seen.run.status
-        if status is None or not os.WIFEXITED(status) or not any(each.seen is seen for each in self._runs):
+    def find_fatal_death(self, tracked: TrackedRun) -> Death | None:
+        """Return the worker whose death ended a run during probation: the one that it logged with the same status."""
+        # A run that was killed by a signal did not exit because of a worker, whatever killed that.
+        status = tracked.run.status
+        if status is None or not os.WIFEXITED(status) or not any(each.tracked is tracked for each in self._runs):
             return None
-        deaths = [death for death in logged_deaths(seen.run.stderr_tail.text()) if death.status == status]
+        deaths = [death for death in parse_logged_deaths(tracked.run.stderr_tail.text()) if death.status == status]
         return deaths[-1] if deaths else None
 
-    def _is_on_probation(self, watched: _WatchedRun) -> bool:
-        age = self._timers.clock() - watched.seen.run.started
-        if watched.took is None:
-            watched.took = age
-        trial = min(max(watched.took / 2, SHORTEST_WAIT), LONGEST_WAIT)
-        return age < watched.took + trial and watched.worker_deaths.count() > 1
+    def _is_unconfirmed(self, watched: _WatchedRun) -> bool:
+        age = self._timers.clock() - watched.tracked.run.started
+        if watched.startup_seconds is None:
+            watched.startup_seconds = age
+        confirmation = min(max(watched.startup_seconds / 2, MIN_CONFIRMATION), MAX_CONFIRMATION)
+        return age < watched.startup_seconds + confirmation and watched.worker_deaths.count_workers() > 1
 
-    def _look(self) -> None:
+    def _check_all(self) -> None:
         for watched in list(self._runs):
             if self._is_watched(watched):
-                self._look_at(watched)
+                self._check(watched)
             else:
                 watched.worker_deaths.close()
                 self._runs.remove(watched)
         if self._runs:
-            self._timers.set(self, LOOK_AGAIN_AFTER, self._look)
+            self._timers.set(self, CHECK_INTERVAL, self._check_all)
 
     def _is_watched(self, watched: _WatchedRun) -> bool:
-        seen = watched.seen
-        if not seen.ready:
-            return seen.is_starting
-        took = watched.took = watched.took or self._timers.clock() - seen.run.started
-        probation = max(3 * took, SHORTEST_PROBATION)
-        return seen.is_running and self._timers.clock() - seen.run.started < took + probation
+        tracked = watched.tracked
+        if not tracked.ready:
+            return tracked.is_starting
+        age = self._timers.clock() - tracked.run.started
+        startup_seconds = watched.startup_seconds = watched.startup_seconds or age
+        probation = max(3 * startup_seconds, MIN_PROBATION)
+        return tracked.is_running and self._timers.clock() - tracked.run.started < startup_seconds + probation
 
-    def _look_at(self, watched: _WatchedRun) -> None:
-        deaths = watched.worker_deaths.look(watched.seen.run.stderr_tail.text())
-        if watched.seen.ready:
-            boot = 1.5 * (watched.took or 0.0) + 1.0
-            deaths = [death for death in deaths if death.seconds < boot]
-        if len(deaths) >= (DEATHS_ON_PROBATION if watched.seen.ready else 1):
-            self._on_death(watched.seen, deaths[-1])
+    def _check(self, watched: _WatchedRun) -> None:
+        deaths = watched.worker_deaths.refresh(watched.tracked.run.stderr_tail.text())
+        if watched.tracked.ready:
+            boot_seconds = 1.5 * (watched.startup_seconds or 0.0) + 1.0
+            deaths = [death for death in deaths if death.lifetime < boot_seconds]
+        if len(deaths) >= (DEATHS_ON_PROBATION if watched.tracked.ready else 1):
+            self._on_death(watched.tracked, deaths[-1])

@@ -1,9 +1,9 @@
-"""The workers that a foreign server starts by itself: watched until it is ready, for nobody tells how they fare.
+"""Deaths of the workers that a third-party server starts by itself, found while the server starts.
 
-A master like gunicorn's starts a worker again and again that dies while it loads the model, and never exits. What
-counts is a worker that ended badly and that its parent has replaced: a server's helpers, also forked ones that fail,
-or that a pool ends with TERM, are not replaced in one breath; and of an end that the kernel does not tell we think
-nothing. What a master says about its workers in words that we know counts at once.
+A master like gunicorn's restarts a worker that dies while it loads the model, again and again, and never exits itself.
+A death counts when the worker failed and its parent replaced it: the helpers of a server, forked or not, are not
+replaced at once when they fail, or when a pool ends them with TERM; and an unknown wait status proves nothing. A death
+that the master logs in a known form counts at once.
 """
 
 import os
@@ -11,100 +11,84 @@ import re
 import signal
 from dataclasses import dataclass, field, replace
 
-from drum_supervisor.supervise.watch.descendants import Descendants, Process
+from drum_supervisor.supervise.watch.descendants import Descendant, Descendants
 
-_ASKED_TO_GO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _DIED = re.compile(
     r"Worker \(pid: ?(?P<pid>\d+)\) (?:exited with code (?P<code>\d+)|was sent (?P<name>SIG[A-Z0-9]+)!)"  # gunicorn
     r"|Worker with pid (?P<old_pid>\d+) was terminated due to signal (?P<number>\d+)"  # gunicorn before 21
-    r"|\[(?P<boot_pid>\d+)\] \[ERROR\] Exception in worker process"  # gunicorn, of one that dies in a moment
+    r"|\[(?P<boot_pid>\d+)\] \[ERROR\] Exception in worker process"  # gunicorn; the worker exits right after it
     r"|Child process \[(?P<child>\d+)\] died"  # uvicorn
 )
 
 
 @dataclass(frozen=True)
 class Death:
-    """The bad end of a server's own worker.
-
-    Attributes:
-        status: as from wait(2), None when it is unknown.
-        seconds: how long it was seen to live.
-    """
+    """A failed worker of a server."""
 
     pid: int
-    status: int | None
-    seconds: float = 0.0
+    status: int | None  # the wait status as from wait(2); None when unknown
+    lifetime: float = 0.0  # seconds for which it was observed
 
 
 @dataclass
 class WorkerDeaths:
-    """The processes below one run of a server.
+    """Collects the deaths of one server's own workers."""
 
-    Attributes:
-        below: all of them.
-    """
-
-    below: Descendants
-    _dead: list[Process] = field(default_factory=list)
+    descendants: Descendants
+    _failed: list[Descendant] = field(default_factory=list)
     _deaths: dict[int, Death] = field(default_factory=dict)
-    _gone: dict[int, Process] = field(default_factory=dict)
+    _exited: dict[int, Descendant] = field(default_factory=dict)
     _stderr: str = ""
 
-    def look(self, stderr: str) -> list[Death]:
-        """Return the deaths of workers that count, and that were found earlier than now.
-
-        By the second look the last words of a worker have arrived, and a master that ends with it is gone.
-
-        Args:
-            stderr: the end of what the server wrote there.
-        """
+    def refresh(self, stderr: str) -> list[Death]:
+        """Look for deaths, also in the last output on `stderr`; return those that were found by the calls before."""
+        # The delay lets the last output of a worker arrive, and lets a master that exits with its worker be reaped.
         before = list(self._deaths.values())
-        new, gone = self.below.look()
-        parents = {process.parent for process in new}
-        replaced = [Death(dead.pid, dead.status, dead.seconds) for dead in self._dead if dead.parent in parents]
-        self._note_exited(gone)
-        told = logged_deaths(stderr) if stderr != self._stderr else []
+        new_workers, exited = self.descendants.refresh()
+        parents = {process.parent for process in new_workers}
+        replaced = [Death(dead.pid, dead.status, dead.lifetime) for dead in self._failed if dead.parent in parents]
+        self._note_exited(exited)
+        logged = parse_logged_deaths(stderr) if stderr != self._stderr else []
         self._stderr = stderr
-        for death in (*replaced, *told):
-            self._deaths.setdefault(death.pid, self._completed(death))
+        for death in (*replaced, *logged):
+            self._deaths.setdefault(death.pid, self._complete(death))
         return before
 
-    def count(self) -> int:
-        """Return how many workers of its own the server has now."""
-        return sum(bool(self.below.table.looks_like_a_worker(*pids)) for pids in self.below.below())
+    def count_workers(self) -> int:
+        descendants = self.descendants
+        return sum(bool(descendants.table.looks_like_worker(*pids)) for pids in descendants.walk())
 
     def close(self) -> None:
-        self.below.close()
+        self.descendants.close()
 
-    def _note_exited(self, gone: list[Process]) -> None:
-        """Note those that are gone, and which of them were workers that ended badly."""
-        for process in gone:
-            self._gone[process.pid] = process
-            if process.is_worker and process.status is not None and is_bad(process.status):
-                self._dead.append(process)
+    def _note_exited(self, exited: list[Descendant]) -> None:
+        for process in exited:
+            self._exited[process.pid] = process
+            if process.is_worker and process.status is not None and is_failure(process.status):
+                self._failed.append(process)
 
-    def _completed(self, death: Death) -> Death:
-        """Add what was seen of a worker to what its master tells of it."""
-        if (gone := self._gone.get(death.pid)) is not None:
-            return replace(death, status=gone.status if death.status is None else death.status, seconds=gone.seconds)
-        here = self.below.here.get(death.pid)
-        return replace(death, seconds=self.below.clock() - here.since) if here else death
+    def _complete(self, death: Death) -> Death:
+        if (exited := self._exited.get(death.pid)) is not None:
+            status = exited.status if death.status is None else death.status
+            return replace(death, status=status, lifetime=exited.lifetime)
+        running = self.descendants.running.get(death.pid)
+        return replace(death, lifetime=self.descendants.clock() - running.first_seen_at) if running else death
 
 
-def is_bad(status: int) -> bool:
-    """Return whether a process with this wait status came to grief: exited with a failure, or crashed."""
+def is_failure(status: int) -> bool:
+    """Return whether a wait status means a failure: a non-zero exit code, or a signal other than a stop signal."""
     if os.WIFSIGNALED(status):
-        return os.WTERMSIG(status) not in _ASKED_TO_GO
+        return os.WTERMSIG(status) not in _STOP_SIGNALS
     return os.WEXITSTATUS(status) != 0
 
 
-def logged_deaths(stderr: str) -> list[Death]:
-    """Return the bad deaths of workers that a master told of in its log."""
-    deaths = [_logged(match) for match in _DIED.finditer(stderr)]
-    return [death for death in deaths if death.status is None or is_bad(death.status)]
+def parse_logged_deaths(stderr: str) -> list[Death]:
+    deaths = [_parse(match) for match in _DIED.finditer(stderr)]
+    return [death for death in deaths if death.status is None or is_failure(death.status)]
 
 
-def _logged(match: "re.Match[str]") -> Death:
+def _parse(match: "re.Match[str]") -> Death:
     pid = int(match["pid"] or match["old_pid"] or match["boot_pid"] or match["child"])
     if match["code"]:
         return Death(pid, int(match["code"]) << 8)

@@ -1,4 +1,4 @@
-"""Reminders, on a clock that the test sets."""
+"""Timers, on a clock that the test sets."""
 
 import pytest
 
@@ -11,68 +11,67 @@ def timers(clock):
 
 
 @pytest.fixture
-def rung():
-    """What has rung, in order."""
+def called():
     return []
 
 
-def test_rings_when_its_time_has_come_and_only_once(timers, clock, rung):
-    timers.set("a", 5.0, lambda: rung.append("a"))
+def test_timer_is_called_once_when_it_is_due(timers, clock, called):
+    timers.set("a", 5.0, lambda: called.append("a"))
     clock.now += 4.999
     timers.ring()
-    assert rung == []
+    assert called == []
     clock.now += 0.001
     timers.ring()
     timers.ring()
-    assert rung == ["a"]
+    assert called == ["a"]
 
 
-def test_rings_in_the_order_of_time(timers, clock, rung):
+def test_due_timers_are_called_in_order_of_time(timers, clock, called):
     for name, after in (("late", 3.0), ("early", 1.0), ("middle", 2.0)):
-        timers.set(name, after, lambda name=name: rung.append(name))
+        timers.set(name, after, lambda name=name: called.append(name))
     clock.now += 10
     timers.ring()
-    assert rung == ["early", "middle", "late"]
+    assert called == ["early", "middle", "late"]
 
 
-def test_of_the_same_time_rings_in_the_order_in_which_they_were_set(timers, clock, rung):
+def test_timers_due_at_once_are_called_in_order_of_setting(timers, clock, called):
     for name in "cab":
-        timers.set(name, 1.0, lambda name=name: rung.append(name))
+        timers.set(name, 1.0, lambda name=name: called.append(name))
     clock.now += 1
     timers.ring()
-    assert rung == ["c", "a", "b"]
+    assert called == ["c", "a", "b"]
 
 
-def test_same_key_replaces(timers, clock, rung):
-    timers.set("a", 1.0, lambda: rung.append("first"))
-    timers.set("a", 5.0, lambda: rung.append("second"))
+def test_same_key_replaces_a_timer(timers, clock, called):
+    timers.set("a", 1.0, lambda: called.append("first"))
+    timers.set("a", 5.0, lambda: called.append("second"))
     clock.now += 2
     timers.ring()
-    assert rung == []
+    assert called == []
     clock.now += 3
     timers.ring()
-    assert rung == ["second"]
+    assert called == ["second"]
 
 
-def test_any_hashable_is_a_key(timers, clock, rung):
+def test_any_hashable_is_a_key(timers, clock, called):
     for key in ("a", ("a", 1), ("a", 2), object(), None):
-        timers.set(key, 1.0, lambda key=key: rung.append(key))
+        timers.set(key, 1.0, lambda key=key: called.append(key))
     clock.now += 1
     timers.ring()
-    assert len(rung) == 5
+    assert len(called) == 5
 
 
-def test_cancelled_rings_no_more(timers, clock, rung):
-    timers.set("a", 1.0, lambda: rung.append("a"))
+def test_cancelled_timer_is_not_called(timers, clock, called):
+    timers.set("a", 1.0, lambda: called.append("a"))
     timers.cancel("a")
     timers.cancel("a")
     timers.cancel("never set")
     clock.now += 2
     timers.ring()
-    assert rung == []
+    assert called == []
 
 
-def test_tells_when_it_is_due(timers):
+def test_at_returns_the_due_time(timers):
     assert timers.at("a") is None
     timers.set("a", 5.0, lambda: None)
     assert timers.at("a") == 105.0
@@ -80,7 +79,7 @@ def test_tells_when_it_is_due(timers):
     assert timers.at("a") is None
 
 
-def test_tells_how_long_the_loop_may_sleep(timers, clock):
+def test_seconds_left_until_the_next_timer(timers, clock):
     assert timers.seconds_left() == float("inf")
     timers.set("a", 5.0, lambda: None)
     timers.set("b", 2.0, lambda: None)
@@ -89,52 +88,52 @@ def test_tells_how_long_the_loop_may_sleep(timers, clock):
     assert timers.seconds_left() == 0.0
 
 
-def test_call_may_set_its_own_again(timers, clock, rung):
+def test_call_may_set_its_timer_again(timers, clock, called):
     def again() -> None:
-        rung.append(clock.now)
+        called.append(clock.now)
         timers.set("a", 1.0, again)
 
     timers.set("a", 1.0, again)
     for _ in range(3):
         clock.now += 1
         timers.ring()
-    assert rung == [101.0, 102.0, 103.0]
+    assert called == [101.0, 102.0, 103.0]
 
 
-def test_call_that_sets_itself_without_delay_does_not_ring_for_ever(timers, rung):
+def test_call_without_delay_does_not_loop(timers, called):
     def again() -> None:
-        rung.append(1)
+        called.append(1)
         timers.set("a", 0.0, again)
 
     timers.set("a", 0.0, again)
     timers.ring()
-    assert rung == [1]
+    assert called == [1]
 
 
-def test_call_may_cancel_one_that_is_due_as_well(timers, clock, rung):
+def test_call_may_cancel_another_due_timer(timers, clock, called):
     timers.set("a", 1.0, lambda: timers.cancel("b"))
-    timers.set("b", 2.0, lambda: rung.append("b"))
+    timers.set("b", 2.0, lambda: called.append("b"))
     clock.now += 5
     timers.ring()
-    assert rung == []
+    assert called == []
 
 
-def test_call_may_put_off_one_that_is_due_as_well(timers, clock, rung):
-    timers.set("a", 1.0, lambda: timers.set("b", 1.0, lambda: rung.append("b later")))
-    timers.set("b", 2.0, lambda: rung.append("b"))
+def test_call_may_postpone_another_due_timer(timers, clock, called):
+    timers.set("a", 1.0, lambda: timers.set("b", 1.0, lambda: called.append("b later")))
+    timers.set("b", 2.0, lambda: called.append("b"))
     clock.now += 5
     timers.ring()
-    assert rung == []
+    assert called == []
     clock.now += 1
     timers.ring()
-    assert rung == ["b later"]
+    assert called == ["b later"]
 
 
-def test_one_that_fails_keeps_the_others(timers, clock, rung):
+def test_failing_call_keeps_other_timers(timers, clock, called):
     timers.set("a", 1.0, lambda: {}["nothing"])
-    timers.set("b", 2.0, lambda: rung.append("b"))
+    timers.set("b", 2.0, lambda: called.append("b"))
     clock.now += 5
     with pytest.raises(KeyError):
         timers.ring()
     timers.ring()
-    assert rung == ["b"]
+    assert called == ["b"]

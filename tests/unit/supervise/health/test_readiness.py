@@ -1,4 +1,4 @@
-"""Readiness of foreign servers, against real little sockets; one poll loop turns both sides."""
+"""The readiness of third-party servers, against real sockets; one poll loop turns both sides."""
 
 import os
 import socket
@@ -12,9 +12,9 @@ from drum_supervisor.supervise.health.readiness import (
     AddressWatcher,
     NotifySocket,
     ReadinessProbe,
-    failure_in,
     is_complete,
-    is_ready_answer,
+    is_ready_response,
+    read_failure,
 )
 from drum_supervisor.supervise.host.run_dir import RunDir
 from tests.unit.polling import RESET, PollLoop, Server
@@ -29,7 +29,7 @@ CLOSE = b""
 
 
 class World:
-    """A listener with a server on it, a watcher that looks at it, and what that observes."""
+    """A listener with a server on it, a readiness check, and its results."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.loop = PollLoop()
@@ -44,9 +44,9 @@ class World:
         self.server = self.loop.serve(self.listener, *answers)
         return self.server
 
-    def look(self, question: ReadinessProbe | None = PING, address: Address | None = None) -> None:
+    def start_probing(self, probe: ReadinessProbe | None = PING, address: Address | None = None) -> None:
         where = address or address_of(self.listener)
-        self.watcher = AddressWatcher(self.loop, self.loop.timers, where, question, self)
+        self.watcher = AddressWatcher(self.loop, self.loop.timers, where, probe, self)
 
     def on_ready(self) -> None:
         self.ready += 1
@@ -59,7 +59,7 @@ class World:
     def until_ready(self) -> None:
         self.loop.until(lambda: self.ready)
 
-    def until_asked(self, times: int) -> None:
+    def until_probed(self, times: int) -> None:
         self.loop.until(lambda: self.server.connections >= times)
 
     def close(self) -> None:
@@ -77,15 +77,15 @@ def world(listener: socket.socket) -> Iterator[World]:
 
 
 class TestHttp:
-    def test_answer_is_ready(self, world):
+    def test_ok_is_ready(self, world):
         world.serve(OK)
-        world.look()
+        world.start_probing()
         world.until_ready()
         assert world.server.connections == 1
 
-    def test_asks_for_the_path_once_and_for_the_end_of_the_connection(self, world):
+    def test_request_has_path_host_and_connection_close(self, world):
         world.serve(OK)
-        world.look(STRICT)
+        world.start_probing(STRICT)
         world.until_ready()
         (request,) = world.server.requests
         assert request.startswith(b"GET /health?full=1 HTTP/1.1\r\nHost: ")
@@ -93,14 +93,14 @@ class TestHttp:
         assert b"Connection: close\r\n" in request
 
     @pytest.mark.parametrize("not_yet", [UNAVAILABLE, OURS, CLOSE, RESET, b"garbage", b"HTTP/1.1 1", b"x" * 70_000])
-    def test_any_other_answer_is_asked_for_again(self, world, not_yet):
+    def test_probes_again_after_any_other_response(self, world, not_yet):
         world.serve(not_yet, not_yet, OK)
-        world.look()
+        world.start_probing()
         world.until_ready()
         assert world.server.connections == 3
 
-    def test_waits_in_the_backlog_until_somebody_accepts_and_does_not_ask_twice(self, world):
-        world.look()
+    def test_one_probe_waits_in_the_backlog(self, world):
+        world.start_probing()
         for _ in range(5):
             world.loop.turn(0.01)
         world.serve(OK)
@@ -110,9 +110,9 @@ class TestHttp:
         with pytest.raises(BlockingIOError):
             world.listener.accept()
 
-    def test_is_told_once(self, world):
+    def test_reports_ready_once(self, world):
         world.serve(OK)
-        world.look()
+        world.start_probing()
         world.until_ready()
         for _ in range(5):
             world.loop.turn(0.01)
@@ -122,45 +122,45 @@ class TestHttp:
     def test_leaves_nothing_open(self, world):
         before = sorted(os.listdir("/proc/self/fd"))
         world.serve(UNAVAILABLE, CLOSE, RESET, OK)
-        world.look()
+        world.start_probing()
         world.until_ready()
         world.loop.until(lambda: set(world.loop.watched) == {world.listener.fileno()})
         assert sorted(os.listdir("/proc/self/fd")) == before
 
     @pytest.mark.parametrize("answer", [OK, UNAVAILABLE])
-    def test_asks_no_more_once_it_is_closed(self, world, answer):
+    def test_does_not_probe_after_close(self, world, answer):
         world.serve(answer)
-        world.look()
+        world.start_probing()
         if answer is UNAVAILABLE:
-            world.until_asked(2)
+            world.until_probed(2)
         world.watcher.close()
         assert world.loop.timers.seconds_left() == float("inf")
-        asked = world.server.connections
+        before = world.server.connections
         for _ in range(5):
             world.loop.turn(0.01)
-        assert world.server.connections - asked <= 1  # the one that waited in the backlog
+        assert world.server.connections - before <= 1  # the one that waited in the backlog
         assert world.ready == 0
 
-    def test_may_be_closed_from_within_the_call(self, world):
+    def test_may_be_closed_by_its_listener(self, world):
         world.serve(OK)
-        world.look()
-        world.until_asked(1)
+        world.start_probing()
+        world.until_probed(1)
         world.loop.until(lambda: set(world.loop.watched) == {world.listener.fileno()})
 
-    def test_that_answers_with_its_failure_is_told_of(self, world):
+    def test_reports_a_failure(self, world):
         world.serve(UNAVAILABLE, FAILED)
-        world.look()
+        world.start_probing()
         world.loop.until(lambda: world.failures)
         assert (world.ready, world.failures) == (0, ["no weights"])
 
-    def test_is_asked_again_after_a_good_answer_until_that_is_enough(self, world):
+    def test_probes_until_closed(self, world):
         world.serve(OK)
         world.closes_when_ready = False
-        world.look()
+        world.start_probing()
         world.loop.until(lambda: world.ready >= 3)
 
 
-class TestAnswerThatSaysFailed:
+class TestFailureResponse:
     @pytest.mark.parametrize(
         ("body", "message"),
         [
@@ -169,21 +169,21 @@ class TestAnswerThatSaysFailed:
             (b'{"detail": "no weights", "x": 1}', "no weights"),
             (b'"no weights"', "no weights"),
             (b" no\nweights\n", "no\nweights"),
-            (b'{"detail": [1]}', "the model server answers with status 513"),
-            (b"[]", "the model server answers with status 513"),
-            (b"<html>", "the model server answers with status 513"),
-            (b"", "the model server answers with status 513"),
+            (b'{"detail": [1]}', "the model server answered with status 513"),
+            (b"[]", "the model server answered with status 513"),
+            (b"<html>", "the model server answered with status 513"),
+            (b"", "the model server answered with status 513"),
         ],
     )
-    def test_is_read(self, body, message):
-        assert failure_in(b"HTTP/1.1 513 X\r\nA: b\r\n\r\n" + body, 513) == message
+    def test_is_parsed(self, body, message):
+        assert read_failure(b"HTTP/1.1 513 X\r\nA: b\r\n\r\n" + body, 513) == message
 
     @pytest.mark.parametrize("head", [b"HTTP/1.1 500 X", b"HTTP/1.1 200 OK", b"HTTP/1.1 513 X\r\n" + OURS[17:48], b""])
-    def test_is_another_status_or_that_of_our_own_error_server(self, head):
-        assert failure_in(head + b"\r\n\r\nno weights", 513) is None
+    def test_does_not_include_own_or_other_responses(self, head):
+        assert read_failure(head + b"\r\n\r\nno weights", 513) is None
 
-    def test_may_be_another_status(self):
-        assert failure_in(b"HTTP/1.1 599 X\r\n\r\nno", 599) == "no"
+    def test_may_have_another_status(self):
+        assert read_failure(b"HTTP/1.1 599 X\r\n\r\nno", 599) == "no"
 
     @pytest.mark.parametrize(
         ("answer", "complete"),
@@ -199,79 +199,79 @@ class TestAnswerThatSaysFailed:
         assert is_complete(answer, PING) is complete
 
 
-class TestServerThatIsNotThereYet:
+class TestServerThatDoesNotListenYet:
     @pytest.fixture
     def world(self) -> Iterator[World]:
-        """The port is bound and refuses connections: nobody listens."""
+        """The port is bound, but not listening: it refuses connections."""
         reserved = socket.socket()
         reserved.bind(("127.0.0.1", 0))
         made = World(reserved)
         yield made
         made.close()
 
-    @pytest.mark.parametrize("question", [PING, None])
-    def test_is_asked_until_it_is(self, world, question):
-        world.look(question)
+    @pytest.mark.parametrize("probe", [PING, None])
+    def test_is_probed_until_it_listens(self, world, probe):
+        world.start_probing(probe)
         world.loop.until(lambda: world.loop.timers.seconds_left() < 1)
         assert world.ready == 0
         world.listener.listen()
         world.serve(OK)
         world.until_ready()
 
-    def test_costs_no_descriptors(self, world):
+    def test_keeps_no_descriptors_open(self, world):
         before = sorted(os.listdir("/proc/self/fd"))
-        world.look()
+        world.start_probing()
         for _ in range(3):
             world.loop.until(lambda: world.loop.timers.seconds_left() < 1)
             assert sorted(os.listdir("/proc/self/fd")) == before
             world.loop.until(lambda: world.loop.timers.seconds_left() > 1)
 
     @pytest.mark.parametrize("name", ["a..b", "x" * 64])
-    def test_because_its_name_means_nothing_is_no_crash(self, world, name):
-        world.look(address=Address(name, 80))
+    def test_invalid_host_name_is_not_ready(self, world, name):
+        world.start_probing(address=Address(name, 80))
         world.loop.until(lambda: world.loop.timers.seconds_left() < 1)
 
-    def test_because_there_is_no_such_socket_is_no_crash(self, world, short_path):
-        world.look(address=Address(path=str(short_path / "none.sock")))
+    def test_missing_unix_socket_is_not_ready(self, world, short_path):
+        world.start_probing(address=Address(path=str(short_path / "none.sock")))
         world.loop.until(lambda: world.loop.timers.seconds_left() < 1)
 
 
 class TestPort:
-    def test_that_is_open_is_ready_without_a_question(self, world):
-        world.look(question=None)
+    def test_open_port_is_ready(self, world):
+        world.start_probing(probe=None)
         world.until_ready()
 
-    def test_of_a_wildcard_address_is_looked_for_on_the_loopback(self):
+    def test_wildcard_address_is_probed_on_loopback(self):
         world = World(bind(Address("0.0.0.0", 0)))
-        world.look(question=None)
+        world.start_probing(probe=None)
         world.until_ready()
         world.close()
 
 
-class TestIsReadyAnswer:
+class TestIsReadyResponse:
     @pytest.mark.parametrize("status", [200, 204, 299, 301, 399])
     def test_success_and_redirection_are_ready(self, status):
-        assert is_ready_answer(b"HTTP/1.1 %d X\r\n\r\n" % status, below=400)
+        assert is_ready_response(b"HTTP/1.1 %d X\r\n\r\n" % status, below=400)
 
     @pytest.mark.parametrize(
         ("status", "below"), [(400, 400), (404, 400), (500, 500), (503, 500), (100, 500), (199, 500)]
     )
-    def test_from_the_limit_on_nothing_is(self, status, below):
-        assert not is_ready_answer(b"HTTP/1.1 %d X\r\n\r\n" % status, below)
+    def test_other_status_is_not_ready(self, status, below):
+        assert not is_ready_response(b"HTTP/1.1 %d X\r\n\r\n" % status, below)
 
     @pytest.mark.parametrize("status", [400, 404, 405, 499])
-    def test_server_that_does_not_know_the_path_is_up_where_nobody_promised_it(self, status):
-        assert is_ready_answer(b"HTTP/1.0 %d X\r\n\r\n" % status, below=500)
+    def test_4xx_is_ready_where_the_path_is_optional(self, status):
+        assert is_ready_response(b"HTTP/1.0 %d X\r\n\r\n" % status, below=500)
 
     @pytest.mark.parametrize("name", [b"X-Drum-Supervisor", b"x-drum-supervisor", b"X-DRUM-SUPERVISOR"])
-    def test_our_own_answers_do_not_count(self, name):
-        assert not is_ready_answer(b"HTTP/1.1 200 OK\r\nA: b\r\n" + name + b": stand-in\r\n\r\n", below=500)
+    def test_own_responses_do_not_count(self, name):
+        assert not is_ready_response(b"HTTP/1.1 200 OK\r\nA: b\r\n" + name + b": stand-in\r\n\r\n", below=500)
 
     @pytest.mark.parametrize(
         "head", [b"", b"HTTP/1.1", b"HTTP/2 200", b"ICY 200 OK", b"\r\nHTTP/1.1 200 OK", b"\xff" * 20]
     )
-    def test_what_is_no_http_is_not(self, head):
-        assert not is_ready_answer(head, below=500)
+    def test_invalid_http_is_not_ready(self, head):
+        assert not is_ready_response(head, below=500)
 
 
 @pytest.fixture
@@ -279,8 +279,8 @@ def run_dir(short_path):
     return RunDir(short_path)
 
 
-class Heard(list[str]):
-    """Notes what it hears; closes the socket when it is ready, if there is one to close."""
+class Observed(list[str]):
+    """Records the results; closes the socket at READY=1, if there is one."""
 
     notify: NotifySocket | None = None
 
@@ -295,12 +295,12 @@ class Heard(list[str]):
 
 class TestNotifySocket:
     @pytest.fixture
-    def heard(self):
-        return Heard()
+    def observed(self):
+        return Observed()
 
     @pytest.fixture
-    def notify(self, run_dir, heard) -> Iterator[NotifySocket]:
-        made = NotifySocket(PollLoop(), run_dir.notify_socket, heard)
+    def notify(self, run_dir, observed) -> Iterator[NotifySocket]:
+        made = NotifySocket(PollLoop(), run_dir.notify_socket, observed)
         yield made
         if not made.closed:
             made.close()
@@ -328,36 +328,36 @@ class TestNotifySocket:
             (b"x" * 10_000, []),
         ],
     )
-    def test_hears_readiness_and_stage(self, run_dir, notify, heard, datagram, words):
+    def test_reports_readiness_and_stage(self, run_dir, notify, observed, datagram, words):
         self.send(run_dir, datagram)
         notify.handle_read_event()
-        assert heard == words
+        assert observed == words
 
-    def test_hears_one_after_the_other(self, run_dir, notify, heard):
+    def test_reports_several_datagrams(self, run_dir, notify, observed):
         self.send(run_dir, b"STATUS=a", b"STATUS=b", b"READY=1")
         for _ in range(3):
             notify.handle_read_event()
-        assert heard == ["a", "b", "READY"]
+        assert observed == ["a", "b", "READY"]
 
-    def test_spurious_wakeup_is_nothing(self, notify, heard):
+    def test_spurious_wakeup_is_ignored(self, notify, observed):
         notify.handle_read_event()
-        assert heard == []
+        assert observed == []
 
-    def test_is_for_its_owner_only(self, run_dir, notify):
+    def test_is_private(self, run_dir, notify):
         assert stat.S_IMODE(run_dir.notify_socket.stat().st_mode) == 0o600
 
-    def test_takes_the_place_of_one_that_was_left_behind(self, run_dir, heard):
+    def test_replaces_a_stale_socket(self, run_dir, observed):
         for _ in range(2):
-            NotifySocket(PollLoop(), run_dir.notify_socket, heard).close()
+            NotifySocket(PollLoop(), run_dir.notify_socket, observed).close()
 
-    def test_may_be_closed_from_within_the_call(self, run_dir, heard):
+    def test_may_be_closed_by_its_listener(self, run_dir, observed):
         loop = PollLoop()
-        made = heard.notify = NotifySocket(loop, run_dir.notify_socket, heard)
+        made = observed.notify = NotifySocket(loop, run_dir.notify_socket, observed)
         self.send(run_dir, b"READY=1\nSTATUS=up")
         made.handle_read_event()
         assert made.closed
         assert loop.watched == {}
 
-    def test_is_only_listened_to(self, notify):
+    def test_is_read_only(self, notify):
         assert notify.readable()
         assert not notify.writable()

@@ -1,4 +1,4 @@
-"""Reminders of the policy, on a clock that the test sets."""
+"""The alarms of the policy, on a clock that the test sets."""
 
 import pytest
 
@@ -24,7 +24,7 @@ class World:
         return max(self.predecessor_goes_at - self.now, 0.0)
 
     def wait(self, seconds: float) -> list[events.Event]:
-        """Let time pass; return what has rung meanwhile."""
+        """Let time pass; return the events."""
         self.now += seconds
         self.context.timers.ring()
         return taken(self.context)
@@ -47,7 +47,7 @@ def world():
         (Alarm.TTL, 0, events.ErrorServerTtlExpired(1005.0)),
     ],
 )
-def test_each_becomes_its_event_when_its_time_has_come(world, alarm, worker, event):
+def test_each_alarm_becomes_its_event(world, alarm, worker, event):
     world.alarms.set(alarm, 5.0, worker)
     assert world.wait(4.9) == []
     world.now = 1005.0
@@ -55,7 +55,7 @@ def test_each_becomes_its_event_when_its_time_has_come(world, alarm, worker, eve
     assert world.wait(1000.0) == []
 
 
-def test_retries_come_a_tenth_earlier_or_later_each_by_itself(world):
+def test_retries_have_jitter(world):
     due = set()
     for _ in range(100):
         world.alarms.set(Alarm.RETRY, 10.0)
@@ -65,7 +65,7 @@ def test_retries_come_a_tenth_earlier_or_later_each_by_itself(world):
     assert world.wait(11.0) == [events.RetryDue(1011.0)]
 
 
-def test_one_that_is_cancelled_is_so_for_every_worker(world):
+def test_cancel_is_for_all_workers(world):
     for worker in (1, 2):
         world.alarms.set(Alarm.WORKER, 1.0, worker)
     world.alarms.set(Alarm.TTL, 1.0)
@@ -75,13 +75,13 @@ def test_one_that_is_cancelled_is_so_for_every_worker(world):
 
 
 class TestDeadline:
-    def test_does_not_pass_while_a_predecessor_still_stops(self, world):
+    def test_is_postponed_while_a_predecessor_is_stopping(self, world):
         world.predecessor_goes_at = 1050.0
         world.alarms.set(Alarm.DEADLINE, 5.0)
         assert world.wait(5.0) == []
         assert world.wait(44.0) == []
 
-    def test_begins_anew_with_the_start(self, world):
+    def test_restarts_with_the_start(self, world):
         world.predecessor_goes_at = 1050.0
         world.alarms.set(Alarm.DEADLINE, 5.0)
         world.wait(20.0)
@@ -90,13 +90,13 @@ class TestDeadline:
         assert world.wait(4.0) == []
         assert world.wait(1.0) == [events.StartupTimedOut(1025.0, LATE)]
 
-    def test_passes_all_the_same_when_a_predecessor_cannot_even_be_killed(self, world):
+    def test_passes_if_a_predecessor_cannot_be_killed(self, world):
         world.predecessor_goes_at = 1050.0
         world.alarms.set(Alarm.DEADLINE, 5.0)
         world.wait(5.0)
         assert world.wait(45.0) == [events.StartupTimedOut(1050.0, LATE)]
 
-    def test_is_the_only_one_that_is_put_off(self, world):
+    def test_is_the_only_alarm_that_is_postponed(self, world):
         world.predecessor_goes_at = 1050.0
         world.alarms.set(Alarm.WORKER, 5.0, 1)
         assert world.wait(5.0) == [events.WorkerRestartDue(1005.0, 1)]

@@ -1,4 +1,4 @@
-"""When there is an exporter, and how long until it is started again."""
+"""Whether there is an exporter, and its restart delays."""
 
 import sys
 from pathlib import Path
@@ -25,11 +25,11 @@ def found(environ: dict[str, str] | None = None, **flags: str) -> Programs:
     return with_exporter(plain, settings, environ or {}, RUN_DIR)
 
 
-def test_there_is_none_where_nobody_wants_metrics():
+def test_no_exporter_without_address_or_collector():
     assert found().exporter is None
 
 
-def test_there_is_one_for_an_address():
+def test_exporter_for_an_address():
     exporter = found(metrics_address="127.0.0.1:9100", stop_timeout="7").exporter
     assert exporter.argv[0] == sys.executable
     assert exporter.argv[-5:] == (
@@ -54,11 +54,11 @@ def test_there_is_one_for_an_address():
         ({**COLLECTOR, "MLOPS_RUNTIME_PARAM_OTEL_SDK_DISABLED": '{"type": "boolean", "payload": true}'}, False),
     ],
 )
-def test_there_is_one_for_a_collector(environ, wanted):
+def test_exporter_for_a_collector(environ, wanted):
     assert (found(environ).exporter is not None) is wanted
 
 
-def test_collector_without_opentelemetry_gets_nothing(monkeypatch):
+def test_no_exporter_for_a_collector_without_opentelemetry(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)
     assert found(COLLECTOR).exporter is None
     assert found(COLLECTOR, metrics_address="127.0.0.1:0").exporter is not None
@@ -70,12 +70,12 @@ def test_address_without_prometheus_client_is_refused(monkeypatch):
         found(metrics_address="127.0.0.1:9100")
 
 
-def test_it_is_not_one_of_those_on_the_address():
+def test_exporter_does_not_serve_the_address():
     those = found(metrics_address="127.0.0.1:9100")
     assert those.exporter in those.all
     assert those.exporter not in those.on_the_address
     assert "[program:exporter]" in render(those, RUN_DIR)
 
 
-def test_pauses_grow_and_have_an_end():
+def test_restart_delay_grows_to_its_maximum():
     assert [restart_delay(deaths) for deaths in (1, 2, 3, 6, 7, 10**6)] == [1.0, 2.0, 4.0, 32.0, 60.0, 60.0]

@@ -1,4 +1,4 @@
-"""The situation that clients are told of: made from the policy's state, written with each change."""
+"""The client status: made from the policy's state, written after each change."""
 
 import os
 from pathlib import Path
@@ -8,9 +8,9 @@ import pytest
 from drum_supervisor.contract.client_status import Situation, SituationFile
 from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.lifecycle.status_file import StatusFile, situation
+from drum_supervisor.supervise.lifecycle.status_file import StatusFile, client_status
 from drum_supervisor.supervise.policy.state import Limits, Phase, State
-from drum_supervisor.supervise.service.context import Service
+from drum_supervisor.supervise.service.context import ServiceStatus
 from tests.unit.contexts import make_context
 
 BAD = FailureReport(Cause.INIT_FAILED, "bad weights")
@@ -19,36 +19,36 @@ LIMITS = Limits(max_retries=3)
 
 
 def of(state: State, limits: Limits = LIMITS, next_at: float = 0.0) -> Situation:
-    return situation(Service(limits, state, stage="load_model", entered_at=5.0), next_at)
+    return client_status(ServiceStatus(limits, state, stage="load_model", entered_at=5.0), next_at)
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_an_attempt_is_under_way_while_starting_and_retrying(phase):
-    told = of(State(phase, report=BAD))
+def test_stage_is_shown_while_starting_and_retrying(phase):
+    status = of(State(phase, report=BAD))
     under_way = phase in (Phase.STARTING, Phase.RETRYING)
-    assert (told.since, told.stage) == ((5.0, "load_model") if under_way else (0.0, ""))
-    assert told.failed == (phase in (Phase.FAILED, Phase.RETRYING))
+    assert (status.since, status.stage) == ((5.0, "load_model") if under_way else (0.0, ""))
+    assert status.failed == (phase in (Phase.FAILED, Phase.RETRYING))
 
 
-def test_retries_are_told():
-    told = of(State(Phase.FAILED, attempt=2, retries=1, report=BAD), next_at=9.0)
-    assert (told.attempt, told.attempts_left, told.next_at, told.refused) == (2, 2, 9.0, False)
+def test_retries_are_shown():
+    status = of(State(Phase.FAILED, attempt=2, retries=1, report=BAD), next_at=9.0)
+    assert (status.attempt, status.attempts_left, status.next_at, status.refused) == (2, 2, 9.0, False)
 
 
 @pytest.mark.parametrize(("retries", "refused"), [(0, True), (3, False)])
-def test_retries_that_are_refused_are_told_if_there_would_be_any(retries, refused):
-    told = of(State(Phase.FAILED, retries=retries, report=FOR_GOOD))
-    assert (told.attempts_left, told.refused) == (0, refused)
+def test_refused_retries_are_shown_if_any_are_left(retries, refused):
+    status = of(State(Phase.FAILED, retries=retries, report=FOR_GOOD))
+    assert (status.attempts_left, status.refused) == (0, refused)
 
 
-def test_a_service_is_held_while_operators_have_stopped_its_workers_and_none_is_coming():
-    told = of(State(stopped_by_operator=frozenset({1})))
-    assert (told.held, told.stage, told.since) == (True, "", 0.0)
+def test_held_while_stopped_by_an_operator():
+    status = of(State(stopped_by_operator=frozenset({1})))
+    assert (status.held, status.stage, status.since) == (True, "", 0.0)
     assert not of(State(stopped_by_operator=frozenset({1}), starting=frozenset({2}))).held
     assert not of(State(Phase.SERVING, stopped_by_operator=frozenset({1}), ready=frozenset({2}))).held
 
 
-def test_nothing_is_refused_where_nothing_was_wanted_or_everything_is():
+def test_nothing_is_refused_without_or_with_all_retries():
     assert not of(State(Phase.FAILED, report=FOR_GOOD), Limits()).refused
     assert not of(State(Phase.FAILED, report=FOR_GOOD), Limits(max_retries=3, retry_permanent=True)).refused
 
@@ -64,20 +64,20 @@ class TestStatusFile:
         assert os.stat(run_dir.client_status).st_mode & 0o777 == 0o600
         assert [path.name for path in tmp_path.iterdir()] == ["situation.json"]
 
-    def test_is_written_only_when_something_is_new(self, tmp_path: Path) -> None:
+    def test_is_written_only_after_changes(self, tmp_path: Path) -> None:
         file = StatusFile(make_context(), RunDir(tmp_path))
         file.follow()
         (tmp_path / "situation.json").unlink()
         file.follow()
         assert not list(tmp_path.iterdir())
 
-    def test_is_left_alone_by_a_supervisor_that_stops(self, tmp_path: Path) -> None:
+    def test_is_not_written_while_stopping(self, tmp_path: Path) -> None:
         context = make_context()
         context.service.state = State(Phase.STOPPING)
         StatusFile(context, RunDir(tmp_path)).follow()
         assert not list(tmp_path.iterdir())
 
-    def test_a_failed_write_is_logged_once(self, tmp_path: Path) -> None:
+    def test_failed_write_is_logged_once(self, tmp_path: Path) -> None:
         lines: list[bytes] = []
         file = StatusFile(make_context(write=lines.append), RunDir(tmp_path / "gone"))
         file.follow()

@@ -1,4 +1,4 @@
-"""The supervisor's own lines: one event, one line, in the form that was asked for."""
+"""The supervisor's log lines: one event per line, in the chosen format."""
 
 import json
 
@@ -16,17 +16,17 @@ def written():
     return []
 
 
-def log_to(written: list[bytes], level: str = "debug", form: str = "text") -> Log:
-    return Log(written.append, level, form, lambda: NOW)
+def log_to(written: list[bytes], level: str = "debug", log_format: str = "text") -> Log:
+    return Log(written.append, level, log_format, lambda: NOW)
 
 
-def test_text_has_time_severity_who_and_what(written):
+def test_text_line_has_time_level_logger_and_message(written):
     log_to(written).information("serving on 0.0.0.0:8080")
     assert written == [b"2026-01-02T03:04:05.678Z INFO    drum-supervise: serving on 0.0.0.0:8080\n"]
 
 
-def test_json_has_the_facts_apart(written):
-    log_to(written, form="json").warning("model-server (pid 7) exited", pid=7, program="model-server")
+def test_json_line_has_fields(written):
+    log_to(written, log_format="json").warning("model-server (pid 7) exited", pid=7, program="model-server")
     assert json.loads(written[0]) == {
         "time": "2026-01-02T03:04:05.678Z",
         "level": "warning",
@@ -37,30 +37,30 @@ def test_json_has_the_facts_apart(written):
     }
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("log_format", ["text", "json"])
 @pytest.mark.parametrize(
     "message", ["a\nb", "a\r\nb\n", "2026 INFO\ndrum-supervise: forged", "\u2028", "é\N{FIRE}", "", "100%"]
 )
-def test_every_event_is_one_line(written, form, message):
-    log_to(written, form=form).line("error", message)
+def test_every_event_is_one_line(written, log_format, message):
+    log_to(written, log_format=log_format).line("error", message)
     (line,) = written
     assert line.endswith(b"\n")
     assert len(line.decode().splitlines()) == 1
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
-def test_half_a_surrogate_pair_can_be_written(written, form):
-    log_to(written, form=form).line("error", "file \udcff")
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_lone_surrogate_can_be_written(written, log_format):
+    log_to(written, log_format=log_format).line("error", "file \udcff")
     assert len(written) == 1
 
 
-def test_milliseconds_are_three_digits(written):
+def test_milliseconds_have_three_digits(written):
     Log(written.append, now=lambda: 1767323045.0009).information("x")
     assert written[0].startswith(b"2026-01-02T03:04:05.000Z ")
 
 
 @pytest.mark.parametrize("least", LEVELS)
-def test_less_severe_lines_are_left_out(written, least):
+def test_lines_below_the_level_are_dropped(written, least):
     log = log_to(written, least)
     for level in LEVELS:
         log.line(level, level)
@@ -68,7 +68,7 @@ def test_less_severe_lines_are_left_out(written, least):
 
 
 class TestLinesOfSupervisord:
-    def test_are_for_debugging(self, written):
+    def test_are_debug_lines(self, written):
         log = log_to(written)
         log.debug("d")
         log.info("i")
@@ -76,42 +76,42 @@ class TestLinesOfSupervisord:
         log.log(loggers.LevelsByName.INFO, "l")
         assert [b" DEBUG " in line for line in written] == [True] * 4
 
-    def test_are_errors_when_something_is_wrong(self, written):
+    def test_are_errors_when_supervisord_says_so(self, written):
         log = log_to(written, "error")
         log.error("could not write pidfile")
         log.critical("failed to poll")
         assert [b" ERROR " in line for line in written] == [True] * 2
 
-    def test_in_each_turn_of_its_loop_are_left_out(self, written):
+    def test_of_each_loop_turn_are_dropped(self, written):
         log = log_to(written)
         log.blather("select")
         log.trace("select")
         assert written == []
 
-    def test_about_a_missing_password_are_no_error(self, written):
+    def test_about_missing_authentication_are_not_errors(self, written):
         """The control socket has mode 0600 in a directory of mode 0700."""
         log = log_to(written)
         log.critical("Server 'unix_http_server' running without any HTTP authentication checking")
         assert b" DEBUG " in written[0]
 
-    def test_have_its_values_filled_in(self, written):
+    def test_have_their_values_filled_in(self, written):
         log = log_to(written)
         log.info("spawned: '%(name)s' with pid %(pid)d", name="model-server", pid=7)
         log.info("100% of 'a'")
         assert written[0].endswith(b"spawned: 'model-server' with pid 7\n")
         assert written[1].endswith(b"100% of 'a'\n")
 
-    def test_follow_the_chosen_form(self, written):
-        log_to(written, form="json").error("broken")
+    def test_have_the_chosen_format(self, written):
+        log_to(written, log_format="json").error("broken")
         assert json.loads(written[0])["by"] == "supervisord"
 
-    def test_have_a_method_for_each_that_its_logger_has(self):
+    def test_cover_all_methods_of_its_logger(self):
         names = {level.lower() for level in ("blat trac debu info warn erro crit".split())}
         wanted = {name for name in vars(loggers.Logger) if name[:4] in names}
         assert wanted
         assert all(callable(getattr(Log, name)) for name in wanted)
 
-    def test_survive_what_its_options_do_with_a_logger(self, written):
+    def test_survive_its_handling_of_loggers(self, written):
         options = ServerOptions()
         options.logger = log_to(written)
         options.reopenlogs()
@@ -119,10 +119,10 @@ class TestLinesOfSupervisord:
         assert len(written) == 1
 
 
-def test_last_line_is_written_whatever_the_level_in_both_forms():
+def test_exit_line_ignores_the_level():
     lines = []
-    Log(lines.append, "error", "text").last_line(0, "stopped on request")
-    Log(lines.append, "error", "json", now=lambda: 0.0).last_line(3, "initialization failed")
+    Log(lines.append, "error", "text").exit_line(0, "stopped on request")
+    Log(lines.append, "error", "json", now=lambda: 0.0).exit_line(3, "initialization failed")
     assert lines[0] == b"drum-supervise: exit 0: stopped on request\n"
     assert json.loads(lines[1]) == {
         "time": "1970-01-01T00:00:00.000Z",

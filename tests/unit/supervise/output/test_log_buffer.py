@@ -1,4 +1,4 @@
-"""What is kept of the output: the last bytes, in order, with their source; as a file in memory too."""
+"""Recent output: the last bytes, in order, with their source; and as a file in memory."""
 
 from drum_supervisor.contract.log_records import ERR, OUT, Source
 from drum_supervisor.supervise.output.log_buffer import LogBuffer
@@ -7,55 +7,55 @@ from drum_supervisor.supervise.output.memory_file import MemoryFile
 A, B = Source("a", OUT), Source("b", ERR)
 
 
-def data(transcript: LogBuffer, position: int = 0, most: int = 10**9) -> list[tuple[Source, bytes]]:
-    return [(piece.source, piece.data) for piece in transcript.since(position, most)]
+def data(buffer: LogBuffer, offset: int = 0, max_bytes: int = 10**9) -> list[tuple[Source, bytes]]:
+    return [(record.source, record.data) for record in buffer.read(offset, max_bytes)]
 
 
-class TestTranscript:
+class TestLogBuffer:
     def test_keeps_the_order_and_the_source(self):
-        transcript = LogBuffer()
+        buffer = LogBuffer()
         for source, text in ((A, b"1"), (B, b"2"), (A, b"3")):
-            transcript.add(source, text)
-        assert data(transcript) == [(A, b"1"), (B, b"2"), (A, b"3")]
-        assert data(transcript, 1) == [(B, b"2"), (A, b"3")]
-        assert data(transcript, transcript.end) == []
+            buffer.add(source, text)
+        assert data(buffer) == [(A, b"1"), (B, b"2"), (A, b"3")]
+        assert data(buffer, 1) == [(B, b"2"), (A, b"3")]
+        assert data(buffer, buffer.end) == []
 
     def test_drops_the_oldest(self):
-        transcript = LogBuffer(limit=1000)
+        buffer = LogBuffer(limit=1000)
         for number in range(10):
-            transcript.add(A, b"%d" % number * 100)
-        assert [text[:1] for _, text in data(transcript)] == [b"7", b"8", b"9"]
-        assert data(transcript, 2) == data(transcript)
+            buffer.add(A, b"%d" % number * 100)
+        assert [text[:1] for _, text in data(buffer)] == [b"7", b"8", b"9"]
+        assert data(buffer, 2) == data(buffer)
 
-    def test_one_piece_is_kept_however_large_it_is(self):
-        transcript = LogBuffer(limit=10)
-        transcript.add(A, b"x" * 100)
-        assert data(transcript) == [(A, b"x" * 100)]
+    def test_keeps_one_record_of_any_size(self):
+        buffer = LogBuffer(limit=10)
+        buffer.add(A, b"x" * 100)
+        assert data(buffer) == [(A, b"x" * 100)]
 
-    def test_many_small_pieces_are_large_together(self):
-        transcript = LogBuffer(limit=1000)
+    def test_counts_overhead_of_small_records(self):
+        buffer = LogBuffer(limit=1000)
         for _ in range(1000):
-            transcript.add(A, b"x")
-        assert len(data(transcript)) < 10
+            buffer.add(A, b"x")
+        assert len(data(buffer)) < 10
 
-    def test_an_answer_has_a_limit_and_at_least_one_piece(self):
-        transcript = LogBuffer()
+    def test_read_is_limited_but_returns_at_least_one_record(self):
+        buffer = LogBuffer()
         for _ in range(3):
-            transcript.add(A, b"12345")
-        assert len(data(transcript, 0, most=1)) == 1
-        assert len(data(transcript, 0, most=6)) == 2
+            buffer.add(A, b"12345")
+        assert len(data(buffer, 0, max_bytes=1)) == 1
+        assert len(data(buffer, 0, max_bytes=6)) == 2
 
-    def test_tells_once_of_the_next_piece(self):
-        told = []
-        transcript = LogBuffer()
-        transcript.add(A, b"before")
-        transcript.on_next = lambda: told.append(transcript.end)
-        transcript.add(A, b"next")
-        transcript.add(A, b"and another")
-        assert told == [2]
+    def test_calls_on_next_once(self):
+        offsets = []
+        buffer = LogBuffer()
+        buffer.add(A, b"before")
+        buffer.on_next = lambda: offsets.append(buffer.end)
+        buffer.add(A, b"next")
+        buffer.add(A, b"and another")
+        assert offsets == [2]
 
 
-class TestLogFile:
+class TestMemoryFile:
     def read(self, file: MemoryFile) -> bytes:
         with open(file.path, "rb") as opened:
             return opened.read()

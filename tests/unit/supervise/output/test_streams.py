@@ -1,4 +1,4 @@
-"""The children's output goes through untouched and in order, and nobody who does not read it can stop us."""
+"""Output is forwarded untouched and in order, and a stalled reader cannot block the supervisor."""
 
 import fcntl
 import os
@@ -20,7 +20,7 @@ BLOCK = b"".join(b"%07d\n" % number for number in range(8 * 1024))  # 64 KiB in 
 
 
 class Reader:
-    """The other end of a sink; reads only when it is told to."""
+    """The other end of a sink; reads only when the test says so."""
 
     def __init__(self, fd: int, sink_fd: int, close_sink: Callable[[], None]) -> None:
         self.fd = fd
@@ -94,19 +94,19 @@ def carry(sink: Sink, reader: Reader) -> bytes:
 
 
 class TestSink:
-    def test_passes_on_at_once_what_is_read(self, sink, reader):
+    def test_writes_at_once_to_a_reading_reader(self, sink, reader):
         sink.write(b"first\n")
         sink.write(b"\xff\0second")
         assert not sink.writable()
         assert reader.read() == b"first\n\xff\0second"
 
-    def test_never_waits_for_a_stalled_reader_and_loses_nothing(self, sink, reader):
+    def test_buffers_for_a_stalled_reader(self, sink, reader):
         for _ in range(10):
             sink.write(BLOCK)
         assert sink.writable()
         assert carry(sink, reader) == BLOCK * 10
 
-    def test_keeps_the_order_when_the_reader_comes_back_in_between(self, sink, reader):
+    def test_keeps_the_order_while_the_reader_stalls_at_times(self, sink, reader):
         arrived = b""
         for number in range(2000):
             sink.write(b"%099d\n" % number)
@@ -115,12 +115,12 @@ class TestSink:
         arrived += carry(sink, reader)
         assert arrived == b"".join(b"%099d\n" % number for number in range(2000))
 
-    def test_does_not_change_the_descriptor_that_others_share(self, sink, reader):
+    def test_leaves_flags_of_the_shared_descriptor(self, sink, reader):
         for _ in range(10):
             sink.write(BLOCK)
         assert not fcntl.fcntl(reader.sink_fd, fcntl.F_GETFL) & os.O_NONBLOCK
 
-    def test_leaves_the_inherited_descriptor_open_and_no_other(self, reader):
+    def test_leaves_only_the_inherited_descriptor_open(self, reader):
         before = os.listdir("/proc/self/fd")
         made = Sink(reader.sink_fd)
         made.write(b"x")
@@ -128,7 +128,7 @@ class TestSink:
         made.close()
         assert os.listdir("/proc/self/fd") == before
 
-    def test_reader_that_is_gone_changes_nothing(self, sink, reader):
+    def test_ignores_a_reader_that_is_gone(self, sink, reader):
         for _ in range(5):
             sink.write(BLOCK)
         reader.close()
@@ -137,25 +137,25 @@ class TestSink:
         for _ in range(10):
             sink.handle_write_event()
         assert not sink.writable()
-        assert not sink.full
+        assert not sink.is_full
 
-    def test_is_full_from_its_limit_on_until_it_is_read(self, reader):
+    def test_is_full_from_its_limit_until_read(self, reader):
         sink = Sink(reader.sink_fd, limit=1000)
-        assert not sink.full
-        while not sink.full:
+        assert not sink.is_full
+        while not sink.is_full:
             sink.write(b"x" * 100)
         carry(sink, reader)
-        assert not sink.full
+        assert not sink.is_full
         sink.close()
 
-    def test_drops_what_comes_after_the_hard_limit(self, sink, reader):
+    def test_drops_output_beyond_the_hard_limit(self, sink, reader):
         for _ in range(SINK_HARD_LIMIT // len(BLOCK) + 50):
             sink.write(BLOCK)
         arrived = carry(sink, reader)
         assert SINK_HARD_LIMIT <= len(arrived) <= SINK_HARD_LIMIT + 10 * len(BLOCK)
         assert arrived == (BLOCK * 200)[: len(arrived)]
 
-    def test_flush_waits_until_all_is_read(self, sink, reader):
+    def test_flush_waits_until_all_is_written(self, sink, reader):
         for _ in range(20):
             sink.write(BLOCK)
         arrived = []
@@ -172,7 +172,7 @@ class TestSink:
         thread.join()
         assert b"".join(arrived) == BLOCK * 20
 
-    def test_flush_does_not_wait_for_ever(self, sink, reader):
+    def test_flush_times_out(self, sink, reader):
         for _ in range(20):
             sink.write(BLOCK)
         sink.flush(0.01)
@@ -188,19 +188,19 @@ class TestSink:
     def test_flush_of_nothing_returns_at_once(self, sink):
         sink.flush(30.0)
 
-    def test_error_of_its_descriptor_drops_what_is_left(self, sink):
+    def test_error_event_drops_the_buffer(self, sink):
         for _ in range(20):
             sink.write(BLOCK)
         sink.handle_error()
         assert not sink.writable()
 
-    def test_is_never_read_from(self, sink):
+    def test_is_not_readable(self, sink):
         assert not sink.readable()
         sink.handle_read_event()
 
 
 class TestSinkOnAFile:
-    def test_writes_all_at_once(self, tmp_path):
+    def test_writes_at_once(self, tmp_path):
         with (tmp_path / "out").open("wb") as file:
             sink = Sink(file.fileno())
             for _ in range(50):
@@ -211,7 +211,7 @@ class TestSinkOnAFile:
         assert (tmp_path / "out").read_bytes() == BLOCK * 50
 
     @pytest.mark.parametrize("device", ["/dev/full", "/dev/null"])
-    def test_on_a_device_that_keeps_nothing_goes_on(self, device):
+    def test_full_device_is_ignored(self, device):
         fd = os.open(device, os.O_WRONLY)
         sink = Sink(fd)
         sink.write(BLOCK)
@@ -219,7 +219,7 @@ class TestSinkOnAFile:
         sink.close()
         os.close(fd)
 
-    def test_that_is_not_open_for_writing_goes_on(self, tmp_path):
+    def test_read_only_file_is_ignored(self, tmp_path):
         (tmp_path / "out").touch()
         fd = os.open(tmp_path / "out", os.O_RDONLY)
         sink = Sink(fd)
@@ -228,12 +228,12 @@ class TestSinkOnAFile:
         sink.close()
         os.close(fd)
 
-    def test_on_a_fifo_that_nobody_reads_yet_goes_on(self, tmp_path):
+    def test_fifo_without_reader_is_written_later(self, tmp_path):
         os.mkfifo(tmp_path / "fifo")
         both = os.open(tmp_path / "fifo", os.O_RDWR)
         fd = os.open(tmp_path / "fifo", os.O_WRONLY)
         os.close(both)
-        sink = Sink(fd)  # cannot be opened again: nobody reads
+        sink = Sink(fd)  # cannot be opened again: it has no reader
         sink.write(b"lost")
         assert not sink.writable()
         sink.close()
@@ -241,7 +241,7 @@ class TestSinkOnAFile:
 
 
 class TestSinkOnADatagramSocket:
-    def test_drops_what_no_datagram_can_hold(self):
+    def test_drops_too_large_datagrams(self):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         with ours, theirs:
             sink = Sink(ours.fileno())
@@ -252,7 +252,7 @@ class TestSinkOnADatagramSocket:
 
 
 def test_pipe_of_another_user_gets_what_fits(as_nobody):
-    """It cannot be opened again: what is written there must not block all the same."""
+    """It cannot be opened again, but writing to it must not block either."""
     reading, writing = os.pipe()
     reader = Reader(reading, writing, lambda: os.close(writing))
 
@@ -278,7 +278,7 @@ class Stalled:
     def fill(self) -> int:
         """Fill the pipe and the sink; return the number of bytes."""
         count = 0
-        while not self.sink.full:
+        while not self.sink.is_full:
             self.sink.write(BLOCK[:1000])
             count += 1000
         return count
@@ -304,7 +304,7 @@ def child() -> Iterator[Reader]:
 
 
 class TestForwarder:
-    def test_passes_on_bytes_as_they_are(self, stalled, child):
+    def test_forwards_bytes_untouched(self, stalled, child):
         tail = Tail()
         forwarder = Forwarder(child.fd, stalled.sink, tail.add)
         os.write(child.sink_fd, b"\xff\0\r\n")
@@ -313,7 +313,7 @@ class TestForwarder:
         assert tail.text() == "\ufffd\0\r\n"
         assert not forwarder.writable()
 
-    def test_reads_no_more_while_the_sink_is_full(self, stalled, child):
+    def test_does_not_read_while_the_sink_is_full(self, stalled, child):
         forwarder = Forwarder(child.fd, stalled.sink)
         assert forwarder.readable()
         stalled.fill()
@@ -321,7 +321,7 @@ class TestForwarder:
         carry(stalled.sink, stalled.reader)
         assert forwarder.readable()
 
-    def test_so_the_child_that_writes_too_much_waits_itself(self, stalled, child):
+    def test_only_the_program_that_writes_too_much_waits(self, stalled, child):
         """Bounded: pipe, limit of the sink and one read."""
         forwarder = Forwarder(child.fd, stalled.sink)
         os.set_blocking(child.sink_fd, False)
@@ -332,7 +332,7 @@ class TestForwarder:
             forwarder.handle_read_event()
         assert written <= 2 * PIPE_CAPACITY + 10_000 + 64 * 1024
 
-    def test_drain_takes_the_last_words_however_full_the_sink_is(self, stalled, child):
+    def test_drain_ignores_a_full_sink(self, stalled, child):
         count = stalled.fill()
         tail = Tail()
         forwarder = Forwarder(child.fd, stalled.sink, tail.add)
@@ -345,7 +345,7 @@ class TestForwarder:
         Forwarder(child.fd, stalled.sink).drain()
         assert stalled.reader.read() == b""
 
-    def test_drain_ends_although_a_descendant_writes_on_and_on(self, child):
+    def test_drain_ends_while_a_descendant_keeps_writing(self, child):
         class Refilled:
             """Whatever is taken from the pipe is in it again at once."""
 
@@ -358,7 +358,7 @@ class TestForwarder:
         Forwarder(child.fd, Refilled()).drain()
         assert child.read() == BLOCK
 
-    def test_is_closed_by_the_end_of_the_pipe(self, stalled, child):
+    def test_end_of_file_closes_it(self, stalled, child):
         forwarder = Forwarder(child.fd, stalled.sink)
         os.write(child.sink_fd, b"bye")
         child._close_sink()
@@ -371,7 +371,7 @@ class TestForwarder:
         forwarder.drain()
         assert stalled.reader.read() == b"bye"
 
-    def test_spurious_wakeup_is_no_end(self, stalled, child):
+    def test_spurious_wakeup_does_not_close_it(self, stalled, child):
         forwarder = Forwarder(child.fd, stalled.sink)
         forwarder.handle_read_event()
         assert not forwarder.closed
@@ -389,12 +389,12 @@ class TestTail:
             tail.add(b"0123456")
         assert tail.text() == "4560123456"
 
-    def test_keeps_the_end_of_one_piece_that_is_too_large(self):
+    def test_keeps_the_end_of_a_large_write(self):
         tail = Tail(limit=5)
         tail.add(b"0123456789")
         assert tail.text() == "56789"
 
-    def test_shows_half_a_character_as_such(self):
+    def test_replaces_a_truncated_character(self):
         tail = Tail(limit=2)
         tail.add("aé€".encode())
         assert set(tail.text()) == {"\ufffd"}

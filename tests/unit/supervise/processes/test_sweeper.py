@@ -1,4 +1,4 @@
-"""What a program left behind is found, told to stop, killed when it does not, and waited for."""
+"""Orphans are found, get TERM, then KILL, and are awaited."""
 
 import signal
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ MODEL = {NAME: "model-server"}
 
 
 class World:
-    """Real processes, and a clock that only the test moves."""
+    """Real processes, and a clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -23,7 +23,7 @@ class World:
 
     def turn(self) -> None:
         self.timers.ring()
-        self.sweeper.turn()
+        self.sweeper.advance()
 
     def pass_by(self, seconds: float) -> None:
         self.now += seconds
@@ -39,14 +39,14 @@ def world() -> Iterator[World]:
     adopt(orphans=False)
 
 
-def test_nothing_left_is_seen_on_the_next_turn(world):
+def test_without_orphans_sweeping_ends_on_the_next_turn(world):
     world.sweeper.sweep("model-server")
     assert world.sweeper.is_sweeping("model-server")
     world.turn()
     assert not world.sweeper.is_sweeping("model-server")
 
 
-def test_daemon_is_told_to_stop_and_waited_for(world):
+def test_daemon_gets_term_and_is_awaited(world):
     daemon = world.family.orphan(DAEMON, MODEL)
     world.sweeper.sweep("model-server")
     world.turn()
@@ -57,7 +57,7 @@ def test_daemon_is_told_to_stop_and_waited_for(world):
     assert world.timers.seconds_left() == float("inf")
 
 
-def test_daemon_that_does_not_stop_is_killed_after_a_while(world):
+def test_stubborn_daemon_is_killed_after_the_timeout(world):
     daemon = world.family.orphan(STUBBORN, MODEL)
     world.sweeper.sweep("model-server")
     world.turn()
@@ -70,7 +70,7 @@ def test_daemon_that_does_not_stop_is_killed_after_a_while(world):
     assert not world.sweeper.is_sweeping("model-server")
 
 
-def test_killing_goes_on_while_something_is_left(world):
+def test_kill_is_repeated_while_orphans_are_left(world):
     world.family.orphan(STUBBORN, MODEL)
     world.sweeper.sweep("model-server")
     world.turn()
@@ -79,7 +79,7 @@ def test_killing_goes_on_while_something_is_left(world):
     assert world.timers.seconds_left() == 1.0
 
 
-def test_children_of_a_daemon_are_told_as_well(world):
+def test_children_of_a_daemon_get_term_too(world):
     daemon = world.family.orphan(f"{FOR_EVER} & echo up; echo $!; read line", MODEL)
     child = int(daemon.line())
     world.sweeper.sweep("model-server")
@@ -88,7 +88,7 @@ def test_children_of_a_daemon_are_told_as_well(world):
     assert died_of(child) == signal.SIGTERM
 
 
-def test_what_a_daemon_starts_when_it_is_told_to_stop_is_told_too(world, tmp_path):
+def test_process_started_on_term_gets_term_too(world, tmp_path):
     (tmp_path / "late").write_text("echo $$; read line")
     daemon = world.family.orphan(f'trap "setsid sh {tmp_path}/late <&3 & exit" TERM; {DAEMON}', MODEL)
     world.sweeper.sweep("model-server")
@@ -101,20 +101,20 @@ def test_what_a_daemon_starts_when_it_is_told_to_stop_is_told_too(world, tmp_pat
     assert not world.sweeper.is_sweeping("model-server")
 
 
-def test_each_is_told_once(world):
-    process = world.family.start('trap "echo told" TERM; echo up; read line; read line; echo bye', MODEL)
+def test_each_process_gets_term_once(world):
+    process = world.family.start('trap "echo term" TERM; echo up; read line; read line; echo bye', MODEL)
     assert world.family.line(process) == "up"
-    told = Sweeper(lambda: {process.pid: "model-server"}, world.timers, 25.0)
-    told.sweep("model-server")
+    sweeper = Sweeper(lambda: {process.pid: "model-server"}, world.timers, 25.0)
+    sweeper.sweep("model-server")
     for _ in range(5):
-        told.turn()
-    assert world.family.line(process) == "told"
+        sweeper.advance()
+    assert world.family.line(process) == "term"
     process.stdin.write("\n\n")
     process.stdin.close()
     assert world.family.rest(process) == "bye\n"
 
 
-def test_sweeping_again_meanwhile_does_not_begin_anew(world):
+def test_sweeping_again_keeps_the_timeout(world):
     daemon = world.family.orphan(STUBBORN, MODEL)
     world.sweeper.sweep("model-server")
     world.turn()
@@ -126,7 +126,7 @@ def test_sweeping_again_meanwhile_does_not_begin_anew(world):
 
 
 class TestBelonging:
-    def test_daemon_of_another_program_is_left_alone(self, world):
+    def test_daemon_of_another_program_is_spared(self, world):
         daemon = world.family.orphan(DAEMON, {NAME: "error-server"})
         world.sweeper.sweep("model-server")
         world.turn()
@@ -134,27 +134,27 @@ class TestBelonging:
         assert world.family.orphans() == {daemon.pid: "error-server"}
 
     @pytest.mark.parametrize("name", ["model-server", "model-server-2"])
-    def test_daemon_without_a_name_is_the_model_servers(self, world, name):
+    def test_daemon_without_a_name_belongs_to_the_model_server(self, world, name):
         daemon = world.family.orphan(DAEMON, MODEL, scrub="env -i PATH=$PATH")
         world.sweeper.sweep(name)
         world.turn()
         assert daemon.died_of() == signal.SIGTERM
 
     @pytest.mark.parametrize("name", ["error-server", "stand-in"])
-    def test_daemon_without_a_name_is_nobody_elses(self, world, name):
+    def test_daemon_without_a_name_belongs_to_no_other_program(self, world, name):
         daemon = world.family.orphan(DAEMON, MODEL, scrub="env -i PATH=$PATH")
         world.sweeper.sweep(name)
         world.turn()
         assert not world.sweeper.is_sweeping(name)
         assert world.family.orphans() == {daemon.pid: ""}
 
-    def test_daemon_of_another_worker_is_left_alone(self, world):
+    def test_daemon_of_another_worker_is_spared(self, world):
         daemon = world.family.orphan(DAEMON, {NAME: "model-server-1"})
         world.sweeper.sweep("model-server-2")
         world.turn()
         assert world.family.orphans() == {daemon.pid: "model-server-1"}
 
-    def test_everything_is_everybodys(self, world):
+    def test_everything_includes_all_daemons(self, world):
         daemons = [world.family.orphan(DAEMON, {NAME: name}) for name in ("model-server", "error-server", "users-own")]
         daemons.append(world.family.orphan(DAEMON, scrub="env -i PATH=$PATH"))
         world.sweeper.sweep(EVERYTHING)
@@ -165,14 +165,14 @@ class TestBelonging:
 
 
 class TestKill:
-    def test_is_at_once_for_what_is_being_swept_up(self, world):
+    def test_kills_swept_orphans_at_once(self, world):
         daemon = world.family.orphan(STUBBORN, MODEL)
         world.sweeper.sweep("model-server")
         world.turn()
         world.sweeper.kill()
         assert daemon.died_of() == signal.SIGKILL
 
-    def test_is_not_for_the_rest(self, world):
+    def test_spares_other_orphans(self, world):
         daemon = world.family.orphan(DAEMON, MODEL)
         world.sweeper.sweep("error-server")
         world.sweeper.kill()

@@ -1,4 +1,4 @@
-"""Who waits on the control socket is looked at again soon after something has changed, and once for all waiters."""
+"""Waiting clients are answered soon after a change, all at once."""
 
 import pytest
 
@@ -13,7 +13,6 @@ def timers(clock):
 
 @pytest.fixture
 def wakes():
-    """A list that grows with each waking of the loop."""
     return []
 
 
@@ -22,12 +21,12 @@ def waiters(timers, wakes):
     return Waiters(timers, lambda: wakes.append("wake"))
 
 
-def test_turn_without_a_change_tells_nobody(waiters, timers):
+def test_turn_without_a_change_answers_nothing(waiters, timers):
     assert not waiters.answer()
     assert timers.seconds_left() == float("inf")
 
 
-def test_changes_of_a_turn_are_told_together_a_moment_later(waiters, timers, clock, wakes):
+def test_changes_of_a_turn_are_answered_together(waiters, timers, clock, wakes):
     waiters.note_change()
     waiters.note_change()
     assert waiters.serial == 2
@@ -39,10 +38,10 @@ def test_changes_of_a_turn_are_told_together_a_moment_later(waiters, timers, clo
     assert wakes == ["wake"]
 
 
-def test_output_that_is_awaited_is_told_though_nothing_has_changed(waiters, timers, clock, wakes):
-    assert waiters.output_awaited_at is None
+def test_awaited_output_is_answered_without_a_change(waiters, timers, clock, wakes):
+    assert waiters.output_ready_at is None
     waiters.output_arrived()
-    assert waiters.output_awaited_at == clock.now
+    assert waiters.output_ready_at == clock.now
     clock.now += WAKE_AFTER
     timers.ring()
     assert wakes == ["wake"]

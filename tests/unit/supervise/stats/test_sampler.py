@@ -1,4 +1,4 @@
-"""When samples are taken, how the loop goes on meanwhile, and what is kept; processes are real, the clock is not."""
+"""When samples are taken, in which steps, and what is kept: with real processes, on a clock that the test sets."""
 
 import math
 import os
@@ -10,14 +10,14 @@ from drum_supervisor.contract.usage_series import Curve
 from drum_supervisor.supervise.policy.state import State
 from drum_supervisor.supervise.service.waiters import WAKE_AFTER
 from drum_supervisor.supervise.stats import sampler as module
-from drum_supervisor.supervise.stats.sampler import Sampler, next_sample
-from drum_supervisor.supervise.stats.scan import Top
-from drum_supervisor.supervise.stats.usage_ring import MOST_POINTS
+from drum_supervisor.supervise.stats.sampler import Sampler, sample_interval
+from drum_supervisor.supervise.stats.scan import ScanTarget
+from drum_supervisor.supervise.stats.usage_ring import MAX_POINTS
 from tests.unit.contexts import make_context
 
 
 class Clock:
-    """Seconds that pass only when somebody says so, and a little with each look at it if that is wanted."""
+    """A clock that the test sets; `tick` passes with each reading."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -29,16 +29,16 @@ class Clock:
 
 
 class Bench:
-    """A sampler, and what it asks: which programs run, whether one is starting."""
+    """A sampler, and what it depends on: the running programs, and whether a worker is starting."""
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.woken = 0
         self.context = make_context(self.clock, wake=self.wake)
         self.timers = self.context.timers
-        self.tops: list[Top] = []
+        self.targets: list[ScanTarget] = []
         self.cpu = 0.0
-        self.sampler = Sampler(self.context, os.getpid(), lambda: list(self.tops), lambda: self.cpu)
+        self.sampler = Sampler(self.context, os.getpid(), lambda: list(self.targets), lambda: self.cpu)
 
     def wake(self) -> None:
         self.woken += 1
@@ -62,11 +62,11 @@ class Bench:
         return self.sampler.history.to_json(0.0)["times"]
 
     def sample(self, max_age=0.0, shared_memory=False, watching=False):
-        ask = self.sampler.ask(max_age, shared_memory, watching)
-        found = ask()
+        request = self.sampler.request_sample(max_age, shared_memory, watching)
+        found = request()
         while found is None:
             self.turn()
-            found = ask()
+            found = request()
         return found
 
 
@@ -79,17 +79,17 @@ def bench():
 def worker(family, bench):
     """A worker of the model server, with a child."""
     process = family.parent(1)
-    top = Top("model-server", process.pid, bench.clock.now, 1)
-    bench.tops.append(top)
-    return top
+    target = ScanTarget("model-server", process.pid, bench.clock.now, 1)
+    bench.targets.append(target)
+    return target
 
 
-def end(family, bench, top):
-    """Let a program die, so that the supervisor has reaped it."""
-    (process,) = (each for each in family._started if each.pid == top.pid)
+def end(family, bench, target):
+    """Kill and reap a program."""
+    (process,) = (each for each in family._started if each.pid == target.pid)
     process.kill()
     process.wait()
-    bench.tops.remove(top)
+    bench.targets.remove(target)
 
 
 @pytest.mark.parametrize(
@@ -106,22 +106,22 @@ def end(family, bench, top):
         (True, False, 0.1, 60.0),
     ],
 )
-def test_next_sample_is_soon_when_somebody_cares_and_late_when_it_is_dear(is_serving, is_urgent, cost, seconds):
-    assert next_sample(is_serving, is_urgent, cost) == pytest.approx(seconds)
+def test_sample_interval_depends_on_urgency_and_cost(is_serving, is_urgent, cost, seconds):
+    assert sample_interval(is_serving, is_urgent, cost) == pytest.approx(seconds)
 
 
-class TestWhen:
-    def test_nothing_is_planned_before_anything_runs(self, bench):
+class TestInterval:
+    def test_nothing_is_scheduled_while_nothing_runs(self, bench):
         assert bench.next_after() == math.inf
 
-    def test_first_is_taken_when_a_program_begins(self, bench, worker):
-        bench.sampler.began()
+    def test_first_sample_is_taken_when_a_program_starts(self, bench, worker):
+        bench.sampler.sample_soon()
         bench.turn()
         assert bench.times() == [bench.clock.now]
 
-    def test_often_while_it_starts_and_seldom_afterwards(self, bench, worker):
+    def test_fast_during_startup_and_slow_afterwards(self, bench, worker):
         bench.set_starting(True)
-        bench.sampler.began()
+        bench.sampler.sample_soon()
         bench.turn()
         bench.pass_by(10)
         assert len(bench.times()) == 11
@@ -129,47 +129,47 @@ class TestWhen:
         bench.pass_by(100)
         assert len(bench.times()) in (20, 21, 22)
 
-    def test_often_while_somebody_watches(self, bench, worker):
+    def test_fast_while_a_client_watches(self, bench, worker):
         bench.sample(watching=True)
         bench.pass_by(4)
         assert len(bench.times()) == 5
         bench.pass_by(30)
         assert len(bench.times()) < 12
 
-    def test_one_who_begins_to_watch_need_not_wait_for_the_next(self, bench, worker):
-        bench.sampler.began()
+    def test_new_watcher_does_not_wait_for_the_slow_interval(self, bench, worker):
+        bench.sampler.sample_soon()
         bench.turn()
         assert bench.next_after() == pytest.approx(10.0)
-        bench.sampler.ask(1000.0, False, watching=True)
+        bench.sampler.request_sample(1000.0, False, watching=True)
         assert bench.next_after() == pytest.approx(1.0)
 
-    def test_who_asks_without_watching_changes_nothing(self, bench, worker):
+    def test_request_without_watching_keeps_the_interval(self, bench, worker):
         bench.sample(watching=False)
         assert bench.next_after() == pytest.approx(10.0)
 
-    def test_dear_ones_are_taken_less_often(self, bench, worker):
+    def test_costly_samples_are_taken_less_often(self, bench, worker):
         bench.sampler._cpu_clock = iter(range(1000)).__next__  # a second of CPU in each turn
         bench.set_starting(True)
-        bench.sampler.began()
+        bench.sampler.sample_soon()
         bench.turn()
         assert bench.next_after() == pytest.approx(20.0)
 
-    def test_stops_when_the_model_server_is_gone_and_its_history_stays(self, bench, worker, family):
-        bench.sampler.began()
+    def test_stops_without_model_server_but_keeps_history(self, bench, worker, family):
+        bench.sampler.sample_soon()
         bench.turn()
         end(family, bench, worker)
         bench.pass_by(3600)
         assert bench.next_after() == math.inf
         assert len(bench.times()) == 1
 
-    def test_begins_again_with_the_next_run(self, bench, worker, family):
-        bench.sampler.began()
+    def test_continues_with_the_next_run(self, bench, worker, family):
+        bench.sampler.sample_soon()
         bench.turn()
         end(family, bench, worker)
         bench.pass_by(20)
         process = family.parent(0)
-        bench.tops.append(replace(worker, pid=process.pid, started=bench.clock.now))
-        bench.sampler.began()
+        bench.targets.append(replace(worker, pid=process.pid, started=bench.clock.now))
+        bench.sampler.sample_soon()
         bench.turn()
         assert len(bench.times()) == 2
 
@@ -177,36 +177,36 @@ class TestWhen:
 class TestSteps:
     def test_the_loop_turns_in_between(self, bench, family):
         process = family.parent(9)
-        bench.tops.append(Top("model-server", process.pid, 0.0, 1))
+        bench.targets.append(ScanTarget("model-server", process.pid, 0.0, 1))
         bench.clock.tick = module.TURN_SECONDS / 3
-        ask = bench.sampler.ask(0.0, False, False)
+        request = bench.sampler.request_sample(0.0, False, False)
         turns = 0
-        while ask() is None:
+        while request() is None:
             assert bench.next_after() == 0.0
             bench.turn()
             turns += 1
         assert turns >= 5
-        assert len(ask().trees["model-server"].processes) == 10
+        assert len(request().trees["model-server"].processes) == 10
 
-    def test_program_that_starts_meanwhile_is_seen_next(self, bench, worker, family):
+    def test_program_started_during_a_scan_is_in_the_next(self, bench, worker, family):
         bench.clock.tick = module.TURN_SECONDS
-        ask = bench.sampler.ask(0.0, False, False)
-        ask()
+        request = bench.sampler.request_sample(0.0, False, False)
+        request()
         bench.turn()
         process = family.parent(0)
-        bench.tops.append(Top("error-server", process.pid, 0.0))
-        bench.sampler.began()
-        while ask() is None:
+        bench.targets.append(ScanTarget("error-server", process.pid, 0.0))
+        bench.sampler.sample_soon()
+        while request() is None:
             bench.turn()
-        assert "error-server" not in ask().trees
+        assert "error-server" not in request().trees
         bench.turn()
         while bench.next_after() == 0.0:
             bench.turn()
-        assert "error-server" in bench.sampler._records._records
+        assert "error-server" in bench.sampler._log._records
 
-    def test_tree_that_falls_meanwhile_is_not_recorded(self, bench, worker, family):
+    def test_program_that_exits_during_a_scan_is_not_recorded(self, bench, worker, family):
         bench.clock.tick = module.TURN_SECONDS
-        bench.sampler.began()
+        bench.sampler.sample_soon()
         bench.turn()
         end(family, bench, worker)
         while bench.next_after() == 0.0:
@@ -214,8 +214,8 @@ class TestSteps:
         assert bench.times() == []
 
 
-class TestAsking:
-    def test_gets_everything(self, bench, worker):
+class TestRequestSample:
+    def test_returns_all_programs_and_the_supervisor(self, bench, worker):
         sample = bench.sample()
         tree = sample.trees["model-server"]
         assert [process.parent_pid for process in tree.processes] == [os.getpid(), worker.pid]
@@ -228,102 +228,102 @@ class TestAsking:
     def test_works_when_nothing_runs(self, bench):
         assert bench.sample().trees == {}
 
-    def test_young_sample_is_used_again(self, bench, worker):
+    def test_young_sample_is_reused(self, bench, worker):
         first = bench.sample()
         bench.turn(0.9)
-        assert bench.sampler.ask(1.0, False, False)() is first
+        assert bench.sampler.request_sample(1.0, False, False)() is first
         bench.turn(0.2)
-        assert bench.sampler.ask(1.0, False, False)() is None
+        assert bench.sampler.request_sample(1.0, False, False)() is None
 
-    def test_age_is_that_at_the_time_of_the_question(self, bench, worker):
+    def test_age_counts_from_the_request(self, bench, worker):
         first = bench.sample()
         bench.turn(0.5)
-        ask = bench.sampler.ask(1.0, False, False)
+        request = bench.sampler.request_sample(1.0, False, False)
         bench.turn(100.0)
-        assert ask() is not None
-        assert ask().begun >= first.begun
+        assert request() is not None
+        assert request().started >= first.started
 
-    def test_sample_without_shared_memory_does_not_do_for_one_who_asks_for_it(self, bench, worker):
+    def test_shared_memory_needs_a_sample_that_has_it(self, bench, worker):
         bench.sample()
-        assert bench.sampler.ask(1.0, True, False)() is None
+        assert bench.sampler.request_sample(1.0, True, False)() is None
         assert bench.sample(1.0, shared_memory=True).trees["model-server"].processes[0].pss_bytes > 0
 
-    def test_sample_with_it_does_for_both(self, bench, worker):
+    def test_sample_with_shared_memory_serves_both(self, bench, worker):
         sample = bench.sample(shared_memory=True)
-        assert bench.sampler.ask(1.0, False, False)() is sample
+        assert bench.sampler.request_sample(1.0, False, False)() is sample
 
-    def test_two_who_ask_at_the_same_time_get_the_same(self, bench, worker):
-        asks = [bench.sampler.ask(0.0, shared, False) for shared in (False, True)]
-        assert [ask() for ask in asks] == [None, None]
+    def test_simultaneous_requests_share_a_sample(self, bench, worker):
+        requests = [bench.sampler.request_sample(0.0, shared, False) for shared in (False, True)]
+        assert [request() for request in requests] == [None, None]
         bench.turn()
-        assert asks[0]() is asks[1]() is not None
+        assert requests[0]() is requests[1]() is not None
 
-    def test_one_that_began_before_the_question_does_not_do(self, bench, worker):
+    def test_scan_started_before_the_request_is_not_used(self, bench, worker):
         bench.clock.tick = module.TURN_SECONDS
-        first = bench.sampler.ask(0.0, False, False)
+        first = bench.sampler.request_sample(0.0, False, False)
         first()
         bench.turn()
-        second = bench.sampler.ask(0.0, False, False)
+        second = bench.sampler.request_sample(0.0, False, False)
         while second() is None:
             bench.turn()
-        assert second().begun > bench.times()[0]
+        assert second().started > bench.times()[0]
 
-    def test_one_who_goes_away_leaves_nothing_behind(self, bench, worker):
+    def test_abandoned_requests_leave_nothing(self, bench, worker):
         for _ in range(100):
-            bench.sampler.ask(0.0, True, False)()
+            bench.sampler.request_sample(0.0, True, False)()
         bench.turn()
         bench.turn()
         assert bench.next_after() == pytest.approx(10.0)
 
 
-class TestCurve:
-    def test_of_a_run_that_died_ends_with_its_last_sample(self, bench, worker, family):
+class TestUsageSeries:
+    def test_of_an_exited_run_ends_with_its_last_sample(self, bench, worker, family):
         bench.set_starting(True)
-        bench.sampler.began()
+        bench.sampler.sample_soon()
         bench.turn()
         bench.pass_by(3)
         end(family, bench, worker)
         bench.clock.now += 0.5
-        curve = bench.sampler.curve(worker.name, worker.pid)
-        assert curve.seconds_before == (3.5, 2.5, 1.5, 0.5)
-        assert all(rss > 0 for rss in curve.rss_bytes)
+        usage_series = bench.sampler.usage_series(worker.name, worker.pid)
+        assert usage_series.seconds_before == (3.5, 2.5, 1.5, 0.5)
+        assert all(rss > 0 for rss in usage_series.rss_bytes)
 
-    def test_of_a_run_that_is_still_there_ends_now(self, bench, worker):
-        bench.sampler.began()
+    def test_of_a_running_program_ends_now(self, bench, worker):
+        bench.sampler.sample_soon()
         bench.turn()
         bench.clock.now += 5.0
-        assert bench.sampler.curve(worker.name, worker.pid).seconds_before == (5.0, 0.0)
+        assert bench.sampler.usage_series(worker.name, worker.pid).seconds_before == (5.0, 0.0)
 
-    def test_of_a_tree_that_is_too_large_to_wait_for_ends_with_the_sample_before(self, bench, family):
-        process = family.parent(module.STEPS_AT_ONCE // 2)
-        bench.tops.append(Top("model-server", process.pid, 0.0, 1))
-        bench.sampler.began()
+    def test_of_a_large_tree_ends_with_the_last_sample(self, bench, family):
+        process = family.parent(module.MAX_STEPS_AT_ONCE // 2)
+        bench.targets.append(ScanTarget("model-server", process.pid, 0.0, 1))
+        bench.sampler.sample_soon()
         bench.turn()
         bench.clock.now += 5.0
-        assert bench.sampler.curve("model-server", process.pid).seconds_before == (5.0,)
+        assert bench.sampler.usage_series("model-server", process.pid).seconds_before == (5.0,)
 
-    def test_of_a_run_that_was_never_seen_is_none(self, bench, worker, family):
-        assert bench.sampler.curve("model-server", 1) is None
-        bench.sampler.began()
+    def test_of_an_unknown_run_is_none(self, bench, worker, family):
+        assert bench.sampler.usage_series("model-server", 1) is None
+        bench.sampler.sample_soon()
         bench.turn()
-        assert bench.sampler.curve("model-server", 1) is None
+        assert bench.sampler.usage_series("model-server", 1) is None
 
-    def test_is_not_that_of_an_earlier_run(self, bench, worker, family):
+    def test_does_not_include_earlier_runs(self, bench, worker, family):
         bench.set_starting(True)
-        bench.sampler.began()
+        bench.sampler.sample_soon()
         bench.turn()
         bench.pass_by(5)
         end(family, bench, worker)
         process = family.parent(0)
-        bench.tops.append(replace(worker, pid=process.pid))
-        curve = bench.sampler.curve(worker.name, process.pid)
-        assert isinstance(curve, Curve)
-        assert curve.seconds_before == (0.0,)
+        bench.targets.append(replace(worker, pid=process.pid))
+        usage_series = bench.sampler.usage_series(worker.name, process.pid)
+        assert isinstance(usage_series, Curve)
+        assert usage_series.seconds_before == (0.0,)
 
 
-def test_day_of_samples_needs_no_more_memory_than_an_hour(bench, worker):
+def test_memory_is_bounded(bench, worker):
     bench.set_starting(True)
-    bench.sampler.began()
+    bench.sampler.sample_soon()
     for _ in range(800):
         bench.turn(1.0)
     size = len(bench.sampler.history)
@@ -334,26 +334,28 @@ def test_day_of_samples_needs_no_more_memory_than_an_hour(bench, worker):
     assert bench.timers.seconds_left() <= 1.0
 
 
-def test_history_is_the_sum_of_the_workers(bench, family):
-    tops = []
+def test_history_is_the_sum_of_workers(bench, family):
+    targets = []
     for number in (1, 2):
         process = family.parent(0)
-        tops.append(Top(f"model-server-{number}", process.pid, 0.0, number))
-    bench.tops = [*tops, Top("error-server", os.getpid(), 0.0)]
-    bench.sampler.began()
+        targets.append(ScanTarget(f"model-server-{number}", process.pid, 0.0, number))
+    bench.targets = [*targets, ScanTarget("error-server", os.getpid(), 0.0)]
+    bench.sampler.sample_soon()
     bench.turn()
-    curves = [bench.sampler._records.curve(top.name, top.pid, bench.clock.now) for top in tops]
-    assert bench.sampler.history.to_json(0.0)["rss_bytes"] == [sum(curve.rss_bytes[0] for curve in curves)]
+    curves = [bench.sampler._log.usage_series(target.name, target.pid, bench.clock.now) for target in targets]
+    assert bench.sampler.history.to_json(0.0)["rss_bytes"] == [
+        sum(usage_series.rss_bytes[0] for usage_series in curves)
+    ]
 
 
-def test_many_workers_have_shorter_curves_each():
-    assert Sampler(make_context(workers=199), 1, list)._records._capacity == MOST_POINTS
+def test_many_workers_have_shorter_series():
+    assert Sampler(make_context(workers=199), 1, list)._log._capacity == MAX_POINTS
 
 
 class TestCpuOfAllRuns:
-    def test_what_the_kernel_says_at_the_end_counts_also_of_a_run_that_was_never_seen(self, bench):
-        bench.sampler.ended("model-server", 7, 1.5)
-        bench.sampler.ended("model-server", 8, 0.5)
+    def test_cpu_of_runs_never_sampled_counts(self, bench):
+        bench.sampler.record_exit("model-server", 7, 1.5)
+        bench.sampler.record_exit("model-server", 8, 0.5)
         assert bench.sampler.cpu_seconds("model-server") == 2.0
         assert bench.sampler.cpu_seconds("error-server") == 0.0
 
@@ -361,13 +363,13 @@ class TestCpuOfAllRuns:
         seen = [bench.sampler.cpu_seconds("model-server")]
         for said_at_the_end in (0.0, 100.0):
             process = family.start("while :; do :; done")
-            bench.tops = [Top("model-server", process.pid, bench.clock.now, worker=1)]
+            bench.targets = [ScanTarget("model-server", process.pid, bench.clock.now, worker=1)]
             bench.sample()
             seen.append(bench.sampler.cpu_seconds("model-server"))
             process.kill()
             process.wait()
-            bench.tops = []
-            bench.sampler.ended("model-server", process.pid, said_at_the_end)
+            bench.targets = []
+            bench.sampler.record_exit("model-server", process.pid, said_at_the_end)
             seen.append(bench.sampler.cpu_seconds("model-server"))
         assert seen == sorted(seen)
         assert seen[-1] >= 100.0

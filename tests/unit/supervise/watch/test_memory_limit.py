@@ -1,4 +1,4 @@
-"""Workers that are to be replaced although they could go on: grown too large, or spent; and whether two copies fit."""
+"""Workers that are recycled because of their memory or their requests; and whether there is room for a standby."""
 
 import os
 import subprocess
@@ -24,12 +24,12 @@ class TestShare:
         ("text", "expected"),
         [("0", Share()), ("512M", Share(512 * MIB)), ("80%", Share(percent=80)), (" 12.5 % ", Share(percent=12.5))],
     )
-    def test_is_read(self, text, expected):
+    def test_is_parsed(self, text, expected):
         assert share(text) == expected
         assert share(str(expected)) == expected
 
     @pytest.mark.parametrize("text", ["", "0%", "101%", "-5%", "80 percent", "many"])
-    def test_something_else_is_refused(self, text):
+    def test_invalid_text_is_refused(self, text):
         with pytest.raises(ValueError, match="give a size like 2G, or a percentage like 80%"):
             share(text)
 
@@ -41,7 +41,7 @@ class TestShare:
 
 
 class TestQuota:
-    def test_asks_once_after_enough_requests_and_some_more_by_chance(self):
+    def test_recycles_once_after_its_requests_with_jitter(self):
         for _ in range(20):
             sent: list[object] = []
             quota = RequestLimit(20, sent.append)
@@ -66,7 +66,7 @@ def child() -> Iterator[int]:
 
 
 class Watched:
-    """A watch on a clock of its own, over workers that are ready."""
+    """A watch of ready workers, on a clock that the test sets."""
 
     def __init__(self, limit: Share, pids: dict[int, int], copies: int = 1) -> None:
         self.now = 0.0
@@ -98,14 +98,14 @@ class TestMemoryLimit:
         assert event == RestartRequested(watched.now, 2, overlap=False, cause=RestartCause.MEMORY_LIMIT)
         (line,) = watched.lines
         assert f"worker 2 (pid {child}) uses ".encode() in line
-        assert line.endswith(b" MiB, more than 10.0 MiB (--max-worker-memory), and is replaced\n")
+        assert line.endswith(b" MiB, more than 10.0 MiB (--max-worker-memory); recycling it\n")
         assert watched.check(10) == []
 
     def test_a_small_worker_is_left_alone(self, child):
         assert Watched(Share(500 * MIB), {1: child}).check(10) == []
         assert Watched(Share(30 * MIB), {1: child}, copies=4).check(10) == []
 
-    def test_counting_starts_over_with_a_new_worker(self, child):
+    def test_count_restarts_with_a_new_worker(self, child):
         watched = Watched(Share(10 * MIB), {1: child})
         watched.check(CHECKS - 1)
         watched.set_ready({})
@@ -114,10 +114,10 @@ class TestMemoryLimit:
         assert watched.check(CHECKS - 1) == []
         assert len(watched.check(1)) == 1
 
-    def test_a_worker_that_is_gone_is_no_trouble(self):
+    def test_exited_worker_is_ignored(self):
         assert Watched(Share(10 * MIB), {1: 2**22 + 1}).check(5) == []
 
-    def test_checks_do_not_come_at_the_same_time(self):
+    def test_checks_have_jitter(self):
         assert len({Watched(Share(1), {}).context.timers.seconds_left() for _ in range(10)}) > 1
 
 
@@ -126,14 +126,14 @@ class TestHeadroom:
         assert Headroom(100, 100, 500).is_enough
         assert not Headroom(101, 100, 500).is_enough
 
-    def test_says_the_figures(self):
+    def test_sentence_has_the_figures(self):
         assert Headroom(300 * MIB, 100 * MIB, 512 * MIB).sentence == (
             "two copies do not fit: a worker uses 300.0 MiB, and of the memory limit of 512.0 MiB 100.0 MiB are free"
         )
 
-    def test_of_nobody_or_somebody_who_is_gone_is_not_known(self):
+    def test_of_no_or_exited_process_is_unknown(self):
         assert headroom([]) is None
         assert headroom([2**22 + 1]) is None
 
-    def test_without_a_limit_there_is_none_to_be_told(self):
+    def test_without_limit_is_unknown(self):
         assert headroom([os.getpid()]) is None or headroom([os.getpid()]).limit > 0

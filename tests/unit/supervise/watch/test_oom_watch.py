@@ -1,4 +1,4 @@
-"""Kills below servers that go on: who counts as the victim, in families of processes that a table describes."""
+"""OOM kills below servers that go on: which process is the victim, in trees that a table describes."""
 
 import signal
 from dataclasses import dataclass, field
@@ -9,10 +9,16 @@ from drum_supervisor.resources.cgroup_paths import Group, Groups
 from drum_supervisor.resources.oom import KillCounter, MemoryWatch
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.processes.launcher import Seen
 from drum_supervisor.supervise.programs.program import Program
+from drum_supervisor.supervise.service.context import TrackedRun
 from drum_supervisor.supervise.watch.descendants import Descendants
-from drum_supervisor.supervise.watch.oom_watch import LOOK_EVERY, PATIENCE, WALKING, OomWatch, Victim
+from drum_supervisor.supervise.watch.oom_watch import (
+    ATTRIBUTION_SECONDS,
+    CHECK_INTERVAL,
+    WALK_CPU_SHARE,
+    OomWatch,
+    Victim,
+)
 from tests.unit.process_table import MASTER, FakeProcessTable, exited
 
 KILLED = int(signal.SIGKILL)
@@ -20,7 +26,7 @@ KILLED = int(signal.SIGKILL)
 
 @dataclass
 class Watched:
-    """A control group of version 2, runs in it, and what becomes of the processes below each."""
+    """A control group of version 2, the runs in it, and their descendants."""
 
     directory: object
     now: float = 0.0
@@ -47,29 +53,29 @@ class Watched:
         if self.counts:
             (self.directory / "memory.events").write_text(f"oom {self.kills}\noom_kill {self.kills}\n")
 
-    def on_kill(self, seen: Seen, victim: Victim) -> None:
-        self.found.append((seen.run.program.name, victim))
+    def on_kill(self, tracked: TrackedRun, victim: Victim) -> None:
+        self.found.append((tracked.run.program.name, victim))
 
     def below(self, pid: int, clock) -> Descendants:
         return Descendants(pid, clock, self.villages[pid])
 
-    def run(self, pid: int = MASTER) -> Seen:
+    def run(self, pid: int = MASTER) -> TrackedRun:
         self.villages[pid] = FakeProcessTable()
-        seen = Seen(Run(Program(f"server-{pid}", "server", ("x",), 1), 0.0, 0.0, pid=pid), 1)
-        seen.memory = MemoryWatch(self.counter)
-        self.watched.add(seen)
-        return seen
+        tracked = TrackedRun(Run(Program(f"server-{pid}", "server", ("x",), 1), 0.0, 0.0, pid=pid), 1)
+        tracked.memory = MemoryWatch(self.counter)
+        self.watched.add(tracked)
+        return tracked
 
     def kill(self, village: FakeProcessTable, *pids: int, status: int | None = KILLED) -> None:
-        """Let the kernel count a kill for each, and each be gone."""
+        """Let the kernel kill and count these processes."""
         self.count(len(pids))
         for pid in pids:
             village.died(pid, status)
 
-    def look(self, times: int = 1) -> list[Victim]:
+    def check(self, times: int = 1) -> list[Victim]:
         before = len(self.found)
         for _ in range(times):
-            self.now += LOOK_EVERY
+            self.now += CHECK_INTERVAL
             self.timers.ring()
         return [victim for _, victim in self.found[before:]]
 
@@ -80,243 +86,240 @@ def group(tmp_path) -> Watched:
 
 
 @pytest.fixture
-def seen(group: Watched) -> Seen:
+def tracked(group: Watched) -> TrackedRun:
     return group.run()
 
 
 @pytest.fixture
-def village(group: Watched, seen: Seen) -> FakeProcessTable:
+def village(group: Watched, tracked: TrackedRun) -> FakeProcessTable:
     village = group.villages[MASTER]
     village.born(10, 11)
-    group.look(2)
+    group.check(2)
     return village
 
 
-def test_is_found_however_often_other_runs_are_started(group, village):
+def test_victim_is_found_while_other_runs_start(group, village):
     group.kill(village, 10)
     for pid in range(MASTER + 1, MASTER + 4):
-        group.now += 0.6 * LOOK_EVERY
+        group.now += 0.6 * CHECK_INTERVAL
         group.run(pid)
         group.timers.ring()
-    assert group.found == [(f"server-{MASTER}", Victim(10, serves=True, is_sure=True))]
+    assert group.found == [(f"server-{MASTER}", Victim(10, is_worker=True, is_confirmed=True))]
 
 
 class TestVictim:
-    def test_is_the_worker_that_is_gone(self, group, village):
+    def test_is_the_worker_that_exited(self, group, village):
         group.kill(village, 10)
-        assert group.look() == [Victim(10, serves=True, is_sure=True)]
-        assert group.look(20) == []
+        assert group.check() == [Victim(10, is_worker=True, is_confirmed=True)]
+        assert group.check(20) == []
 
-    def test_may_be_one_that_was_started_just_before(self, group, village):
+    def test_may_have_just_started(self, group, village):
         village.born(12)
-        group.look()
+        group.check()
         group.kill(village, 12)
-        assert [victim.pid for victim in group.look()] == [12]
+        assert [victim.pid for victim in group.check()] == [12]
 
-    def test_is_a_helper_that_does_not_serve(self, group, village):
+    def test_may_be_a_helper(self, group, village):
         village.born(20, parent=10, helper=True)
-        group.look()
+        group.check()
         group.kill(village, 20)
-        assert group.look() == [Victim(20, serves=False, is_sure=True)]
+        assert group.check() == [Victim(20, is_worker=False, is_confirmed=True)]
 
-    def test_does_not_serve_when_a_worker_has_forked_it_for_itself(self, group, village):
+    def test_is_no_worker_if_a_worker_forked_it(self, group, village):
         village.born(20, parent=10)
-        group.look()
+        group.check()
         group.kill(village, 20)
-        assert group.look() == [Victim(20, serves=False, is_sure=True)]
+        assert group.check() == [Victim(20, is_worker=False, is_confirmed=True)]
 
-    def test_serves_behind_a_script_that_started_the_server(self, group, village):
+    def test_is_found_below_a_start_script(self, group, village):
         village.born(5, helper=True)
         village.born(30, parent=5)
-        group.look()
+        group.check()
         group.kill(village, 30)
-        assert group.look() == [Victim(30, serves=True, is_sure=True)]
+        assert group.check() == [Victim(30, is_worker=True, is_confirmed=True)]
 
-    def test_is_a_worker_also_when_it_was_about_to_be_gone_at_the_second_look(self, group, village):
+    def test_is_a_worker_even_if_exiting_at_the_second_check(self, group, village):
         village.born(12)
-        group.look()
+        group.check()
         village.dying.add(12)
         group.count()
-        assert group.look() == []
+        assert group.check() == []
         village.died(12, KILLED)
-        assert group.look() == [Victim(12, serves=True, is_sure=True)]
+        assert group.check() == [Victim(12, is_worker=True, is_confirmed=True)]
 
-    @pytest.mark.parametrize("told", [True, False])
-    @pytest.mark.parametrize("words_come_late", [True, False])
-    def test_that_was_seen_only_when_it_was_about_to_be_gone_serves_if_its_master_says_so(
-        self, group, village, seen, told, words_come_late
-    ):
+    @pytest.mark.parametrize("logged", [True, False])
+    @pytest.mark.parametrize("log_is_late", [True, False])
+    def test_seen_only_while_exiting_is_a_worker_if_logged(self, group, village, tracked, logged, log_is_late):
         village.born(12)
         village.dying.add(12)
         group.count()
-        assert group.look() == []
+        assert group.check() == []
         village.died(12, KILLED)
-        if words_come_late:
-            assert group.look() == []
-        seen.run.stderr_tail.add(b"INFO:     Child process [12] died\n" * told)
-        assert group.look(2) == [Victim(12, serves=told, is_sure=True)]
+        if log_is_late:
+            assert group.check() == []
+        tracked.run.stderr_tail.add(b"INFO:     Child process [12] died\n" * logged)
+        assert group.check(2) == [Victim(12, is_worker=logged, is_confirmed=True)]
 
-    def test_that_was_not_seen_closely_does_not_keep_others_waiting(self, group, village, seen):
+    def test_unclassified_victim_does_not_delay_others(self, group, village, tracked):
         village.born(12)
         village.dying.add(12)
-        group.look()
+        group.check()
         group.kill(village, 10, 12)
-        assert group.look() == [Victim(10, serves=True, is_sure=True)]
-        seen.run.stderr_tail.add(b"[ERROR] Worker (pid:12) was sent SIGKILL! Perhaps out of memory?\n")
-        assert group.look() == [Victim(12, serves=True, is_sure=True)]
-        assert group.look(20) == []
+        assert group.check() == [Victim(10, is_worker=True, is_confirmed=True)]
+        tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:12) was sent SIGKILL! Perhaps out of memory?\n")
+        assert group.check() == [Victim(12, is_worker=True, is_confirmed=True)]
+        assert group.check(20) == []
 
-    def test_that_was_not_seen_closely_is_forgotten_when_the_kernel_did_not_kill_it(self, group, village):
+    def test_unclassified_process_is_forgotten_without_a_kill(self, group, village):
         village.born(12)
         village.dying.add(12)
-        group.look()
+        group.check()
         village.died(12, KILLED)
-        group.look(2)
+        group.check(2)
         group.kill(village, 10)
-        assert [victim.pid for victim in group.look()] == [10]
+        assert [victim.pid for victim in group.check()] == [10]
 
-    def test_are_all_that_were_killed(self, group, village):
+    def test_may_be_several(self, group, village):
         group.kill(village, 10, 11)
-        assert {victim.pid for victim in group.look()} == {10, 11}
+        assert {victim.pid for victim in group.check()} == {10, 11}
 
-    def test_may_need_a_while_to_be_gone(self, group, village):
+    def test_may_exit_slowly(self, group, village):
         group.count()
-        assert group.look(3) == []
+        assert group.check(3) == []
         village.died(11, KILLED)
-        assert [victim.pid for victim in group.look()] == [11]
+        assert [victim.pid for victim in group.check()] == [11]
 
-    def test_is_none_when_the_kernel_has_not_killed(self, group, village):
+    def test_needs_a_counted_kill(self, group, village):
         village.died(10, KILLED)
-        assert group.look(10) == []
+        assert group.check(10) == []
 
-    def test_is_not_one_that_was_gone_before(self, group, village):
+    def test_did_not_exit_before_the_kill(self, group, village):
         village.died(10, KILLED)
-        group.look()
+        group.check()
         group.kill(village, 11)
-        assert [victim.pid for victim in group.look()] == [11]
+        assert [victim.pid for victim in group.check()] == [11]
 
     @pytest.mark.parametrize("status", [exited(0), exited(1), int(signal.SIGTERM), int(signal.SIGSEGV)])
-    def test_is_not_one_that_ended_otherwise(self, group, village, status):
+    def test_did_not_exit_in_another_way(self, group, village, status):
         village.died(10, status)
         group.kill(village, 11)
-        assert [victim.pid for victim in group.look()] == [11]
+        assert [victim.pid for victim in group.check()] == [11]
 
 
-class TestOnKernelsThatDoNotTellHowAProcessEnded:
-    def test_who_is_gone_is_the_victim(self, group, village):
+class TestKernelsWithoutWaitStatus:
+    def test_exited_process_is_the_victim(self, group, village):
         group.kill(village, 10, status=None)
-        assert group.look() == [Victim(10, serves=True, is_sure=False)]
+        assert group.check() == [Victim(10, is_worker=True, is_confirmed=False)]
 
     def test_workers_come_before_helpers(self, group, village):
         village.born(20, parent=10, helper=True)
-        group.look()
+        group.check()
         village.died(20, None)
         group.kill(village, 11, status=None)
-        assert [victim.pid for victim in group.look()] == [11]
+        assert [victim.pid for victim in group.check()] == [11]
 
-    def test_words_of_the_master_come_first(self, group, village, seen):
+    def test_logged_victims_come_first(self, group, village, tracked):
         village.died(10, None)
         group.kill(village, 11, status=None)
-        seen.run.stderr_tail.add(b"[ERROR] Worker (pid:11) was sent SIGKILL! Perhaps out of memory?\n")
-        assert group.look() == [Victim(11, serves=True, is_sure=True)]
+        tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:11) was sent SIGKILL! Perhaps out of memory?\n")
+        assert group.check() == [Victim(11, is_worker=True, is_confirmed=True)]
 
 
-class TestWhoWasNeverSeen:
-    def test_is_known_from_the_words_of_the_master(self, group, village, seen):
+class TestVictimNeverSeen:
+    def test_is_known_from_the_log_of_the_master(self, group, village, tracked):
         group.count()
-        seen.run.stderr_tail.add(b"[ERROR] Worker (pid:77) was sent SIGKILL! Perhaps out of memory?\n")
-        assert group.look() == [Victim(77, serves=True, is_sure=True)]
+        tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:77) was sent SIGKILL! Perhaps out of memory?\n")
+        assert group.check() == [Victim(77, is_worker=True, is_confirmed=True)]
 
-    def test_is_told_once(self, group, village, seen):
+    def test_is_reported_once(self, group, village, tracked):
         group.count()
-        seen.run.stderr_tail.add(b"INFO:     Child process [77] died\n")
-        assert group.look() == [Victim(77, serves=True, is_sure=False)]
+        tracked.run.stderr_tail.add(b"INFO:     Child process [77] died\n")
+        assert group.check() == [Victim(77, is_worker=True, is_confirmed=False)]
         group.kill(village, 10)
-        assert [victim.pid for victim in group.look()] == [10]
+        assert [victim.pid for victim in group.check()] == [10]
 
-    def test_was_somebody_in_the_control_group_when_nothing_is_found_in_time(self, group, village):
+    def test_is_unknown_if_nothing_is_found_in_time(self, group, village):
         group.count(2)
-        assert group.look(int(PATIENCE)) == []
-        assert group.look() == [Victim(), Victim()]
-        assert group.look(20) == []
+        assert group.check(int(ATTRIBUTION_SECONDS)) == []
+        assert group.check() == [Victim(), Victim()]
+        assert group.check(20) == []
 
-    def test_does_not_wait_for_ever_while_others_are_killed(self, group, village):
+    def test_is_reported_in_time_while_others_are_killed(self, group, village):
         group.count()
-        for number in range(int(PATIENCE) + 1):
+        for number in range(int(ATTRIBUTION_SECONDS) + 1):
             village.born(100 + number)
-            group.look()
+            group.check()
             group.kill(village, 100 + number)
         assert Victim() in [victim for _, victim in group.found]
 
 
 class TestRunsOfAGroup:
-    def test_are_told_apart(self, group, village):
+    def test_are_distinguished(self, group, village):
         group.run(2)
         group.villages[2].born(50, parent=2)
-        group.look()
+        group.check()
         group.kill(group.villages[2], 50)
-        group.look()
-        assert group.found == [("server-2", Victim(50, serves=True, is_sure=True))]
+        group.check()
+        assert group.found == [("server-2", Victim(50, is_worker=True, is_confirmed=True))]
 
-    def test_that_ended_explain_what_was_killed(self, group, village, seen):
+    def test_that_exited_account_for_kills(self, group, village, tracked):
         group.count()
-        seen.run.status = KILLED
+        tracked.run.status = KILLED
         group.run(2)
-        assert group.look(20) == []
+        assert group.check(20) == []
 
     @pytest.mark.parametrize("end", ["outcome_reported", "stop_requested"])
-    def test_that_failed_or_are_stopped_are_watched_no_more(self, group, village, seen, end):
-        setattr(seen if end == "outcome_reported" else seen.run, end, True)
+    def test_that_failed_or_are_stopped_are_not_watched(self, group, village, tracked, end):
+        setattr(tracked if end == "outcome_reported" else tracked.run, end, True)
         group.kill(village, 10)
-        assert group.look(20) == []
+        assert group.check(20) == []
         assert village.opened == set()
 
-    def test_are_watched_again_after_a_failure(self, group, village, seen):
-        seen.outcome_reported = True
+    def test_are_watched_again_after_a_failure(self, group, village, tracked):
+        tracked.outcome_reported = True
         group.kill(village, 10)
-        group.look()
+        group.check()
         group.run(2)
         group.villages[2].born(50, parent=2)
-        group.look()
+        group.check()
         group.kill(group.villages[2], 50)
-        assert [victim.pid for victim in group.look()] == [50]
+        assert [victim.pid for victim in group.check()] == [50]
 
-    def test_that_are_gone_leave_the_counter_watched(self, group, village, seen):
-        """`status` tells when the last kill was."""
-        seen.outcome_reported = True
-        group.look()
+    def test_that_exited_leave_the_counter_watched(self, group, village, tracked):
+        tracked.outcome_reported = True
+        group.check()
         group.count()
-        group.look()
+        group.check()
         assert group.counter.last_at == group.now
 
 
-def test_nothing_is_watched_where_the_kernel_does_not_tell(tmp_path):
+def test_nothing_is_watched_without_a_counter(tmp_path):
     group = Watched(tmp_path, counts=False)
     group.run()
     assert group.timers.seconds_left() == float("inf")
 
 
-def test_trees_that_take_long_to_walk_through_are_walked_through_less_often(group, seen):
+def test_slow_trees_are_walked_less_often(group, tracked):
     village = group.villages[MASTER]
     walks: list[float] = []
 
     def slow(pid: int) -> list[int]:
         walks.append(group.now)
-        group.now += 10.0 * WALKING
+        group.now += 10.0 * WALK_CPU_SHARE
         return []
 
     village.children = slow
-    group.look(25)
+    group.check(25)
     assert len(walks) == 3
 
 
 @pytest.mark.parametrize(
     ("victim", "words"),
     [
-        (Victim(7, serves=True), "worker 7 of model-server (pid 5)"),
+        (Victim(7, is_worker=True), "worker 7 of model-server (pid 5)"),
         (Victim(7), "process 7 below model-server (pid 5)"),
         (Victim(), "a process in the control group of model-server (pid 5)"),
     ],
 )
-def test_victim_has_a_name(victim, words):
-    assert victim.of("model-server (pid 5)") == words
+def test_victim_is_described(victim, words):
+    assert victim.describe("model-server (pid 5)") == words

@@ -1,4 +1,4 @@
-"""A server's own workers: which deaths count, in families of processes that a table describes."""
+"""A server's own workers: which deaths count, in trees of processes that a table describes."""
 
 import os
 import signal
@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from drum_supervisor.supervise.watch.descendants import HIGHEST_PIDFD, Descendants, ProcessTable
-from drum_supervisor.supervise.watch.worker_deaths import Death, WorkerDeaths, is_bad, logged_deaths
+from drum_supervisor.supervise.watch.descendants import MAX_PIDFD, Descendants, ProcessTable
+from drum_supervisor.supervise.watch.worker_deaths import Death, WorkerDeaths, is_failure, parse_logged_deaths
 from tests.unit.process_table import MASTER, FakeProcessTable, exited
 
 
@@ -17,114 +17,114 @@ def village() -> FakeProcessTable:
 
 
 @pytest.fixture
-def offspring(village: FakeProcessTable) -> WorkerDeaths:
+def worker_deaths(village: FakeProcessTable) -> WorkerDeaths:
     return WorkerDeaths(Descendants(MASTER, lambda: village.now, village))
 
 
-def looks(offspring: WorkerDeaths, times: int = 3, stderr: str = "") -> list[Death]:
+def refresh(worker_deaths: WorkerDeaths, times: int = 3, stderr: str = "") -> list[Death]:
     found: list[Death] = []
     for _ in range(times):
-        offspring.below.table.now += 0.1
-        found = offspring.look(stderr)
+        worker_deaths.descendants.table.now += 0.1
+        found = worker_deaths.refresh(stderr)
     return found
 
 
 class TestDeathThatCounts:
     @pytest.mark.parametrize("status", [exited(1), exited(9), int(signal.SIGSEGV), int(signal.SIGKILL)])
-    def test_is_that_of_a_worker_that_is_replaced(self, village, offspring, status):
+    def test_is_of_a_failed_worker_that_was_replaced(self, village, worker_deaths, status):
         village.born(10)
-        assert looks(offspring) == []
+        assert refresh(worker_deaths) == []
         village.died(10, status)
-        assert looks(offspring) == []
+        assert refresh(worker_deaths) == []
         village.born(11)
-        (death,) = looks(offspring)
+        (death,) = refresh(worker_deaths)
         assert (death.pid, death.status) == (10, status)
 
-    def test_says_how_long_the_worker_lived(self, village, offspring):
+    def test_has_the_lifetime_of_the_worker(self, village, worker_deaths):
         village.born(10)
-        looks(offspring, 5)
+        refresh(worker_deaths, 5)
         village.died(10, exited(1))
-        looks(offspring)
+        refresh(worker_deaths)
         village.born(11)
-        assert looks(offspring)[0].seconds == pytest.approx(0.5)
+        assert refresh(worker_deaths)[0].lifetime == pytest.approx(0.5)
 
-    def test_is_that_of_a_worker_that_takes_a_while_to_be_gone(self, village, offspring):
+    def test_is_of_a_worker_that_exits_slowly(self, village, worker_deaths):
         village.born(10)
-        looks(offspring, 1)
+        refresh(worker_deaths, 1)
         village.dying.add(10)
-        looks(offspring, 5)
+        refresh(worker_deaths, 5)
         village.died(10, int(signal.SIGKILL))
         village.born(11)
-        assert looks(offspring, 5) == []  # seen once, it may have been about to run another program
+        assert refresh(worker_deaths, 5) == []  # seen once, it may have been about to run another program
         village.born(12)
-        looks(offspring)
+        refresh(worker_deaths)
         village.dying.add(12)
-        looks(offspring)
+        refresh(worker_deaths)
         village.died(12, int(signal.SIGKILL))
-        looks(offspring)
+        refresh(worker_deaths)
         village.born(13)
-        assert [death.pid for death in looks(offspring)] == [12]
+        assert [death.pid for death in refresh(worker_deaths)] == [12]
 
-    def test_is_seen_behind_a_script_that_started_the_server(self, village, offspring):
+    def test_is_found_below_a_start_script(self, village, worker_deaths):
         village.born(5, helper=True)
         village.born(10, parent=5)
-        looks(offspring)
+        refresh(worker_deaths)
         village.died(10, exited(7))
         village.born(11, parent=5)
-        assert [death.pid for death in looks(offspring)] == [10]
+        assert [death.pid for death in refresh(worker_deaths)] == [10]
 
 
-class TestDeathThatDoesNot:
+class TestDeathThatDoesNotCount:
     @pytest.mark.parametrize("status", [exited(0), int(signal.SIGTERM), int(signal.SIGINT), None])
-    def test_is_one_that_was_no_failure_or_of_which_nothing_is_known(self, village, offspring, status):
+    def test_is_a_clean_exit_or_unknown(self, village, worker_deaths, status):
         village.born(10)
-        looks(offspring)
+        refresh(worker_deaths)
         village.died(10, status)
         village.born(11)
-        assert looks(offspring) == []
+        assert refresh(worker_deaths) == []
 
-    def test_is_one_that_nobody_replaces(self, village, offspring):
+    def test_is_of_a_worker_that_was_not_replaced(self, village, worker_deaths):
         village.born(10, 11)
-        looks(offspring)
+        refresh(worker_deaths)
         village.died(10, exited(1))
-        assert looks(offspring) == []
+        assert refresh(worker_deaths) == []
 
-    def test_is_one_that_another_parent_replaces(self, village, offspring):
+    def test_is_of_a_worker_replaced_by_another_parent(self, village, worker_deaths):
         village.born(5, 6, helper=True)
         village.born(10, parent=5)
-        looks(offspring)
+        refresh(worker_deaths)
         village.died(10, exited(1))
         village.born(11, parent=6)
-        assert looks(offspring) == []
+        assert refresh(worker_deaths) == []
 
-    def test_is_that_of_a_helper(self, village, offspring):
+    def test_is_of_a_helper(self, village, worker_deaths):
         village.born(10, helper=True)
-        looks(offspring)
+        refresh(worker_deaths)
         village.died(10, exited(1))
         village.born(11, helper=True)
-        assert looks(offspring) == []
+        assert refresh(worker_deaths) == []
 
-    def test_is_that_of_a_helper_that_looked_like_its_parent_until_its_exec(self, village, offspring):
+    def test_is_of_a_helper_that_looked_like_a_worker_before_exec(self, village, worker_deaths):
         for pid in (10, 11):
             village.born(pid)
-            looks(offspring, 1)
+            refresh(worker_deaths, 1)
             village.helpers.add(pid)
-            looks(offspring)
+            refresh(worker_deaths)
             village.died(pid, exited(1))
-        assert looks(offspring) == []
+        assert refresh(worker_deaths) == []
 
 
-def test_descriptors_are_closed_with_the_dead_and_in_the_end(village, offspring):
+def test_pidfds_are_closed(village, worker_deaths):
     village.born(10, 11)
-    looks(offspring)
+    refresh(worker_deaths)
     village.died(10, exited(1))
-    looks(offspring)
+    refresh(worker_deaths)
     assert village.opened == {11}
-    offspring.close()
+    worker_deaths.close()
     assert village.opened == set()
 
 
-class TestWordsOfAMaster:
+class TestLoggedDeaths:
     @pytest.mark.parametrize(
         ("line", "deaths"),
         [
@@ -140,71 +140,71 @@ class TestWordsOfAMaster:
             ("[77] [INFO] Worker exiting (pid: 77)", []),
         ],
     )
-    def test_are_understood(self, line, deaths):
-        assert logged_deaths(f"before\n{line}\nafter\n") == deaths
+    def test_are_parsed(self, line, deaths):
+        assert parse_logged_deaths(f"before\n{line}\nafter\n") == deaths
 
-    def test_count_at_the_second_look(self, offspring):
+    def test_count_at_the_second_refresh(self, worker_deaths):
         stderr = "Worker (pid:77) exited with code 9."
-        assert looks(offspring, 1, stderr) == []
-        assert looks(offspring, 1, stderr) == [Death(77, exited(9))]
+        assert refresh(worker_deaths, 1, stderr) == []
+        assert refresh(worker_deaths, 1, stderr) == [Death(77, exited(9))]
 
-    def test_count_once_beside_what_was_seen(self, village, offspring):
+    def test_count_once_if_also_observed(self, village, worker_deaths):
         village.born(10)
-        looks(offspring)
+        refresh(worker_deaths)
         village.died(10, exited(9))
         village.born(11)
-        assert len(looks(offspring, 5, "Worker (pid:10) exited with code 9.")) == 1
+        assert len(refresh(worker_deaths, 5, "Worker (pid:10) exited with code 9.")) == 1
 
-    def test_have_the_age_of_the_worker_they_are_about(self, village, offspring):
+    def test_have_the_observed_lifetime(self, village, worker_deaths):
         village.born(10)
-        looks(offspring, 10)
+        refresh(worker_deaths, 10)
         village.died(10, exited(9))
-        looks(offspring, 1)
-        (death,) = looks(offspring, 2, "Worker (pid:10) exited with code 9.")
-        assert death.seconds == pytest.approx(1.0)
+        refresh(worker_deaths, 1)
+        (death,) = refresh(worker_deaths, 2, "Worker (pid:10) exited with code 9.")
+        assert death.lifetime == pytest.approx(1.0)
 
-    def test_that_say_no_status_are_completed_by_what_was_seen(self, village, offspring):
-        """uvicorn's do not."""
+    def test_without_status_get_the_observed_one(self, village, worker_deaths):
+        """As uvicorn logs them."""
         village.born(10)
-        looks(offspring)
+        refresh(worker_deaths)
         village.died(10, int(signal.SIGKILL))
-        assert [death.status for death in looks(offspring, 2, "Child process [10] died")] == [signal.SIGKILL]
+        assert [death.status for death in refresh(worker_deaths, 2, "Child process [10] died")] == [signal.SIGKILL]
 
 
-def test_descriptors_are_left_for_other_things():
+def test_high_descriptors_are_left_free():
     with ExitStack() as stack, open(os.devnull) as file:
-        while (fd := os.dup(file.fileno())) < HIGHEST_PIDFD:
+        while (fd := os.dup(file.fileno())) < MAX_PIDFD:
             stack.callback(os.close, fd)
         stack.callback(os.close, fd)
-        assert ProcessTable().open(os.getpid()) == -1
+        assert ProcessTable().open_pidfd(os.getpid()) == -1
         assert os.dup(file.fileno()) == fd + 1
         stack.callback(os.close, fd + 1)
 
 
 @pytest.mark.parametrize(("status", "bad"), [(exited(0), False), (exited(1), True), (signal.SIGABRT, True)])
-def test_an_end_is_bad_or_not(status, bad):
-    assert is_bad(int(status)) is bad
+def test_is_failure(status, bad):
+    assert is_failure(int(status)) is bad
 
 
-def test_real_processes_are_looked_at(tmp_path):
-    """A child of ours with a socket that we have too: a worker, and the kernel or its zombie tells how it ended."""
+def test_process_table_reads_real_processes(tmp_path):
+    """A child that shares a socket with its parent is a worker; the kernel or its zombie has the wait status."""
     import socket
 
     with socket.socket():
-        kin = ProcessTable()
+        table = ProcessTable()
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.read(reading, 1)
             os._exit(7)
-        assert kin.looks_like_a_worker(pid, os.getpid())
-        pidfd = kin.open(pid)
+        assert table.looks_like_worker(pid, os.getpid())
+        pidfd = table.open_pidfd(pid)
         os.write(writing, b"x")
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert kin.ended(pid, pidfd) == exited(7)
+        assert table.read_wait_status(pid, pidfd) == exited(7)
         os.waitpid(pid, 0)
-        assert kin.ended(pid, pidfd) in (exited(7), None)
-        assert pid not in kin.children(os.getpid())
-        kin.close(pidfd)
+        assert table.read_wait_status(pid, pidfd) in (exited(7), None)
+        assert pid not in table.children(os.getpid())
+        table.close_pidfd(pidfd)
         for fd in (reading, writing):
             os.close(fd)
