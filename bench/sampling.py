@@ -24,7 +24,7 @@ from pathlib import Path
 
 from bench.children import cpu_seconds, resident_mib
 from bench.harness import percentile
-from drum_supervisor.contract.control_client import Client, ControlError
+from drum_supervisor.contract.control_client import ControlClient, ControlError
 
 TREE = """
 import os, sys, time
@@ -45,7 +45,7 @@ class Supervisor:
         given = ["start", "--run-dir", str(folder / "run"), "--address", "127.0.0.1:0", *options, *command]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen([sys.executable, "-c", code, *given], stderr=log)
-        self.client = Client(folder / "run/supervisor.sock", timeout=60)
+        self.client = ControlClient(folder / "run/supervisor.sock", timeout=60)
         while not self.is_serving():
             time.sleep(0.1)
 

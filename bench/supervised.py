@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.children import LONGEST, running
 from bench.places import Place
-from drum_supervisor.contract.control_client import Client, ControlError
+from drum_supervisor.contract.control_client import ControlClient, ControlError
 from drum_supervisor.contract.listener import Address, parse_address
 
 ANY_PORT = ("--address", "127.0.0.1:0")
@@ -25,8 +25,8 @@ class Supervised:
     run_dir: Path
 
     @property
-    def client(self) -> Client:
-        return Client(self.run_dir / "supervisor.sock", timeout=LONGEST)
+    def client(self) -> ControlClient:
+        return ControlClient(self.run_dir / "supervisor.sock", timeout=LONGEST)
 
     @property
     def address(self) -> Address:

@@ -97,7 +97,7 @@ class ResourceMonitor:
     def close(self) -> None:
         """Forget the processes; the monitor may be used again."""
         with self._lock:
-            self._reader.forget_others(())
+            self._reader.forget_all_but(())
 
     @property
     def _root_pid(self) -> int:
@@ -108,7 +108,7 @@ class ResourceMonitor:
             pids = [self._root_pid, *descendants(self._root_pid, _find_descendants, self._root / "proc")]
             found = [self._reader.read(pid, shared_memory=shared_memory) for pid in pids]
             living = [process for process in found if process is not None]
-            self._reader.forget_others(process.pid for process in living)
+            self._reader.forget_all_but(process.pid for process in living)
         return living
 
 

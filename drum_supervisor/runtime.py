@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from drum_supervisor.config.parsers import RUNTIME_PARAMETER, runtime_parameter
+from drum_supervisor.config.parsers import RUNTIME_PARAMETER_PREFIX, parse_runtime_parameter
 from drum_supervisor.config.settings import Settings, from_options
 from drum_supervisor.contract.exits import DrumSupervisorError
 from drum_supervisor.contract.listener import Address, parse_address
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CMRunner", "DrumRuntime", "run_error_server", "run_error_server_fastapi"]
 
-SERVER_TYPE = RUNTIME_PARAMETER + "DRUM_SERVER_TYPE"
+SERVER_TYPE = RUNTIME_PARAMETER_PREFIX + "DRUM_SERVER_TYPE"
 
 # The last stage: import of the framework, and start of the application.
 STARTING_SERVER = "starting the server"
@@ -194,7 +194,7 @@ class DrumRuntime:
             run_error_server(address.host, address.port, failure, self.app, **options)
 
     def _serves_fastapi(self) -> bool:
-        default = runtime_parameter(self._environ.get(SERVER_TYPE, ""))
+        default = parse_runtime_parameter(self._environ.get(SERVER_TYPE, ""))
         return str(getattr(self.options, "server_type", default)).strip().lower() in ("fastapi", "uvicorn")
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from drum_supervisor.contract.control_client import Client, ControlError
+from drum_supervisor.contract.control_client import ControlClient, ControlError
 from drum_supervisor.contract.listener import Address, parse_address
 
 TIMEOUT = 60.0 if os.environ.get("CI") else 30.0
@@ -126,8 +126,8 @@ class Supervised:
         return parse_address(self.until(lambda: path.read_text().strip() if path.exists() else ""))
 
     @property
-    def client(self) -> Client:
-        return Client(self.run_dir / "supervisor.sock", timeout=TIMEOUT)
+    def client(self) -> ControlClient:
+        return ControlClient(self.run_dir / "supervisor.sock", timeout=TIMEOUT)
 
     def until(self, probe: Callable[[], T]) -> T:
         return until(probe, self.process, self.output)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from drum_supervisor.cli.target import connect, json_option, run_dir_option
-from drum_supervisor.contract.log_records import ERR, OUT, SUPERVISOR, LineFormatter, Piece, Source
+from drum_supervisor.contract.log_records import STDERR, STDOUT, SUPERVISOR, LineFormatter, LogRecord, LogSource
 
 if TYPE_CHECKING:
-    from drum_supervisor.contract.control_client import Client
+    from drum_supervisor.contract.control_client import ControlClient
 
 WAIT_SECONDS = 30.0
 
@@ -26,7 +26,7 @@ WAIT_SECONDS = 30.0
     "-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="Print this many recent lines."
 )
 @click.option("--program", metavar="NAME", help=f"Only the output of this program; {SUPERVISOR} is the supervisor.")
-@click.option("--stream", type=click.Choice([OUT, ERR]), help="Only this stream.")
+@click.option("--stream", type=click.Choice([STDOUT, STDERR]), help="Only this stream.")
 @json_option
 def logs_command(
     run_dir: str | None, follow: bool, lines: int, program: str | None, stream: str | None, as_json: bool
@@ -50,15 +50,15 @@ def logs_command(
     return 0
 
 
-def _check_program(client: "Client", program: str) -> None:
+def _check_program(client: "ControlClient", program: str) -> None:
     known = [SUPERVISOR, *(each["name"] for each in client.status()["programs"])]
     if program not in known:
         raise click.BadParameter(f"{program!r} has not run: choose from {', '.join(known)}.", param_hint="--program")
 
 
-def _read_kept(client: "Client") -> tuple[str, list[Piece]]:
+def _read_kept(client: "ControlClient") -> tuple[str, list[LogRecord]]:
     """Return all output that the supervisor keeps, and the position after it."""
-    position, found = "0", list[Piece]()
+    position, found = "0", list[LogRecord]()
     while True:
         position, records = client.logs(position, 0)
         if not records:
@@ -66,7 +66,7 @@ def _read_kept(client: "Client") -> tuple[str, list[Piece]]:
         found += records
 
 
-def _follow(client: "Client", position: str) -> Iterator[Piece]:
+def _follow(client: "ControlClient", position: str) -> Iterator[LogRecord]:
     from drum_supervisor.contract.control_client import ControlError
 
     while True:
@@ -78,13 +78,13 @@ def _follow(client: "Client", position: str) -> Iterator[Piece]:
         yield from records
 
 
-def _filter(records: Iterable[Piece], program: str | None, stream: str | None) -> Iterator[Piece]:
+def _filter(records: Iterable[LogRecord], program: str | None, stream: str | None) -> Iterator[LogRecord]:
     for record in records:
         if program in (None, record.source.program) and stream in (None, record.source.stream):
             yield record
 
 
-def _split_lines(records: Iterable[Piece]) -> Iterator[bytes]:
+def _split_lines(records: Iterable[LogRecord]) -> Iterator[bytes]:
     """Yield the lines of `records`; the beginning of a line is not held back."""
     for record in records:
         yield from record.data.splitlines(keepends=True)
@@ -94,14 +94,14 @@ class _JsonLines:
     """Converts whole lines to JSON objects; the beginning of a line waits for its end."""
 
     def __init__(self) -> None:
-        self._formatters: dict[Source, LineFormatter] = {}
+        self._formatters: dict[LogSource, LineFormatter] = {}
 
-    def convert(self, records: Iterable[Piece]) -> Iterator[bytes]:
+    def convert(self, records: Iterable[LogRecord]) -> Iterator[bytes]:
         for record in records:
             formatter = self._formatters.setdefault(record.source, LineFormatter(record.source, _to_json))
             yield from formatter.wrap(record.data).splitlines(keepends=True)
 
 
-def _to_json(source: Source, line: bytes) -> bytes:
+def _to_json(source: LogSource, line: bytes) -> bytes:
     message = line.decode("utf-8", "replace")
     return json.dumps({"program": source.program, "stream": source.stream, "message": message}).encode() + b"\n"

@@ -24,7 +24,7 @@ from drum_supervisor.contract.exits import ExitCode, UsageError
 from drum_supervisor.contract.failure_report import FailureReport, read_failure
 
 if TYPE_CHECKING:
-    from drum_supervisor.contract.control_client import Client
+    from drum_supervisor.contract.control_client import ControlClient
 
 _EXIT_CODES = {"serving": 0, "failed": 3}  # of `status`, by phase
 
@@ -100,7 +100,7 @@ def restart_command(
     return _await_restart(client, ticket, timeout)
 
 
-def _await_restart(client: "Client", ticket: int, timeout: float | None) -> int:
+def _await_restart(client: "ControlClient", ticket: int, timeout: float | None) -> int:
     """Wait for the end of the restart with number `ticket`; report progress now and then."""
     began = time.monotonic()
     status = client.status()

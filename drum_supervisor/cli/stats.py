@@ -74,10 +74,10 @@ def stats_command(run_dir: str | None, as_json: bool, watch: bool, interval: flo
 
 def _watch(run_dir: str | None, as_json: bool, interval: float, gpus: "Gpus | None") -> int:
     """Show samples until Ctrl-C or until the supervisor has ended."""
-    from drum_supervisor.contract.control_client import Client, ControlError
+    from drum_supervisor.contract.control_client import ControlClient, ControlError
 
     directory = find_run_dir(run_dir)
-    client = Client(directory / "supervisor.sock")
+    client = ControlClient(directory / "supervisor.sock")
     live = not as_json and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
     def sample() -> Stats:

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from drum_supervisor.cli.tables import aligned, curve_rows, duration
-from drum_supervisor.config.parsers import size
+from drum_supervisor.config.parsers import format_size
 
 Row = tuple[str, ...]
 
@@ -29,12 +29,12 @@ def stats_line(stats: dict[str, Any]) -> str:
     """Return one line: `2026-01-02T03:04:05Z  serving  CPU 3.2 %  MEMORY 172.5 MiB  ...`."""
     moment = datetime.fromtimestamp(stats["taken_at"], timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     running = [program for program in stats["programs"] if program["processes"]]
-    memory = size(sum(program["memory_bytes"] for program in running))
+    memory = format_size(sum(program["memory_bytes"] for program in running))
     cpu = sum(program["cpu_percent"] for program in running)
     fields = [moment, f"{stats['phase']:8}", f"CPU {cpu:.1f} %", f"{memory_heading(stats)} {memory}"]
     working_set = stats["cgroup"]["memory"]["working_set_bytes"]
     if working_set is not None:
-        fields.append(f"working set {size(working_set)}")
+        fields.append(f"working set {format_size(working_set)}")
     return "  ".join(fields)
 
 
@@ -58,10 +58,10 @@ def summary_rows(stats: dict[str, Any]) -> Iterator[Row]:
 def _memory_rows(memory: dict[str, Any]) -> Iterator[Row]:
     used, limit = memory["working_set_bytes"], memory["limit_bytes"]
     if used is not None:
-        share = f" of {size(limit)} ({100 * used / limit:.0f} %)" if limit else ", no limit"
-        yield "Working set", f"{size(used)}{share}"
+        share = f" of {format_size(limit)} ({100 * used / limit:.0f} %)" if limit else ", no limit"
+        yield "Working set", f"{format_size(used)}{share}"
     if memory["usage_bytes"] is not None and memory["peak_bytes"] is not None:
-        yield "With caches", f"{size(memory['usage_bytes'])}, peak {size(memory['peak_bytes'])}"
+        yield "With caches", f"{format_size(memory['usage_bytes'])}, peak {format_size(memory['peak_bytes'])}"
     if memory["oom_kills"]:
         yield "OOM kills", str(memory["oom_kills"])
 
@@ -78,7 +78,7 @@ def _cpu_rows(cpu: dict[str, Any]) -> Iterator[Row]:
 def _gpu_rows(gpu: dict[str, Any]) -> Iterator[Row]:
     parts = [strip_controls(gpu["name"])]
     if gpu["memory_used_bytes"] is not None:
-        parts.append(f"{size(gpu['memory_used_bytes'])} of {size(gpu['memory_total_bytes'])}")
+        parts.append(f"{format_size(gpu['memory_used_bytes'])} of {format_size(gpu['memory_total_bytes'])}")
     if gpu["utilization_percent"] is not None:
         parts.append(f"busy {gpu['utilization_percent']} %")
     yield f"GPU {gpu['index']}", ", ".join(parts)
@@ -118,13 +118,13 @@ def process_rows(stats: dict[str, Any], limit: int = MAX_PROCESSES) -> Iterator[
             str(process["pid"]),
             process["state"],
             _percent(process["cpu_percent"]),
-            size(_memory(process)),
+            format_size(_memory(process)),
             str(process["threads"]),
             strip_controls(_command(process)),
         )
     if len(processes) > limit:
         rest = processes[limit:]
-        yield "...", "", "", size(sum(map(_memory, rest))), "", f"and {len(rest)} more"
+        yield "...", "", "", format_size(sum(map(_memory, rest))), "", f"and {len(rest)} more"
 
 
 def _command(process: dict[str, Any]) -> str:
@@ -155,7 +155,7 @@ def _percent(number: float | None) -> str:
 
 
 def _size(number: int | None) -> str:
-    return UNKNOWN if number is None else size(number)
+    return UNKNOWN if number is None else format_size(number)
 
 
 def _number(number: int | None) -> str:

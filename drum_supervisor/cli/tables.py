@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from drum_supervisor.cli.sparkline import BLOCKS, sparkline
-from drum_supervisor.config.parsers import size
+from drum_supervisor.config.parsers import format_size
 from drum_supervisor.contract.failure_report import FailureReport
 
 
@@ -47,7 +47,7 @@ def _retry(status: dict[str, Any]) -> str:
 def _out_of_memory(oom: dict[str, Any], now: float) -> str:
     ago = duration(now - datetime.fromisoformat(oom["last_at"]).timestamp())
     count = "1 process was" if oom["kills"] == 1 else f"{oom['kills']} processes were"
-    sizes = [size(oom[name]) for name in ("peak_bytes", "limit_bytes") if oom[name] is not None]
+    sizes = [format_size(oom[name]) for name in ("peak_bytes", "limit_bytes") if oom[name] is not None]
     where = f" at {' of '.join(sizes)}" if oom["limit_bytes"] is not None else ""
     return f"{count} killed by the kernel, the last {ago} ago{where}"
 
@@ -59,7 +59,7 @@ def _program_row(program: dict[str, Any]) -> Sequence[str]:
         program["state"],
         str(program["pid"] or "-"),
         "-" if uptime is None else duration(uptime),
-        "-" if memory is None else size(memory),
+        "-" if memory is None else format_size(memory),
     )
 
 
@@ -72,7 +72,7 @@ def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
 
 def ready_text(result: dict[str, Any]) -> str:
     """Return the result of `check` for a model server that became ready."""
-    first = f"Ready after {duration(result['seconds'])}, peak memory {size(result['peak_memory_bytes'])}."
+    first = f"Ready after {duration(result['seconds'])}, peak memory {format_size(result['peak_memory_bytes'])}."
     ping = result["ping"]
     return f"{first}\n" + (f"GET {ping['path']}: {ping['status']} {ping['body']}" if ping else "It does not answer.")
 
@@ -100,7 +100,7 @@ def _failure_rows(report: FailureReport) -> Iterable[Sequence[str]]:
     if report.permanent:
         yield "Permanent", "another attempt would only fail again: repair it, then run drum-supervise restart"
     if report.peak_memory_bytes is not None:
-        yield "Peak memory", size(report.peak_memory_bytes)
+        yield "Peak memory", format_size(report.peak_memory_bytes)
 
 
 def _exit_text(report: FailureReport) -> str:
@@ -120,14 +120,14 @@ def curve_rows(
     for name, label in CURVES.items():
         known = [value for value in columns[name] if value is not None]
         if known:
-            to_text = _percent if name == "cpu_percent" else _size
-            lowest, highest, last = map(to_text, (min(known), max(known), known[-1]))
+            to_json = _percent if name == "cpu_percent" else _size
+            lowest, highest, last = map(to_json, (min(known), max(known), known[-1]))
             yield label, sparkline(times, columns[name], max(width - len("Working set  "), 10), levels)
             yield "", f"min {lowest}, max {highest}, last {last}, over {over}"
 
 
 def _size(number: float) -> str:
-    return size(int(number))
+    return format_size(int(number))
 
 
 def _percent(number: float) -> str:

@@ -10,7 +10,7 @@ from drum_supervisor.config import parsers
 from drum_supervisor.contract.exits import UsageError
 
 if TYPE_CHECKING:
-    from drum_supervisor.contract.control_client import Client
+    from drum_supervisor.contract.control_client import ControlClient
 
 PROGRESS_INTERVAL = 5.0  # seconds between the progress lines of a command that waits
 
@@ -38,19 +38,19 @@ def open_pidfd(pid: int) -> int | None:
         return None
 
 
-def connect(given: str | None) -> "Client":
+def connect(given: str | None) -> "ControlClient":
     """Return a client of the supervisor in this run directory; None: of the one supervisor that runs."""
-    from drum_supervisor.contract.control_client import Client
+    from drum_supervisor.contract.control_client import ControlClient
 
-    return Client(find_run_dir(given) / "supervisor.sock")
+    return ControlClient(find_run_dir(given) / "supervisor.sock")
 
 
 def read_status(run_dir: Path) -> dict[str, Any] | None:
     """Return the status of the supervisor in this run directory; None when it does not answer."""
-    from drum_supervisor.contract.control_client import Client, ControlError
+    from drum_supervisor.contract.control_client import ControlClient, ControlError
 
     try:
-        return Client(run_dir / "supervisor.sock").status()
+        return ControlClient(run_dir / "supervisor.sock").status()
     except ControlError:
         return None
 

@@ -58,8 +58,8 @@ def find_variable(variables: Iterable[str], environ: Mapping[str, str]) -> Value
     """Return the first variable that is set; empty ones count as unset, as in DRUM."""
     for variable in variables:
         text = environ.get(variable, "")
-        if variable.startswith(parsers.RUNTIME_PARAMETER):
-            text = parsers.runtime_parameter(text)
+        if variable.startswith(parsers.RUNTIME_PARAMETER_PREFIX):
+            text = parsers.parse_runtime_parameter(text)
         if text.strip():
             return Value(text, f"${variable}")
     return None

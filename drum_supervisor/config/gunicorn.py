@@ -40,7 +40,7 @@ class RuntimeParameter(NamedTuple):
 
     @property
     def all_variables(self) -> tuple[str, ...]:
-        return (parsers.RUNTIME_PARAMETER + self.name, self.name, *self.variables)
+        return (parsers.RUNTIME_PARAMETER_PREFIX + self.name, self.name, *self.variables)
 
 
 def _integer(lowest: int, highest: int) -> _Kind:
@@ -102,7 +102,7 @@ class GunicornParameters:
 
 
 # Fields that are settings of `drum-supervise start`.
-SETTINGS = ("workers", "backlog")
+SHARED_SETTINGS = ("workers", "backlog")
 
 DECLARATIONS: Mapping[str, RuntimeParameter] = {
     declared.name: RuntimeParameter(declared.name, *declared.metadata["declaration"])
@@ -110,7 +110,7 @@ DECLARATIONS: Mapping[str, RuntimeParameter] = {
 }
 
 
-def read(environ: Mapping[str, str], ignored: Collection[str] = ()) -> GunicornParameters:
+def read_parameters(environ: Mapping[str, str], ignored: Collection[str] = ()) -> GunicornParameters:
     """Return the parameters that `environ` sets, without the `ignored` fields.
 
     Raises:

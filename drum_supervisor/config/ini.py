@@ -28,12 +28,12 @@ class Section:
     path: str
     lines: Mapping[str, int] = field(default_factory=dict)
 
-    def where(self, key: str = "") -> str:
+    def location(self, key: str = "") -> str:
         """Return the path and line of a key, or of the section's header."""
         return f"{self.path!r}, line {self.lines.get(key, self.lines.get('', 1))}"
 
 
-def read(path: str, comments: Sequence[str]) -> list[Section]:
+def read_sections(path: str, comments: Sequence[str]) -> list[Section]:
     """Return the sections of a file; `comments` are the prefixes of inline comments.
 
     Raises:
@@ -58,12 +58,14 @@ def read_settings(path: str, names: Sequence[str]) -> dict[str, str]:
     Raises:
         UsageError: the file cannot be read, or the section has a key that is not in `names`.
     """
-    ours = next((section for section in read(path, comments=(";",)) if section.name == CONFIG_SECTION), None)
+    ours = next((section for section in read_sections(path, comments=(";",)) if section.name == CONFIG_SECTION), None)
     if ours is None:
         return {}
     for key in ours.values:
         if key.replace("-", "_") not in names:
-            raise UsageError(f"--config: {ours.where(key)} sets {key!r}, which is not a setting that a file can have.")
+            raise UsageError(
+                f"--config: {ours.location(key)} sets {key!r}, which is not a setting that a file can have."
+            )
     found = {key.replace("-", "_"): text for key, text in ours.values.items()}
     return {name: text for name, text in found.items() if text}
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 YES = ("1", "true", "t", "yes", "y", "on")
 NO = ("0", "false", "f", "no", "n", "off")
-RUNTIME_PARAMETER = "MLOPS_RUNTIME_PARAM_"
+RUNTIME_PARAMETER_PREFIX = "MLOPS_RUNTIME_PARAM_"
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
-def runtime_parameter(text: str) -> str:
+def parse_runtime_parameter(text: str) -> str:
     """Return the payload of a DRUM runtime parameter: JSON with `type` and `payload`, or the plain text itself."""
     try:
         record = json.loads(text)
@@ -33,7 +33,7 @@ def words(value: str) -> tuple[str, ...]:
     return tuple(value.split())
 
 
-def switch(value: str) -> bool:
+def boolean(value: str) -> bool:
     lowered = value.strip().lower()
     if lowered not in YES + NO:
         raise ValueError(f"write one of {', '.join(YES)} or one of {', '.join(NO)}")
@@ -102,7 +102,7 @@ def byte_size(value: str) -> int:
 
 
 @dataclass(frozen=True)
-class Share:
+class MemoryAmount:
     """An amount of memory, in bytes or as a percentage of a limit; both 0: no amount."""
 
     bytes: int = 0
@@ -121,13 +121,13 @@ class Share:
         return None if limit is None else int(limit * self.percent / 100)
 
 
-def share(value: str) -> Share:
+def memory_amount(value: str) -> MemoryAmount:
     """Parse an amount of memory: 512M, or 80%."""
     match = re.fullmatch(r"\s*([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%\s*", value, re.ASCII)
     if match and 0 < float(match[1]) <= 100:
-        return Share(percent=float(match[1]))
+        return MemoryAmount(percent=float(match[1]))
     try:
-        return Share(byte_size(value))
+        return MemoryAmount(byte_size(value))
     except ValueError:
         raise ValueError("give a size like 2G, or a percentage like 80%") from None
 
@@ -160,6 +160,6 @@ def url_prefix(value: str) -> str:
     return f"/{stripped}" if stripped else ""
 
 
-def size(number: int) -> str:
+def format_size(number: int) -> str:
     """Format bytes as `12.3 MiB` or `1.50 GiB`."""
     return f"{number / 1024**2:.1f} MiB" if number < 1024**3 else f"{number / 1024**3:.2f} GiB"

@@ -15,7 +15,7 @@ from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure_report import ErrorDetail
 from drum_supervisor.contract.listener import DEFAULT_BACKLOG, Address, parse_address
 
-MOST_WORKERS = 199
+MAX_WORKERS = 199
 AUTO = 0  # the number of workers for `auto`: the supervisor decides at its start
 OFF = "off"
 
@@ -27,7 +27,7 @@ TARGET_TYPES = tuple(
 
 def _parameter(*names: str) -> list[str]:
     """Return the variables of DRUM's runtime parameters, with and without the prefix."""
-    return [variable for name in names for variable in (parsers.RUNTIME_PARAMETER + name, name)]
+    return [variable for name in names for variable in (parsers.RUNTIME_PARAMETER_PREFIX + name, name)]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Settings:
         "installed DRUM.",
         parsers.choice("fastapi", "flask", "gunicorn", "drum", uvicorn="fastapi", werkzeug="flask"),
         metavar="TYPE",
-        variables=[parsers.RUNTIME_PARAMETER + "DRUM_SERVER_TYPE"],
+        variables=[parsers.RUNTIME_PARAMETER_PREFIX + "DRUM_SERVER_TYPE"],
     )
     positive_class_label: str = setting(
         "",
@@ -82,9 +82,9 @@ class Settings:
     workers: int = setting(
         "1",
         "Number of model server processes on the address. auto: as many as processors and memory allow.",
-        parsers.integer(1, MOST_WORKERS, auto=AUTO),
+        parsers.integer(1, MAX_WORKERS, auto=AUTO),
         metavar="N",
-        variables=[parsers.RUNTIME_PARAMETER + "CUSTOM_MODEL_WORKERS", "MAX_WORKERS"],
+        variables=[parsers.RUNTIME_PARAMETER_PREFIX + "CUSTOM_MODEL_WORKERS", "MAX_WORKERS"],
     )
     max_concurrent_requests: int = setting(
         "1",
@@ -160,7 +160,7 @@ class Settings:
     with_error_server: bool = setting(
         "true",
         "After a failure, serve the reason on the address. Without it, exit with the code of the cause.",
-        parsers.switch,
+        parsers.boolean,
         variables=["WITH_ERROR_SERVER"],
         off="--no-error-server",
     )
@@ -194,7 +194,7 @@ class Settings:
     retry_permanent: bool = setting(
         "false",
         "Also retry failures considered permanent: a syntax error, a missing module, bad configuration.",
-        parsers.switch,
+        parsers.boolean,
         off="--no-retry-permanent",
     )
     max_restarts: int = setting(
@@ -229,11 +229,11 @@ class Settings:
         parsers.integer(1, 1000),
         metavar="N",
     )
-    max_worker_memory: parsers.Share = setting(
+    max_worker_memory: parsers.MemoryAmount = setting(
         "0",
         "Gracefully recycle a worker whose RSS exceeds this in several checks in a row: a size, or a "
         "percentage of the container's memory limit. 0: never.",
-        parsers.share,
+        parsers.memory_amount,
         metavar="SIZE|N%",
     )
     max_requests: int = setting(
@@ -275,7 +275,7 @@ class Settings:
         "false",
         "Prefix each line of a program's output with its name; with --log-format json, wrap it in a record. "
         "Without it, output passes through unchanged.",
-        parsers.switch,
+        parsers.boolean,
         off="--no-log-prefix",
     )
     log_level: str = setting(
@@ -323,7 +323,7 @@ def resolve(chosen: Mapping[str, Value]) -> Settings:
     return Settings(**{name: convert(DECLARATIONS[name], value) for name, value in chosen.items()})
 
 
-def arguments(settings: Settings, names: Iterable[str]) -> list[str]:
+def to_arguments(settings: Settings, names: Iterable[str]) -> list[str]:
     """Return the arguments that pass the named settings to a child process, without those that are not set."""
     texts = {name: _format(getattr(settings, name)) for name in names}
     return [argument for name, text in texts.items() if text for argument in (DECLARATIONS[name].option, text)]
@@ -358,7 +358,7 @@ def from_environment(names: Iterable[str], environ: Mapping[str, str]) -> Settin
 
 
 def from_arguments(argv: Sequence[str]) -> tuple[Settings, dict[str, str]]:
-    """Parse in a child process what `arguments` wrote; return options that are not settings by name."""
+    """Parse in a child process what `to_arguments` wrote; return options that are not settings by name."""
     options = list(argv[::2])
     if len(argv) % 2 or not all(option.startswith("--") for option in options):
         raise UsageError(f"Expected pairs of --option and value, got: {' '.join(argv)}")

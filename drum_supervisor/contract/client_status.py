@@ -12,7 +12,7 @@ PROGRAM_HEADER = "X-Drum-Supervisor"
 
 
 @dataclass(frozen=True)
-class Situation:
+class ClientStatus:
     """The state of the service as clients see it. Times are CLOCK_MONOTONIC seconds, shared by all local processes."""
 
     failed: bool = False  # initialization failed, and no worker has been ready since
@@ -24,26 +24,26 @@ class Situation:
     refused: bool = False  # retries are left, but the failure is permanent
     held: bool = False  # an operator stopped the workers; only an operator starts new ones
 
-    def to_text(self) -> str:
+    def to_json(self) -> str:
         return json.dumps(asdict(self))
 
 
-class SituationFile:
+class ClientStatusFile:
     """Reads the file again when it changed."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._version: tuple[int, int, int] | None = None
-        self._situation = Situation()
+        self._situation = ClientStatus()
 
-    def __call__(self) -> Situation:
+    def __call__(self) -> ClientStatus:
         """Return the status, or the last good one while the file is missing or invalid."""
         try:
             status = os.stat(self._path)
             version = (status.st_mtime_ns, status.st_ino, status.st_size)
             if version != self._version:
                 with open(self._path, encoding="utf-8") as file:
-                    self._situation = Situation(**json.load(file))
+                    self._situation = ClientStatus(**json.load(file))
                 self._version = version
         except (OSError, ValueError, TypeError):
             return self._situation

@@ -9,7 +9,7 @@ from typing import Any
 from xml.parsers.expat import ExpatError
 
 from drum_supervisor.contract.exits import DrumSupervisorError
-from drum_supervisor.contract.log_records import Piece, Source
+from drum_supervisor.contract.log_records import LogRecord, LogSource
 
 
 class ControlError(DrumSupervisorError):
@@ -18,7 +18,7 @@ class ControlError(DrumSupervisorError):
     exit_code = 1
 
 
-class Client:
+class ControlClient:
     """Talks to the supervisor at the control socket `path`; `timeout` is in seconds, for each call."""
 
     def __init__(self, path: Path, timeout: float = 10.0) -> None:
@@ -42,11 +42,13 @@ class Client:
         """Return what the metrics are made of, sampled at most `max_age_seconds` ago."""
         return self._call_json("drum.metrics", max_age_seconds)
 
-    def logs(self, position: str, seconds: float) -> tuple[str, list[Piece]]:
+    def logs(self, position: str, seconds: float) -> tuple[str, list[LogRecord]]:
         """Return the output since `position` and the next position; wait up to `seconds` for some."""
         answer = self._call_json("drum.logs", position, seconds, timeout=seconds + self._timeout)
         pieces = [
-            Piece(each["at"], Source(each["program"], each["stream"]), each["data"].encode("utf-8", "surrogateescape"))
+            LogRecord(
+                each["at"], LogSource(each["program"], each["stream"]), each["data"].encode("utf-8", "surrogateescape")
+            )
             for each in answer["pieces"]
         ]
         return answer["next"], pieces

@@ -5,7 +5,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Published exit codes, besides `128 + n` for a death by signal n (`of_signal`)."""
+    """Published exit codes, besides `128 + n` for a death by signal n (`signal_exit_code`)."""
 
     STOPPED = 0
     USAGE = 2
@@ -16,7 +16,7 @@ class ExitCode(IntEnum):
     INTERNAL = 70
 
 
-def of_signal(number: int) -> int:
+def signal_exit_code(number: int) -> int:
     """Return the shell's exit code for a death by signal `number`."""
     return 128 + number
 

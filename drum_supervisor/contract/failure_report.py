@@ -8,9 +8,9 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
-from drum_supervisor.contract.exits import ExitCode, of_signal
+from drum_supervisor.contract.exits import ExitCode, signal_exit_code
 from drum_supervisor.contract.masking import mask_secrets
-from drum_supervisor.contract.usage_series import Curve
+from drum_supervisor.contract.usage_series import UsageSeries
 
 
 class Cause(str, Enum):
@@ -50,7 +50,7 @@ class FailureReport:
     memory_limit_bytes: int | None = None  # the limit reached by an OOM kill; None when unknown
     permanent: bool = False  # whether another attempt would fail in the same way
     stderr_tail: str = ""
-    curve: Curve | None = None  # the last minutes of memory and CPU; None when never sampled
+    curve: UsageSeries | None = None  # the last minutes of memory and CPU; None when never sampled
 
     @property
     def error(self) -> str:
@@ -64,7 +64,7 @@ class FailureReport:
         if self.cause is Cause.KEPT_DYING:
             return ExitCode.KEPT_DYING
         if self.signal is not None or self.out_of_memory:
-            return of_signal(self.signal or SIGKILL)  # an OOM-killed worker's master may exit with any status
+            return signal_exit_code(self.signal or SIGKILL)  # an OOM-killed worker's master may exit with any status
         return ExitCode.KEPT_DYING if self.cause is Cause.DIED else ExitCode.INIT_FAILED
 
     def masked(self) -> "FailureReport":
@@ -84,7 +84,7 @@ class FailureReport:
         """Read the result of `to_json`, ignoring unknown names; an invalid one raises Value-, Type- or KeyError."""
         values = {**record, "cause": Cause(record["cause"])}
         if values.get("curve") is not None:
-            values["curve"] = Curve.from_json(values["curve"])
+            values["curve"] = UsageSeries.from_json(values["curve"])
         return cls(**{field.name: _checked(field, values[field.name]) for field in fields(cls) if field.name in values})
 
     def _values(self) -> dict[str, Any]:

@@ -6,36 +6,36 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 SUPERVISOR = "drum-supervise"
-OUT, ERR = "stdout", "stderr"
+STDOUT, STDERR = "stdout", "stderr"
 
 
-class Source(NamedTuple):
+class LogSource(NamedTuple):
     """The program (or the supervisor) and its stream, `stdout` or `stderr`."""
 
     program: str
     stream: str
 
 
-class Piece(NamedTuple):
-    """Some bytes of one source; `at` is its offset, the number of records before it."""
+class LogRecord(NamedTuple):
+    """Some bytes of one source; `offset` is the number of records before it."""
 
-    at: int
-    source: Source
+    offset: int
+    source: LogSource
     data: bytes
 
 
-LONGEST = 64 * 1024  # of a line; the rest of a longer one is a line of its own
+MAX_LINE = 64 * 1024  # bytes; a longer line is split
 
-LineFormat = Callable[[Source, bytes], bytes]
-"""Returns a whole line for one of a program, given without its line end."""
+LineFormat = Callable[[LogSource, bytes], bytes]
+"""Returns the line as it is written, given a line of a program without its line end."""
 
 
-def prefixed(source: Source, line: bytes) -> bytes:
+def prefixed(source: LogSource, line: bytes) -> bytes:
     """Return `model-server | the line`."""
     return b"%s | %s\n" % (source.program.encode(), line)
 
 
-def as_json(source: Source, line: bytes, now: Callable[[], float] = time.time) -> bytes:
+def as_json(source: LogSource, line: bytes, now: Callable[[], float] = time.time) -> bytes:
     """Return a record like those of the supervisor's own lines, with the name of the program as the logger."""
     record = {
         "time": stamp(now()),
@@ -50,7 +50,7 @@ def as_json(source: Source, line: bytes, now: Callable[[], float] = time.time) -
 class LineFormatter:
     """Wraps what one program writes to one stream, line by line; what is no whole line yet has to wait."""
 
-    def __init__(self, source: Source, line_format: LineFormat) -> None:
+    def __init__(self, source: LogSource, line_format: LineFormat) -> None:
         self._source = source
         self._format = line_format
         self._unfinished = b""
@@ -58,9 +58,9 @@ class LineFormatter:
     def wrap(self, data: bytes) -> bytes:
         """Return the lines that are whole now, wrapped."""
         *lines, rest = (self._unfinished + data).split(b"\n")
-        while len(rest) > LONGEST:
-            lines.append(rest[:LONGEST])
-            rest = rest[LONGEST:]
+        while len(rest) > MAX_LINE:
+            lines.append(rest[:MAX_LINE])
+            rest = rest[MAX_LINE:]
         self._unfinished = rest
         return b"".join(self._format(self._source, line.removesuffix(b"\r")) for line in lines)
 

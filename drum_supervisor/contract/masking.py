@@ -13,7 +13,7 @@ _NAME = (
 _IS = r"""["']?[ \t]*[=:][ \t]*"""
 
 # Linear time, even for a line of 64 KiB: no unbounded part precedes a fixed word, no two neighbours overlap.
-# Strings, which `re` compiles on first use and caches: no start waits for that (`prepare`).
+# Strings, which `re` compiles on first use and caches: no start waits for that (`compile_patterns`).
 _SHAPES = (
     # name = value, name: value, "name": "value", ?name=value
     rf"""(?i)(?P<keep>{_NAME}{_IS}b?(?P<quote>["']))(?P<secret>(?:(?!(?P=quote))[^\\\n]|\\.){{3,}})""",
@@ -33,7 +33,7 @@ _SHAPES = (
 )
 
 
-def prepare() -> None:
+def compile_patterns() -> None:
     """Compile the patterns, which takes 6 ms, while the model server loads rather than after its failure."""
     for shape in _SHAPES:
         re.compile(shape)

@@ -20,17 +20,17 @@ _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 @dataclass(frozen=True)
-class Ready:
+class ReadyMessage:
     """The program answers requests."""
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageMessage:
     name: str  # importing, init, load_model, warming up ...
 
 
 @dataclass(frozen=True)
-class InitFailed:
+class InitFailedMessage:
     stage: str  # the hook or step, `load_model` for example
     type: str  # class name of the exception; empty for a user error, whose message says it all
     message: str
@@ -39,27 +39,27 @@ class InitFailed:
 
 
 @dataclass(frozen=True)
-class Spent:
+class RecycleMessage:
     """The program reached its request limit and asks to be recycled; it serves until it is stopped."""
 
 
-Message: TypeAlias = Ready | Stage | InitFailed | Spent
+Message: TypeAlias = ReadyMessage | StageMessage | InitFailedMessage | RecycleMessage
 
 
-class BadReportError(ValueError):
+class InvalidMessageError(ValueError):
     """An invalid line on the report pipe; the text says why."""
 
 
 def encode(message: Message) -> bytes:
     """Return the line for `message`, at most MAX_LINE bytes: a long traceback loses its beginning."""
     match message:
-        case Ready():
+        case ReadyMessage():
             return READY_LINE
-        case Spent():
+        case RecycleMessage():
             return b'{"kind": "spent"}\n'
-        case Stage(name):
+        case StageMessage(name):
             return _line({"kind": "stage", "stage": name[:200]})
-        case InitFailed():
+        case InitFailedMessage():
             record = {"kind": "init_failed", **asdict(message)}
             record["stage"], record["type"] = message.stage[:200], message.type[:200]
             return _shortened(record)
@@ -68,24 +68,24 @@ def encode(message: Message) -> bytes:
 def decode(line: bytes) -> Message:
     """Read one line; BadReportError: too long, not a JSON object, or of an unknown kind."""
     if len(line) > MAX_LINE:
-        raise BadReportError(f"a line of {len(line)} bytes, more than {MAX_LINE}")
+        raise InvalidMessageError(f"a line of {len(line)} bytes, more than {MAX_LINE}")
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise BadReportError(f"not JSON ({error})") from None
+        raise InvalidMessageError(f"not JSON ({error})") from None
     if not isinstance(record, dict):
-        raise BadReportError("not a JSON object")
+        raise InvalidMessageError("not a JSON object")
     kind = record.get("kind")
     if kind == "ready":
-        return Ready()
+        return ReadyMessage()
     if kind == "spent":
-        return Spent()
+        return RecycleMessage()
     if kind == "stage":
-        return Stage(_text(record, "stage"))
+        return StageMessage(_text(record, "stage"))
     if kind == "init_failed":
         texts = {name: _text(record, name) for name in ("stage", "type", "message", "traceback")}
-        return InitFailed(**texts, permanent=record.get("permanent") is True)
-    raise BadReportError(f"unknown kind {repr(kind)[:80]}")
+        return InitFailedMessage(**texts, permanent=record.get("permanent") is True)
+    raise InvalidMessageError(f"unknown kind {repr(kind)[:80]}")
 
 
 class Reporter:
@@ -119,14 +119,14 @@ class Reporter:
             self._fd = None
 
 
-def init_failed(error: BaseException, stage: str) -> InitFailed:
+def init_failed(error: BaseException, stage: str) -> InitFailedMessage:
     """Describe `error`, raised in `stage`. Never raises, whatever the user's class does."""
     message = _format_safely(lambda: str(error))
     if isinstance(error, SystemExit):
         message = f"the model called sys.exit({_format_safely(lambda: repr(error.code))})"
     if isinstance(error, DrumSupervisorError):
-        return InitFailed(stage, "", message, permanent=isinstance(error, UsageError))
-    return InitFailed(stage, type(error).__name__, message, traceback_text(error))
+        return InitFailedMessage(stage, "", message, permanent=isinstance(error, UsageError))
+    return InitFailedMessage(stage, type(error).__name__, message, traceback_text(error))
 
 
 def traceback_text(error: BaseException) -> str:

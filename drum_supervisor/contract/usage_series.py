@@ -5,7 +5,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Curve:
+class UsageSeries:
     """Parallel columns, oldest point first."""
 
     seconds_before: tuple[float, ...] = ()  # from each point to the end
@@ -14,7 +14,7 @@ class Curve:
     cpu_percent: tuple[float, ...] = ()  # of one processor
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> "Curve":
+    def from_json(cls, record: dict[str, Any]) -> "UsageSeries":
         """Read the fields from JSON; an invalid record raises ValueError, TypeError or KeyError."""
         columns = {field.name: tuple(record[field.name]) for field in fields(cls)}
         if not all(isinstance(value, int | float | None) for column in columns.values() for value in column):

@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from drum_supervisor.config.parsers import RUNTIME_PARAMETER
+from drum_supervisor.config.parsers import RUNTIME_PARAMETER_PREFIX
 
 PACKAGE = "datarobot_drum"
 
@@ -29,7 +29,7 @@ class RuntimeParameters:
     @classmethod
     def has(cls, name: str) -> bool:
         """Whether the parameter is set; the name is case-sensitive."""
-        return RUNTIME_PARAMETER + name in os.environ
+        return RUNTIME_PARAMETER_PREFIX + name in os.environ
 
     @classmethod
     def get(cls, name: str) -> Any:
@@ -38,9 +38,9 @@ class RuntimeParameters:
         Raises:
             ValueError: the parameter is not set, or its payload is not of its type.
         """
-        text = os.environ.get(RUNTIME_PARAMETER + name)
+        text = os.environ.get(RUNTIME_PARAMETER_PREFIX + name)
         if text is None:
-            raise ValueError(f"Runtime parameter {name!r} is not set: set {RUNTIME_PARAMETER}{name}.")
+            raise ValueError(f"Runtime parameter {name!r} is not set: set {RUNTIME_PARAMETER_PREFIX}{name}.")
         try:
             record = json.loads(text)
         except (ValueError, RecursionError):

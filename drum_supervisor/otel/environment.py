@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from drum_supervisor.config.parsers import RUNTIME_PARAMETER, YES, runtime_parameter
+from drum_supervisor.config.parsers import RUNTIME_PARAMETER_PREFIX, YES, parse_runtime_parameter
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 METRICS_ENDPOINT = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
@@ -15,7 +15,7 @@ def is_enabled(environ: Mapping[str, str]) -> bool:
     return bool(environ.get(ENDPOINT, "").strip()) and not _is_disabled(environ)
 
 
-def sends_metrics(environ: Mapping[str, str]) -> bool:
+def exports_metrics(environ: Mapping[str, str]) -> bool:
     """Return whether the supervisor sends its metrics; `OTEL_METRICS_EXPORTER=none` turns off these alone."""
     endpoint = environ.get(METRICS_ENDPOINT, "").strip() or environ.get(ENDPOINT, "").strip()
     is_refused = environ.get(METRICS_EXPORTER, "").strip().lower() == "none"
@@ -23,5 +23,5 @@ def sends_metrics(environ: Mapping[str, str]) -> bool:
 
 
 def _is_disabled(environ: Mapping[str, str]) -> bool:
-    parameter = runtime_parameter(environ.get(RUNTIME_PARAMETER + DISABLED, ""))
+    parameter = parse_runtime_parameter(environ.get(RUNTIME_PARAMETER_PREFIX + DISABLED, ""))
     return any(text.strip().lower() in YES for text in (environ.get(DISABLED, ""), parameter))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from drum_supervisor.config.parsers import size
+from drum_supervisor.config.parsers import format_size
 from drum_supervisor.resources import proctree
 from drum_supervisor.resources.cgroup import read_cgroup
 
@@ -23,8 +23,8 @@ class Headroom:
     @property
     def sentence(self) -> str:
         return (
-            f"two copies do not fit: a worker uses {size(self.needed)}, and of the memory limit of {size(self.limit)} "
-            f"{size(self.free)} are free"
+            f"two copies do not fit: a worker uses {format_size(self.needed)}, "
+            f"and of the memory limit of {format_size(self.limit)} {format_size(self.free)} are free"
         )
 
 
@@ -33,7 +33,7 @@ def headroom(workers: Iterable[int]) -> Headroom | None:
 
     Free is the limit less the working set: the page cache can be reclaimed.
     """
-    used = {pid: memory for pid in workers if (memory := proctree.memory_bytes(pid))}
+    used = {pid: memory for pid in workers if (memory := proctree.read_tree_rss(pid))}
     if not used:
         return None
     group = read_cgroup(next(iter(used))).memory

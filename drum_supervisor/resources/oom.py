@@ -12,18 +12,18 @@ _MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class OutOfMemory:
+class OomKill:
     """An OOM kill in the control group."""
 
     limit_bytes: int | None = None  # the limit reached; None when it is not visible
     peak_bytes: int | None = None  # the peak usage under that limit; None with version 2 before Linux 5.19
 
-    def sentence(self, seconds: float) -> str:
+    def describe(self, seconds: float) -> str:
         """Return `out of memory: killed by the kernel at 512.0 MiB of 512.0 MiB, 3.2 s after start`."""
         return f"out of memory: killed by the kernel{self._where}, {seconds:.1f} s after start"
 
     @property
-    def addition(self) -> str:
+    def clause(self) -> str:
         """The clause added to a failure with another reason."""
         return f"the kernel also killed a process, out of memory{self._where}"
 
@@ -33,72 +33,72 @@ class OutOfMemory:
         return f" at {' of '.join(sizes)}" if self.limit_bytes is not None else ""
 
 
-class KillCounter:
-    """Counts the OOM kills in a control group since its creation, as of the last `look`."""
+class OomKillCounter:
+    """Counts the OOM kills in a control group since its creation, as of the last `refresh`."""
 
     def __init__(self, groups: Groups, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.kills = 0
-        self.last: OutOfMemory | None = None
-        self.last_at = -math.inf  # when `look` saw the last kill, on the clock
+        self.last_kill: OomKill | None = None
+        self.last_kill_at = -math.inf  # when `refresh` saw the last kill, on the clock
         self._groups = groups
         self._count = read_oom_kills(groups)
 
     @property
-    def is_told(self) -> bool:
+    def is_supported(self) -> bool:
         """Whether the kernel has a counter for this group."""
         return self._count is not None
 
-    def look(self) -> int:
+    def refresh(self) -> int:
         """Update from the kernel's counter, one small file; return `kills`."""
         count = read_oom_kills(self._groups)
         if self._count is not None and count is not None and count > self._count:
             self.kills += count - self._count
-            self.last, self.last_at = self._read_limit(), self.clock()
+            self.last_kill, self.last_kill_at = self._read_limit(), self.clock()
         self._count = self._count if count is None else count
         return self.kills
 
-    def _read_limit(self) -> OutOfMemory:
+    def _read_limit(self) -> OomKill:
         memory = read_groups(self._groups).memory
         if memory.limiting is not None:
-            return OutOfMemory(memory.limiting.limit_bytes, memory.limiting.peak_bytes)
-        return OutOfMemory(memory.limit_bytes, memory.peak_bytes)
+            return OomKill(memory.limiting.limit_bytes, memory.limiting.peak_bytes)
+        return OomKill(memory.limit_bytes, memory.peak_bytes)
 
 
-class MemoryWatch:
+class RunOomWatch:
     """The OOM kills in the control group during one run."""
 
-    def __init__(self, counter: KillCounter) -> None:
+    def __init__(self, counter: OomKillCounter) -> None:
         self.counter = counter
-        self._before = counter.look()
+        self._before = counter.refresh()
 
-    def verdict(self, within: float = math.inf) -> OutOfMemory | None:
+    def find_kill(self, within: float = math.inf) -> OomKill | None:
         """Return the last kill since the start, and at most `within` seconds ago; the victim may be a neighbour."""
-        killed = self.counter.look() > self._before
-        return self.counter.last if killed and self.counter.clock() - self.counter.last_at <= within else None
+        killed = self.counter.refresh() > self._before
+        return self.counter.last_kill if killed and self.counter.clock() - self.counter.last_kill_at <= within else None
 
 
-class KillCounters:
+class OomKillCounters:
     """The counters of all control groups of our programs, mostly one."""
 
     def __init__(self, clock: Callable[[], float], root: Path = Path("/")) -> None:
         self._clock = clock
         self._root = root
-        self._counters: dict[Group | None, KillCounter] = {}
+        self._counters: dict[Group | None, OomKillCounter] = {}
 
-    def watch(self, pid: int) -> MemoryWatch:
+    def watch(self, pid: int) -> RunOomWatch:
         """Watch the group of `pid`, a new process."""
         groups = find_groups(pid, self._root)  # must be alive: a dead process has no group
         if groups.memory not in self._counters:
-            self._counters[groups.memory] = KillCounter(groups, self._clock)
-        return MemoryWatch(self._counters[groups.memory])
+            self._counters[groups.memory] = OomKillCounter(groups, self._clock)
+        return RunOomWatch(self._counters[groups.memory])
 
-    def look(self) -> int:
+    def refresh(self) -> int:
         """Return the number of kills in all groups."""
-        return sum(counter.look() for counter in self._counters.values())
+        return sum(counter.refresh() for counter in self._counters.values())
 
     @property
-    def latest(self) -> KillCounter | None:
+    def latest(self) -> OomKillCounter | None:
         """The counter with the latest kill; None without any."""
         increased = [counter for counter in self._counters.values() if counter.kills]
-        return max(increased, key=lambda counter: counter.last_at, default=None)
+        return max(increased, key=lambda counter: counter.last_kill_at, default=None)

@@ -17,7 +17,7 @@ from drum_supervisor.resources.procfs import (
     read_stat,
 )
 
-SHORTEST_SAMPLE = 0.1  # seconds; the kernel counts CPU time in hundredths, so that less would be noise
+MIN_SAMPLE_SECONDS = 0.1  # seconds; the kernel counts CPU time in hundredths, so that less would be noise
 
 
 ZOMBIE = "zombie"
@@ -58,14 +58,14 @@ class _Known:
 
 
 class ProcessReader:
-    """Standard library only; not thread-safe. USS and PSS are not read above `most_shared` bytes of RSS."""
+    """Standard library only; not thread-safe. USS and PSS are not read above `max_shared_bytes` bytes of RSS."""
 
     def __init__(
-        self, now: Callable[[], float] = time.monotonic, proc: Path = PROC, most_shared: float = math.inf
+        self, now: Callable[[], float] = time.monotonic, proc: Path = PROC, max_shared_bytes: float = math.inf
     ) -> None:
         self._now = now
         self._proc = proc
-        self._most_shared = most_shared
+        self._max_shared_bytes = max_shared_bytes
         self._known: dict[int, _Known] = {}
 
     def read(self, pid: int, details: bool = True, shared_memory: bool = False) -> ProcessResources | None:
@@ -78,7 +78,7 @@ class ProcessReader:
         known = self._remember(pid, stat)
         is_alive = stat.state != ZOMBIE
         command_line = self._command_line(pid, known) if details and is_alive else ()
-        reads_shared = shared_memory and is_alive and stat.rss_bytes <= self._most_shared
+        reads_shared = shared_memory and is_alive and stat.rss_bytes <= self._max_shared_bytes
         memory = read_footprint(pid, self._proc) if reads_shared else None
         descriptors = count_descriptors(pid, self._proc) if details and is_alive else None
         is_incomplete = (reads_shared and memory is None) or (details and is_alive and descriptors is None)
@@ -102,7 +102,7 @@ class ProcessReader:
             started_at=known.started_at,
         )
 
-    def forget_others(self, pids: Iterable[int]) -> None:
+    def forget_all_but(self, pids: Iterable[int]) -> None:
         self._known = {pid: self._known[pid] for pid in pids if pid in self._known}
 
     def _has_died(self, pid: int) -> bool:
@@ -114,10 +114,10 @@ class ProcessReader:
         now, known = self._now(), self._known.get(pid)
         if known is None or known.started != stat.started:
             age = stat.age
-            percent = 100 * stat.cpu_seconds / max(age, SHORTEST_SAMPLE)
+            percent = 100 * stat.cpu_seconds / max(age, MIN_SAMPLE_SECONDS)
             started_at = round(time.time() - age, 2)
             known = self._known[pid] = _Known(stat.started, started_at, now, stat.cpu_seconds, round(percent, 1))
-        elif now - known.at >= SHORTEST_SAMPLE:
+        elif now - known.at >= MIN_SAMPLE_SECONDS:
             percent = 100 * (stat.cpu_seconds - known.cpu_seconds) / (now - known.at)
             known.at, known.cpu_seconds, known.percent = now, stat.cpu_seconds, round(max(percent, 0.0), 1)
         return known

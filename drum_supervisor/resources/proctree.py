@@ -20,7 +20,7 @@ PIDFD_INFO_EXIT = 8
 _NAME_VARIABLES = (f"{PROGRAM_VARIABLE}=".encode(), b"SUPERVISOR_PROCESS_NAME=")
 
 
-def is_own_proc() -> bool:
+def is_proc_of_own_namespace() -> bool:
     """Return whether /proc is of our PID namespace: after `unshare --pid` alone its pids mean other processes."""
     with suppress(OSError):
         return os.readlink("/proc/self") == str(os.getpid())
@@ -29,12 +29,12 @@ def is_own_proc() -> bool:
 
 def children(pid: int) -> list[int]:
     """Return the children of `pid`; none when it is gone, or /proc is of another PID namespace."""
-    return procfs.children(pid) if is_own_proc() else []
+    return procfs.children(pid) if is_proc_of_own_namespace() else []
 
 
 def descendants(pid: int) -> Iterator[int]:
     """Yield all descendants, parents before children."""
-    if is_own_proc():
+    if is_proc_of_own_namespace():
         yield from (each for each in procfs.walk(pid) if each is not None and each != pid)
 
 
@@ -42,7 +42,7 @@ UNKNOWN = "?"
 """The program of a process in the middle of an exec: read it again a moment later."""
 
 
-def program_of(pid: int) -> str:
+def read_program(pid: int) -> str:
     """Return the program which the environment of `pid` names; "" when it names none."""
     with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
         environment = file.read()
@@ -70,7 +70,7 @@ def is_zombie(pid: int) -> bool:
         return True
 
 
-def ended(pid: int, pidfd: int) -> int | None:
+def read_wait_status(pid: int, pidfd: int) -> int | None:
     """Return the wait status of a dead process which is not our child; None when the kernel does not report it."""
     # Linux 6.15 keeps it for the holder of a pidfd; earlier kernels show it until the parent has reaped the process.
     with suppress(OSError):
@@ -85,7 +85,7 @@ def ended(pid: int, pidfd: int) -> int | None:
     return None
 
 
-def looks_like_a_worker(pid: int, parent: int) -> bool | None:
+def looks_like_worker(pid: int, parent: int) -> bool | None:
     """Return whether `pid` runs its parent's program and shares a socket with it; None when one of the two is exiting.
 
     The socket is presumably the listener. Helpers are other programs, and Python closes descriptors on exec.
@@ -131,13 +131,13 @@ def _may_signal(pid: int, number: int) -> bool:
     return True
 
 
-MOST_PROCESSES = 1000  # of a tree whose memory is summed: each blocks the caller for a tenth of a millisecond
+MAX_PROCESSES = 1000  # of a tree whose memory is summed: each blocks the caller for a tenth of a millisecond
 
 
-def memory_bytes(pid: int, most: int = MOST_PROCESSES) -> int | None:
+def read_tree_rss(pid: int, max_processes: int = MAX_PROCESSES) -> int | None:
     """Return the RSS of `pid` and all its descendants; None when it is gone, or has too many descendants."""
-    below = list(islice(descendants(pid), most + 1))
-    if len(below) > most:
+    below = list(islice(descendants(pid), max_processes + 1))
+    if len(below) > max_processes:
         return None
     try:
         return procfs.read_rss(pid) + sum(map(_rss_or_zero, below))

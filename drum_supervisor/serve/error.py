@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from drum_supervisor.config.settings import from_arguments
-from drum_supervisor.contract.client_status import SituationFile
+from drum_supervisor.contract.client_status import ClientStatusFile
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
 from drum_supervisor.servers import frameworks, selector_server
 from drum_supervisor.servers.init_report import InitReport
@@ -32,7 +32,7 @@ def run(argv: Sequence[str], stop: StopSignals, init_report: InitReport) -> int:
         settings, others = from_arguments(argv)
         if "report" not in others:
             raise UsageError("--report FILE is missing: the failure to answer with.")
-        report, client_status = ReportFile(Path(others["report"])), SituationFile(others.get("situation", ""))
+        report, client_status = ReportFile(Path(others["report"])), ClientStatusFile(others.get("situation", ""))
         service = FailureService(
             report, settings.error_detail, settings.failed_ping, settings.url_prefix, client_status
         )

@@ -13,12 +13,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from drum_supervisor.config import parsers
-from drum_supervisor.contract.control_client import Client
+from drum_supervisor.contract.control_client import ControlClient
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
 from drum_supervisor.contract.listener import inherit_listener
-from drum_supervisor.contract.report_pipe import Ready, Reporter
+from drum_supervisor.contract.report_pipe import ReadyMessage, Reporter
 from drum_supervisor.metrics.source import TIMEOUT, MetricsSource
-from drum_supervisor.otel.environment import sends_metrics
+from drum_supervisor.otel.environment import exports_metrics
 from drum_supervisor.resources.gpu import Gpu, Gpus
 from drum_supervisor.servers import selector_server
 from drum_supervisor.servers.process import ServerConfig, StopSignals, drain_seconds, log_line
@@ -41,10 +41,12 @@ def run(argv: Sequence[str], stop: StopSignals, reporter: Reporter) -> int:
             options = dict(zip(argv[::2], argv[1::2], strict=False))
             if "--socket" not in options:
                 raise UsageError("--socket PATH is missing: the control socket of the supervisor.")
-            source = MetricsSource(Client(Path(options["--socket"]), TIMEOUT).metrics, _open_gpu_reader(stack))
-            if sends_metrics(os.environ):
+            source = MetricsSource(ControlClient(Path(options["--socket"]), TIMEOUT).metrics, _open_gpu_reader(stack))
+            if exports_metrics(os.environ):
                 _send(source, stack)
-            _serve(source, stop, lambda: reporter.send(Ready()), parsers.seconds(options.get("--stop-timeout", "5")))
+            _serve(
+                source, stop, lambda: reporter.send(ReadyMessage()), parsers.seconds(options.get("--stop-timeout", "5"))
+            )
     except DrumSupervisorError as error:
         log_line(f"exporter: {error}")
         return error.exit_code

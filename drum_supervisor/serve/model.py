@@ -88,7 +88,7 @@ def _serve_gunicorn(settings: Settings, stop: StopSignals, init_report: InitRepo
 
 def _gunicorn_parameters(settings: Settings) -> gunicorn.GunicornParameters:
     # gunicorn's master recycles its workers itself
-    given = gunicorn.read(os.environ, ignored=gunicorn.SETTINGS)
+    given = gunicorn.read_parameters(os.environ, ignored=gunicorn.SHARED_SETTINGS)
     limit = settings.max_requests
     return replace(given, max_requests=limit, max_requests_jitter=limit // 10) if limit else given
 

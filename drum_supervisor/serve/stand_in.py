@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
-from drum_supervisor.contract.client_status import PROGRAM_HEADER, Situation, SituationFile
+from drum_supervisor.contract.client_status import PROGRAM_HEADER, ClientStatus, ClientStatusFile
 from drum_supervisor.contract.fds import LISTENER_FD, READY_LINE, REPORT_FD_VARIABLE
 from drum_supervisor.servers.standin_server import StandInServer
 
@@ -47,7 +47,7 @@ class Responder:
 
     def __init__(self, options: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> None:
         self._options = options
-        self._read_client_status = SituationFile(options["situation"])
+        self._read_client_status = ClientStatusFile(options["situation"])
         self._clock = clock
         self._began = clock()
         self._respond_failed: Callable[[bytes], bytes] | None = None
@@ -63,7 +63,7 @@ class Responder:
             200 if is_livez else 503, self._content(client_status, is_livez), omit_body=method == b"HEAD"
         )
 
-    def _content(self, client_status: Situation, is_livez: bool) -> Mapping[str, object]:
+    def _content(self, client_status: ClientStatus, is_livez: bool) -> Mapping[str, object]:
         if client_status.held:
             return {"message": ALIVE_BUT_STOPPED if is_livez else STOPPED}
         seconds = round(self._clock() - (client_status.since or self._began), 1)
@@ -72,7 +72,7 @@ class Responder:
     def load(self) -> Callable[[bytes], bytes]:
         """Load everything that answers with the failure: the error server without a framework."""
         from drum_supervisor.contract.failure_report import ErrorDetail  # noqa: PLC0415 - being ready comes first
-        from drum_supervisor.contract.masking import prepare  # noqa: PLC0415 - being ready comes first
+        from drum_supervisor.contract.masking import compile_patterns  # noqa: PLC0415 - being ready comes first
         from drum_supervisor.http.h1 import respond  # noqa: PLC0415 - being ready comes first
         from drum_supervisor.services.failure import FailureService, ReportFile  # noqa: PLC0415 - being ready comes first
 
@@ -82,7 +82,7 @@ class Responder:
             report, detail, int(given["failed_ping"]), given["url_prefix"], self._read_client_status
         )
         self._respond_failed = partial(respond, service)
-        prepare()
+        compile_patterns()
         return self._respond_failed
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 
 from drum_supervisor.contract.exits import DrumSupervisorError
 from drum_supervisor.contract.report_pipe import (
-    InitFailed,
+    InitFailedMessage,
     Message,
-    Ready,
+    ReadyMessage,
+    RecycleMessage,
     Reporter,
-    Spent,
-    Stage,
+    StageMessage,
     init_failed,
     traceback_text,
 )
@@ -30,7 +30,7 @@ class RequestLimit:
     def count(self) -> None:
         """Count one answered request; thread-safe."""
         if next(self._counter) == self._limit:
-            self._send(Spent())
+            self._send(RecycleMessage())
 
 
 class InitReport:
@@ -52,13 +52,13 @@ class InitReport:
 
     def begin_stage(self, stage: str) -> None:
         self.stage = stage
-        self.send(Stage(stage))
+        self.send(StageMessage(stage))
 
     def report_ready(self) -> None:
         """Report that the model server answers requests; later calls do nothing."""
         if not self.is_ready:
             self.is_ready = True
-            self.send(Ready())
+            self.send(ReadyMessage())
 
     def limit_requests(self, max_requests: int) -> RequestLimit:
         """Return a counter which asks the supervisor to recycle this worker after `max_requests`."""
@@ -80,4 +80,4 @@ class InitReport:
     def fail_for_worker(self, stage: str, sentence: str) -> None:
         """Log and report the death of a worker which reported nothing itself."""
         log_line(sentence)
-        self.send(InitFailed(stage, "", sentence))
+        self.send(InitFailedMessage(stage, "", sentence))

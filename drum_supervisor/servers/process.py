@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
-from drum_supervisor.contract.exits import of_signal
+from drum_supervisor.contract.exits import signal_exit_code
 from drum_supervisor.contract.listener import Address, address_of, bind, inherit_listener
 from drum_supervisor.http.encoding import HEAD_SECONDS
 
@@ -95,7 +95,7 @@ class StopSignals:
         if self._exit_code is not None:
             os._exit(self._exit_code)
         if self.requested:
-            os._exit(of_signal(number))
+            os._exit(signal_exit_code(number))
         self.requested = True
         with suppress(BlockingIOError):
             os.write(self._writer, b"\0")  # the wake-up descriptor may be another one, of the user's event loop

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from drum_supervisor.contract.client_status import PROGRAM_HEADER, Situation
+from drum_supervisor.contract.client_status import PROGRAM_HEADER, ClientStatus
 from drum_supervisor.contract.failure_report import ErrorDetail, FailureReport, read_failure
 from drum_supervisor.http.messages import CLOSE, BodyPlan, Headers, Request, Response, json_response
 from drum_supervisor.services.routes import slash_forms
@@ -46,7 +46,7 @@ class FailureService:
         error_detail: ErrorDetail = ErrorDetail.MESSAGE,
         failed_ping: int = 200,
         url_prefix: str = "",
-        read_client_status: Callable[[], Situation] = Situation,
+        read_client_status: Callable[[], ClientStatus] = ClientStatus,
     ) -> None:
         self._read_report = read_report
         self._read_client_status = read_client_status
@@ -192,7 +192,7 @@ def _render_page(error: str, facts: list[tuple[str, str]], traceback: str) -> st
     return _PAGE.format(error=html.escape(error), facts=rows, traceback=trace)
 
 
-def retry_entry(client_status: Situation, now: float) -> dict[str, Any]:
+def retry_entry(client_status: ClientStatus, now: float) -> dict[str, Any]:
     """Return the `retry` entry of a body; empty without retries."""
     attempts = {"attempt": client_status.attempt, "attempts_left": client_status.attempts_left}
     if client_status.since:
@@ -205,7 +205,7 @@ def retry_entry(client_status: Situation, now: float) -> dict[str, Any]:
     return {}
 
 
-def retry_after(client_status: Situation, now: float) -> Headers:
+def retry_after(client_status: ClientStatus, now: float) -> Headers:
     """Return the `Retry-After` header; empty without retries."""
     if client_status.since:
         return (("Retry-After", str(_RETRY_SOON)),)
@@ -214,7 +214,7 @@ def retry_after(client_status: Situation, now: float) -> Headers:
     return ()
 
 
-def describe_retry(client_status: Situation, now: float) -> str:
+def describe_retry(client_status: ClientStatus, now: float) -> str:
     """Return the line about retries on the page; empty without retries."""
     left = f"{client_status.attempts_left} left after that"
     if client_status.since:
@@ -227,5 +227,5 @@ def describe_retry(client_status: Situation, now: float) -> str:
     return NOT_RETRIED if client_status.refused else ""
 
 
-def _seconds_to_retry(client_status: Situation, now: float) -> int:
+def _seconds_to_retry(client_status: ClientStatus, now: float) -> int:
     return max(math.ceil(client_status.next_at - now), 0)

@@ -119,7 +119,9 @@ def _resolve(
     if not argv and settings.server_type == "gunicorn":
         from drum_supervisor.config import gunicorn  # noqa: PLC0415 - other servers do not need it
 
-        gunicorn.read(environ, ignored=gunicorn.SETTINGS)  # errors are reported here, not by the child
+        gunicorn.read_parameters(
+            environ, ignored=gunicorn.SHARED_SETTINGS
+        )  # errors are reported here, not by the child
     settings, sentence = auto_workers.resolve_workers(settings, argv, environ)
     if sentence:
         log.information(sentence)
@@ -144,7 +146,7 @@ def _make_run_dir(settings: Settings, environ: Mapping[str, str], stack: ExitSta
 def _adopt_orphans(log: Log) -> None:
     if not prctl.become_subreaper():
         log.warning("child subreaper not supported: daemons started by the model server may outlive it")
-    if not proctree.is_own_proc():
+    if not proctree.is_proc_of_own_namespace():
         log.warning("/proc is missing or of another PID namespace: daemons started by the model server cannot be found")
 
 

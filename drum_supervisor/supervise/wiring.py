@@ -10,7 +10,7 @@ from functools import partial
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract import masking
 from drum_supervisor.contract.listener import Address
-from drum_supervisor.resources.oom import KillCounters
+from drum_supervisor.resources.oom import OomKillCounters
 from drum_supervisor.supervise.api.handlers import ControlHandlers
 from drum_supervisor.supervise.api.program_control import OperatorControl
 from drum_supervisor.supervise.api.stats import StatsReporter, running_targets
@@ -104,7 +104,7 @@ def assemble(parts: Parts, stack: ExitStack) -> Supervisor:
         MemoryLimitWatch(context, settings.max_worker_memory, _copies(settings, programs))
     reporter = StatsReporter(context, engine, sampler)
     engine.publish(ControlHandlers(reporter, parts.address, parts.run_dir, output.log_buffer))
-    masking.prepare()
+    masking.compile_patterns()
     loop = Loop(context, launcher, runner, handlers, followers)
     return Supervisor(context, engine, loop, OperatorControl(context, engine, launcher, parts.essential))
 
@@ -132,7 +132,7 @@ def _make_context(parts: Parts, engine: Engine) -> Context:
         timers=timers,
         queue=EventQueue(engine.wakeup.wake),
         waiters=Waiters(timers, engine.wakeup.wake),
-        kill_counters=KillCounters(timers.clock),
+        kill_counters=OomKillCounters(timers.clock),
         log=parts.output.log,
     )
 

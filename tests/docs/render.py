@@ -12,7 +12,7 @@ from typing import Any
 from drum_supervisor.config.declaration import Declaration
 from drum_supervisor.config.profiles import PROFILES
 from drum_supervisor.config.settings import DECLARATIONS
-from drum_supervisor.contract.exits import ExitCode, of_signal
+from drum_supervisor.contract.exits import ExitCode, signal_exit_code
 from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.metrics.catalogue import Kind, Metric
 from drum_supervisor.supervise.programs import supervisord_keys
@@ -142,7 +142,7 @@ def exit_codes() -> str:
     rows = [[f"{code.value}", CODES[code]] for code in ExitCode]
     rows.append(
         [
-            f"{of_signal(0)} + n",
+            f"{signal_exit_code(0)} + n",
             "signal n killed the model server, and it was not restarted: 137 is SIGKILL, 139 SIGSEGV",
         ]
     )

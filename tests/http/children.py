@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import psutil
 
 from drum_supervisor.contract.listener import bind, parse_address
-from drum_supervisor.contract.report_pipe import REPORT_FD_VARIABLE, InitFailed, Message, Ready, decode
+from drum_supervisor.contract.report_pipe import REPORT_FD_VARIABLE, InitFailedMessage, Message, ReadyMessage, decode
 from tests.support import TIMEOUT, until
 
 ROOT = Path(__file__).parents[2]
@@ -115,11 +115,11 @@ class Child:
         return until(probe, self.process, self.output)
 
     def until_ready(self, count: int = 1) -> "Child":
-        self.until(lambda: self.messages().count(Ready()) >= count)
+        self.until(lambda: self.messages().count(ReadyMessage()) >= count)
         return self
 
-    def failures(self) -> list[InitFailed]:
-        return [message for message in self.messages() if isinstance(message, InitFailed)]
+    def failures(self) -> list[InitFailedMessage]:
+        return [message for message in self.messages() if isinstance(message, InitFailedMessage)]
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from drum_supervisor.contract.client_status import Situation
+from drum_supervisor.contract.client_status import ClientStatus
 from drum_supervisor.contract.failure_report import Cause, FailureReport, write_failure
 from drum_supervisor.services import failure
 from tests.http.children import ROOT, answer, ask, connect, request
@@ -17,7 +17,7 @@ from tests.support import TIMEOUT
 SERVER_TYPES = ("fastapi", "flask", "gunicorn")
 FAILED = {"message": "ERROR: ValueError: bad weights"}
 PING = b'{"message": "Error Server Running", "error": "ValueError: bad weights"}'
-FOR_GOOD = Situation(failed=True, refused=True)
+FOR_GOOD = ClientStatus(failed=True, refused=True)
 STAND_IN = "drum_supervisor.serve.stand_in"
 
 BODY = b'{"message": "ERROR: ValueError: bad weights"%s}'
@@ -37,7 +37,7 @@ def situation(tmp_path):
     path = tmp_path / "situation.json"
 
     def show(situation):
-        path.with_suffix(".new").write_text(situation.to_text())
+        path.with_suffix(".new").write_text(situation.to_json())
         os.replace(path.with_suffix(".new"), path)
         return path
 
@@ -49,7 +49,7 @@ def explaining(request, start, report, situation):
     """Start each program which answers with the failure."""
 
     def begin(*options):
-        file = str(situation(Situation(failed=True)))
+        file = str(situation(ClientStatus(failed=True)))
         given = ["--report", str(report), "--situation", file, *options]
         if request.param == "stand-in":
             return start("-S", "-m", STAND_IN, *given).until_ready()
@@ -90,7 +90,7 @@ def test_failure_is_answered(explaining):
 
 
 @pytest.mark.parametrize(
-    ("shown", "retry"), [(Situation(failed=True), b""), (FOR_GOOD, NOT_RETRIED)], ids=["none", "refused"]
+    ("shown", "retry"), [(ClientStatus(failed=True), b""), (FOR_GOOD, NOT_RETRIED)], ids=["none", "refused"]
 )
 def test_body_is_the_same_byte_for_byte(explaining, situation, shown, retry):
     child = explaining()
@@ -102,14 +102,14 @@ def test_body_is_the_same_byte_for_byte(explaining, situation, shown, retry):
 
 def test_next_attempt_is_shown_without_a_restart(explaining, situation):
     child = explaining()
-    situation(Situation(failed=True, attempts_left=2, next_at=time.monotonic() + TIMEOUT))
+    situation(ClientStatus(failed=True, attempts_left=2, next_at=time.monotonic() + TIMEOUT))
     raw = ask(child.listener, request("PUT", "/x"))
     left = raw.json()["retry"].pop("next_in_seconds")
     assert 0 < left <= TIMEOUT
     assert raw.header("retry-after") == str(left)
     page = ask(child.listener, request("GET", "/", headers=["Accept: text/html"])).body.decode()
     assert "<dt>Retry</dt><dd>attempt 2 in " in page
-    situation(Situation(failed=True, attempt=2, attempts_left=1, since=time.monotonic(), stage="load_model"))
+    situation(ClientStatus(failed=True, attempt=2, attempts_left=1, since=time.monotonic(), stage="load_model"))
     raw = ask(child.listener, request("PUT", "/x"))
     retry = raw.json()["retry"]
     assert 0 <= retry.pop("seconds") <= TIMEOUT
@@ -153,14 +153,14 @@ def test_stand_in_reports_the_start(start):
 
 
 def test_stand_in_reports_a_failure_at_once(start, report, situation):
-    file = situation(Situation(stage="init", since=time.monotonic()))
+    file = situation(ClientStatus(stage="init", since=time.monotonic()))
     child = start("-S", "-m", STAND_IN, "--report", str(report), "--situation", str(file)).until_ready()
     raw = ask(child.listener, request("GET", "/x"))
     assert (raw.status, raw.json()["stage"]) == (503, "init")
-    situation(Situation(failed=True))
+    situation(ClientStatus(failed=True))
     raw = ask(child.listener, request("GET", "/x"))
     assert (raw.status, raw.json()) == (513, FAILED)
-    situation(Situation())
+    situation(ClientStatus())
     assert ask(child.listener, request("GET", "/x")).status == 503
 
 
@@ -212,7 +212,7 @@ def is_closed(listener, pid):
 
 
 def test_stand_in_is_small_even_after_a_failure(start, report, situation):
-    files = ["--report", str(report), "--situation", str(situation(Situation(failed=True)))]
+    files = ["--report", str(report), "--situation", str(situation(ClientStatus(failed=True)))]
     child = start("-S", "-m", STAND_IN, *files).until_ready()
     assert ask(child.listener, request("GET", "/x")).status == 513
     assert child.memory() < 20_000_000

@@ -10,7 +10,7 @@ from json import loads
 import pytest
 
 from drum_supervisor.contract.exits import ExitCode
-from drum_supervisor.contract.report_pipe import Ready
+from drum_supervisor.contract.report_pipe import ReadyMessage
 from tests.http.children import Child, answer, ask, connect, get, request
 from tests.http.conftest import ECHO
 
@@ -123,7 +123,7 @@ class TestParametersInTheBuiltInServer:
             pids = [pid for some in pool.map(ask_for_pids, range(60)) for pid in some]
         assert len(pids) == 300
         assert len(set(pids)) > 4
-        assert child.messages().count(Ready()) >= len(set(pids))
+        assert child.messages().count(ReadyMessage()) >= len(set(pids))
         assert not child.failures()
         child.terminate()
         assert child.end() == 0
@@ -147,7 +147,7 @@ class TestParametersInTheBuiltInServer:
         environ = {"DRUM_CLIENT_REQUEST_TIMEOUT": "1"}
         child = built_in("finish_seconds=0", loading=loading, environ=environ).until_ready()
         assert get(child, "/context") == "True True"
-        assert child.messages().count(Ready()) == 1
+        assert child.messages().count(ReadyMessage()) == 1
 
     def test_graceful_timeout_shortens_the_draining(self, built_in, fifo):
         environ = {"DRUM_GUNICORN_GRACEFUL_TIMEOUT": "1"}
@@ -262,7 +262,7 @@ class TestGevent:
         with open(fifo, "w"):
             child.terminate()
             assert child.end() == 0
-        assert Ready() not in child.messages()
+        assert ReadyMessage() not in child.messages()
 
     def test_context_is_cleaned_up(self, built_in):
         pytest.importorskip("gevent")

@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-from drum_supervisor.contract.report_pipe import Ready, Stage
+from drum_supervisor.contract.report_pipe import ReadyMessage, StageMessage
 from tests.http.children import ask, request
 
 SERVER_TYPES = ("fastapi", "flask", "gunicorn")
@@ -101,7 +101,7 @@ def extended(serve, server_type):
 
 
 def stages(child) -> list[str]:
-    return [message.name for message in child.messages() if isinstance(message, Stage)]
+    return [message.name for message in child.messages() if isinstance(message, StageMessage)]
 
 
 def test_application_is_extended_before_it_serves(extended):
@@ -163,7 +163,7 @@ def test_failing_extension_is_a_failed_initialization(serve, server_type, case):
     (failure,) = child.failures()
     assert (failure.stage, failure.type, failure.message) == expected
     assert "Traceback (most recent call last)" in failure.traceback
-    assert Ready() not in child.messages()
+    assert ReadyMessage() not in child.messages()
 
 
 def test_extension_without_init_app_is_a_usage_error(serve, server_type):

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from drum_supervisor.contract.report_pipe import InitFailed, Ready, Stage
+from drum_supervisor.contract.report_pipe import InitFailedMessage, ReadyMessage, StageMessage
 from tests.http.children import ANSWER_SECONDS, answer, ask, connect, listening, request
 
 SERVER_TYPES = ("fastapi", "flask", "gunicorn")
@@ -42,14 +42,14 @@ def serve(start, tmp_path):
 
 def test_good_model_is_loaded_and_then_served(serve, server_type):
     child = serve(GOOD, server_type).until_ready()
-    stages = [message.name for message in child.messages() if isinstance(message, Stage)]
+    stages = [message.name for message in child.messages() if isinstance(message, StageMessage)]
     assert stages == ["importing", "load_model", "starting the server"]
     assert ask(child.listener, request("GET", "/ping")).status == 200
     raw = ask(child.listener, request("POST", "/invocations", b"abc"))
     assert (raw.status, raw.body.split()[0], raw.body.split()[2]) == (200, b"model", b"3")
     child.terminate()
     assert child.end() == 0
-    assert child.messages().count(Ready()) == 1
+    assert child.messages().count(ReadyMessage()) == 1
     assert not child.failures()
 
 
@@ -76,27 +76,27 @@ def test_models_output_is_passed_through(serve, server_type):
 BROKEN = {
     "raises": (
         "def load_model(code_dir): raise ValueError('bad weights')",
-        InitFailed("load_model", "ValueError", "bad weights"),
+        InitFailedMessage("load_model", "ValueError", "bad weights"),
     ),
-    "raises at import": ("raise RuntimeError('no')", InitFailed("importing", "RuntimeError", "no")),
+    "raises at import": ("raise RuntimeError('no')", InitFailedMessage("importing", "RuntimeError", "no")),
     "import error": (
         "import surely_not_there",
-        InitFailed("importing", "ModuleNotFoundError", "No module named 'surely_not_there'"),
+        InitFailedMessage("importing", "ModuleNotFoundError", "No module named 'surely_not_there'"),
     ),
     "sys.exit": (
         "import sys\ndef load_model(code_dir): sys.exit(7)",
-        InitFailed("load_model", "SystemExit", "the model called sys.exit(7)"),
+        InitFailedMessage("load_model", "SystemExit", "the model called sys.exit(7)"),
     ),
     "stop iteration": (
         "def load_model(code_dir): return next(iter([]))",
-        InitFailed("load_model", "StopIteration", ""),
+        InitFailedMessage("load_model", "StopIteration", ""),
     ),
     "keeps a thread": (
         "import threading, time\n"
         "def load_model(code_dir):\n"
         "    threading.Thread(target=time.sleep, args=(1000,)).start()\n"
         "    raise ValueError('bad weights')",
-        InitFailed("load_model", "ValueError", "bad weights"),
+        InitFailedMessage("load_model", "ValueError", "bad weights"),
     ),
 }
 HOOKS = "\ndef score_unstructured(model, data, **kwargs): pass\n"
@@ -111,7 +111,7 @@ def test_failure_is_reported_with_its_stage(serve, server_type, case):
     assert (failure.stage, failure.type, failure.message) == (expected.stage, expected.type, expected.message)
     assert "Traceback (most recent call last)" in failure.traceback
     assert child.stderr.count("Traceback (most recent call last)") == 1
-    assert Ready() not in child.messages()
+    assert ReadyMessage() not in child.messages()
 
 
 def test_users_mistake_has_no_traceback(serve, server_type):
@@ -179,7 +179,7 @@ def test_stop_while_loading_ends_promptly_with_status_0(serve, server_type, fifo
     """
     options = ["--workers", workers] if server_type == "gunicorn" else []
     child = serve(custom, server_type, *options)
-    child.until(lambda: child.messages().count(Stage("load_model")) == int(workers))
+    child.until(lambda: child.messages().count(StageMessage("load_model")) == int(workers))
     child.terminate()
     assert child.end() == 0
     child.until_gone()
@@ -191,8 +191,8 @@ def test_requests_wait_while_the_model_loads(serve, server_type, fifo):
     child = serve(custom, server_type)
     with connect(child.listener) as connection:
         connection.sendall(request("GET", "/ping"))
-        child.until(lambda: Stage("load_model") in child.messages())
-        assert Ready() not in child.messages()
+        child.until(lambda: StageMessage("load_model") in child.messages())
+        assert ReadyMessage() not in child.messages()
         fifo.write_text("model")
         assert answer(connection).status == 200
 

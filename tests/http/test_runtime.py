@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from drum_supervisor.contract.listener import Address, parse_address
-from drum_supervisor.contract.report_pipe import REPORT_FD_VARIABLE, InitFailed, Ready
+from drum_supervisor.contract.report_pipe import REPORT_FD_VARIABLE, InitFailedMessage, ReadyMessage
 from tests.http.children import Child, Raw, answer, request
 from tests.support import TIMEOUT
 
@@ -215,8 +215,8 @@ def test_runner_reports_to_the_supervisor(run, folder, server_type):
     child = run(SERVING.format(folder=folder(), server_type=server_type), supervised=True).until_ready()
     child.terminate()
     assert child.end() == 0
-    assert child.messages().count(Ready()) == 1
-    assert not [message for message in child.messages() if isinstance(message, InitFailed)]
+    assert child.messages().count(ReadyMessage()) == 1
+    assert not [message for message in child.messages() if isinstance(message, InitFailedMessage)]
 
 
 @pytest.mark.parametrize("server_type", ["flask", "fastapi"])

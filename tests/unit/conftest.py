@@ -15,7 +15,7 @@ import pytest
 
 from drum_supervisor.contract.listener import Address, bind
 from tests.unit.clocks import Clock
-from tests.unit.processes import Family, adopt
+from tests.unit.processes import Spawner, adopt
 
 NOBODY = 65534
 
@@ -66,10 +66,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def family() -> Iterator[Family]:
+def spawner() -> Iterator[Spawner]:
     """Real processes; this process is their child subreaper, as a supervisor is."""
     adopt(orphans=True)
-    made = Family()
+    made = Spawner()
     yield made
     made.end()
     adopt(orphans=False)

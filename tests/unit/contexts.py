@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from drum_supervisor.resources.oom import KillCounters
+from drum_supervisor.resources.oom import OomKillCounters
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.output.log import Log
@@ -42,7 +42,7 @@ def make_context(
         timers=timers,
         queue=EventQueue(wake),
         waiters=Waiters(timers, wake),
-        kill_counters=KillCounters(clock),
+        kill_counters=OomKillCounters(clock),
         log=Log(write),
     )
 

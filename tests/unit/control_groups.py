@@ -95,7 +95,7 @@ for line in sys.stdin:
 
 
 @contextmanager
-def eater(*groups: Path) -> Iterator["Eater"]:
+def memory_hog(*groups: Path) -> Iterator["MemoryHog"]:
     """Run a process in these groups that allocates memory on demand."""
     process = subprocess.Popen([sys.executable, "-c", _GROWS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
@@ -103,7 +103,7 @@ def eater(*groups: Path) -> Iterator["Eater"]:
         process.stdout.readline()
         for group in groups:
             join(group, process.pid)
-        yield Eater(process)
+        yield MemoryHog(process)
     finally:
         process.kill()
         process.communicate()
@@ -117,14 +117,14 @@ def join(group: Path, pid: int) -> None:
         pytest.skip(f"cannot move a process into a control group: {error}")
 
 
-class Eater:
+class MemoryHog:
     """A process that allocates memory on demand."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
         self.pid = process.pid
 
-    def take(self, mebibytes: int) -> bool:
+    def allocate(self, mebibytes: int) -> bool:
         """Allocate memory; return False if the process was killed."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None

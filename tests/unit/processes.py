@@ -17,7 +17,7 @@ STUBBORN = f'trap "" TERM; {DAEMON}'
 NAME = "SUPERVISOR_PROCESS_NAME"
 
 
-class Family:
+class Spawner:
     """Starts shell scripts that print the pids of their descendants."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class Orphan:
 
     def line(self) -> str:
         """Wait for the next line of its stdout and return it."""
-        return Family.line(self.process)
+        return Spawner.line(self.process)
 
     def died_of(self) -> int:
         return died_of(self.pid)

@@ -7,7 +7,7 @@ and its stdout is flushed while it lives. `conf/gunicorn.conf.py` shows how to e
 import os
 import sys
 
-from drum_supervisor.config.gunicorn import read
+from drum_supervisor.config.gunicorn import read_parameters
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.servers.gunicorn.hooks import post_worker_init, settings, worker_exit
 from drum_supervisor.servers.process import log_line
@@ -15,7 +15,7 @@ from drum_supervisor.servers.process import log_line
 __all__ = ["post_worker_init", "worker_exit"]  # and the settings below
 
 try:
-    _settings = settings(read(os.environ))
+    _settings = settings(read_parameters(os.environ))
 except UsageError as error:
     # gunicorn prints a traceback of every exception but SystemExit
     log_line(str(error))

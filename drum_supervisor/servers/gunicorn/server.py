@@ -18,8 +18,8 @@ from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.sock import create_sockets
 
 from drum_supervisor.config.gunicorn import GunicornParameters
-from drum_supervisor.contract.exits import ExitCode, of_signal, signal_name
-from drum_supervisor.contract.report_pipe import InitFailed, Message, Stage, decode, encode
+from drum_supervisor.contract.exits import ExitCode, signal_exit_code, signal_name
+from drum_supervisor.contract.report_pipe import InitFailedMessage, Message, StageMessage, decode, encode
 from drum_supervisor.servers.gunicorn import hooks
 from drum_supervisor.servers.gunicorn.worker import STOPPING, DrainingWorker
 from drum_supervisor.servers.init_report import InitReport
@@ -78,8 +78,8 @@ class _WorkerPipe:
         os.set_blocking(self._reader, False)
 
     def send(self, message: Message) -> None:
-        if isinstance(message, InitFailed):
-            message = InitFailed(message.stage, "", "")  # short: writes up to PIPE_BUF are atomic
+        if isinstance(message, InitFailedMessage):
+            message = InitFailedMessage(message.stage, "", "")  # short: writes up to PIPE_BUF are atomic
         os.write(self._writer, b"%d %s" % (os.getpid(), encode(message)))
 
     def receive(self) -> Iterator[tuple[int, Message]]:
@@ -222,7 +222,7 @@ class _Arbiter(Arbiter):
 
     def _read_reports(self) -> None:
         for pid, message in self._pipe.receive():
-            if isinstance(message, Stage):
+            if isinstance(message, StageMessage):
                 self._stages[pid] = message.name
             else:
                 self._reported.add(pid)
@@ -235,7 +235,7 @@ class _Arbiter(Arbiter):
         for pid in list(self.WORKERS):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        os._exit(of_signal(number))
+        os._exit(signal_exit_code(number))
 
 
 def _has_exited(pid: int) -> bool:

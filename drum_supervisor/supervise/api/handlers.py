@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drum_supervisor.contract.listener import Address
-from drum_supervisor.contract.log_records import Piece
+from drum_supervisor.contract.log_records import LogRecord
 from drum_supervisor.supervise.api.stats import StatsReporter
 from drum_supervisor.supervise.api.status import status
 from drum_supervisor.supervise.host.run_dir import RunDir
@@ -28,7 +28,7 @@ class ControlHandlers:
     def serial(self) -> int:
         return self.reporter.context.waiters.serial
 
-    def output(self, offset: int) -> list[Piece]:
+    def output(self, offset: int) -> list[LogRecord]:
         """Return the output from `offset` on; without any, have the client answered as soon as there is some."""
         waiters, records = self.reporter.context.waiters, self.log_buffer.read(offset, MAX_OUTPUT)
         waiters.output_ready_at = None

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Set
 
-from drum_supervisor.contract.exits import of_signal
+from drum_supervisor.contract.exits import signal_exit_code
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import ControlState, ExtraProgramExit, ProgramState
 from drum_supervisor.supervise.failures.evidence import describe_exit
@@ -115,4 +115,4 @@ class OperatorControl:
 def _exit_code(status: int | None) -> int:
     if status is None:
         return COMMAND_NOT_FOUND
-    return of_signal(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+    return signal_exit_code(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)

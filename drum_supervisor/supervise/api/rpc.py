@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from supervisor.http import NOT_DONE_YET
 from supervisor.xmlrpc import Faults, RPCError
 
-from drum_supervisor.contract.log_records import Piece
+from drum_supervisor.contract.log_records import LogRecord
 
 MAX_WAIT = 60.0  # seconds
 RETRY_DELAY = 0.005  # seconds; supervisord retries on turns of its loop only
@@ -23,7 +23,7 @@ class RequestHandlers(Protocol):
 
     def serial(self) -> int: ...
 
-    def output(self, offset: int) -> list[Piece]: ...
+    def output(self, offset: int) -> list[LogRecord]: ...
 
     def restart_refused(self, overlap: bool, force: bool) -> str: ...
 
@@ -101,7 +101,7 @@ class DrumNamespace:
             records = self._handlers.output(offset)
             if not records and time.monotonic() < deadline:
                 return NOT_DONE_YET
-            next_offset = records[-1].at + 1 if records else offset
+            next_offset = records[-1].offset + 1 if records else offset
             return json.dumps({"next": str(next_offset), "pieces": [*map(_record_to_json, records)]})
 
         answer.delay = RETRY_DELAY  # type: ignore[attr-defined]
@@ -143,9 +143,9 @@ def _answer_later(find: Callable[[], dict[str, Any] | None]) -> Callable[[], obj
     return answer
 
 
-def _record_to_json(record: Piece) -> dict[str, Any]:
+def _record_to_json(record: LogRecord) -> dict[str, Any]:
     return {
-        "at": record.at,
+        "at": record.offset,
         "program": record.source.program,
         "stream": record.source.stream,
         "data": record.data.decode("utf-8", "surrogateescape"),  # invalid bytes keep their values (PEP 383)

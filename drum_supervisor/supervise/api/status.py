@@ -112,7 +112,7 @@ def each_extra(engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _program(facts: dict[str, Any]) -> dict[str, Any]:
     shown = {name: facts[name] for name in ("name", "worker", "pid", "state", "uptime_s")}
-    return {**shown, "memory_bytes": proctree.memory_bytes(facts["pid"]) if facts["pid"] else None}
+    return {**shown, "memory_bytes": proctree.read_tree_rss(facts["pid"]) if facts["pid"] else None}
 
 
 def _state(run: Run | None, ready: bool) -> str:
@@ -124,10 +124,10 @@ def _state(run: Run | None, ready: bool) -> str:
 
 
 def _out_of_memory(context: Context) -> dict[str, Any] | None:
-    kills, latest = context.kill_counters.look(), context.kill_counters.latest
-    if latest is None or latest.last is None:
+    kills, latest = context.kill_counters.refresh(), context.kill_counters.latest
+    if latest is None or latest.last_kill is None:
         return None
-    return {"kills": kills, "last_at": _loop_time_to_iso(context, latest.last_at), **asdict(latest.last)}
+    return {"kills": kills, "last_at": _loop_time_to_iso(context, latest.last_kill_at), **asdict(latest.last_kill)}
 
 
 def _next_retry(context: Context) -> str | None:

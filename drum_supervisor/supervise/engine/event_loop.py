@@ -132,7 +132,7 @@ class Orphans:
         # One that has died since it was found first stays among them until it is reaped.
         found = {pid: self._programs[pid] for pid in pids if pid in self._programs}
         found.update(
-            (pid, proctree.program_of(pid)) for pid in pids if pid not in found and not proctree.is_zombie(pid)
+            (pid, proctree.read_program(pid)) for pid in pids if pid not in found and not proctree.is_zombie(pid)
         )
         self._programs = {pid: program for pid, program in found.items() if program != proctree.UNKNOWN}
         return found

@@ -9,14 +9,14 @@ from supervisor.dispatchers import PEventListenerDispatcher, PInputDispatcher, P
 from supervisor.options import EventListenerConfig, ProcessConfig, make_namespec
 from supervisor.states import ProcessStates
 
-from drum_supervisor.contract.log_records import ERR, OUT, Source
+from drum_supervisor.contract.log_records import STDERR, STDOUT, LogSource
 from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.child import Child, close_fds_above
 from drum_supervisor.supervise.engine.context import EngineContext
 from drum_supervisor.supervise.engine.run import Dispatcher, ExtraProgramExit, ProgramControl
 
-_INHERITED_STREAMS = {"/dev/stdout": OUT, "/dev/stderr": ERR}
-_EVENTS = {OUT: events.ProcessCommunicationStdoutEvent, ERR: events.ProcessCommunicationStderrEvent}
+_INHERITED_STREAMS = {"/dev/stdout": STDOUT, "/dev/stderr": STDERR}
+_EVENTS = {STDOUT: events.ProcessCommunicationStdoutEvent, STDERR: events.ProcessCommunicationStderrEvent}
 
 
 class ExtraConfig(ProcessConfig):  # type: ignore[misc]
@@ -27,7 +27,7 @@ class ExtraConfig(ProcessConfig):  # type: ignore[misc]
         # The stream of ours that each of its streams goes to, if any; such a log file must never be opened.
         self.forwarded: Mapping[str, str] = {
             stream: _INHERITED_STREAMS[file]
-            for stream in (OUT, ERR)
+            for stream in (STDOUT, STDERR)
             if (file := getattr(self, f"{stream}_logfile")) in _INHERITED_STREAMS
         }
 
@@ -39,7 +39,9 @@ class ExtraConfig(ProcessConfig):  # type: ignore[misc]
     def make_dispatchers(self, process: "ExtraProcess") -> tuple[dict[int, Dispatcher], dict[str, int | None]]:
         pipes = self.options.make_pipes(not self.redirect_stderr)
         dispatchers = {
-            fd: self.make_output(process, fd, stream) for stream in (OUT, ERR) if (fd := pipes[stream]) is not None
+            fd: self.make_output(process, fd, stream)
+            for stream in (STDOUT, STDERR)
+            if (fd := pipes[stream]) is not None
         }
         return {**dispatchers, pipes["stdin"]: PInputDispatcher(process, "stdin", pipes["stdin"])}, pipes
 
@@ -50,7 +52,7 @@ class ExtraConfig(ProcessConfig):  # type: ignore[misc]
 class ExtraListenerConfig(ExtraConfig, EventListenerConfig):  # type: ignore[misc]
     # The stdout of an event listener speaks supervisord's protocol.
     def make_output(self, process: "ExtraProcess", fd: int, stream: str) -> Any:
-        if stream == OUT:
+        if stream == STDOUT:
             return PEventListenerDispatcher(process, stream, fd)
         return super().make_output(process, fd, stream)
 
@@ -65,8 +67,8 @@ class _ForwardedOutput(POutputDispatcher):  # type: ignore[misc]
 
     def _init_normallog(self) -> None:
         config, context = self.process.config, self.process.config.options.context
-        source = Source(self.process.shown_name, config.forwarded[self.channel])
-        file = context.log_file(Source(self.process.shown_name, self.channel))
+        source = LogSource(self.process.shown_name, config.forwarded[self.channel])
+        file = context.log_file(LogSource(self.process.shown_name, self.channel))
         setattr(config, f"{self.channel}_logfile", file.path)
         self._forwarder = context.streams.make_forwarder(self.fd, source, file.add)
         if getattr(config, f"{self.channel}_syslog"):

@@ -11,7 +11,7 @@ from supervisor.options import NotFound, ProcessConfig
 from supervisor.states import RUNNING_STATES, ProcessStates
 
 from drum_supervisor.contract.fds import PROGRAM_VARIABLE, REPORT_FD, REPORT_FD_VARIABLE
-from drum_supervisor.contract.log_records import ERR, OUT, Source
+from drum_supervisor.contract.log_records import STDERR, STDOUT, LogSource
 from drum_supervisor.contract.report_pipe import MAX_LINE
 from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine import prctl
@@ -37,13 +37,13 @@ class ManagedConfig(ProcessConfig):  # type: ignore[misc]
             pipes[name], pipes[f"child_{name}"] = ours, theirs
         stdout, stderr, report = (pipes[name] or 0 for name in ("stdout", "stderr", "report"))
         dispatchers: dict[int, Dispatcher] = {
-            stdout: self._forwarder(stdout, Source(self.name, OUT), process.run.stdout_tail),
-            stderr: self._forwarder(stderr, Source(self.name, ERR), process.run.stderr_tail),
+            stdout: self._forwarder(stdout, LogSource(self.name, STDOUT), process.run.stdout_tail),
+            stderr: self._forwarder(stderr, LogSource(self.name, STDERR), process.run.stderr_tail),
             report: _ReportPipe(report, process),
         }
         return dispatchers, pipes
 
-    def _forwarder(self, fd: int, source: Source, tail: Tail) -> Forwarder:
+    def _forwarder(self, fd: int, source: LogSource, tail: Tail) -> Forwarder:
         context: EngineContext = self.options.context
         file = context.log_file(source)
         setattr(self, f"{source.stream}_logfile", file.path)

@@ -4,9 +4,9 @@ import os
 import signal
 from dataclasses import dataclass
 
-from drum_supervisor.contract.exits import of_signal, signal_name
-from drum_supervisor.contract.usage_series import Curve
-from drum_supervisor.resources.oom import OutOfMemory
+from drum_supervisor.contract.exits import signal_exit_code, signal_name
+from drum_supervisor.contract.usage_series import UsageSeries
+from drum_supervisor.resources.oom import OomKill
 
 MAX_LAST_LINE = 500
 _NOT_SPAWNED = "supervisor: child process was not spawned"  # supervisord's last line; the one before says why
@@ -30,8 +30,8 @@ class Evidence:
     peak_memory_bytes: int | None = None
     was_ready: bool = False
     spawn_error: str = ""
-    oom_kill: OutOfMemory | None = None  # in its cgroup since its start; after it was ready: a recent one
-    curve: Curve | None = None
+    oom_kill: OomKill | None = None  # in its cgroup since its start; after it was ready: a recent one
+    curve: UsageSeries | None = None
 
     @property
     def has_exited(self) -> bool:
@@ -41,10 +41,10 @@ class Evidence:
     @property
     def oom_sentence(self) -> str:
         """The sentence for a program that was OOM-killed, also if its shell reports that by 137; otherwise empty."""
-        killed = (-signal.SIGKILL, of_signal(signal.SIGKILL))
+        killed = (-signal.SIGKILL, signal_exit_code(signal.SIGKILL))
         if self.oom_kill is None or self.status is None or os.waitstatus_to_exitcode(self.status) not in killed:
             return ""
-        return self.oom_kill.sentence(self.seconds)
+        return self.oom_kill.describe(self.seconds)
 
 
 def describe_exit(status: int | None) -> str:

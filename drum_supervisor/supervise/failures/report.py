@@ -5,8 +5,8 @@ import signal
 from dataclasses import replace
 
 from drum_supervisor.contract.failure_report import Cause, FailureReport
-from drum_supervisor.contract.report_pipe import InitFailed
-from drum_supervisor.resources.oom import OutOfMemory
+from drum_supervisor.contract.report_pipe import InitFailedMessage
+from drum_supervisor.resources.oom import OomKill
 from drum_supervisor.supervise.failures.evidence import MAX_LAST_LINE, Evidence, describe_death, describe_last_line
 from drum_supervisor.supervise.failures.tracebacks import find_earlier_traceback, find_last_error, find_last_traceback
 
@@ -17,10 +17,10 @@ KILLED = "was killed by SIGKILL"
 _PERMANENT = ("SyntaxError", "IndentationError", "TabError", "ModuleNotFoundError")
 
 
-def report_init_failed(evidence: Evidence, error: InitFailed) -> FailureReport:
+def report_init_failed(evidence: Evidence, error: InitFailedMessage) -> FailureReport:
     """Return the report for an error that the program itself reported, perhaps as a master whose worker was killed."""
     if evidence.oom_kill and KILLED in error.message:
-        message = f"{evidence.oom_kill.sentence(evidence.seconds)} ({error.message})"
+        message = f"{evidence.oom_kill.describe(evidence.seconds)} ({error.message})"
         error = replace(error, message=message, permanent=False)
     return _build_report(evidence, error)
 
@@ -62,8 +62,8 @@ def report_worker_death(evidence: Evidence, pid: int, status: int | None) -> Fai
 def report_oom_kill(evidence: Evidence, pid: int | None) -> FailureReport:
     """Return the report for an OOM-killed descendant of a server; `pid` None: it is not known which."""
     killed = replace(evidence, pid=pid or evidence.pid, status=int(signal.SIGKILL))
-    oom_kill = evidence.oom_kill or OutOfMemory()
-    return _build_report(killed, _plain_error(oom_kill.sentence(evidence.seconds)))
+    oom_kill = evidence.oom_kill or OomKill()
+    return _build_report(killed, _plain_error(oom_kill.describe(evidence.seconds)))
 
 
 def report_failed_liveness(evidence: Evidence, sentence: str) -> FailureReport:
@@ -84,14 +84,14 @@ def report_startup_timeout(evidence: Evidence, timeout: float) -> FailureReport:
     return _build_report(evidence, error, Cause.STARTUP_TIMEOUT)
 
 
-def _plain_error(message: str, permanent: bool = False) -> InitFailed:
-    return InitFailed(stage="", type="", message=message, permanent=permanent)
+def _plain_error(message: str, permanent: bool = False) -> InitFailedMessage:
+    return InitFailedMessage(stage="", type="", message=message, permanent=permanent)
 
 
-def _unexplained_error(evidence: Evidence, sentence: str) -> InitFailed:
+def _unexplained_error(evidence: Evidence, sentence: str) -> InitFailedMessage:
     # After an OOM kill a master may give up because of its worker (hypercorn exits with 0 then).
     if evidence.oom_kill is not None:
-        sentence = f"{evidence.oom_kill.sentence(evidence.seconds)}; {sentence}"
+        sentence = f"{evidence.oom_kill.describe(evidence.seconds)}; {sentence}"
     return _plain_error(sentence)
 
 
@@ -101,11 +101,11 @@ def _is_same_message(one: str, other: str) -> bool:
     return bool(one and other) and (one.startswith(other) or other.startswith(one))
 
 
-def _shorten(error: InitFailed) -> str:
+def _shorten(error: InitFailedMessage) -> str:
     return f"{error.type}: {error.message}".strip(": ").splitlines()[0][:MAX_LAST_LINE]
 
 
-def _find_printed_error(evidence: Evidence) -> InitFailed | None:
+def _find_printed_error(evidence: Evidence) -> InitFailedMessage | None:
     """Return the last error that was printed, with an earlier one on stderr, or one on stdout."""
     # A server that gives up because of a worker (gunicorn, LitServe, MLflow) raises an exception that says only that,
     # after the worker has printed the reason.
@@ -117,10 +117,10 @@ def _find_printed_error(evidence: Evidence) -> InitFailed | None:
     return replace(last, message=message, traceback=f"{other.traceback}\n{last.traceback}")
 
 
-def _build_report(evidence: Evidence, error: InitFailed, cause: Cause = Cause.INIT_FAILED) -> FailureReport:
+def _build_report(evidence: Evidence, error: InitFailedMessage, cause: Cause = Cause.INIT_FAILED) -> FailureReport:
     status, oom_kill = evidence.status, evidence.oom_kill
     is_oom_killed = oom_kill is not None and error.message.startswith(OUT_OF_MEMORY)
-    also = f"; {oom_kill.addition}" if oom_kill is not None and not is_oom_killed else ""
+    also = f"; {oom_kill.clause}" if oom_kill is not None and not is_oom_killed else ""
     is_permanent = error.permanent or error.type in _PERMANENT
     return FailureReport(
         cause=cause,

@@ -3,7 +3,7 @@
 import re
 from itertools import takewhile
 
-from drum_supervisor.contract.report_pipe import InitFailed
+from drum_supervisor.contract.report_pipe import InitFailedMessage
 
 # Log formats and exception groups prefix each line: the prefix stands before the first frame.
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\r?\n(?P<prefix>.*?)  File ")
@@ -30,7 +30,7 @@ _UNPARSABLE = re.compile(
 )
 
 
-def find_last_error(stderr: str, stdout: str) -> InitFailed | None:
+def find_last_error(stderr: str, stdout: str) -> InitFailedMessage | None:
     """Return the last error on stderr; without one the last on stdout, where some servers log."""
     for text in (stderr, stdout):
         if error := find_last_traceback(text) or find_last_stack(text):
@@ -38,7 +38,7 @@ def find_last_error(stderr: str, stdout: str) -> InitFailed | None:
     return None
 
 
-def find_last_traceback(printed: str) -> InitFailed | None:
+def find_last_traceback(printed: str) -> InitFailedMessage | None:
     """Return the exception of the last Python traceback; None if there is none, or if it is cut off."""
     plain = _COLOR.sub("", printed)
     found = list(_TRACEBACK.finditer(plain))
@@ -53,11 +53,13 @@ def find_last_traceback(printed: str) -> InitFailed | None:
             rest = list(takewhile(lambda line: not _FRAME.match(line), lines[number + 1 :]))
             more = _lines_of_empty_message(rest) if match["message"] == "" else _indented_lines(rest)
             message = "\n".join([match["message"] or "", *more]).strip()
-            return InitFailed("", match["type"].rpartition(".")[2], message, "\n".join(lines[: number + 1]) + "\n")
+            return InitFailedMessage(
+                "", match["type"].rpartition(".")[2], message, "\n".join(lines[: number + 1]) + "\n"
+            )
     return None
 
 
-def find_earlier_traceback(printed: str) -> InitFailed | None:
+def find_earlier_traceback(printed: str) -> InitFailedMessage | None:
     """Return the last exception before the final one which differs from it and is not part of its chain."""
     text = _COLOR.sub("", printed)
     last = earlier = find_last_traceback(text)
@@ -73,17 +75,17 @@ def find_earlier_traceback(printed: str) -> InitFailed | None:
     return None
 
 
-def find_last_stack(printed: str) -> InitFailed | None:
+def find_last_stack(printed: str) -> InitFailedMessage | None:
     """Return the last error with a stack other than a Python traceback; of a chain in Java the outermost exception."""
     matches = [match for pattern in (_STACK, _PANIC, _UNPARSABLE) for match in pattern.finditer(printed)]
     if not matches:
         return None
     last = max(matches, key=lambda match: match.start())
     stack = printed[last.start() :][:MAX_STACK]
-    return InitFailed("", last["type"].rpartition(".")[2], (last["message"] or "").strip(), stack)
+    return InitFailedMessage("", last["type"].rpartition(".")[2], (last["message"] or "").strip(), stack)
 
 
-def _is_continued(text: str, exception: InitFailed) -> bool:
+def _is_continued(text: str, exception: InitFailedMessage) -> bool:
     """Whether a traceback after `text` belongs to the last exception in it: to its chain, or to its message."""
     in_message = bool(exception.message) and text.endswith(exception.message)
     return in_message or text.rstrip().endswith(_CHAINS)

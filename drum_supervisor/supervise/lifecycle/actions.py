@@ -64,7 +64,7 @@ class ActionRunner:
         where = f" in {report.stage}" if report.stage else ""
         log.line("error", f"the model server failed{where}: {report.error}", cause=report.cause.value)
         if is_retry_refused(service.state, service.limits) and service.limits.max_retries:
-            log.warning("not retried: it would only fail again; fix it, then run: drum-supervise restart")
+            log.warning("not retried: it would only fail again; repair it, then run: drum-supervise restart")
         try:
             write_failure(report, self._run_dir.failure)
         except OSError as error:

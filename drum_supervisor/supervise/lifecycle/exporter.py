@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.listener import address_of, bind, close
-from drum_supervisor.contract.report_pipe import Message, Ready
-from drum_supervisor.otel.environment import sends_metrics
+from drum_supervisor.contract.report_pipe import Message, ReadyMessage
+from drum_supervisor.otel.environment import exports_metrics
 from drum_supervisor.supervise.failures.evidence import describe_exit
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.output.log import Log
@@ -43,7 +43,7 @@ def with_exporter(found: Programs, settings: Settings, environ: Mapping[str, str
             f"--metrics-address {settings.metrics_address}: metrics need {_FOR_PROMETHEUS}, which is not installed: "
             "pip install 'drum_supervisor[metrics]'."
         )
-    sends = sends_metrics(environ) and _is_installed(_FOR_OTLP)
+    sends = exports_metrics(environ) and _is_installed(_FOR_OTLP)
     if not settings.metrics_address and not sends:
         return found
     argv = (
@@ -102,7 +102,7 @@ class Exporter:
             self._context.log.information(f"{run.label} started", program=EXPORTER, pid=run.pid)
 
     def on_message(self, tracked: TrackedRun, message: Message) -> None:
-        if isinstance(message, Ready):
+        if isinstance(message, ReadyMessage):
             tracked.ready = True
             self._context.waiters.note_change()
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from drum_supervisor.contract.exits import signal_name
-from drum_supervisor.contract.report_pipe import BadReportError, Message, decode
+from drum_supervisor.contract.report_pipe import InvalidMessageError, Message, decode
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.lifecycle.actions import ActionRunner
 from drum_supervisor.supervise.policy import counters, events, table
@@ -72,7 +72,7 @@ class Loop:
             return
         try:
             message = decode(line)
-        except BadReportError as error:
+        except InvalidMessageError as error:
             self._context.log.warning(f"{run.label} sent an invalid message on its report pipe: {error}", pid=run.pid)
         else:
             self._handlers[run.program.name].on_message(tracked, message)

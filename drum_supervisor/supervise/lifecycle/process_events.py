@@ -4,7 +4,7 @@ import math
 import time
 
 from drum_supervisor.contract.failure_report import FailureReport
-from drum_supervisor.contract.report_pipe import InitFailed, Message, Ready, Spent, Stage
+from drum_supervisor.contract.report_pipe import InitFailedMessage, Message, ReadyMessage, RecycleMessage, StageMessage
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.failures import report as reports
 from drum_supervisor.supervise.failures.evidence import Evidence, describe_end, describe_exit
@@ -49,14 +49,14 @@ class ProcessEvents:
     def on_message(self, tracked: TrackedRun, message: Message) -> None:
         run = tracked.run
         match message:
-            case Ready():
+            case ReadyMessage():
                 self.note_ready(tracked)
-            case Stage(name):
+            case StageMessage(name):
                 self.note_stage(tracked, name)
-            case Spent() if tracked.ready and run.program.worker:
+            case RecycleMessage() if tracked.ready and run.program.worker:
                 self._context.log.information(f"{run.label} has reached its request limit; recycling it", pid=run.pid)
                 self._context.recycle(run.program.slot, RestartCause.REQUEST_LIMIT)
-            case InitFailed() if run.program.worker:
+            case InitFailedMessage() if run.program.worker:
                 self.note_failed(tracked, reports.report_init_failed(self.evidence(tracked), message))
 
     def on_exit(self, tracked: TrackedRun) -> None:
@@ -164,7 +164,7 @@ class ProcessEvents:
             peak_memory_bytes=run.peak_memory_bytes,
             was_ready=tracked.ready,
             spawn_error=run.spawn_error,
-            oom_kill=tracked.memory.verdict(RECENT if tracked.ready else math.inf) if tracked.memory else None,
+            oom_kill=tracked.memory.find_kill(RECENT if tracked.ready else math.inf) if tracked.memory else None,
             curve=self._sampler.usage_series(run.program.name, run.pid),
         )
 

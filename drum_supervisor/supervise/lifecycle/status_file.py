@@ -1,17 +1,17 @@
 """Writes the client status, which stand-in and error server show to clients, after each change."""
 
-from drum_supervisor.contract.client_status import Situation
+from drum_supervisor.contract.client_status import ClientStatus
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.policy.state import Phase, attempts_left, is_retry_refused
 from drum_supervisor.supervise.service.context import Context, ServiceStatus
 
 
-def client_status(service: ServiceStatus, next_at: float) -> Situation:
+def client_status(service: ServiceStatus, next_at: float) -> ClientStatus:
     """Return the client status; `next_at` is the time of the next retry, or 0."""
     state, limits = service.state, service.limits
     is_held = bool(state.stopped_by_operator) and state.phase is Phase.STARTING and not state.starting
     is_starting = state.phase in (Phase.STARTING, Phase.RETRYING) and not is_held
-    return Situation(
+    return ClientStatus(
         failed=state.phase in (Phase.FAILED, Phase.RETRYING),
         stage=service.stage if is_starting else "",
         since=service.entered_at if is_starting else 0.0,
@@ -37,7 +37,7 @@ class StatusFile:
         if service.is_stopping:
             return
         next_at = self._context.next_retry_at() or 0.0
-        text = client_status(service, next_at).to_text()
+        text = client_status(service, next_at).to_json()
         if text == self._written:
             return
         self._written = text

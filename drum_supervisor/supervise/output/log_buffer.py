@@ -6,7 +6,7 @@ It is kept in memory: there are no log files which could fill a disk.
 from collections import deque
 from collections.abc import Callable
 
-from drum_supervisor.contract.log_records import Piece, Source
+from drum_supervisor.contract.log_records import LogRecord, LogSource
 
 LIMIT = 1024 * 1024  # bytes
 _OVERHEAD = 200  # bytes per record: a hundred thousand small ones must not take more than a few large ones
@@ -20,10 +20,10 @@ class LogBuffer:
         self.on_next: Callable[[], object] | None = None  # called once, with the next record
         self._limit = limit
         self._size = 0
-        self._records: deque[Piece] = deque()
+        self._records: deque[LogRecord] = deque()
 
-    def add(self, source: Source, data: bytes) -> None:
-        self._records.append(Piece(self.end, source, data))
+    def add(self, source: LogSource, data: bytes) -> None:
+        self._records.append(LogRecord(self.end, source, data))
         self.end += 1
         self._size += len(data) + _OVERHEAD
         while self._size > self._limit and len(self._records) > 1:
@@ -32,11 +32,11 @@ class LogBuffer:
             on_next, self.on_next = self.on_next, None
             on_next()
 
-    def read(self, offset: int, max_bytes: int) -> list[Piece]:
+    def read(self, offset: int, max_bytes: int) -> list[LogRecord]:
         """Return the kept records from `offset` on: about `max_bytes`, but at least one if there is one."""
         found, size = [], 0
         for record in self._records:
-            if record.at >= offset:
+            if record.offset >= offset:
                 found.append(record)
                 size += len(record.data)
                 if size >= max_bytes:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from drum_supervisor.contract.log_records import ERR, OUT, SUPERVISOR, LineFormat, LineFormatter, Source
+from drum_supervisor.contract.log_records import STDERR, STDOUT, SUPERVISOR, LineFormat, LineFormatter, LogSource
 
 READ_SIZE = 64 * 1024
 SINK_LIMIT = 1024 * 1024  # bytes
@@ -177,17 +177,17 @@ class OutputStreams:
     out: Sink
     err: Sink
     line_format: LineFormat | None = None  # of programs' lines; None: their output is forwarded untouched
-    subscribers: list[Callable[[Source, bytes], object]] = field(default_factory=list)
+    subscribers: list[Callable[[LogSource, bytes], object]] = field(default_factory=list)
 
     def write(self, line: bytes) -> None:
         self.err.write(line)
-        self._publish(Source(SUPERVISOR, ERR), line)
+        self._publish(LogSource(SUPERVISOR, STDERR), line)
 
-    def make_forwarder(self, fd: int, source: Source, *subscribers: Callable[[bytes], object]) -> Forwarder:
-        sink = self.out if source.stream == OUT else self.err
+    def make_forwarder(self, fd: int, source: LogSource, *subscribers: Callable[[bytes], object]) -> Forwarder:
+        sink = self.out if source.stream == STDOUT else self.err
         formatter = LineFormatter(source, self.line_format) if self.line_format else None
         return Forwarder(fd, sink, *subscribers, partial(self._publish, source), formatter=formatter)
 
-    def _publish(self, source: Source, data: bytes) -> None:
+    def _publish(self, source: LogSource, data: bytes) -> None:
         for subscriber in self.subscribers:
             subscriber(source, data)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from drum_supervisor.config.settings import AUTO, MOST_WORKERS, Settings
+from drum_supervisor.config.settings import AUTO, MAX_WORKERS, Settings
 from drum_supervisor.resources.cgroup import read_cgroup
 from drum_supervisor.supervise.programs.command import choose_command
 from drum_supervisor.supervise.programs.plan import is_listener_shared
@@ -31,8 +31,8 @@ class Capacity:
 
     def count_workers(self, worker_bytes: int) -> int:
         """Return how many workers of that size fit, at least one."""
-        for_memory = MOST_WORKERS if self.memory_bytes is None else self.memory_bytes // worker_bytes
-        return max(1, min(math.floor(self.processors), for_memory, MOST_WORKERS))
+        for_memory = MAX_WORKERS if self.memory_bytes is None else self.memory_bytes // worker_bytes
+        return max(1, min(math.floor(self.processors), for_memory, MAX_WORKERS))
 
 
 def resolve_workers(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Settings, str]:

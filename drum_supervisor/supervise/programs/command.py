@@ -12,15 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from drum_supervisor.config.parsers import RUNTIME_PARAMETER, runtime_parameter
-from drum_supervisor.config.settings import DECLARATIONS, Settings, arguments
+from drum_supervisor.config.parsers import RUNTIME_PARAMETER_PREFIX, parse_runtime_parameter
+from drum_supervisor.config.settings import DECLARATIONS, Settings, to_arguments
 from drum_supervisor.contract.exits import UsageError
 
 DRUM = "drum"
 DRUM_PORT = 5000
 WITH_ERROR_SERVER = "WITH_ERROR_SERVER"
-_SERVER_TYPE = RUNTIME_PARAMETER + "DRUM_SERVER_TYPE"
-_WORKERS = RUNTIME_PARAMETER + "CUSTOM_MODEL_WORKERS"
+_SERVER_TYPE = RUNTIME_PARAMETER_PREFIX + "DRUM_SERVER_TYPE"
+_WORKERS = RUNTIME_PARAMETER_PREFIX + "CUSTOM_MODEL_WORKERS"
 _URL_PREFIX = "URL_PREFIX"
 _BINDS_PORT = "werkzeug"  # DRUM runs all other server types as gunicorn, as of 1.17.19
 _ADDRESS = DECLARATIONS["address"].option
@@ -91,12 +91,12 @@ def _installed_drum(settings: Settings, environ: Mapping[str, str]) -> Command:
         )
     labels = ("--class-labels", *settings.class_labels) if settings.class_labels else ()
     workers = ((_WORKERS, _numeric_parameter(settings.workers)),) if settings.workers > 1 else ()
-    argv = [program, "server", *arguments(settings, _DRUM_SETTINGS), *labels]
+    argv = [program, "server", *to_arguments(settings, _DRUM_SETTINGS), *labels]
     return _drum(argv, (*_drum_environment(settings, environ), *workers), environ)
 
 
 def _drum(argv: Sequence[str], environment: _Environment, environ: Mapping[str, str]) -> Command:
-    server_type = runtime_parameter(environ.get(_SERVER_TYPE, "")).strip().lower()
+    server_type = parse_runtime_parameter(environ.get(_SERVER_TYPE, "")).strip().lower()
     return Command(
         argv=(*_without_our_options(argv), _ADDRESS, "{host}:{port}"),
         name=DRUM,
@@ -137,10 +137,10 @@ def _find(program: str, environ: Mapping[str, str]) -> str | None:
     return shutil.which(program, path=environ.get("PATH")) or shutil.which(program, path=scripts)
 
 
-def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _options(to_arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield each option with its value, `--name value` and `--name=value` alike."""
-    for number, argument in enumerate(arguments):
+    for number, argument in enumerate(to_arguments):
         if argument.startswith("--"):
             name, equals, value = argument.partition("=")
-            following = arguments[number + 1] if number + 1 < len(arguments) else ""
+            following = to_arguments[number + 1] if number + 1 < len(to_arguments) else ""
             yield name, value if equals else following

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import drum_supervisor
-from drum_supervisor.config.settings import Settings, arguments
+from drum_supervisor.config.settings import Settings, to_arguments
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.fds import LISTENER_FD
 from drum_supervisor.contract.listener import Address
@@ -132,7 +132,13 @@ def _model_argv(settings: Settings, address: Address) -> tuple[str, ...]:
             "like: drum-supervise start -- uvicorn app:app --fd {fd}"
         )
     workers = ("--workers", str(settings.workers)) if settings.server_type == "gunicorn" else ()
-    return (*python_command("serve.model"), *arguments(settings, _MODEL_SETTINGS), "--address", str(address), *workers)
+    return (
+        *python_command("serve.model"),
+        *to_arguments(settings, _MODEL_SETTINGS),
+        "--address",
+        str(address),
+        *workers,
+    )
 
 
 def _error_server_argv(settings: Settings, address: Address, run_dir: RunDir) -> tuple[str, ...]:
@@ -147,7 +153,7 @@ def _stand_in_argv(settings: Settings, run_dir: RunDir) -> tuple[str, ...]:
 
 
 def _failure_arguments(settings: Settings, run_dir: RunDir, names: list[str]) -> list[str]:
-    return ["--report", str(run_dir.failure), "--situation", str(run_dir.client_status), *arguments(settings, names)]
+    return ["--report", str(run_dir.failure), "--situation", str(run_dir.client_status), *to_arguments(settings, names)]
 
 
 # The working directory, often the model folder, must not shadow modules (Python 3.11 and later).

@@ -9,8 +9,8 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from drum_supervisor.config.ini import CONFIG_SECTION, Section, read
-from drum_supervisor.config.parsers import YES, switch
+from drum_supervisor.config.ini import CONFIG_SECTION, Section, read_sections
+from drum_supervisor.config.parsers import YES, boolean
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.log_records import SUPERVISOR
 from drum_supervisor.supervise.programs import supervisord_keys as keys
@@ -85,7 +85,7 @@ def _read(path: str) -> list[Section]:
     here = os.path.dirname(os.path.abspath(path)).replace("%", "%%")
     return [
         replace(section, values={key: value.replace("%(here)s", here) for key, value in section.values.items()})
-        for section in read(path, COMMENT_PREFIXES)
+        for section in read_sections(path, COMMENT_PREFIXES)
     ]
 
 
@@ -101,10 +101,10 @@ def _check_included(sections: Iterable[Section], included: Iterable[Section]) ->
     earlier = {section.name: section for section in sections}
     for section in included:
         if section.name in (CONFIG_SECTION, "include"):
-            raise UsageError(f"--config: {section.where()}: [{section.name}] cannot be in an included file.")
+            raise UsageError(f"--config: {section.location()}: [{section.name}] cannot be in an included file.")
         if section.name in earlier:
-            where = earlier[section.name].where()
-            raise UsageError(f"--config: {section.where()}: [{section.name}] is in {where} already.")
+            where = earlier[section.name].location()
+            raise UsageError(f"--config: {section.location()}: [{section.name}] is in {where} already.")
         yield section
 
 
@@ -120,9 +120,9 @@ def _check_section(section: Section) -> bool:
         _check_namespace(section)
         return False
     if kind in keys.REFUSED_SECTIONS:
-        raise UsageError(f"--config: {section.where()}: [{section.name}] is refused: {keys.REFUSED_SECTIONS[kind]}.")
+        raise UsageError(f"--config: {section.location()}: [{section.name}] is refused: {keys.REFUSED_SECTIONS[kind]}.")
     if kind not in keys.ALLOWED:
-        raise UsageError(f"--config: {section.where()}: there is no section [{section.name}].")
+        raise UsageError(f"--config: {section.location()}: there is no section [{section.name}].")
     if ":" in section.name and kind != "inet_http_server":
         _check_name(section)
     _check_keys(section, f"program:{_name(section)}" if _is_ours(section) else kind)
@@ -133,13 +133,15 @@ def _check_namespace(section: Section) -> None:
     """Accept supervisord's own namespace, which is rendered anyway; any other would run code in the supervisor."""
     standard = {"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"}
     if section.name != "rpcinterface:supervisor" or dict(section.values) != standard:
-        raise UsageError(f"--config: {section.where()}: [{section.name}] is refused: it runs code in the supervisor.")
+        raise UsageError(
+            f"--config: {section.location()}: [{section.name}] is refused: it runs code in the supervisor."
+        )
 
 
 def _check_name(section: Section) -> None:
     name = _name(section)
     if not _is_ours(section) and (name in (*_OUR_GROUPS, SUPERVISOR) or name.startswith(MODEL_SERVER)):
-        raise UsageError(f"--config: {section.where()}: [{section.name}] is refused: {name} is a reserved name.")
+        raise UsageError(f"--config: {section.location()}: [{section.name}] is refused: {name} is a reserved name.")
     for member in section.values.get("programs", "").replace(",", " ").split():
         if member in _OUR_GROUPS:
             raise _refused(section, "programs", f"{member} cannot be in a group")
@@ -154,20 +156,20 @@ def _check_keys(section: Section, kind: str) -> None:
         reason = keys.REFUSED.get(kind, {}).get(key, "there is no such key")
         raise _refused(section, key, reason)
     if kind in ("program", "eventlistener") and not section.values.get("command"):
-        raise UsageError(f"--config: {section.where()}: [{section.name}] has no command.")
+        raise UsageError(f"--config: {section.location()}: [{section.name}] has no command.")
     if kind == "program":
         _is_essential(section)
 
 
 def _is_essential(section: Section) -> bool:
     try:
-        return switch(section.values.get(ESSENTIAL, "false"))
+        return boolean(section.values.get(ESSENTIAL, "false"))
     except ValueError as error:
         raise _refused(section, ESSENTIAL, str(error)) from error
 
 
 def _refused(section: Section, key: str, reason: str) -> UsageError:
-    return UsageError(f"--config: {section.where(key)}: {key!r} in [{section.name}] is refused: {reason}.")
+    return UsageError(f"--config: {section.location(key)}: {key!r} in [{section.name}] is refused: {reason}.")
 
 
 def _is_ours(section: Section) -> bool:

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from drum_supervisor.resources.headroom import headroom
-from drum_supervisor.resources.oom import KillCounters, MemoryWatch
+from drum_supervisor.resources.oom import OomKillCounters, RunOomWatch
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.output.log import Log
@@ -32,7 +32,7 @@ class TrackedRun:
     ready: bool = False
     outcome_reported: bool = False  # the policy knows that its start failed or that it ended, or a stop was requested
     stale: bool = False  # it was replaced or stopped: events about it are void
-    memory: MemoryWatch | None = None  # the OOM kills in its control group; None if it could not be started
+    memory: RunOomWatch | None = None  # the OOM kills in its control group; None if it could not be started
 
     @property
     def is_starting(self) -> bool:
@@ -79,7 +79,7 @@ class Context:
     timers: Timers
     queue: EventQueue[TrackedRun]
     waiters: Waiters
-    kill_counters: KillCounters  # of the control groups of all programs
+    kill_counters: OomKillCounters  # of the control groups of all programs
     log: Log
 
     def now(self) -> float:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
-from drum_supervisor.contract.usage_series import Curve
+from drum_supervisor.contract.usage_series import UsageSeries
 from drum_supervisor.resources.process_reader import ProcessReader
 from drum_supervisor.supervise.service.context import Context
 from drum_supervisor.supervise.stats.scan import Detail, Scan, ScanTarget, scan
@@ -60,7 +60,7 @@ class Sampler:
         self._pid = pid
         self._targets = targets
         self._cpu_clock = cpu_clock
-        self._reader = ProcessReader(context.timers.clock, most_shared=MAX_SHARED_BYTES)
+        self._reader = ProcessReader(context.timers.clock, max_shared_bytes=MAX_SHARED_BYTES)
         self._log = UsageLog(context.service.limits.workers, pid)
         self._sample: Sample | None = None
         self._scan: _RunningScan | None = None
@@ -92,7 +92,7 @@ class Sampler:
         detail = Detail(full=True, shared_memory=shared_memory)
         return lambda: self._find_sample(now - max_age, detail)
 
-    def usage_series(self, name: str, pid: int) -> Curve | None:
+    def usage_series(self, name: str, pid: int) -> UsageSeries | None:
         """Return the usage of a run until now, or until its exit; None if it was never sampled."""
         for target in self._targets():
             if (target.name, target.pid) == (name, pid):
@@ -181,7 +181,7 @@ class Sampler:
         current = set(self._targets())
         trees = {target: tree for target, tree in found.trees.items() if tree and target in current}
         self._log.record_all(trees, found.started)
-        self._reader.forget_others([self._pid, *(process.pid for tree in trees.values() for process in tree)])
+        self._reader.forget_all_but([self._pid, *(process.pid for tree in trees.values() for process in tree)])
         if found.detail.full:
             self._sample = self._log.make_sample(found, trees)
             self._context.waiters.answer_soon()

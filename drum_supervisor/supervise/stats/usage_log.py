@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from drum_supervisor.contract.usage_series import Curve
+from drum_supervisor.contract.usage_series import UsageSeries
 from drum_supervisor.resources.cgroup import Cgroup, read_groups, read_working_set
 from drum_supervisor.resources.cgroup_paths import Groups, find_groups
-from drum_supervisor.resources.process_reader import SHORTEST_SAMPLE, ProcessResources
+from drum_supervisor.resources.process_reader import MIN_SAMPLE_SECONDS, ProcessResources
 from drum_supervisor.supervise.stats.scan import Detail, Scan, ScanTarget
 from drum_supervisor.supervise.stats.usage_ring import CAPACITY, MAX_POINTS, UsageRing
 
@@ -50,11 +50,11 @@ class CpuMeter:
 
     def update(self, now: float, processes: Sequence[ProcessResources]) -> None:
         passed = now - self._updated
-        if self._total and passed < SHORTEST_SAMPLE:
+        if self._total and passed < MIN_SAMPLE_SECONDS:
             return
         total = sum(process.cpu_seconds + process.reaped_cpu_seconds for process in processes)
         used = max(total - self._total, 0.0)
-        self.percent = round(100 * used / max(passed, SHORTEST_SAMPLE), 1)
+        self.percent = round(100 * used / max(passed, MIN_SAMPLE_SECONDS), 1)
         self.seconds = round(self.seconds + used, 2)
         self._updated, self._total = now, total
 
@@ -79,7 +79,7 @@ class UsageLog:
         self._records: dict[str, _Record] = {}
         self._earlier_cpu_seconds: dict[str, float] = {}
 
-    def usage_series(self, name: str, pid: int, now: float) -> Curve | None:
+    def usage_series(self, name: str, pid: int, now: float) -> UsageSeries | None:
         """Return the usage of a run until now; None if it was never sampled."""
         record = self._records.get(name)
         return record.ring.series_until(now) if record is not None and record.target.pid == pid else None

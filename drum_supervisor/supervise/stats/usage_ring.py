@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from drum_supervisor.contract.usage_series import Curve
+from drum_supervisor.contract.usage_series import UsageSeries
 
 SECONDS = 600.0
 MIN_STEP = 0.8  # seconds: one sample per second is kept in spite of jitter
@@ -46,12 +46,12 @@ class UsageRing:
         for column, value in zip(self._columns, (at, rss_bytes, working_set, cpu_percent), strict=True):
             column.append(value)
 
-    def series_until(self, moment: float) -> Curve | None:
+    def series_until(self, moment: float) -> UsageSeries | None:
         """Return at most MAX_POINTS points, with their age at `moment`; None without any."""
         kept = pick_highest(self._rss, MAX_POINTS)
         if not kept:
             return None
-        return Curve(
+        return UsageSeries(
             seconds_before=tuple(round(max(moment - self._times[i], 0.0), 2) for i in kept),
             rss_bytes=tuple(int(self._rss[i]) for i in kept),
             working_set_bytes=tuple(_or_none(self._working_set[i]) for i in kept),

@@ -34,7 +34,7 @@ class ProcessTable:
         return [child for child in proctree.children(pid) if not proctree.is_zombie(child)]
 
     def looks_like_worker(self, pid: int, parent: int) -> bool | None:
-        return proctree.looks_like_a_worker(pid, parent)
+        return proctree.looks_like_worker(pid, parent)
 
     def open_pidfd(self, pid: int) -> int:
         """Return a pidfd, or -1; without one the kernel does not report how the process ended."""
@@ -45,7 +45,7 @@ class ProcessTable:
         return -1
 
     def read_wait_status(self, pid: int, pidfd: int) -> int | None:
-        return proctree.ended(pid, pidfd)
+        return proctree.read_wait_status(pid, pidfd)
 
     def close_pidfd(self, pidfd: int) -> None:
         if pidfd >= 0:

@@ -2,7 +2,7 @@
 
 import random
 
-from drum_supervisor.config.parsers import Share, size
+from drum_supervisor.config.parsers import MemoryAmount, format_size
 from drum_supervisor.resources import proctree
 from drum_supervisor.resources.cgroup import read_cgroup
 from drum_supervisor.supervise.policy.events import RestartCause
@@ -21,7 +21,7 @@ class MemoryLimitWatch:
         copies: the number of model server processes in one worker: gunicorn's master has several.
     """
 
-    def __init__(self, context: Context, limit: Share, copies: int) -> None:
+    def __init__(self, context: Context, limit: MemoryAmount, copies: int) -> None:
         self._context = context
         self._limit = limit
         self._copies = copies
@@ -39,14 +39,14 @@ class MemoryLimitWatch:
         self._schedule()
 
     def _check(self, slot: int, pid: int) -> None:
-        used, limit = proctree.memory_bytes(pid), self._limit.of(read_cgroup(pid).memory.limit_bytes)
+        used, limit = proctree.read_tree_rss(pid), self._limit.of(read_cgroup(pid).memory.limit_bytes)
         if used is None or limit is None or used <= limit * self._copies:
             self._times_above[pid] = 0
             return
         self._times_above[pid] += 1
         if self._times_above[pid] == CHECKS:
             self._context.log.warning(
-                f"worker {slot} (pid {pid}) uses {size(used)}, more than {size(limit * self._copies)} "
+                f"worker {slot} (pid {pid}) uses {format_size(used)}, more than {format_size(limit * self._copies)} "
                 "(--max-worker-memory); recycling it",
                 pid=pid,
             )

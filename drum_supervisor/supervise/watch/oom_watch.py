@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from drum_supervisor.resources.oom import KillCounter
+from drum_supervisor.resources.oom import OomKillCounter
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.service.context import TrackedRun
 from drum_supervisor.supervise.watch.descendants import Descendant, Descendants
@@ -50,11 +50,11 @@ class OomWatch:
         self._timers = timers
         self._on_kill = on_kill
         self._make_descendants = make_descendants
-        self._groups: dict[KillCounter, _CgroupWatch] = {}
+        self._groups: dict[OomKillCounter, _CgroupWatch] = {}
 
     def add(self, tracked: TrackedRun) -> None:
         """Watch a run that was just started; without effect where the kernel has no counter."""
-        if tracked.memory is None or not tracked.memory.counter.is_told:
+        if tracked.memory is None or not tracked.memory.counter.is_supported:
             return
         counter = tracked.memory.counter
         group = self._groups.setdefault(counter, _CgroupWatch(counter))
@@ -72,7 +72,7 @@ class OomWatch:
 
 @dataclass
 class _CgroupWatch:
-    counter: KillCounter
+    counter: OomKillCounter
     attributed: int = 0  # the number of kills whose victim is known
     runs: list["_RunWatch"] = field(default_factory=list)
     unattributed_since: float | None = None  # when the first of the other kills was counted
@@ -80,17 +80,17 @@ class _CgroupWatch:
     def forget_ended(self) -> None:
         # Their failure reports mention the kills.
         for run in [each for each in self.runs if not each.tracked.is_running]:
-            self.attributed = self.counter.look()
+            self.attributed = self.counter.refresh()
             run.descendants.close()
             self.runs.remove(run)
 
     def find_victims(self) -> list[tuple[TrackedRun, Victim]]:
         if not self.runs:
-            self.attributed = self.counter.look()
+            self.attributed = self.counter.refresh()
             return []
         for run in self.runs:
             run.walk_if_due()
-        kills = self.counter.look() - self.attributed
+        kills = self.counter.refresh() - self.attributed
         found = self._candidates()[:kills] if kills else []
         if self._is_overdue(kills - len(found)):
             found += [(self.runs[0].tracked, Victim())] * (kills - len(found))

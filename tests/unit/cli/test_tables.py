@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from drum_supervisor.cli.sparkline import ASCII
-from drum_supervisor.cli.tables import duration, failure_text, size, status_text
+from drum_supervisor.cli.tables import duration, failure_text, status_text
+from drum_supervisor.config.parsers import format_size
 from drum_supervisor.contract.failure_report import Cause, FailureReport
-from drum_supervisor.contract.usage_series import Curve
+from drum_supervisor.contract.usage_series import UsageSeries
 
 STATUS = {
     "phase": "serving",
@@ -161,7 +162,7 @@ class TestFailure:
         assert "attempt 3, killed by signal 9" in failure_text(replace(REPORT, signal=9, exit_status=None))
 
     def test_draws_the_last_minutes(self):
-        curve = Curve((2.0, 1.0, 0.0), (0, 52428800, 104857600), (None, None, None), (0.0, 100.0, 50.0))
+        curve = UsageSeries((2.0, 1.0, 0.0), (0, 52428800, 104857600), (None, None, None), (0.0, 100.0, 50.0))
         assert (
             "Peak memory  50.0 MiB\n"
             "\n"
@@ -173,7 +174,7 @@ class TestFailure:
         ) in failure_text(replace(REPORT, curve=curve))
 
     def test_draws_in_ascii(self):
-        curve = Curve((1.0, 0.0), (1, 2), (1, 2), (1.0, 2.0))
+        curve = UsageSeries((1.0, 0.0), (1, 2), (1, 2), (1.0, 2.0))
         assert failure_text(replace(REPORT, curve=curve), ASCII).isascii()
 
     def test_shows_the_traceback_once(self):
@@ -215,4 +216,4 @@ def test_duration_has_the_two_largest_units(seconds, text):
     ],
 )
 def test_size_is_in_mebibytes_or_gibibytes(number, text):
-    assert size(number) == text
+    assert format_size(number) == text

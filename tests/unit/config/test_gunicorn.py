@@ -5,8 +5,8 @@ from dataclasses import fields
 
 import pytest
 
-from drum_supervisor.config.gunicorn import DECLARATIONS, SETTINGS, GunicornParameters, read
-from drum_supervisor.config.parsers import RUNTIME_PARAMETER
+from drum_supervisor.config.gunicorn import DECLARATIONS, SHARED_SETTINGS, GunicornParameters, read_parameters
+from drum_supervisor.config.parsers import RUNTIME_PARAMETER_PREFIX
 from drum_supervisor.contract.exits import ExitCode, UsageError
 
 RANGES = {
@@ -29,11 +29,11 @@ OUTSIDE = [(name, number) for name, (lowest, highest) in RANGES.items() for numb
 
 
 def value(name: str, environ: dict[str, str]) -> object:
-    return getattr(read(environ), BY_NAME[name].field)
+    return getattr(read_parameters(environ), BY_NAME[name].field)
 
 
 def parameter(name: str, payload: object, kind: str = "numeric") -> dict[str, str]:
-    return {RUNTIME_PARAMETER + name: json.dumps({"type": kind, "payload": payload})}
+    return {RUNTIME_PARAMETER_PREFIX + name: json.dumps({"type": kind, "payload": payload})}
 
 
 class TestDeclarations:
@@ -49,7 +49,7 @@ class TestDeclarations:
         assert declared.accepted
 
     def test_defaults(self):
-        nothing = read({})
+        nothing = read_parameters({})
         assert nothing == GunicornParameters()
         assert (nothing.workers, nothing.backlog, nothing.timeout) == (1, 2048, 0)
         assert (nothing.max_requests, nothing.max_requests_jitter, nothing.worker_class) == (0, 0, "sync")
@@ -60,7 +60,7 @@ class TestSources:
     @pytest.mark.parametrize(("name", "number"), EDGES)
     def test_range_is_inclusive(self, name, number):
         assert value(name, {name: str(number)}) == number
-        assert value(name, {RUNTIME_PARAMETER + name: str(number)}) == number
+        assert value(name, {RUNTIME_PARAMETER_PREFIX + name: str(number)}) == number
         assert value(name, parameter(name, number)) == number
         assert value(name, parameter(name, float(number))) == number
         assert value(name, parameter(name, str(number), "string")) == number
@@ -68,22 +68,22 @@ class TestSources:
     @pytest.mark.parametrize(("name", "choice"), CHOSEN)
     def test_choices_are_accepted(self, name, choice):
         assert value(name, {name: choice.upper()}) == choice
-        assert value(name, {RUNTIME_PARAMETER + name: choice}) == choice
+        assert value(name, {RUNTIME_PARAMETER_PREFIX + name: choice}) == choice
         assert value(name, parameter(name, choice, "string")) == choice
 
     @pytest.mark.parametrize("empty", ["", "  ", '{"type": "numeric", "payload": null}'])
     @pytest.mark.parametrize("name", BY_NAME)
     def test_empty_is_unset(self, name, empty):
-        assert read({RUNTIME_PARAMETER + name: empty, name: ""}) == GunicornParameters()
+        assert read_parameters({RUNTIME_PARAMETER_PREFIX + name: empty, name: ""}) == GunicornParameters()
 
     def test_runtime_parameter_wins(self):
         environ = {**parameter("CUSTOM_MODEL_WORKERS", 2), "CUSTOM_MODEL_WORKERS": "3", "MAX_WORKERS": "4"}
-        assert read(environ).workers == 2
-        assert read({"CUSTOM_MODEL_WORKERS": "3", "MAX_WORKERS": "4"}).workers == 3
-        assert read({**parameter("CUSTOM_MODEL_WORKERS", None), "MAX_WORKERS": "4"}).workers == 4
+        assert read_parameters(environ).workers == 2
+        assert read_parameters({"CUSTOM_MODEL_WORKERS": "3", "MAX_WORKERS": "4"}).workers == 3
+        assert read_parameters({**parameter("CUSTOM_MODEL_WORKERS", None), "MAX_WORKERS": "4"}).workers == 4
 
     def test_other_variables_are_ignored(self):
-        assert read({"WEB_CONCURRENCY": "7", "DRUM_GUNICORN_THREADS": "x"}) == GunicornParameters()
+        assert read_parameters({"WEB_CONCURRENCY": "7", "DRUM_GUNICORN_THREADS": "x"}) == GunicornParameters()
 
 
 class TestBadValues:
@@ -92,7 +92,7 @@ class TestBadValues:
         lowest, highest = RANGES[name]
         for environ in ({name: str(number)}, parameter(name, number)):
             with pytest.raises(UsageError) as refused:
-                read(environ)
+                read_parameters(environ)
             accepted = f"give a whole number from {lowest} to {highest}."
             assert str(refused.value) == f"${next(iter(environ))}: '{number}' is not accepted: {accepted}"
             assert refused.value.exit_code == ExitCode.USAGE
@@ -100,22 +100,23 @@ class TestBadValues:
     @pytest.mark.parametrize("name", RANGES)
     @pytest.mark.parametrize("payload", [2.5, "many", True, [2], {"a": 2}, "1e1000", "9" * 30])
     def test_non_number_is_refused(self, name, payload):
-        with pytest.raises(UsageError, match=rf"\${RUNTIME_PARAMETER}{name}: .*whole number"):
-            read(parameter(name, payload))
+        with pytest.raises(UsageError, match=rf"\${RUNTIME_PARAMETER_PREFIX}{name}: .*whole number"):
+            read_parameters(parameter(name, payload))
 
     @pytest.mark.parametrize("name", CHOICES)
     @pytest.mark.parametrize("payload", ["gthread", "loud", 1, False])
     def test_unknown_choice_is_refused(self, name, payload):
-        with pytest.raises(UsageError, match=rf"\${RUNTIME_PARAMETER}{name}: .*choose from {', '.join(CHOICES[name])}"):
-            read(parameter(name, payload, "string"))
+        choices = ", ".join(CHOICES[name])
+        with pytest.raises(UsageError, match=rf"\${RUNTIME_PARAMETER_PREFIX}{name}: .*choose from {choices}"):
+            read_parameters(parameter(name, payload, "string"))
 
     @pytest.mark.parametrize("text", ['{"type": "numeric"}', '{"payload": 2', "[2]", "null", "{}", '"2"', "\x00"])
     def test_error_quotes_the_raw_text(self, text):
         with pytest.raises(UsageError) as refused:
-            read({RUNTIME_PARAMETER + "CUSTOM_MODEL_WORKERS": text})
+            read_parameters({RUNTIME_PARAMETER_PREFIX + "CUSTOM_MODEL_WORKERS": text})
         assert repr(text) in str(refused.value)
 
 
 def test_ignored_fields_are_not_read():
     environ = {"MAX_WORKERS": "no", "DRUM_WEBSERVER_BACKLOG": "0", "DRUM_GUNICORN_MAX_REQUESTS": "5"}
-    assert read(environ, ignored=SETTINGS) == GunicornParameters(max_requests=5)
+    assert read_parameters(environ, ignored=SHARED_SETTINGS) == GunicornParameters(max_requests=5)

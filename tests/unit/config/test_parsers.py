@@ -7,18 +7,18 @@ from drum_supervisor.config import parsers
 
 @pytest.mark.parametrize("value", ["1", "true", "TRUE", "True", "t", "yes", "Y", "on", " true "])
 def test_switch_is_on(value):
-    assert parsers.switch(value) is True
+    assert parsers.boolean(value) is True
 
 
 @pytest.mark.parametrize("value", ["0", "false", "False", "F", "no", "n", "OFF", " 0\n"])
 def test_switch_is_off(value):
-    assert parsers.switch(value) is False
+    assert parsers.boolean(value) is False
 
 
 @pytest.mark.parametrize("value", ["", "2", "enabled", "truee", "none", "-1"])
 def test_switch_refuses_other_text(value):
     with pytest.raises(ValueError, match="write one of 1, true, t, yes, y, on or one of 0, false"):
-        parsers.switch(value)
+        parsers.boolean(value)
 
 
 @pytest.mark.parametrize(("value", "number"), [("1", 1), ("199", 199), (" 7 ", 7), ("2.0", 2), ("007", 7), ("1.0 ", 1)])

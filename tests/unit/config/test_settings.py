@@ -10,17 +10,17 @@ import pytest
 
 from drum_supervisor.config.declaration import PREFIX
 from drum_supervisor.config.ini import CONFIG_SECTION
-from drum_supervisor.config.parsers import runtime_parameter
+from drum_supervisor.config.parsers import parse_runtime_parameter
 from drum_supervisor.config.profiles import PROFILES
 from drum_supervisor.config.settings import (
     DECLARATIONS,
     Settings,
-    arguments,
     choose,
     from_arguments,
     from_environment,
     from_options,
     resolve,
+    to_arguments,
 )
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure_report import ErrorDetail
@@ -196,7 +196,7 @@ class TestRuntimeParameter:
         ],
     )
     def test_json_payload_or_plain_text(self, text, value):
-        assert runtime_parameter(text) == value
+        assert parse_runtime_parameter(text) == value
 
     @pytest.mark.parametrize(
         "text", ["4", "4.0", '{"type": "numeric", "payload": 4}', '{"type": "numeric", "payload": 4.0}']
@@ -376,7 +376,7 @@ PASSED_ON = tuple(name for name in DECLARATIONS if name not in ("config", "profi
 
 
 def passed_on(settings: Settings) -> Settings:
-    read, others = from_arguments(arguments(settings, PASSED_ON))
+    read, others = from_arguments(to_arguments(settings, PASSED_ON))
     assert others == {}
     return read
 
@@ -421,7 +421,7 @@ class TestChildArguments:
             assert passed_on(settings) == settings
 
     def test_unset_is_left_out(self):
-        given = arguments(DEFAULTS, ["code_dir", "class_labels", "workers", "url_prefix"])
+        given = to_arguments(DEFAULTS, ["code_dir", "class_labels", "workers", "url_prefix"])
         assert given == ["--workers", "1"]
 
     def test_child_environment_is_ignored(self, monkeypatch):

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from drum_supervisor.contract.client_status import Situation, SituationFile
+from drum_supervisor.contract.client_status import ClientStatus, ClientStatusFile
 
-FAILED = Situation(failed=True, stage="load_model", since=1.5, attempt=3, attempts_left=2, next_at=7.25, refused=True)
+FAILED = ClientStatus(
+    failed=True, stage="load_model", since=1.5, attempt=3, attempts_left=2, next_at=7.25, refused=True
+)
 
 
 def write(path: Path, text: str) -> None:
@@ -16,35 +18,35 @@ def write(path: Path, text: str) -> None:
 
 
 def test_status_round_trips(tmp_path):
-    write(tmp_path / "situation.json", FAILED.to_text())
-    assert SituationFile(str(tmp_path / "situation.json"))() == FAILED
+    write(tmp_path / "situation.json", FAILED.to_json())
+    assert ClientStatusFile(str(tmp_path / "situation.json"))() == FAILED
 
 
 def test_missing_file_means_the_initial_status(tmp_path):
-    assert SituationFile(str(tmp_path / "situation.json"))() == Situation()
-    assert SituationFile("")() == Situation()
+    assert ClientStatusFile(str(tmp_path / "situation.json"))() == ClientStatus()
+    assert ClientStatusFile("")() == ClientStatus()
 
 
 def test_changed_file_is_read_again(tmp_path):
     path = tmp_path / "situation.json"
-    read = SituationFile(str(path))
+    read = ClientStatusFile(str(path))
     for stage in ("init", "load", "warm"):  # of the same length
-        write(path, Situation(stage=stage).to_text())
+        write(path, ClientStatus(stage=stage).to_json())
         assert read().stage == stage
 
 
 def test_unchanged_file_is_read_once(tmp_path):
     path = tmp_path / "situation.json"
-    write(path, FAILED.to_text())
-    read = SituationFile(str(path))
+    write(path, FAILED.to_json())
+    read = ClientStatusFile(str(path))
     assert read() is read()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"unknown": 1}', "null"])
 def test_invalid_file_leaves_the_last_status(tmp_path, text):
     path = tmp_path / "situation.json"
-    write(path, FAILED.to_text())
-    read = SituationFile(str(path))
+    write(path, FAILED.to_json())
+    read = ClientStatusFile(str(path))
     read()
     write(path, text)
     assert read().stage == "load_model"

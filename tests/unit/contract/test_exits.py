@@ -7,7 +7,7 @@ from drum_supervisor.contract.exits import (
     DrumSupervisorError,
     ExitCode,
     UsageError,
-    of_signal,
+    signal_exit_code,
     signal_name,
 )
 
@@ -25,8 +25,8 @@ def test_published_codes_do_not_change():  # scripts and orchestrators branch on
 
 
 def test_signal_has_the_exit_code_of_a_shell():
-    assert of_signal(signal.SIGKILL) == 137
-    assert of_signal(signal.SIGSEGV) == 139
+    assert signal_exit_code(signal.SIGKILL) == 137
+    assert signal_exit_code(signal.SIGSEGV) == 139
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from drum_supervisor.contract.failure_report import Cause, FailureReport, read_failure, write_failure
-from drum_supervisor.contract.usage_series import Curve
+from drum_supervisor.contract.usage_series import UsageSeries
 
 SHORT = FailureReport(Cause.INIT_FAILED, "bad weights")
 FULL = FailureReport(
@@ -28,7 +28,7 @@ FULL = FailureReport(
     memory_limit_bytes=134217728,
     permanent=True,
     stderr_tail="last words",
-    curve=Curve((1.5, 0.25), (1 << 40, 2), (3, None), (99.5, 0.0)),
+    curve=UsageSeries((1.5, 0.25), (1 << 40, 2), (3, None), (99.5, 0.0)),
 )
 
 

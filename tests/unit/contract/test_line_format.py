@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from drum_supervisor.contract.log_records import LONGEST, OUT, LineFormatter, Source, as_json, prefixed
+from drum_supervisor.contract.log_records import MAX_LINE, STDOUT, LineFormatter, LogSource, as_json, prefixed
 
-SOURCE = Source("model-server", OUT)
+SOURCE = LogSource("model-server", STDOUT)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_a_line_without_an_end_is_not_lost():
 
 def test_a_line_without_an_end_does_not_grow_for_ever():
     wrapper = LineFormatter(SOURCE, lambda source, line: line + b"\n")
-    assert wrapper.wrap(b"x" * (2 * LONGEST + 1)) == (b"x" * LONGEST + b"\n") * 2
+    assert wrapper.wrap(b"x" * (2 * MAX_LINE + 1)) == (b"x" * MAX_LINE + b"\n") * 2
     assert wrapper.rest() == b"x\n"
 
 

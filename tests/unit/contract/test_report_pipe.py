@@ -9,11 +9,11 @@ from drum_supervisor.contract.exits import AddressError, UsageError
 from drum_supervisor.contract.report_pipe import (
     MAX_LINE,
     REPORT_FD_VARIABLE,
-    BadReportError,
-    InitFailed,
-    Ready,
+    InitFailedMessage,
+    InvalidMessageError,
+    ReadyMessage,
     Reporter,
-    Stage,
+    StageMessage,
     decode,
     encode,
     init_failed,
@@ -25,14 +25,14 @@ EMOJI = "\N{FIRE}"
 @pytest.mark.parametrize(
     "message",
     [
-        Ready(),
-        Stage("load_model"),
-        Stage(""),
-        InitFailed("load_model", "ValueError", "bad weights"),
-        InitFailed("", "", "", ""),
-        InitFailed("load_model", "", "no code directory", permanent=True),
-        InitFailed("init", "KeyError", 'quotes " \\ and\nlines\r\n\t\0', "Traceback ...\n"),
-        InitFailed("étape", "Ошибка", f"{EMOJI} 失败", EMOJI),
+        ReadyMessage(),
+        StageMessage("load_model"),
+        StageMessage(""),
+        InitFailedMessage("load_model", "ValueError", "bad weights"),
+        InitFailedMessage("", "", "", ""),
+        InitFailedMessage("load_model", "", "no code directory", permanent=True),
+        InitFailedMessage("init", "KeyError", 'quotes " \\ and\nlines\r\n\t\0', "Traceback ...\n"),
+        InitFailedMessage("étape", "Ошибка", f"{EMOJI} 失败", EMOJI),
     ],
 )
 def test_message_round_trips(message):
@@ -46,28 +46,28 @@ def test_message_round_trips(message):
 @pytest.mark.parametrize("length", [4000, 40_000, 400_000])
 def test_line_never_exceeds_the_limit(character, length):
     text = character * length
-    line = encode(InitFailed(text, text, text, text))
+    line = encode(InitFailedMessage(text, text, text, text))
     assert len(line) <= MAX_LINE
     assert decode(line[:-1]).message
 
 
 def test_long_traceback_keeps_its_last_frames():
     frames = "".join(f"  frame {number}\n" for number in range(10_000))
-    decoded = decode(encode(InitFailed("init", "ValueError", "bad", frames))[:-1])
+    decoded = decode(encode(InitFailedMessage("init", "ValueError", "bad", frames))[:-1])
     assert decoded.message == "bad"
     assert decoded.traceback.endswith("  frame 9999\n")
     assert len(decoded.traceback) > MAX_LINE // 2
 
 
 def test_long_message_keeps_its_beginning():
-    decoded = decode(encode(InitFailed("init", "ValueError", "the reason, then noise " + EMOJI * 40_000))[:-1])
+    decoded = decode(encode(InitFailedMessage("init", "ValueError", "the reason, then noise " + EMOJI * 40_000))[:-1])
     assert decoded.message.startswith("the reason, then noise ")
     assert len(decoded.message) > 2000
 
 
 @pytest.mark.parametrize("length", range(2900, 3250, 7))
 def test_shortening_terminates(length):  # it once cut nothing from a traceback as long as the excess, for ever
-    assert len(encode(InitFailed("init", "ValueError", EMOJI * 4000, "t" * length))) <= MAX_LINE
+    assert len(encode(InitFailedMessage("init", "ValueError", EMOJI * 4000, "t" * length))) <= MAX_LINE
 
 
 def test_random_messages_fit():
@@ -75,7 +75,7 @@ def test_random_messages_fit():
     alphabet = string.printable + "éß失败\u2028\ufffd" + EMOJI
     for _ in range(200):
         message, frames = ("".join(chance.choices(alphabet, k=chance.randrange(20_000))) for _ in range(2))
-        line = encode(InitFailed("init", "ValueError", message, frames))
+        line = encode(InitFailedMessage("init", "ValueError", message, frames))
         decoded = decode(line[:-1])
         assert len(line) <= MAX_LINE
         assert message.startswith(decoded.message)
@@ -109,7 +109,7 @@ def test_random_messages_fit():
     ids=lambda value: str(value[:20]),
 )
 def test_invalid_line_is_refused_briefly(line, why):
-    with pytest.raises(BadReportError, match=why) as caught:
+    with pytest.raises(InvalidMessageError, match=why) as caught:
         decode(line)
     assert len(str(caught.value)) < 200
 
@@ -121,20 +121,20 @@ def test_deep_nesting_does_no_harm(opening):
         line = f'{{"kind": "stage", "stage": {opening * depth}1{closing * depth}}}'.encode()[:MAX_LINE]
         try:
             assert decode(line).name
-        except BadReportError:
+        except InvalidMessageError:
             assert depth > 100
 
 
 @pytest.mark.parametrize(
     ("fields", "decoded"),
     [
-        ({}, InitFailed("", "", "")),
-        ({"message": None, "stage": None}, InitFailed("", "", "")),
-        ({"message": 5, "type": 1.5, "stage": True}, InitFailed("true", "1.5", "5")),
-        ({"message": {"a": [1]}, "traceback": ["x"]}, InitFailed("", "", '{"a": [1]}', '["x"]')),
-        ({"message": "m", "permanent": True}, InitFailed("", "", "m", permanent=True)),
-        ({"message": "m", "permanent": "yes"}, InitFailed("", "", "m")),
-        ({"message": "m", "unknown": "ignored", "error": {}}, InitFailed("", "", "m")),
+        ({}, InitFailedMessage("", "", "")),
+        ({"message": None, "stage": None}, InitFailedMessage("", "", "")),
+        ({"message": 5, "type": 1.5, "stage": True}, InitFailedMessage("true", "1.5", "5")),
+        ({"message": {"a": [1]}, "traceback": ["x"]}, InitFailedMessage("", "", '{"a": [1]}', '["x"]')),
+        ({"message": "m", "permanent": True}, InitFailedMessage("", "", "m", permanent=True)),
+        ({"message": "m", "permanent": "yes"}, InitFailedMessage("", "", "m")),
+        ({"message": "m", "unknown": "ignored", "error": {}}, InitFailedMessage("", "", "m")),
     ],
 )
 def test_wrongly_typed_fields_become_text(fields, decoded):
@@ -148,7 +148,7 @@ def test_lone_surrogate_becomes_printable():
 
 def test_undecodable_bytes_become_printable():
     path = os.fsdecode(b"/models/\xff.pkl")
-    assert decode(encode(InitFailed("init", "OSError", path))[:-1]).message == "/models/?.pkl"
+    assert decode(encode(InitFailedMessage("init", "OSError", path))[:-1]).message == "/models/?.pkl"
 
 
 class TestReporter:
@@ -156,9 +156,9 @@ class TestReporter:
         reading, writing = os.pipe()
         try:
             reporter = Reporter(writing)
-            reporter.send(Stage("init"))
-            reporter.send(Ready())
-            assert os.read(reading, MAX_LINE) == encode(Stage("init")) + encode(Ready())
+            reporter.send(StageMessage("init"))
+            reporter.send(ReadyMessage())
+            assert os.read(reading, MAX_LINE) == encode(StageMessage("init")) + encode(ReadyMessage())
         finally:
             os.close(reading)
             os.close(writing)
@@ -177,7 +177,7 @@ class TestReporter:
     @pytest.mark.parametrize("value", ["", "four", "-1", "4.0", "²", "٣", "99999999999999999999", "1048570"])
     def test_without_a_supervisor_does_nothing(self, value):
         reporter = Reporter.from_environment({REPORT_FD_VARIABLE: value})
-        reporter.send(Ready())
+        reporter.send(ReadyMessage())
         assert not reporter.is_connected
 
     def test_without_the_variable_does_nothing(self):
@@ -188,7 +188,7 @@ class TestReporter:
         os.close(reading)
         try:
             reporter = Reporter(writing)
-            reporter.send(Ready())
+            reporter.send(ReadyMessage())
             assert not reporter.is_connected
         finally:
             os.close(writing)
@@ -222,7 +222,7 @@ class TestInitFailed:
         ("error", "permanent"), [(UsageError("no custom.py"), True), (AddressError("in use"), False)]
     )
     def test_user_error_has_no_class_and_traceback(self, error, permanent):
-        assert init_failed(raised(error), "import") == InitFailed("import", "", str(error), permanent=permanent)
+        assert init_failed(raised(error), "import") == InitFailedMessage("import", "", str(error), permanent=permanent)
 
     def test_exception_without_a_printable_text(self):
         class BrokenError(Exception):

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from flask import Flask
 
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.contract.report_pipe import InitFailed, Message, Ready, Stage
+from drum_supervisor.contract.report_pipe import InitFailedMessage, Message, ReadyMessage, StageMessage
 from drum_supervisor.runtime import DrumRuntime, run_error_server, run_error_server_fastapi
 from drum_supervisor.servers.init_report import InitReport
 from drum_supervisor.servers.process import Stopped, StopSignals
@@ -147,7 +147,7 @@ class TestReports:
             runtime.initialization_succeeded = True
             runtime.initialization_succeeded = True
             assert runtime.initialization_succeeded
-        assert told == [Ready()]
+        assert told == [ReadyMessage()]
 
     @pytest.mark.parametrize("error", [ValueError("bad"), SystemExit(7), MemoryError("much"), Exception()])
     def test_failure_is_reported_with_its_stage(self, error):
@@ -158,8 +158,8 @@ class TestReports:
         with pytest.raises(type(error)), runtime:
             raise error
         stage, failure = told
-        assert stage == Stage("load_model")
-        assert isinstance(failure, InitFailed)
+        assert stage == StageMessage("load_model")
+        assert isinstance(failure, InitFailedMessage)
         assert (failure.stage, failure.type) == ("load_model", type(error).__name__)
 
     def test_failure_is_reported_before_the_shutdown(self):
@@ -194,7 +194,7 @@ class TestReports:
         runtime.initialization_succeeded = True
         with pytest.raises(ValueError, match="later"), runtime:
             raise ValueError("later")
-        assert told == [Ready()]
+        assert told == [ReadyMessage()]
 
 
 class TestErrorServer:

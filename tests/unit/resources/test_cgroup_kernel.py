@@ -11,7 +11,7 @@ import pytest
 from drum_supervisor.resources.cgroup import read_cgroup, read_groups, read_oom_kills
 from drum_supervisor.resources.cgroup_paths import find_groups
 from tests.support import TIMEOUT, until
-from tests.unit.control_groups import MIB, eater, join, new_group, own_directory, own_unified_directory
+from tests.unit.control_groups import MIB, join, memory_hog, new_group, own_directory, own_unified_directory
 
 LIMIT = 64
 
@@ -31,8 +31,8 @@ def memory_group():
 
 def test_usage_peak_and_limit_are_of_the_childs_group(memory_group):
     set_limit(memory_group, LIMIT)
-    with eater(memory_group) as child:
-        assert child.take(30)
+    with memory_hog(memory_group) as child:
+        assert child.allocate(30)
         memory = read_cgroup(child.pid).memory
     assert memory.limit_bytes == LIMIT * MIB
     assert 30 * MIB <= memory.usage_bytes <= memory.peak_bytes <= LIMIT * MIB
@@ -44,7 +44,7 @@ def test_usage_peak_and_limit_are_of_the_childs_group(memory_group):
 def test_without_a_limit_there_is_none(memory_group):
     if read_cgroup(os.getpid()).memory.limit_bytes is not None:
         pytest.skip("the group of the tests is limited itself")
-    with eater(memory_group) as child:
+    with memory_hog(memory_group) as child:
         memory = read_cgroup(child.pid).memory
     assert (memory.limit_bytes, memory.limiting) == (None, None)
     assert memory.usage_bytes is not None
@@ -52,10 +52,10 @@ def test_without_a_limit_there_is_none(memory_group):
 
 def test_oom_kill_is_counted_after_the_death(memory_group):
     set_limit(memory_group, LIMIT)
-    with eater(memory_group) as child:
+    with memory_hog(memory_group) as child:
         groups = find_groups(child.pid)
         assert read_oom_kills(groups) == 0
-        assert not child.take(2 * LIMIT)
+        assert not child.allocate(2 * LIMIT)
         assert child.process.wait(TIMEOUT) == -signal.SIGKILL
     assert read_oom_kills(groups) == 1
     memory = read_groups(groups).memory
@@ -64,7 +64,7 @@ def test_oom_kill_is_counted_after_the_death(memory_group):
 
 
 def test_other_kill_is_not_counted(memory_group):
-    with eater(memory_group) as child:
+    with memory_hog(memory_group) as child:
         groups = find_groups(child.pid)
         child.process.kill()
         child.process.wait(TIMEOUT)
@@ -74,10 +74,10 @@ def test_other_kill_is_not_counted(memory_group):
 def test_kill_by_an_ancestors_limit_counts_in_the_victims_group(memory_group):
     with new_group(memory_group) as below, new_group(memory_group) as beside:
         set_limit(memory_group, LIMIT)
-        with eater(below) as child, eater(beside) as neighbour:
+        with memory_hog(below) as child, memory_hog(beside) as neighbour:
             groups, others = find_groups(child.pid), find_groups(neighbour.pid)
             limiting = read_groups(groups).memory.limiting
-            assert not child.take(2 * LIMIT)
+            assert not child.allocate(2 * LIMIT)
             assert child.process.wait(TIMEOUT) == -signal.SIGKILL
         assert read_oom_kills(groups) == 1
         assert read_oom_kills(others) == 0
@@ -88,7 +88,7 @@ def test_kill_by_an_ancestors_limit_counts_in_the_victims_group(memory_group):
 
 
 def test_dead_process_has_no_groups(memory_group):
-    with eater(memory_group) as child:
+    with memory_hog(memory_group) as child:
         child.become_zombie()
         assert ":memory:/\n" in Path(f"/proc/{child.pid}/cgroup").read_text()
         assert find_groups(child.pid).memory is None
@@ -96,7 +96,7 @@ def test_dead_process_has_no_groups(memory_group):
 
 
 def test_removed_group_is_none():
-    with new_group(own_directory("memory")) as group, eater(group) as child:
+    with new_group(own_directory("memory")) as group, memory_hog(group) as child:
         groups = find_groups(child.pid)
     assert read_oom_kills(groups) is None
     memory = read_groups(groups).memory
@@ -180,7 +180,7 @@ def test_cpu_time_of_the_group():
 
 
 def test_pressure_of_version_2_beside_version_1():
-    with new_group(own_unified_directory()) as group, eater(group) as child:
+    with new_group(own_unified_directory()) as group, memory_hog(group) as child:
         if not (group / "memory.pressure").exists():
             pytest.skip("this kernel measures no pressure")
         read = read_cgroup(child.pid)

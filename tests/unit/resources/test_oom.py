@@ -1,22 +1,22 @@
 import pytest
 
 from drum_supervisor.resources.cgroup_paths import find_groups
-from drum_supervisor.resources.oom import KillCounters, OutOfMemory
+from drum_supervisor.resources.oom import OomKill, OomKillCounters
 from tests.unit.control_groups import MIB, NAMES, PID, lay_out
 
 
 @pytest.mark.parametrize(
     ("found", "where"),
     [
-        (OutOfMemory(512 * MIB, 500 * MIB), " at 500.0 MiB of 512.0 MiB"),
-        (OutOfMemory(512 * MIB, None), " at 512.0 MiB"),
-        (OutOfMemory(None, 500 * MIB), ""),
-        (OutOfMemory(), ""),
+        (OomKill(512 * MIB, 500 * MIB), " at 500.0 MiB of 512.0 MiB"),
+        (OomKill(512 * MIB, None), " at 512.0 MiB"),
+        (OomKill(None, 500 * MIB), ""),
+        (OomKill(), ""),
     ],
 )
 def test_sentence_has_the_known_sizes(found, where):
-    assert found.sentence(3.24) == f"out of memory: killed by the kernel{where}, 3.2 s after start"
-    assert found.addition == f"the kernel also killed a process, out of memory{where}"
+    assert found.describe(3.24) == f"out of memory: killed by the kernel{where}, 3.2 s after start"
+    assert found.clause == f"the kernel also killed a process, out of memory{where}"
 
 
 class Recorded:
@@ -25,7 +25,7 @@ class Recorded:
     def __init__(self, name, root):
         self.now = 100.0
         self.root = lay_out(name, root)
-        self.counters = KillCounters(lambda: self.now, self.root)
+        self.counters = OomKillCounters(lambda: self.now, self.root)
         group = find_groups(PID, self.root).memory
         self.file = group and group.directory / ("memory.events" if group.version == 2 else "memory.oom_control")
 
@@ -43,8 +43,8 @@ def recorded(tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_no_kill_means_no_verdict(recorded, name):
     tree = recorded(name)
-    assert tree.counters.watch(PID).verdict() is None
-    assert (tree.counters.look(), tree.counters.latest) == (0, None)
+    assert tree.counters.watch(PID).find_kill() is None
+    assert (tree.counters.refresh(), tree.counters.latest) == (0, None)
 
 
 @pytest.mark.parametrize("name", ["docker_v1", "docker_v2", "hybrid", "kubernetes_v2_host", "systemd_v2_nested"])
@@ -52,7 +52,7 @@ def test_kill_since_the_start_has_its_limit(recorded, name):
     tree = recorded(name)
     watch = tree.counters.watch(PID)
     tree.kill()
-    found = watch.verdict()
+    found = watch.find_kill()
     assert found is not None
     assert found.limit_bytes is not None
 
@@ -61,30 +61,30 @@ def test_kill_before_the_start_does_not_count(recorded):
     tree = recorded("docker_v2")
     tree.counters.watch(PID)
     tree.kill()
-    assert tree.counters.watch(PID).verdict() is None
+    assert tree.counters.watch(PID).find_kill() is None
 
 
 def test_verdict_is_limited_to_recent_kills(recorded):
     tree = recorded("docker_v1")
     watch = tree.counters.watch(PID)
     tree.kill()
-    watch.counter.look()
+    watch.counter.refresh()
     tree.now += 30.0
-    assert watch.verdict(within=30.0)
-    assert watch.verdict(within=29.0) is None
-    assert watch.verdict()
+    assert watch.find_kill(within=30.0)
+    assert watch.find_kill(within=29.0) is None
+    assert watch.find_kill()
 
 
 def test_programs_of_a_group_share_one_counter(recorded):
     tree = recorded("docker_v2")
     watches = [tree.counters.watch(PID) for _ in range(3)]
     tree.kill(2)
-    assert tree.counters.look() == 2
+    assert tree.counters.refresh() == 2
     tree.now += 5.0
     tree.kill()
-    assert all(watch.verdict() for watch in watches)
-    assert tree.counters.look() == 3
-    assert tree.counters.latest.last_at == 105.0
+    assert all(watch.find_kill() for watch in watches)
+    assert tree.counters.refresh() == 3
+    assert tree.counters.latest.last_kill_at == 105.0
 
 
 def test_temporarily_unreadable_file_changes_nothing(recorded):
@@ -92,14 +92,14 @@ def test_temporarily_unreadable_file_changes_nothing(recorded):
     watch = tree.counters.watch(PID)
     text = tree.file.read_text()
     tree.file.unlink()
-    assert watch.verdict() is None
+    assert watch.find_kill() is None
     tree.file.write_text(text)
-    assert watch.verdict() is None
+    assert watch.find_kill() is None
     tree.kill()
-    assert watch.verdict()
+    assert watch.find_kill()
 
 
 def test_process_without_a_group_has_no_verdict(tmp_path):
-    counters = KillCounters(lambda: 0.0, tmp_path)
-    assert counters.watch(PID).verdict() is None
-    assert not counters.watch(PID).counter.is_told
+    counters = OomKillCounters(lambda: 0.0, tmp_path)
+    assert counters.watch(PID).find_kill() is None
+    assert not counters.watch(PID).counter.is_supported

@@ -59,13 +59,13 @@ def test_forgotten_process_starts_afresh(reader, proc, clock):
     whole_life = reader.read(7).cpu_percent
     clock.now += 1.0
     assert reader.read(7).cpu_percent == 0.0
-    reader.forget_others([8])
+    reader.forget_all_but([8])
     assert reader.read(7).cpu_percent == pytest.approx(whole_life, rel=0.01)
 
 
 def test_forgetting_frees_memory(reader):
     reader.read(7)
-    reader.forget_others([])
+    reader.forget_all_but([])
     assert reader._known == {}
 
 
@@ -92,7 +92,7 @@ def test_shared_memory_is_read_on_request(reader):
 
 
 def test_shared_memory_of_a_large_process_is_not_read(clock, proc, tmp_path):
-    reader = ProcessReader(clock, tmp_path, most_shared=5 * PAGE)
+    reader = ProcessReader(clock, tmp_path, max_shared_bytes=5 * PAGE)
     assert reader.read(7, shared_memory=True).pss_bytes is not None
     proc.says(pages=6)
     assert reader.read(7, shared_memory=True).pss_bytes is None

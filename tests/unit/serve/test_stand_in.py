@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from drum_supervisor.contract.client_status import Situation, SituationFile
+from drum_supervisor.contract.client_status import ClientStatus, ClientStatusFile
 from drum_supervisor.contract.failure_report import Cause, ErrorDetail, FailureReport, write_failure
 from drum_supervisor.http.h1 import respond
 from drum_supervisor.serve.stand_in import Responder
@@ -24,9 +24,9 @@ TARGETS = ("/", "/ping", "/ping/", "/livez", "/startupz", "/predict/", "/v1/ping
 def responder(tmp_path: Path) -> Callable[..., Responder]:
     """Return a factory of responders, which also writes the client status."""
 
-    def make(client_status: Situation | None = None, **options: str) -> Responder:
+    def make(client_status: ClientStatus | None = None, **options: str) -> Responder:
         if client_status is not None:
-            (tmp_path / "situation.json").write_text(client_status.to_text())
+            (tmp_path / "situation.json").write_text(client_status.to_json())
         files = {"situation": str(tmp_path / "situation.json"), "report": str(tmp_path / "failure.json")}
         given = {"url_prefix": "", "failed_ping": "200", "error_detail": "message", **files, **options}
         return Responder(given, lambda: 1012.34)
@@ -83,18 +83,18 @@ def test_response_to_head_has_no_body(responder, target):
 
 
 def test_response_has_stage_and_seconds(responder):
-    stand_in = responder(Situation(stage="load_model", since=1000.0))
+    stand_in = responder(ClientStatus(stage="load_model", since=1000.0))
     assert read(stand_in(head()))[2] == {
         "message": "ERROR: The model server is starting.",
         "stage": "load_model",
         "seconds": 12.3,
     }
-    responder(Situation(stage="init_app", since=1000.0))
+    responder(ClientStatus(stage="init_app", since=1000.0))
     assert read(stand_in(head(target="/livez")))[2] == {"message": "Starting", "stage": "init_app", "seconds": 12.3}
 
 
 def test_stop_by_an_operator_is_reported(responder):
-    stand_in = responder(Situation(held=True))
+    stand_in = responder(ClientStatus(held=True))
     assert read(stand_in(head()))[::2] == (503, {"message": "ERROR: The model server was stopped by an operator."})
     assert read(stand_in(head(target="/livez")))[::2] == (200, {"message": "Stopped by an operator"})
 
@@ -109,15 +109,15 @@ def test_seconds_count_from_its_own_start_without_a_status(responder):
 @pytest.mark.parametrize("options", [{}, {"failed_ping": "503", "error_detail": "full", "url_prefix": "/v1"}], ids=str)
 def test_after_a_failure_it_responder_like_the_error_server(responder, tmp_path, method, target, options):
     write_failure(REPORT, tmp_path / "failure.json")
-    stand_in = responder(Situation(), **options)
+    stand_in = responder(ClientStatus(), **options)
     assert read(stand_in(head()))[0] == 503
-    responder(Situation(failed=True))
+    responder(ClientStatus(failed=True))
     service = FailureService(
         ReportFile(tmp_path / "failure.json"),
         ErrorDetail(options.get("error_detail", "message")),
         int(options.get("failed_ping", 200)),
         options.get("url_prefix", ""),
-        SituationFile(str(tmp_path / "situation.json")),
+        ClientStatusFile(str(tmp_path / "situation.json")),
     )
     received = head(method, target, "Accept: text/html")
     assert without_date(stand_in(received)) == without_date(respond(service, received))
@@ -129,13 +129,13 @@ def without_date(answer: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize(("data", "status"), [(b"nonsense\r\n\r\n", 400), (head("GET", "/", "x" * 70000), 431)])
 def test_after_a_failure_bad_requests_are_refused(responder, data, status):
-    assert read(responder(Situation(failed=True))(data))[0] == status
+    assert read(responder(ClientStatus(failed=True))(data))[0] == status
 
 
 def test_attempt_under_way_is_reported(responder):
-    content = read(responder(Situation(failed=True, since=1.0, attempt=2, attempts_left=1))(head("POST", "/predict/")))[
-        2
-    ]
+    content = read(
+        responder(ClientStatus(failed=True, since=1.0, attempt=2, attempts_left=1))(head("POST", "/predict/"))
+    )[2]
     assert (content["retry"]["attempt"], content["retry"]["attempts_left"]) == (2, 1)
 
 
@@ -159,6 +159,6 @@ def test_nothing_large_is_loaded_before_the_first_response():
 
 def test_slow_imports_are_preloaded(responder, monkeypatch):
     prepared = []
-    monkeypatch.setattr("drum_supervisor.contract.masking.prepare", lambda: prepared.append(True))
+    monkeypatch.setattr("drum_supervisor.contract.masking.compile_patterns", lambda: prepared.append(True))
     responder().load()
     assert prepared

@@ -1,5 +1,11 @@
 from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.contract.report_pipe import REPORT_FD_VARIABLE, InitFailed, Message, Ready, Stage
+from drum_supervisor.contract.report_pipe import (
+    REPORT_FD_VARIABLE,
+    InitFailedMessage,
+    Message,
+    ReadyMessage,
+    StageMessage,
+)
 from drum_supervisor.servers.init_report import InitReport
 
 
@@ -12,7 +18,7 @@ def test_stages_and_readiness_are_reported():
     progress.report_ready()
     progress.report_ready()
     assert progress.is_ready
-    assert sent == [Stage("init"), Stage("load_model"), Ready()]
+    assert sent == [StageMessage("init"), StageMessage("load_model"), ReadyMessage()]
 
 
 def test_failure_is_reported_once_and_logged_once(capsys):
@@ -24,7 +30,7 @@ def test_failure_is_reported_once_and_logged_once(capsys):
     progress.fail(ValueError("third"))
     assert capsys.readouterr().err == "ValueError: second\n"
     (failure,) = sent
-    assert isinstance(failure, InitFailed)
+    assert isinstance(failure, InitFailedMessage)
     assert failure.message == "first"
 
 

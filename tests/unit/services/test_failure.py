@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from drum_supervisor.contract.client_status import Situation
+from drum_supervisor.contract.client_status import ClientStatus
 from drum_supervisor.contract.failure_report import Cause, ErrorDetail, FailureReport, write_failure
 from drum_supervisor.http.messages import BodyPlan, Request, Response
 from drum_supervisor.services.failure import (
@@ -245,10 +245,10 @@ def test_needs_only_the_standard_library():
 
 
 NOW = 1000.0
-PLANNED = Situation(failed=True, attempt=1, attempts_left=2, next_at=NOW + 11.2)
-UNDER_WAY = Situation(failed=True, attempt=2, attempts_left=1, since=NOW - 3.21, stage="load_model")
-NO_RETRIES = Situation(failed=True, attempt=3)
-PERMANENT = Situation(failed=True, refused=True)
+PLANNED = ClientStatus(failed=True, attempt=1, attempts_left=2, next_at=NOW + 11.2)
+UNDER_WAY = ClientStatus(failed=True, attempt=2, attempts_left=1, since=NOW - 3.21, stage="load_model")
+NO_RETRIES = ClientStatus(failed=True, attempt=3)
+PERMANENT = ClientStatus(failed=True, refused=True)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_retry_after(client_status, headers):
     [
         (PLANNED, "attempt 2 in 12 s; 1 left after that"),
         (UNDER_WAY, "attempt 2 is under way for 3 s, now in load_model; 1 left after that"),
-        (Situation(since=NOW, attempt=2), "attempt 2 is under way for 0 s; 0 left after that"),
+        (ClientStatus(since=NOW, attempt=2), "attempt 2 is under way for 0 s; 0 left after that"),
         (NO_RETRIES, ""),
         (PERMANENT, NOT_RETRIED),
     ],
@@ -290,7 +290,7 @@ def test_describe_retry(client_status, text):
 
 
 def test_retry_times_are_never_negative():
-    due = Situation(failed=True, attempts_left=1, next_at=NOW - 5)
+    due = ClientStatus(failed=True, attempts_left=1, next_at=NOW - 5)
     assert retry_entry(due, NOW)["retry"]["next_in_seconds"] == 0
     assert retry_after(due, NOW) == (("Retry-After", "1"),)
-    assert retry_entry(Situation(since=NOW + 5), NOW)["retry"]["seconds"] == 0
+    assert retry_entry(ClientStatus(since=NOW + 5), NOW)["retry"]["seconds"] == 0

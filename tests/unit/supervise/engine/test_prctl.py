@@ -7,7 +7,7 @@ from tests.unit.resources.test_proctree import NO_SUCH_PID
 
 
 class TestDieWithParent:
-    def test_child_is_signaled_when_the_parent_is_killed(self, family, in_child):
+    def test_child_is_signaled_when_the_parent_is_killed(self, spawner, in_child):
         reading, writing = os.pipe()
 
         def parent() -> int:
@@ -26,7 +26,7 @@ class TestDieWithParent:
         os.close(writing)
         assert died_of(pid) == signal.SIGTERM
 
-    def test_child_is_signaled_at_once_if_the_parent_is_dead(self, family):
+    def test_child_is_signaled_at_once_if_the_parent_is_dead(self, spawner):
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

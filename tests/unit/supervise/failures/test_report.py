@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from drum_supervisor.contract.failure_report import Cause
-from drum_supervisor.contract.report_pipe import InitFailed
-from drum_supervisor.contract.usage_series import Curve
-from drum_supervisor.resources.oom import OutOfMemory
+from drum_supervisor.contract.report_pipe import InitFailedMessage
+from drum_supervisor.contract.usage_series import UsageSeries
+from drum_supervisor.resources.oom import OomKill
 from drum_supervisor.supervise.failures.evidence import (
     MAX_LAST_LINE,
     Evidence,
@@ -143,7 +143,7 @@ class TestReportExit:
 
 
 class TestReportInitFailed:
-    REPORTED = InitFailed("init", "ValueError", "token=hunter2", "Traceback ...\n")
+    REPORTED = InitFailedMessage("init", "ValueError", "token=hunter2", "Traceback ...\n")
 
     def test_has_the_reported_error_with_secrets_masked(self):
         report = report_init_failed(EVIDENCE, self.REPORTED)
@@ -166,10 +166,12 @@ class TestPermanent:
         printed = replace(EVIDENCE, status=exited(1), stderr=PLAIN.replace("ValueError", name))
         assert report_exit(printed).permanent
         assert report_worker_death(printed, 5, exited(1)).permanent
-        assert report_init_failed(EVIDENCE, InitFailed("importing", name, "bad")).permanent
+        assert report_init_failed(EVIDENCE, InitFailedMessage("importing", name, "bad")).permanent
 
     def test_error_that_was_reported_as_permanent(self):
-        assert report_init_failed(EVIDENCE, InitFailed("load_model", "", "no code directory", permanent=True)).permanent
+        assert report_init_failed(
+            EVIDENCE, InitFailedMessage("load_model", "", "no code directory", permanent=True)
+        ).permanent
 
     @pytest.mark.parametrize("name", ["ValueError", "ImportError", "OSError", "MemoryError", "FileNotFoundError"])
     def test_no_other_exception(self, name):
@@ -238,7 +240,7 @@ class TestReportWorkerDeath:
 class TestOomKill:
     """An OOM kill in the cgroup since the start may have hit the program."""
 
-    OOM_KILL = OutOfMemory(512 * MIB, 512 * MIB)
+    OOM_KILL = OomKill(512 * MIB, 512 * MIB)
     SENTENCE = "out of memory: killed by the kernel at 512.0 MiB of 512.0 MiB, 3.5 s after start"
     ALSO = "; the kernel also killed a process, out of memory at 512.0 MiB of 512.0 MiB"
 
@@ -264,7 +266,7 @@ class TestOomKill:
         assert (report.pid, report.out_of_memory, report.exit_code) == (815, True, 137)
 
     def test_is_added_to_a_reported_error(self, evidence):
-        report = report_init_failed(evidence, InitFailed("load", "ValueError", "bad weights"))
+        report = report_init_failed(evidence, InitFailedMessage("load", "ValueError", "bad weights"))
         assert report.error == f"ValueError: bad weights{self.ALSO}"
         assert (report.out_of_memory, report.exit_code) == (False, 3)
 
@@ -284,7 +286,7 @@ class TestOomKill:
         assert report_error_answer(evidence, "no weights").message == f"no weights{self.ALSO}"
 
     def test_is_not_claimed_because_a_model_says_so(self):
-        report = report_init_failed(EVIDENCE, InitFailed("load", "", "out of memory: it thinks"))
+        report = report_init_failed(EVIDENCE, InitFailedMessage("load", "", "out of memory: it thinks"))
         assert (report.out_of_memory, report.exit_code) == (False, 3)
 
     def test_below_a_running_server_names_the_process(self, evidence):
@@ -326,11 +328,11 @@ class TestReportStartupTimeout:
 
 
 def test_every_report_has_the_resource_usage_of_the_run():
-    curve = Curve((1.0,), (5,), (None,), (0.0,))
+    curve = UsageSeries((1.0,), (5,), (None,), (0.0,))
     evidence = replace(EVIDENCE, curve=curve, status=exited(1))
     reports = [
         report_exit(evidence),
-        report_init_failed(evidence, InitFailed("load_model", "ValueError", "bad")),
+        report_init_failed(evidence, InitFailedMessage("load_model", "ValueError", "bad")),
         report_error_answer(evidence, "no"),
         report_startup_timeout(evidence, 2.0),
         report_worker_death(evidence, 7, exited(1)),

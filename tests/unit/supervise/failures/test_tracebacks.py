@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from drum_supervisor.contract.report_pipe import InitFailed
+from drum_supervisor.contract.report_pipe import InitFailedMessage
 from drum_supervisor.supervise.failures.tracebacks import (
     MAX_STACK,
     find_earlier_traceback,
@@ -36,11 +36,11 @@ def run_python(program: str, *arguments: str) -> str:
 
 class TestLastTraceback:
     def test_has_type_message_and_text(self):
-        assert find_last_traceback(PLAIN) == InitFailed("", "ValueError", "bad weights", PLAIN)
+        assert find_last_traceback(PLAIN) == InitFailedMessage("", "ValueError", "bad weights", PLAIN)
 
     def test_is_found_between_other_lines(self):
         stderr = f"INFO: loading\n{PLAIN}INFO: bye\nERROR: Application startup failed. Exiting.\n"
-        assert find_last_traceback(stderr) == InitFailed("", "ValueError", "bad weights", PLAIN)
+        assert find_last_traceback(stderr) == InitFailedMessage("", "ValueError", "bad weights", PLAIN)
 
     @pytest.mark.parametrize("after", ["", "[1] [INFO] Worker exiting\n", "INFO: bye\n", "2026-11-22 10:00 bye\n"])
     def test_message_after_a_line_break_ends_at_a_log_line(self, after):
@@ -84,15 +84,19 @@ class TestLastTraceback:
 
     @pytest.mark.parametrize("newline", ["\r\n", "\n"])
     def test_may_have_any_line_endings(self, newline):
-        assert find_last_traceback(PLAIN.replace("\n", newline)) == InitFailed("", "ValueError", "bad weights", PLAIN)
+        assert find_last_traceback(PLAIN.replace("\n", newline)) == InitFailedMessage(
+            "", "ValueError", "bad weights", PLAIN
+        )
 
     @pytest.mark.parametrize("prefix", ["model: ", "[worker 1] ", "2026-01-02 03:04:05,678 ERROR ", "| ", "    "])
     def test_may_have_a_prefix_on_each_line(self, prefix):
-        assert find_last_traceback(textwrap.indent(PLAIN, prefix)) == InitFailed("", "ValueError", "bad weights", PLAIN)
+        assert find_last_traceback(textwrap.indent(PLAIN, prefix)) == InitFailedMessage(
+            "", "ValueError", "bad weights", PLAIN
+        )
 
     @pytest.mark.parametrize("prefix", ["ERROR:    ", "2026-01-02 03:04:05 [7] [ERROR] ", "Loading 50%\rLoading 99%\r"])
     def test_may_have_a_prefix_on_its_first_line_only(self, prefix):
-        assert find_last_traceback(prefix + PLAIN) == InitFailed("", "ValueError", "bad weights", PLAIN)
+        assert find_last_traceback(prefix + PLAIN) == InitFailedMessage("", "ValueError", "bad weights", PLAIN)
 
     def test_may_be_colored(self):
         colored = (
@@ -123,7 +127,7 @@ class TestLastTraceback:
 
     def test_is_found_before_text_that_mentions_a_traceback(self):
         stderr = f"{PLAIN}INFO: see 'Traceback (most recent call last):' above\n"
-        assert find_last_traceback(stderr) == InitFailed("", "ValueError", "bad weights", PLAIN)
+        assert find_last_traceback(stderr) == InitFailedMessage("", "ValueError", "bad weights", PLAIN)
 
     def test_traceback_inside_a_message_wins(self):
         stderr = PLAIN.replace("bad weights\n", f"a worker failed:\n{PLAIN.replace('ValueError', 'OSError')}")
@@ -146,7 +150,7 @@ class TestEarlierTraceback:
         ],
     )
     def test_is_the_last_but_one(self, stderr):
-        assert find_earlier_traceback(stderr) == InitFailed("", "ValueError", "bad weights", PLAIN)
+        assert find_earlier_traceback(stderr) == InitFailedMessage("", "ValueError", "bad weights", PLAIN)
 
     @pytest.mark.parametrize(
         "stderr",

@@ -11,7 +11,7 @@ import pytest
 from drum_supervisor.supervise.host.guard import INSTANCE_VARIABLE, Guard, GuardedProcesses
 from drum_supervisor.supervise.programs.plan import python_command
 from tests.support import until
-from tests.unit.processes import Family, died_of
+from tests.unit.processes import Spawner, died_of
 
 GUARDED = GuardedProcesses("ours")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
@@ -19,8 +19,8 @@ SHELLS = pytest.mark.parametrize("path", [os.environ["PATH"], ""], ids=["with a 
 
 
 @pytest.fixture
-def family() -> Iterator[Family]:
-    made = Family()
+def spawner() -> Iterator[Spawner]:
+    made = Spawner()
     yield made
     made.end()
 
@@ -41,9 +41,9 @@ def start_guard(monkeypatch) -> Iterator[Callable[..., Guard]]:
         guard._process.communicate()
 
 
-def start_guarded(family: Family, script: str) -> "subprocess.Popen[str]":
-    process = family.start(f"{script} echo up; read line", {INSTANCE_VARIABLE: GUARDED.instance})
-    assert family.line(process) == "up"
+def start_guarded(spawner: Spawner, script: str) -> "subprocess.Popen[str]":
+    process = spawner.start(f"{script} echo up; read line", {INSTANCE_VARIABLE: GUARDED.instance})
+    assert spawner.line(process) == "up"
     return process
 
 
@@ -52,11 +52,11 @@ def close_pipe(guard: Guard) -> None:
     guard._process.stdin.close()
 
 
-def test_finds_processes_by_variable_listener_and_ancestor(family):
-    marked = family.start("env -i PATH=$PATH sh -c 'echo $$; read line'; :", {INSTANCE_VARIABLE: GUARDED.instance})
-    descendant = int(family.line(marked))
-    stranger = family.start("echo; read line", {INSTANCE_VARIABLE: "theirs"})
-    family.line(stranger)
+def test_finds_processes_by_variable_listener_and_ancestor(spawner):
+    marked = spawner.start("env -i PATH=$PATH sh -c 'echo $$; read line'; :", {INSTANCE_VARIABLE: GUARDED.instance})
+    descendant = int(spawner.line(marked))
+    stranger = spawner.start("echo; read line", {INSTANCE_VARIABLE: "theirs"})
+    spawner.line(stranger)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         inode = os.fstat(listener.fileno()).st_ino
         holder = subprocess.Popen(["sleep", "1000"], pass_fds=[listener.fileno()])
@@ -75,37 +75,37 @@ def test_sets_the_variable_but_does_not_have_it(start_guard):
         assert INSTANCE_VARIABLE.encode() not in file.read()
 
 
-def test_dismissed_guard_ends_and_stops_nothing(start_guard, family):
-    guard, process = start_guard(), start_guarded(family, "")
+def test_dismissed_guard_ends_and_stops_nothing(start_guard, spawner):
+    guard, process = start_guard(), start_guarded(spawner, "")
     guard.dismiss()
     assert guard._process.returncode == 0
     assert process.poll() is None
 
 
 @SHELLS
-def test_sends_term_once_the_supervisor_is_gone(start_guard, family, monkeypatch, path):
-    process = start_guarded(family, "")
+def test_sends_term_once_the_supervisor_is_gone(start_guard, spawner, monkeypatch, path):
+    process = start_guarded(spawner, "")
     monkeypatch.setenv("PATH", path)
     close_pipe(start_guard())
     assert died_of(process.pid) == signal.SIGTERM
 
 
-def test_kills_what_does_not_stop_within_the_timeout(start_guard, family):
-    process = start_guarded(family, "trap '' TERM;")
+def test_kills_what_does_not_stop_within_the_timeout(start_guard, spawner):
+    process = start_guarded(spawner, "trap '' TERM;")
     close_pipe(start_guard(timeout=0.1))
     assert died_of(process.pid) == signal.SIGKILL
 
 
 @SHELLS
-def test_ignores_signals_for_the_whole_group(start_guard, family, monkeypatch, path):
-    process = start_guarded(family, "trap 'echo stopping; exit' TERM;")
+def test_ignores_signals_for_the_whole_group(start_guard, spawner, monkeypatch, path):
+    process = start_guarded(spawner, "trap 'echo stopping; exit' TERM;")
     monkeypatch.setenv("PATH", path)
     guard = start_guard()
     until(lambda: ignored_signals(guard.pid) >= set(STOP_SIGNALS))
     for number in STOP_SIGNALS:
         os.kill(guard.pid, number)
     close_pipe(guard)
-    assert family.line(process) == "stopping"
+    assert spawner.line(process) == "stopping"
 
 
 def ignored_signals(pid: int) -> set[int]:

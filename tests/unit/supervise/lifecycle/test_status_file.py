@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from drum_supervisor.contract.client_status import Situation, SituationFile
+from drum_supervisor.contract.client_status import ClientStatus, ClientStatusFile
 from drum_supervisor.contract.failure_report import Cause, FailureReport
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.status_file import StatusFile, client_status
@@ -18,7 +18,7 @@ FOR_GOOD = FailureReport(Cause.INIT_FAILED, "invalid syntax", permanent=True)
 LIMITS = Limits(max_retries=3)
 
 
-def of(state: State, limits: Limits = LIMITS, next_at: float = 0.0) -> Situation:
+def of(state: State, limits: Limits = LIMITS, next_at: float = 0.0) -> ClientStatus:
     return client_status(ServiceStatus(limits, state, stage="load_model", entered_at=5.0), next_at)
 
 
@@ -56,7 +56,7 @@ def test_nothing_is_refused_without_or_with_all_retries():
 class TestStatusFile:
     def test_has_the_last_stage_and_is_private(self, tmp_path: Path) -> None:
         run_dir, context = RunDir(tmp_path), make_context()
-        file, read = StatusFile(context, run_dir), SituationFile(str(run_dir.client_status))
+        file, read = StatusFile(context, run_dir), ClientStatusFile(str(run_dir.client_status))
         for stage in ("init", "load_model"):
             context.service.stage = stage
             file.follow()

@@ -1,13 +1,13 @@
 """Recent output: the last bytes, in order, with their source; and as a file in memory."""
 
-from drum_supervisor.contract.log_records import ERR, OUT, Source
+from drum_supervisor.contract.log_records import STDERR, STDOUT, LogSource
 from drum_supervisor.supervise.output.log_buffer import LogBuffer
 from drum_supervisor.supervise.output.memory_file import MemoryFile
 
-A, B = Source("a", OUT), Source("b", ERR)
+A, B = LogSource("a", STDOUT), LogSource("b", STDERR)
 
 
-def data(buffer: LogBuffer, offset: int = 0, max_bytes: int = 10**9) -> list[tuple[Source, bytes]]:
+def data(buffer: LogBuffer, offset: int = 0, max_bytes: int = 10**9) -> list[tuple[LogSource, bytes]]:
     return [(record.source, record.data) for record in buffer.read(offset, max_bytes)]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from drum_supervisor.contract.usage_series import Curve
+from drum_supervisor.contract.usage_series import UsageSeries
 from drum_supervisor.supervise.policy.state import State
 from drum_supervisor.supervise.service.waiters import WAKE_AFTER
 from drum_supervisor.supervise.stats import sampler as module
@@ -76,17 +76,17 @@ def bench():
 
 
 @pytest.fixture
-def worker(family, bench):
+def worker(spawner, bench):
     """A worker of the model server, with a child."""
-    process = family.parent(1)
+    process = spawner.parent(1)
     target = ScanTarget("model-server", process.pid, bench.clock.now, 1)
     bench.targets.append(target)
     return target
 
 
-def end(family, bench, target):
+def end(spawner, bench, target):
     """Kill and reap a program."""
-    (process,) = (each for each in family._started if each.pid == target.pid)
+    (process,) = (each for each in spawner._started if each.pid == target.pid)
     process.kill()
     process.wait()
     bench.targets.remove(target)
@@ -154,20 +154,20 @@ class TestInterval:
         bench.turn()
         assert bench.next_after() == pytest.approx(20.0)
 
-    def test_stops_without_model_server_but_keeps_history(self, bench, worker, family):
+    def test_stops_without_model_server_but_keeps_history(self, bench, worker, spawner):
         bench.sampler.sample_soon()
         bench.turn()
-        end(family, bench, worker)
+        end(spawner, bench, worker)
         bench.pass_by(3600)
         assert bench.next_after() == math.inf
         assert len(bench.times()) == 1
 
-    def test_continues_with_the_next_run(self, bench, worker, family):
+    def test_continues_with_the_next_run(self, bench, worker, spawner):
         bench.sampler.sample_soon()
         bench.turn()
-        end(family, bench, worker)
+        end(spawner, bench, worker)
         bench.pass_by(20)
-        process = family.parent(0)
+        process = spawner.parent(0)
         bench.targets.append(replace(worker, pid=process.pid, started=bench.clock.now))
         bench.sampler.sample_soon()
         bench.turn()
@@ -175,8 +175,8 @@ class TestInterval:
 
 
 class TestSteps:
-    def test_the_loop_turns_in_between(self, bench, family):
-        process = family.parent(9)
+    def test_the_loop_turns_in_between(self, bench, spawner):
+        process = spawner.parent(9)
         bench.targets.append(ScanTarget("model-server", process.pid, 0.0, 1))
         bench.clock.tick = module.TURN_SECONDS / 3
         request = bench.sampler.request_sample(0.0, False, False)
@@ -188,12 +188,12 @@ class TestSteps:
         assert turns >= 5
         assert len(request().trees["model-server"].processes) == 10
 
-    def test_program_started_during_a_scan_is_in_the_next(self, bench, worker, family):
+    def test_program_started_during_a_scan_is_in_the_next(self, bench, worker, spawner):
         bench.clock.tick = module.TURN_SECONDS
         request = bench.sampler.request_sample(0.0, False, False)
         request()
         bench.turn()
-        process = family.parent(0)
+        process = spawner.parent(0)
         bench.targets.append(ScanTarget("error-server", process.pid, 0.0))
         bench.sampler.sample_soon()
         while request() is None:
@@ -204,11 +204,11 @@ class TestSteps:
             bench.turn()
         assert "error-server" in bench.sampler._log._records
 
-    def test_program_that_exits_during_a_scan_is_not_recorded(self, bench, worker, family):
+    def test_program_that_exits_during_a_scan_is_not_recorded(self, bench, worker, spawner):
         bench.clock.tick = module.TURN_SECONDS
         bench.sampler.sample_soon()
         bench.turn()
-        end(family, bench, worker)
+        end(spawner, bench, worker)
         while bench.next_after() == 0.0:
             bench.turn()
         assert bench.times() == []
@@ -277,12 +277,12 @@ class TestRequestSample:
 
 
 class TestUsageSeries:
-    def test_of_an_exited_run_ends_with_its_last_sample(self, bench, worker, family):
+    def test_of_an_exited_run_ends_with_its_last_sample(self, bench, worker, spawner):
         bench.set_starting(True)
         bench.sampler.sample_soon()
         bench.turn()
         bench.pass_by(3)
-        end(family, bench, worker)
+        end(spawner, bench, worker)
         bench.clock.now += 0.5
         usage_series = bench.sampler.usage_series(worker.name, worker.pid)
         assert usage_series.seconds_before == (3.5, 2.5, 1.5, 0.5)
@@ -294,30 +294,30 @@ class TestUsageSeries:
         bench.clock.now += 5.0
         assert bench.sampler.usage_series(worker.name, worker.pid).seconds_before == (5.0, 0.0)
 
-    def test_of_a_large_tree_ends_with_the_last_sample(self, bench, family):
-        process = family.parent(module.MAX_STEPS_AT_ONCE // 2)
+    def test_of_a_large_tree_ends_with_the_last_sample(self, bench, spawner):
+        process = spawner.parent(module.MAX_STEPS_AT_ONCE // 2)
         bench.targets.append(ScanTarget("model-server", process.pid, 0.0, 1))
         bench.sampler.sample_soon()
         bench.turn()
         bench.clock.now += 5.0
         assert bench.sampler.usage_series("model-server", process.pid).seconds_before == (5.0,)
 
-    def test_of_an_unknown_run_is_none(self, bench, worker, family):
+    def test_of_an_unknown_run_is_none(self, bench, worker, spawner):
         assert bench.sampler.usage_series("model-server", 1) is None
         bench.sampler.sample_soon()
         bench.turn()
         assert bench.sampler.usage_series("model-server", 1) is None
 
-    def test_does_not_include_earlier_runs(self, bench, worker, family):
+    def test_does_not_include_earlier_runs(self, bench, worker, spawner):
         bench.set_starting(True)
         bench.sampler.sample_soon()
         bench.turn()
         bench.pass_by(5)
-        end(family, bench, worker)
-        process = family.parent(0)
+        end(spawner, bench, worker)
+        process = spawner.parent(0)
         bench.targets.append(replace(worker, pid=process.pid))
         usage_series = bench.sampler.usage_series(worker.name, process.pid)
-        assert isinstance(usage_series, Curve)
+        assert isinstance(usage_series, UsageSeries)
         assert usage_series.seconds_before == (0.0,)
 
 
@@ -334,10 +334,10 @@ def test_memory_is_bounded(bench, worker):
     assert bench.timers.seconds_left() <= 1.0
 
 
-def test_history_is_the_sum_of_workers(bench, family):
+def test_history_is_the_sum_of_workers(bench, spawner):
     targets = []
     for number in (1, 2):
-        process = family.parent(0)
+        process = spawner.parent(0)
         targets.append(ScanTarget(f"model-server-{number}", process.pid, 0.0, number))
     bench.targets = [*targets, ScanTarget("error-server", os.getpid(), 0.0)]
     bench.sampler.sample_soon()
@@ -359,10 +359,10 @@ class TestCpuOfAllRuns:
         assert bench.sampler.cpu_seconds("model-server") == 2.0
         assert bench.sampler.cpu_seconds("error-server") == 0.0
 
-    def test_it_never_falls(self, bench, family):
+    def test_it_never_falls(self, bench, spawner):
         seen = [bench.sampler.cpu_seconds("model-server")]
         for said_at_the_end in (0.0, 100.0):
-            process = family.start("while :; do :; done")
+            process = spawner.start("while :; do :; done")
             bench.targets = [ScanTarget("model-server", process.pid, bench.clock.now, worker=1)]
             bench.sample()
             seen.append(bench.sampler.cpu_seconds("model-server"))

@@ -28,8 +28,8 @@ def run_scan(*targets, detail=ALL):
         count += 1
 
 
-def test_finds_the_processes_of_each_program(family):
-    one, two = family.parent(2), family.parent(0)
+def test_finds_the_processes_of_each_program(spawner):
+    one, two = spawner.parent(2), spawner.parent(0)
     first, second = ScanTarget("one", one.pid, 0.0, 1), ScanTarget("two", two.pid, 0.0)
     found, _ = run_scan(first, second)
     assert [process.parent_pid for process in found.trees[first]] == [os.getpid(), one.pid, one.pid]
@@ -39,24 +39,24 @@ def test_finds_the_processes_of_each_program(family):
     assert found.trees[first][1].pss_bytes > 0
 
 
-def test_each_step_is_at_most_one_process(family):
-    process = family.parent(8)
+def test_each_step_is_at_most_one_process(spawner):
+    process = spawner.parent(8)
     found, steps = run_scan(ScanTarget("one", process.pid, 0.0))
     assert len(found.trees[ScanTarget("one", process.pid, 0.0)]) == 9
     assert steps >= 18  # each process, and the children of each of its threads
 
 
 @pytest.mark.parametrize("detail", [Detail(), Detail(full=True)])
-def test_reads_no_more_than_requested(family, detail):
-    process = family.parent(0)
+def test_reads_no_more_than_requested(spawner, detail):
+    process = spawner.parent(0)
     target = ScanTarget("one", process.pid, 0.0)
     (found,) = run_scan(target, detail=detail)[0].trees[target]
     assert bool(found.command_line) == detail.full
     assert found.pss_bytes is None
 
 
-def test_exited_program_has_no_processes(family):
-    process = family.start("exit 0")
+def test_exited_program_has_no_processes(spawner):
+    process = spawner.start("exit 0")
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     gone, dead = ScanTarget("gone", NO_SUCH_PID, 0.0), ScanTarget("dead", process.pid, 0.0)
     assert run_scan(gone, dead)[0].trees == {gone: (), dead: ()}

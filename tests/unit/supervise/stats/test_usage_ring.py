@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from drum_supervisor.contract.usage_series import Curve
+from drum_supervisor.contract.usage_series import UsageSeries
 from drum_supervisor.supervise.stats.usage_ring import CAPACITY, MAX_POINTS, SECONDS, UsageRing, pick_highest
 
 
@@ -77,7 +77,7 @@ class TestSeries:
         ring = UsageRing()
         ring.add(100.0, 1 << 40, 5, 12.5)
         ring.add(101.0, 2, None, 0.0)
-        assert ring.series_until(101.2567) == Curve((1.26, 0.26), (1 << 40, 2), (5, None), (12.5, 0.0))
+        assert ring.series_until(101.2567) == UsageSeries((1.26, 0.26), (1 << 40, 2), (5, None), (12.5, 0.0))
 
     def test_has_no_negative_ages(self):
         assert filled([(10.0, 1)]).series_until(9.9).seconds_before == (0.0,)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from drum_supervisor.config.parsers import Share, share
-from drum_supervisor.contract.report_pipe import Spent
+from drum_supervisor.config.parsers import MemoryAmount, memory_amount
+from drum_supervisor.contract.report_pipe import RecycleMessage
 from drum_supervisor.resources.headroom import Headroom, headroom
 from drum_supervisor.servers.init_report import RequestLimit
 from drum_supervisor.supervise.policy.events import Event, RestartCause, RestartRequested
@@ -22,22 +22,27 @@ MIB = 1024 * 1024
 class TestShare:
     @pytest.mark.parametrize(
         ("text", "expected"),
-        [("0", Share()), ("512M", Share(512 * MIB)), ("80%", Share(percent=80)), (" 12.5 % ", Share(percent=12.5))],
+        [
+            ("0", MemoryAmount()),
+            ("512M", MemoryAmount(512 * MIB)),
+            ("80%", MemoryAmount(percent=80)),
+            (" 12.5 % ", MemoryAmount(percent=12.5)),
+        ],
     )
     def test_is_parsed(self, text, expected):
-        assert share(text) == expected
-        assert share(str(expected)) == expected
+        assert memory_amount(text) == expected
+        assert memory_amount(str(expected)) == expected
 
     @pytest.mark.parametrize("text", ["", "0%", "101%", "-5%", "80 percent", "many"])
     def test_invalid_text_is_refused(self, text):
         with pytest.raises(ValueError, match="give a size like 2G, or a percentage like 80%"):
-            share(text)
+            memory_amount(text)
 
     def test_a_percentage_of_no_limit_is_nothing(self):
-        assert Share(percent=50).of(None) is None
-        assert Share(percent=50).of(300) == 150
-        assert Share(100).of(None) == 100
-        assert not Share()
+        assert MemoryAmount(percent=50).of(None) is None
+        assert MemoryAmount(percent=50).of(300) == 150
+        assert MemoryAmount(100).of(None) == 100
+        assert not MemoryAmount()
 
 
 class TestQuota:
@@ -49,7 +54,7 @@ class TestQuota:
             for _ in range(100):
                 quota.count()
                 counts.append(len(sent))
-            assert sent == [Spent()]
+            assert sent == [RecycleMessage()]
             assert 20 <= counts.index(1) + 1 <= 22
 
 
@@ -68,7 +73,7 @@ def child() -> Iterator[int]:
 class Watched:
     """A watch of ready workers, on a clock that the test sets."""
 
-    def __init__(self, limit: Share, pids: dict[int, int], copies: int = 1) -> None:
+    def __init__(self, limit: MemoryAmount, pids: dict[int, int], copies: int = 1) -> None:
         self.now = 0.0
         self.lines: list[bytes] = []
         self.context = make_context(lambda: self.now, workers=2, write=self.lines.append)
@@ -92,7 +97,7 @@ class Watched:
 
 class TestMemoryLimit:
     def test_a_worker_is_recycled_once_after_some_checks(self, child):
-        watched = Watched(Share(10 * MIB), {2: child})
+        watched = Watched(MemoryAmount(10 * MIB), {2: child})
         assert watched.check(CHECKS - 1) == []
         (event,) = watched.check(1)
         assert event == RestartRequested(watched.now, 2, overlap=False, cause=RestartCause.MEMORY_LIMIT)
@@ -102,11 +107,11 @@ class TestMemoryLimit:
         assert watched.check(10) == []
 
     def test_a_small_worker_is_left_alone(self, child):
-        assert Watched(Share(500 * MIB), {1: child}).check(10) == []
-        assert Watched(Share(30 * MIB), {1: child}, copies=4).check(10) == []
+        assert Watched(MemoryAmount(500 * MIB), {1: child}).check(10) == []
+        assert Watched(MemoryAmount(30 * MIB), {1: child}, copies=4).check(10) == []
 
     def test_count_restarts_with_a_new_worker(self, child):
-        watched = Watched(Share(10 * MIB), {1: child})
+        watched = Watched(MemoryAmount(10 * MIB), {1: child})
         watched.check(CHECKS - 1)
         watched.set_ready({})
         watched.check(1)
@@ -115,10 +120,10 @@ class TestMemoryLimit:
         assert len(watched.check(1)) == 1
 
     def test_exited_worker_is_ignored(self):
-        assert Watched(Share(10 * MIB), {1: 2**22 + 1}).check(5) == []
+        assert Watched(MemoryAmount(10 * MIB), {1: 2**22 + 1}).check(5) == []
 
     def test_checks_have_jitter(self):
-        assert len({Watched(Share(1), {}).context.timers.seconds_left() for _ in range(10)}) > 1
+        assert len({Watched(MemoryAmount(1), {}).context.timers.seconds_left() for _ in range(10)}) > 1
 
 
 class TestHeadroom:

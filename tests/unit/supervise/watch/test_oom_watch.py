@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from drum_supervisor.resources.cgroup_paths import Group, Groups
-from drum_supervisor.resources.oom import KillCounter, MemoryWatch
+from drum_supervisor.resources.oom import OomKillCounter, RunOomWatch
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.programs.program import Program
@@ -31,13 +31,13 @@ class Watched:
     directory: object
     now: float = 0.0
     found: list[tuple[str, Victim]] = field(default_factory=list)
-    villages: dict[int, FakeProcessTable] = field(default_factory=dict)
+    tables: dict[int, FakeProcessTable] = field(default_factory=dict)
     kills: int = 0
     counts: bool = True
 
     def __post_init__(self) -> None:
         self.write()
-        self.counter = KillCounter(Groups(memory=Group(self.directory, self.directory, 2)), self.clock)
+        self.counter = OomKillCounter(Groups(memory=Group(self.directory, self.directory, 2)), self.clock)
         self.timers = Timers(self.clock)
         self.watched = OomWatch(self.timers, self.on_kill, self.below)
 
@@ -57,20 +57,20 @@ class Watched:
         self.found.append((tracked.run.program.name, victim))
 
     def below(self, pid: int, clock) -> Descendants:
-        return Descendants(pid, clock, self.villages[pid])
+        return Descendants(pid, clock, self.tables[pid])
 
     def run(self, pid: int = MASTER) -> TrackedRun:
-        self.villages[pid] = FakeProcessTable()
+        self.tables[pid] = FakeProcessTable()
         tracked = TrackedRun(Run(Program(f"server-{pid}", "server", ("x",), 1), 0.0, 0.0, pid=pid), 1)
-        tracked.memory = MemoryWatch(self.counter)
+        tracked.memory = RunOomWatch(self.counter)
         self.watched.add(tracked)
         return tracked
 
-    def kill(self, village: FakeProcessTable, *pids: int, status: int | None = KILLED) -> None:
+    def kill(self, table: FakeProcessTable, *pids: int, status: int | None = KILLED) -> None:
         """Let the kernel kill and count these processes."""
         self.count(len(pids))
         for pid in pids:
-            village.died(pid, status)
+            table.exit(pid, status)
 
     def check(self, times: int = 1) -> list[Victim]:
         before = len(self.found)
@@ -91,15 +91,15 @@ def tracked(group: Watched) -> TrackedRun:
 
 
 @pytest.fixture
-def village(group: Watched, tracked: TrackedRun) -> FakeProcessTable:
-    village = group.villages[MASTER]
-    village.born(10, 11)
+def table(group: Watched, tracked: TrackedRun) -> FakeProcessTable:
+    table = group.tables[MASTER]
+    table.fork(10, 11)
     group.check(2)
-    return village
+    return table
 
 
-def test_victim_is_found_while_other_runs_start(group, village):
-    group.kill(village, 10)
+def test_victim_is_found_while_other_runs_start(group, table):
+    group.kill(table, 10)
     for pid in range(MASTER + 1, MASTER + 4):
         group.now += 0.6 * CHECK_INTERVAL
         group.run(pid)
@@ -108,189 +108,189 @@ def test_victim_is_found_while_other_runs_start(group, village):
 
 
 class TestVictim:
-    def test_is_the_worker_that_exited(self, group, village):
-        group.kill(village, 10)
+    def test_is_the_worker_that_exited(self, group, table):
+        group.kill(table, 10)
         assert group.check() == [Victim(10, is_worker=True, is_confirmed=True)]
         assert group.check(20) == []
 
-    def test_may_have_just_started(self, group, village):
-        village.born(12)
+    def test_may_have_just_started(self, group, table):
+        table.fork(12)
         group.check()
-        group.kill(village, 12)
+        group.kill(table, 12)
         assert [victim.pid for victim in group.check()] == [12]
 
-    def test_may_be_a_helper(self, group, village):
-        village.born(20, parent=10, helper=True)
+    def test_may_be_a_helper(self, group, table):
+        table.fork(20, parent=10, helper=True)
         group.check()
-        group.kill(village, 20)
+        group.kill(table, 20)
         assert group.check() == [Victim(20, is_worker=False, is_confirmed=True)]
 
-    def test_is_no_worker_if_a_worker_forked_it(self, group, village):
-        village.born(20, parent=10)
+    def test_is_no_worker_if_a_worker_forked_it(self, group, table):
+        table.fork(20, parent=10)
         group.check()
-        group.kill(village, 20)
+        group.kill(table, 20)
         assert group.check() == [Victim(20, is_worker=False, is_confirmed=True)]
 
-    def test_is_found_below_a_start_script(self, group, village):
-        village.born(5, helper=True)
-        village.born(30, parent=5)
+    def test_is_found_below_a_start_script(self, group, table):
+        table.fork(5, helper=True)
+        table.fork(30, parent=5)
         group.check()
-        group.kill(village, 30)
+        group.kill(table, 30)
         assert group.check() == [Victim(30, is_worker=True, is_confirmed=True)]
 
-    def test_is_a_worker_even_if_exiting_at_the_second_check(self, group, village):
-        village.born(12)
+    def test_is_a_worker_even_if_exiting_at_the_second_check(self, group, table):
+        table.fork(12)
         group.check()
-        village.dying.add(12)
+        table.exiting.add(12)
         group.count()
         assert group.check() == []
-        village.died(12, KILLED)
+        table.exit(12, KILLED)
         assert group.check() == [Victim(12, is_worker=True, is_confirmed=True)]
 
     @pytest.mark.parametrize("logged", [True, False])
     @pytest.mark.parametrize("log_is_late", [True, False])
-    def test_seen_only_while_exiting_is_a_worker_if_logged(self, group, village, tracked, logged, log_is_late):
-        village.born(12)
-        village.dying.add(12)
+    def test_seen_only_while_exiting_is_a_worker_if_logged(self, group, table, tracked, logged, log_is_late):
+        table.fork(12)
+        table.exiting.add(12)
         group.count()
         assert group.check() == []
-        village.died(12, KILLED)
+        table.exit(12, KILLED)
         if log_is_late:
             assert group.check() == []
         tracked.run.stderr_tail.add(b"INFO:     Child process [12] died\n" * logged)
         assert group.check(2) == [Victim(12, is_worker=logged, is_confirmed=True)]
 
-    def test_unclassified_victim_does_not_delay_others(self, group, village, tracked):
-        village.born(12)
-        village.dying.add(12)
+    def test_unclassified_victim_does_not_delay_others(self, group, table, tracked):
+        table.fork(12)
+        table.exiting.add(12)
         group.check()
-        group.kill(village, 10, 12)
+        group.kill(table, 10, 12)
         assert group.check() == [Victim(10, is_worker=True, is_confirmed=True)]
         tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:12) was sent SIGKILL! Perhaps out of memory?\n")
         assert group.check() == [Victim(12, is_worker=True, is_confirmed=True)]
         assert group.check(20) == []
 
-    def test_unclassified_process_is_forgotten_without_a_kill(self, group, village):
-        village.born(12)
-        village.dying.add(12)
+    def test_unclassified_process_is_forgotten_without_a_kill(self, group, table):
+        table.fork(12)
+        table.exiting.add(12)
         group.check()
-        village.died(12, KILLED)
+        table.exit(12, KILLED)
         group.check(2)
-        group.kill(village, 10)
+        group.kill(table, 10)
         assert [victim.pid for victim in group.check()] == [10]
 
-    def test_may_be_several(self, group, village):
-        group.kill(village, 10, 11)
+    def test_may_be_several(self, group, table):
+        group.kill(table, 10, 11)
         assert {victim.pid for victim in group.check()} == {10, 11}
 
-    def test_may_exit_slowly(self, group, village):
+    def test_may_exit_slowly(self, group, table):
         group.count()
         assert group.check(3) == []
-        village.died(11, KILLED)
+        table.exit(11, KILLED)
         assert [victim.pid for victim in group.check()] == [11]
 
-    def test_needs_a_counted_kill(self, group, village):
-        village.died(10, KILLED)
+    def test_needs_a_counted_kill(self, group, table):
+        table.exit(10, KILLED)
         assert group.check(10) == []
 
-    def test_did_not_exit_before_the_kill(self, group, village):
-        village.died(10, KILLED)
+    def test_did_not_exit_before_the_kill(self, group, table):
+        table.exit(10, KILLED)
         group.check()
-        group.kill(village, 11)
+        group.kill(table, 11)
         assert [victim.pid for victim in group.check()] == [11]
 
     @pytest.mark.parametrize("status", [exited(0), exited(1), int(signal.SIGTERM), int(signal.SIGSEGV)])
-    def test_did_not_exit_in_another_way(self, group, village, status):
-        village.died(10, status)
-        group.kill(village, 11)
+    def test_did_not_exit_in_another_way(self, group, table, status):
+        table.exit(10, status)
+        group.kill(table, 11)
         assert [victim.pid for victim in group.check()] == [11]
 
 
 class TestKernelsWithoutWaitStatus:
-    def test_exited_process_is_the_victim(self, group, village):
-        group.kill(village, 10, status=None)
+    def test_exited_process_is_the_victim(self, group, table):
+        group.kill(table, 10, status=None)
         assert group.check() == [Victim(10, is_worker=True, is_confirmed=False)]
 
-    def test_workers_come_before_helpers(self, group, village):
-        village.born(20, parent=10, helper=True)
+    def test_workers_come_before_helpers(self, group, table):
+        table.fork(20, parent=10, helper=True)
         group.check()
-        village.died(20, None)
-        group.kill(village, 11, status=None)
+        table.exit(20, None)
+        group.kill(table, 11, status=None)
         assert [victim.pid for victim in group.check()] == [11]
 
-    def test_logged_victims_come_first(self, group, village, tracked):
-        village.died(10, None)
-        group.kill(village, 11, status=None)
+    def test_logged_victims_come_first(self, group, table, tracked):
+        table.exit(10, None)
+        group.kill(table, 11, status=None)
         tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:11) was sent SIGKILL! Perhaps out of memory?\n")
         assert group.check() == [Victim(11, is_worker=True, is_confirmed=True)]
 
 
 class TestVictimNeverSeen:
-    def test_is_known_from_the_log_of_the_master(self, group, village, tracked):
+    def test_is_known_from_the_log_of_the_master(self, group, table, tracked):
         group.count()
         tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:77) was sent SIGKILL! Perhaps out of memory?\n")
         assert group.check() == [Victim(77, is_worker=True, is_confirmed=True)]
 
-    def test_is_reported_once(self, group, village, tracked):
+    def test_is_reported_once(self, group, table, tracked):
         group.count()
         tracked.run.stderr_tail.add(b"INFO:     Child process [77] died\n")
         assert group.check() == [Victim(77, is_worker=True, is_confirmed=False)]
-        group.kill(village, 10)
+        group.kill(table, 10)
         assert [victim.pid for victim in group.check()] == [10]
 
-    def test_is_unknown_if_nothing_is_found_in_time(self, group, village):
+    def test_is_unknown_if_nothing_is_found_in_time(self, group, table):
         group.count(2)
         assert group.check(int(ATTRIBUTION_SECONDS)) == []
         assert group.check() == [Victim(), Victim()]
         assert group.check(20) == []
 
-    def test_is_reported_in_time_while_others_are_killed(self, group, village):
+    def test_is_reported_in_time_while_others_are_killed(self, group, table):
         group.count()
         for number in range(int(ATTRIBUTION_SECONDS) + 1):
-            village.born(100 + number)
+            table.fork(100 + number)
             group.check()
-            group.kill(village, 100 + number)
+            group.kill(table, 100 + number)
         assert Victim() in [victim for _, victim in group.found]
 
 
 class TestRunsOfAGroup:
-    def test_are_distinguished(self, group, village):
+    def test_are_distinguished(self, group, table):
         group.run(2)
-        group.villages[2].born(50, parent=2)
+        group.tables[2].fork(50, parent=2)
         group.check()
-        group.kill(group.villages[2], 50)
+        group.kill(group.tables[2], 50)
         group.check()
         assert group.found == [("server-2", Victim(50, is_worker=True, is_confirmed=True))]
 
-    def test_that_exited_account_for_kills(self, group, village, tracked):
+    def test_that_exited_account_for_kills(self, group, table, tracked):
         group.count()
         tracked.run.status = KILLED
         group.run(2)
         assert group.check(20) == []
 
     @pytest.mark.parametrize("end", ["outcome_reported", "stop_requested"])
-    def test_that_failed_or_are_stopped_are_not_watched(self, group, village, tracked, end):
+    def test_that_failed_or_are_stopped_are_not_watched(self, group, table, tracked, end):
         setattr(tracked if end == "outcome_reported" else tracked.run, end, True)
-        group.kill(village, 10)
+        group.kill(table, 10)
         assert group.check(20) == []
-        assert village.opened == set()
+        assert table.opened == set()
 
-    def test_are_watched_again_after_a_failure(self, group, village, tracked):
+    def test_are_watched_again_after_a_failure(self, group, table, tracked):
         tracked.outcome_reported = True
-        group.kill(village, 10)
+        group.kill(table, 10)
         group.check()
         group.run(2)
-        group.villages[2].born(50, parent=2)
+        group.tables[2].fork(50, parent=2)
         group.check()
-        group.kill(group.villages[2], 50)
+        group.kill(group.tables[2], 50)
         assert [victim.pid for victim in group.check()] == [50]
 
-    def test_that_exited_leave_the_counter_watched(self, group, village, tracked):
+    def test_that_exited_leave_the_counter_watched(self, group, table, tracked):
         tracked.outcome_reported = True
         group.check()
         group.count()
         group.check()
-        assert group.counter.last_at == group.now
+        assert group.counter.last_kill_at == group.now
 
 
 def test_nothing_is_watched_without_a_counter(tmp_path):
@@ -300,7 +300,7 @@ def test_nothing_is_watched_without_a_counter(tmp_path):
 
 
 def test_slow_trees_are_walked_less_often(group, tracked):
-    village = group.villages[MASTER]
+    table = group.tables[MASTER]
     walks: list[float] = []
 
     def slow(pid: int) -> list[int]:
@@ -308,7 +308,7 @@ def test_slow_trees_are_walked_less_often(group, tracked):
         group.now += 10.0 * WALK_CPU_SHARE
         return []
 
-    village.children = slow
+    table.children = slow
     group.check(25)
     assert len(walks) == 3
 

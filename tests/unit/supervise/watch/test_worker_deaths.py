@@ -12,13 +12,13 @@ from tests.unit.process_table import MASTER, FakeProcessTable, exited
 
 
 @pytest.fixture
-def village() -> FakeProcessTable:
+def table() -> FakeProcessTable:
     return FakeProcessTable()
 
 
 @pytest.fixture
-def worker_deaths(village: FakeProcessTable) -> WorkerDeaths:
-    return WorkerDeaths(Descendants(MASTER, lambda: village.now, village))
+def worker_deaths(table: FakeProcessTable) -> WorkerDeaths:
+    return WorkerDeaths(Descendants(MASTER, lambda: table.now, table))
 
 
 def refresh(worker_deaths: WorkerDeaths, times: int = 3, stderr: str = "") -> list[Death]:
@@ -31,97 +31,97 @@ def refresh(worker_deaths: WorkerDeaths, times: int = 3, stderr: str = "") -> li
 
 class TestDeathThatCounts:
     @pytest.mark.parametrize("status", [exited(1), exited(9), int(signal.SIGSEGV), int(signal.SIGKILL)])
-    def test_is_of_a_failed_worker_that_was_replaced(self, village, worker_deaths, status):
-        village.born(10)
+    def test_is_of_a_failed_worker_that_was_replaced(self, table, worker_deaths, status):
+        table.fork(10)
         assert refresh(worker_deaths) == []
-        village.died(10, status)
+        table.exit(10, status)
         assert refresh(worker_deaths) == []
-        village.born(11)
+        table.fork(11)
         (death,) = refresh(worker_deaths)
         assert (death.pid, death.status) == (10, status)
 
-    def test_has_the_lifetime_of_the_worker(self, village, worker_deaths):
-        village.born(10)
+    def test_has_the_lifetime_of_the_worker(self, table, worker_deaths):
+        table.fork(10)
         refresh(worker_deaths, 5)
-        village.died(10, exited(1))
+        table.exit(10, exited(1))
         refresh(worker_deaths)
-        village.born(11)
+        table.fork(11)
         assert refresh(worker_deaths)[0].lifetime == pytest.approx(0.5)
 
-    def test_is_of_a_worker_that_exits_slowly(self, village, worker_deaths):
-        village.born(10)
+    def test_is_of_a_worker_that_exits_slowly(self, table, worker_deaths):
+        table.fork(10)
         refresh(worker_deaths, 1)
-        village.dying.add(10)
+        table.exiting.add(10)
         refresh(worker_deaths, 5)
-        village.died(10, int(signal.SIGKILL))
-        village.born(11)
+        table.exit(10, int(signal.SIGKILL))
+        table.fork(11)
         assert refresh(worker_deaths, 5) == []  # seen once, it may have been about to run another program
-        village.born(12)
+        table.fork(12)
         refresh(worker_deaths)
-        village.dying.add(12)
+        table.exiting.add(12)
         refresh(worker_deaths)
-        village.died(12, int(signal.SIGKILL))
+        table.exit(12, int(signal.SIGKILL))
         refresh(worker_deaths)
-        village.born(13)
+        table.fork(13)
         assert [death.pid for death in refresh(worker_deaths)] == [12]
 
-    def test_is_found_below_a_start_script(self, village, worker_deaths):
-        village.born(5, helper=True)
-        village.born(10, parent=5)
+    def test_is_found_below_a_start_script(self, table, worker_deaths):
+        table.fork(5, helper=True)
+        table.fork(10, parent=5)
         refresh(worker_deaths)
-        village.died(10, exited(7))
-        village.born(11, parent=5)
+        table.exit(10, exited(7))
+        table.fork(11, parent=5)
         assert [death.pid for death in refresh(worker_deaths)] == [10]
 
 
 class TestDeathThatDoesNotCount:
     @pytest.mark.parametrize("status", [exited(0), int(signal.SIGTERM), int(signal.SIGINT), None])
-    def test_is_a_clean_exit_or_unknown(self, village, worker_deaths, status):
-        village.born(10)
+    def test_is_a_clean_exit_or_unknown(self, table, worker_deaths, status):
+        table.fork(10)
         refresh(worker_deaths)
-        village.died(10, status)
-        village.born(11)
+        table.exit(10, status)
+        table.fork(11)
         assert refresh(worker_deaths) == []
 
-    def test_is_of_a_worker_that_was_not_replaced(self, village, worker_deaths):
-        village.born(10, 11)
+    def test_is_of_a_worker_that_was_not_replaced(self, table, worker_deaths):
+        table.fork(10, 11)
         refresh(worker_deaths)
-        village.died(10, exited(1))
+        table.exit(10, exited(1))
         assert refresh(worker_deaths) == []
 
-    def test_is_of_a_worker_replaced_by_another_parent(self, village, worker_deaths):
-        village.born(5, 6, helper=True)
-        village.born(10, parent=5)
+    def test_is_of_a_worker_replaced_by_another_parent(self, table, worker_deaths):
+        table.fork(5, 6, helper=True)
+        table.fork(10, parent=5)
         refresh(worker_deaths)
-        village.died(10, exited(1))
-        village.born(11, parent=6)
+        table.exit(10, exited(1))
+        table.fork(11, parent=6)
         assert refresh(worker_deaths) == []
 
-    def test_is_of_a_helper(self, village, worker_deaths):
-        village.born(10, helper=True)
+    def test_is_of_a_helper(self, table, worker_deaths):
+        table.fork(10, helper=True)
         refresh(worker_deaths)
-        village.died(10, exited(1))
-        village.born(11, helper=True)
+        table.exit(10, exited(1))
+        table.fork(11, helper=True)
         assert refresh(worker_deaths) == []
 
-    def test_is_of_a_helper_that_looked_like_a_worker_before_exec(self, village, worker_deaths):
+    def test_is_of_a_helper_that_looked_like_a_worker_before_exec(self, table, worker_deaths):
         for pid in (10, 11):
-            village.born(pid)
+            table.fork(pid)
             refresh(worker_deaths, 1)
-            village.helpers.add(pid)
+            table.helpers.add(pid)
             refresh(worker_deaths)
-            village.died(pid, exited(1))
+            table.exit(pid, exited(1))
         assert refresh(worker_deaths) == []
 
 
-def test_pidfds_are_closed(village, worker_deaths):
-    village.born(10, 11)
+def test_pidfds_are_closed(table, worker_deaths):
+    table.fork(10, 11)
     refresh(worker_deaths)
-    village.died(10, exited(1))
+    table.exit(10, exited(1))
     refresh(worker_deaths)
-    assert village.opened == {11}
+    assert table.opened == {11}
     worker_deaths.close()
-    assert village.opened == set()
+    assert table.opened == set()
 
 
 class TestLoggedDeaths:
@@ -148,26 +148,26 @@ class TestLoggedDeaths:
         assert refresh(worker_deaths, 1, stderr) == []
         assert refresh(worker_deaths, 1, stderr) == [Death(77, exited(9))]
 
-    def test_count_once_if_also_observed(self, village, worker_deaths):
-        village.born(10)
+    def test_count_once_if_also_observed(self, table, worker_deaths):
+        table.fork(10)
         refresh(worker_deaths)
-        village.died(10, exited(9))
-        village.born(11)
+        table.exit(10, exited(9))
+        table.fork(11)
         assert len(refresh(worker_deaths, 5, "Worker (pid:10) exited with code 9.")) == 1
 
-    def test_have_the_observed_lifetime(self, village, worker_deaths):
-        village.born(10)
+    def test_have_the_observed_lifetime(self, table, worker_deaths):
+        table.fork(10)
         refresh(worker_deaths, 10)
-        village.died(10, exited(9))
+        table.exit(10, exited(9))
         refresh(worker_deaths, 1)
         (death,) = refresh(worker_deaths, 2, "Worker (pid:10) exited with code 9.")
         assert death.lifetime == pytest.approx(1.0)
 
-    def test_without_status_get_the_observed_one(self, village, worker_deaths):
+    def test_without_status_get_the_observed_one(self, table, worker_deaths):
         """As uvicorn logs them."""
-        village.born(10)
+        table.fork(10)
         refresh(worker_deaths)
-        village.died(10, int(signal.SIGKILL))
+        table.exit(10, int(signal.SIGKILL))
         assert [death.status for death in refresh(worker_deaths, 2, "Child process [10] died")] == [signal.SIGKILL]
 
 
