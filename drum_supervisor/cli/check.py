@@ -96,10 +96,9 @@ def check_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int:
 
 
 def _inherits_listener(settings: Settings, command: Sequence[str]) -> bool:
-    from drum_supervisor.supervise.programs.command import choose_command
-    from drum_supervisor.supervise.programs.plan import is_listener_shared
+    from drum_supervisor.supervise.programs.launch import plan_launch
 
-    return is_listener_shared(settings, choose_command(settings, command, os.environ))
+    return plan_launch(settings, command, os.environ).shares_listener
 
 
 @contextmanager

@@ -150,22 +150,13 @@ def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int
 def _render(settings: Settings, command: Sequence[str]) -> str:
     from drum_supervisor.contract.masking import mask_secrets
     from drum_supervisor.supervise.host.run_dir import RunDir, base_directory
-    from drum_supervisor.supervise.lifecycle.exporter import with_exporter
-    from drum_supervisor.supervise.programs.auto_workers import resolve_workers
-    from drum_supervisor.supervise.programs.command import choose_command
-    from drum_supervisor.supervise.programs.plan import make_paths_absolute, plan_programs
-    from drum_supervisor.supervise.programs.render import render
-    from drum_supervisor.supervise.programs.supervisord_ini import read_extra_programs
+    from drum_supervisor.supervise.programs.launch import plan_launch
 
-    settings, _ = resolve_workers(settings, command, os.environ)
-    asked = read_extra_programs(settings.config, os.environ)
-    for warning in asked.warnings:
+    launch = plan_launch(settings, command, os.environ)
+    for warning in launch.extra.warnings:
         click.echo(f"drum-supervise: {warning}", err=True)
-    settings = make_paths_absolute(settings) if asked.changes_directory else settings
-    path = Path(settings.run_dir) if settings.run_dir else base_directory(os.environ) / "PID"
-    directory = RunDir(path)
-    found = plan_programs(settings, choose_command(settings, command, os.environ), settings.address, directory)
-    return mask_secrets(render(with_exporter(found, settings, os.environ, directory), directory, asked))
+    run_dir = RunDir(Path(settings.run_dir) if settings.run_dir else base_directory(os.environ) / "PID")
+    return mask_secrets(launch.configuration(launch.programs(settings.address, run_dir), run_dir))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,23 +16,15 @@ from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.wakeup import EarlySignals
 from drum_supervisor.supervise.host import run_dir
 from drum_supervisor.supervise.host.guard import Guard, GuardedProcesses
-from drum_supervisor.supervise.lifecycle.exporter import bind_metrics, with_exporter
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.log_buffer import LogBuffer
 from drum_supervisor.supervise.output.streams import OutputStreams, Sink
-from drum_supervisor.supervise.programs import auto_workers
-from drum_supervisor.supervise.programs.command import choose_command
-from drum_supervisor.supervise.programs.plan import (
-    is_listener_shared,
-    make_paths_absolute,
-    plan_programs,
-    python_command,
-)
-from drum_supervisor.supervise.programs.render import render
-from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms, read_extra_programs
+from drum_supervisor.supervise.programs.launch import plan_launch
+from drum_supervisor.supervise.programs.plan import python_command
 from drum_supervisor.supervise.termination_message import STOPPED_ON_REQUEST, TerminationLog, describe_termination
 from drum_supervisor.supervise.wiring import Parts, Supervisor, SupervisorOutput, assemble
 
+METRICS_BACKLOG = 128
 FLUSH_SECONDS = 2.0  # at most, for the last output
 
 
@@ -82,14 +74,17 @@ def _make_output(settings: Settings, out: Sink, err: Sink) -> SupervisorOutput:
 def _prepare(
     settings: Settings, argv: Sequence[str], environ: Mapping[str, str], output: SupervisorOutput, stack: ExitStack
 ) -> tuple[Supervisor, Guard | None]:
-    log = output.log
-    settings, extra = _resolve(settings, argv, environ, log)
-    command = choose_command(settings, argv, environ)
-    listener, address = _bind(settings, is_listener_shared(settings, command), stack)
+    log, launch = output.log, plan_launch(settings, argv, environ)
+    settings = launch.settings
+    if launch.workers_note:
+        log.information(launch.workers_note)
+    for warning in launch.extra.warnings:
+        log.warning(warning)
+    listener, address = _bind(settings, launch.shares_listener, stack)
     directory = _make_run_dir(settings, environ, stack)
-    found = with_exporter(plan_programs(settings, command, address, directory), settings, environ, directory)
-    metrics_listener = bind_metrics(settings, directory, log, stack)
-    configuration = render(found, directory, extra)
+    programs = launch.programs(address, directory)
+    metrics_listener = _bind_metrics(settings, directory, log, stack)
+    configuration = launch.configuration(programs, directory)
     directory.write(directory.configuration, configuration)
     directory.write(directory.address, f"{address}\n")
     _adopt_orphans(log)
@@ -97,38 +92,19 @@ def _prepare(
     parts = Parts(
         settings=settings,
         environ=environ,
-        programs=found,
+        programs=programs,
         configuration=configuration,
         run_dir=directory,
         address=address,
         listener=listener,
         metrics_listener=metrics_listener,
         guard_pid=guard.pid if guard else 0,
-        essential=extra.essential,
+        essential=launch.extra.essential,
         output=output,
     )
     supervisor = _assemble(parts, guard, stack)
     log.information(f"listening on {address.url()}, run directory {directory.path}", address=str(address))
     return supervisor, guard
-
-
-def _resolve(
-    settings: Settings, argv: Sequence[str], environ: Mapping[str, str], log: Log
-) -> tuple[Settings, ExtraPrograms]:
-    """Return the settings with automatic values resolved, and the extra programs of the user's configuration."""
-    if not argv and settings.server_type == "gunicorn":
-        from drum_supervisor.config import gunicorn  # noqa: PLC0415 - other servers do not need it
-
-        gunicorn.read_parameters(
-            environ, ignored=gunicorn.SHARED_SETTINGS
-        )  # errors are reported here, not by the child
-    settings, sentence = auto_workers.resolve_workers(settings, argv, environ)
-    if sentence:
-        log.information(sentence)
-    extra = read_extra_programs(settings.config, environ)
-    for warning in extra.warnings:
-        log.warning(warning)
-    return (make_paths_absolute(settings) if extra.changes_directory else settings), extra
 
 
 def _make_run_dir(settings: Settings, environ: Mapping[str, str], stack: ExitStack) -> run_dir.RunDir:
@@ -180,6 +156,18 @@ def _bind(settings: Settings, shared: bool, stack: ExitStack) -> tuple[socket.so
         return listener, bound
     close(listener, address)
     return None, bound
+
+
+def _bind_metrics(settings: Settings, directory: run_dir.RunDir, log: Log, stack: ExitStack) -> socket.socket | None:
+    """Bind --metrics-address, if there is one, and log it."""
+    if settings.metrics_address is None:
+        return None
+    listener = bind(settings.metrics_address, METRICS_BACKLOG, "--metrics-address")
+    stack.callback(close, listener, settings.metrics_address)
+    address = address_of(listener)
+    directory.write(directory.metrics_address, f"{address}\n")
+    log.information(f"metrics on {address.url()}/metrics", metrics_address=str(address))
+    return listener
 
 
 def _fill_standard_descriptors() -> None:

@@ -1,79 +1,20 @@
-"""The metrics exporter: whether there is one, its listener, and its restarts.
+"""The metrics exporter and its restarts.
 
 It is independent of the service: the policy does not know it, and neither readiness nor the exit code depends on it.
 """
 
 import socket
-from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import replace
-from importlib.util import find_spec
 
-from drum_supervisor.config.settings import Settings
-from drum_supervisor.contract.exits import UsageError
-from drum_supervisor.contract.listener import address_of, bind, close
 from drum_supervisor.contract.report_pipe import Message, ReadyMessage
-from drum_supervisor.otel.environment import exports_metrics
 from drum_supervisor.supervise.failures.evidence import describe_exit
-from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.processes.launcher import Launcher
-from drum_supervisor.supervise.programs.plan import python_command
-from drum_supervisor.supervise.programs.program import EXPORTER, Program, Programs
+from drum_supervisor.supervise.programs.program import EXPORTER, Program
 from drum_supervisor.supervise.service.context import Context, TrackedRun
 from drum_supervisor.supervise.stats.sampler import Sampler
 
-BACKLOG = 128
 FIRST_START_DELAY = 0.1  # seconds: the model server starts first
 MIN_DELAY, MAX_DELAY = 1.0, 60.0
 EARLY_EXIT_SECONDS = 60.0  # a later exit resets the back-off
-
-_FOR_PROMETHEUS = "prometheus_client"
-_FOR_OTLP = "opentelemetry.exporter.otlp.proto.http"
-
-
-def with_exporter(found: Programs, settings: Settings, environ: Mapping[str, str], run_dir: RunDir) -> Programs:
-    """Return the programs, with the exporter if metrics are offered on an address or sent to a collector.
-
-    Raises:
-        UsageError: there is an address, but prometheus_client is not installed.
-    """
-    if settings.metrics_address and not _is_installed(_FOR_PROMETHEUS):
-        raise UsageError(
-            f"--metrics-address {settings.metrics_address}: metrics need {_FOR_PROMETHEUS}, which is not installed: "
-            "pip install 'drum_supervisor[metrics]'."
-        )
-    sends = exports_metrics(environ) and _is_installed(_FOR_OTLP)
-    if not settings.metrics_address and not sends:
-        return found
-    argv = (
-        *python_command("serve.exporter"),
-        "--socket",
-        str(run_dir.socket),
-        "--stop-timeout",
-        f"{settings.stop_timeout:g}",
-    )
-    return replace(found, exporter=Program(EXPORTER, EXPORTER, argv))
-
-
-def _is_installed(module: str) -> bool:
-    """Look for a module without importing it; OpenTelemetry's parent packages have no code."""
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def bind_metrics(settings: Settings, run_dir: RunDir, log: Log, stack: ExitStack) -> socket.socket | None:
-    """Bind --metrics-address, if there is one, and log it."""
-    if settings.metrics_address is None:
-        return None
-    listener = bind(settings.metrics_address, BACKLOG, "--metrics-address")
-    stack.callback(close, listener, settings.metrics_address)
-    address = address_of(listener)
-    run_dir.write(run_dir.metrics_address, f"{address}\n")
-    log.information(f"metrics on {address.url()}/metrics", metrics_address=str(address))
-    return listener
 
 
 class Exporter:

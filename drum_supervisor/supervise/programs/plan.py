@@ -2,7 +2,9 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import drum_supervisor
@@ -10,10 +12,12 @@ from drum_supervisor.config.settings import Settings, to_arguments
 from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.fds import LISTENER_FD
 from drum_supervisor.contract.listener import Address
+from drum_supervisor.otel.environment import exports_metrics
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.programs.command import Command
 from drum_supervisor.supervise.programs.program import (
     ERROR_SERVER,
+    EXPORTER,
     MODEL_SERVER,
     STAND_IN,
     STANDBY_SUFFIX,
@@ -22,6 +26,8 @@ from drum_supervisor.supervise.programs.program import (
     Readiness,
 )
 
+_FOR_PROMETHEUS = "prometheus_client"
+_FOR_OTLP = "opentelemetry.exporter.otlp.proto.http"
 _MODEL_SETTINGS = (
     "code_dir target_type server_type positive_class_label negative_class_label class_labels class_labels_file "
     "url_prefix max_body max_concurrent_requests max_queue_depth request_timeout max_requests stop_timeout backlog"
@@ -57,6 +63,32 @@ def plan_programs(settings: Settings, command: Command, address: Address, run_di
         server_type=settings.server_type if command.built_in else command.name,
         built_in=command.built_in,
     )
+
+
+def plan_exporter(settings: Settings, environ: Mapping[str, str], run_dir: RunDir) -> Program | None:
+    """Return the exporter if metrics are offered on an address or sent to a collector, else None.
+
+    Raises:
+        UsageError: there is an address, but prometheus_client is not installed.
+    """
+    if settings.metrics_address and not _is_installed(_FOR_PROMETHEUS):
+        raise UsageError(
+            f"--metrics-address {settings.metrics_address}: metrics need {_FOR_PROMETHEUS}, which is not installed: "
+            "pip install 'drum_supervisor[metrics]'."
+        )
+    sends = exports_metrics(environ) and _is_installed(_FOR_OTLP)
+    if not settings.metrics_address and not sends:
+        return None
+    options = ("--socket", str(run_dir.socket), "--stop-timeout", f"{settings.stop_timeout:g}")
+    return Program(EXPORTER, EXPORTER, (*python_command("serve.exporter"), *options))
+
+
+def _is_installed(module: str) -> bool:
+    """Look for a module without importing it; OpenTelemetry's parent packages have no code."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def make_paths_absolute(settings: Settings) -> Settings:
