@@ -8,7 +8,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from drum_supervisor.cli.sparkline import levels_for
 from drum_supervisor.cli.stats_tables import Row, history_rows, process_rows, program_rows, summary_rows
 
 _STYLES = {"serving": "green", "ready": "green", "failed": "bold red", "starting": "yellow", "retrying": "yellow"}
@@ -39,7 +38,7 @@ class LiveView:
     def _render(self, stats: dict[str, Any]) -> RenderableType:
         width, height = self._console.size
         summary, programs = list(summary_rows(stats)), list(program_rows(stats))
-        curves = list(history_rows(stats, levels_for(self._console.encoding), width))
+        curves = list(history_rows(stats, self._console.encoding, width))
         lines_left = height - (len(summary) + len(programs) + len(curves) + _OTHER_LINES)
         processes = list(process_rows(stats, max(lines_left, _MIN_PROCESSES)))
         return Group(

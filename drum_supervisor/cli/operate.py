@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from drum_supervisor.cli.sparkline import levels_for
 from drum_supervisor.cli.tables import failure_text, status_text
 from drum_supervisor.cli.target import (
     PROGRESS_INTERVAL,
@@ -58,7 +57,7 @@ def failure_command(run_dir: str | None, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(report.to_json() if report else None, indent=2))
     elif report:
-        click.echo(failure_text(report, levels_for(sys.stdout.encoding)))
+        click.echo(failure_text(report, sys.stdout.encoding))
     else:
         click.echo("No failure: the model server is serving or still starting.")
     return 0

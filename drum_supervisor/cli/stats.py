@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from drum_supervisor.cli.sparkline import levels_for
 from drum_supervisor.cli.stats_tables import stats_line, stats_text
 from drum_supervisor.cli.target import (
     connect,
@@ -65,7 +64,7 @@ def stats_command(run_dir: str | None, as_json: bool, watch: bool, interval: flo
     if as_json:
         click.echo(json.dumps(stats, indent=2))
     else:
-        click.echo(stats_text(stats, levels_for(sys.stdout.encoding), shutil.get_terminal_size().columns))
+        click.echo(stats_text(stats, sys.stdout.encoding, shutil.get_terminal_size().columns))
     return 0
 
 

@@ -14,13 +14,13 @@ MAX_PROCESSES = 15
 UNKNOWN = "-"
 
 
-def stats_text(stats: dict[str, Any], levels: str, width: int = 80) -> str:
-    """Return tables with no line longer than `width`; `levels` are the characters of sparklines."""
+def stats_text(stats: dict[str, Any], encoding: str | None, width: int = 80) -> str:
+    """Return tables for an output of this encoding, with no line longer than `width`."""
     blocks = [
         aligned(summary_rows(stats)),
         aligned(program_rows(stats)),
         aligned(process_rows(stats)),
-        aligned(history_rows(stats, levels, width)),
+        aligned(history_rows(stats, encoding, width)),
     ]
     return "\n\n".join("\n".join(line[:width].rstrip() for line in block) for block in blocks if len(block) > 1)
 
@@ -136,11 +136,11 @@ def _memory(process: dict[str, Any]) -> int:
     return int(process["rss_bytes"] if process["pss_bytes"] is None else process["pss_bytes"])
 
 
-def history_rows(stats: dict[str, Any], levels: str, width: int) -> Iterator[Row]:
+def history_rows(stats: dict[str, Any], encoding: str | None, width: int) -> Iterator[Row]:
     """Yield a sparkline for each series of the model server, also after it has exited."""
     history = stats["history"]
     if history and history["times"]:
-        yield from curve_rows(history["times"], history, levels, width)
+        yield from curve_rows(history["times"], history, encoding, width)
         if not any(program["worker"] and program["pid"] for program in stats["programs"]):
             yield "", f"the model server has been gone for {duration(stats['taken_at'] - history['times'][-1])}"
 

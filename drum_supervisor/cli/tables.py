@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from drum_supervisor.cli.sparkline import BLOCKS, sparkline
+from drum_supervisor.cli.sparkline import levels_for, sparkline
 from drum_supervisor.config.parsers import format_size
 from drum_supervisor.contract.failure_report import FailureReport
 
@@ -77,12 +77,12 @@ def ready_text(result: dict[str, Any]) -> str:
     return f"{first}\n" + (f"GET {ping['path']}: {ping['status']} {ping['body']}" if ping else "It does not answer.")
 
 
-def failure_text(report: FailureReport, levels: str = BLOCKS) -> str:
-    """Return a failure report as text; `levels` are the characters of sparklines."""
+def failure_text(report: FailureReport, encoding: str | None = "utf-8") -> str:
+    """Return a failure report as text for an output of this encoding."""
     lines = [report.error, "", *aligned(_failure_rows(report))]
     if report.curve:
         times = [-seconds for seconds in report.curve.seconds_before]
-        lines += ["", *aligned(curve_rows(times, vars(report.curve), levels))]
+        lines += ["", *aligned(curve_rows(times, vars(report.curve), encoding))]
     if report.traceback:
         lines += ["", report.traceback.rstrip()]
     if report.stderr_tail and report.stderr_tail.strip() not in report.traceback:
@@ -113,7 +113,7 @@ CURVES = {"rss_bytes": "Memory", "working_set_bytes": "Working set", "cpu_percen
 
 
 def curve_rows(
-    times: Sequence[float], columns: Mapping[str, Sequence[float | None]], levels: str, width: int = 80
+    times: Sequence[float], columns: Mapping[str, Sequence[float | None]], encoding: str | None, width: int = 80
 ) -> Iterable[tuple[str, str]]:
     """Yield two rows per column with known values: the sparkline, and its range; `times` are in seconds."""
     over = duration(times[-1] - times[0])
@@ -122,7 +122,7 @@ def curve_rows(
         if known:
             to_json = _percent if name == "cpu_percent" else _size
             lowest, highest, last = map(to_json, (min(known), max(known), known[-1]))
-            yield label, sparkline(times, columns[name], max(width - len("Working set  "), 10), levels)
+            yield label, sparkline(times, columns[name], max(width - len("Working set  "), 10), levels_for(encoding))
             yield "", f"min {lowest}, max {highest}, last {last}, over {over}"
 
 

@@ -10,15 +10,13 @@ from pathlib import Path
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.exits import DrumSupervisorError, UsageError
 from drum_supervisor.contract.listener import Address, address_of, bind, close
-from drum_supervisor.contract.log_records import as_json, prefixed
 from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.wakeup import EarlySignals
 from drum_supervisor.supervise.host import run_dir
 from drum_supervisor.supervise.host.guard import Guard, GuardedProcesses
 from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.output.log_buffer import LogBuffer
-from drum_supervisor.supervise.output.streams import OutputStreams, Sink
+from drum_supervisor.supervise.output.streams import Sink
 from drum_supervisor.supervise.programs.launch import plan_launch
 from drum_supervisor.supervise.programs.plan import python_command
 from drum_supervisor.supervise.termination_message import STOPPED_ON_REQUEST, TerminationLog, describe_termination
@@ -46,7 +44,7 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
             stack.callback(sink.flush, FLUSH_SECONDS)
         termination_log = TerminationLog(Path(settings.termination_log))
         try:
-            output = _make_output(settings, out, err)
+            output = SupervisorOutput.create(settings, out, err)
             supervisor, guard = _prepare(settings, argv, environ, output, stack)
             supervisor.engine.run(supervisor.loop, supervisor.program_control, early.numbers)
             if guard:
@@ -60,15 +58,6 @@ def start(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -
         if reason != STOPPED_ON_REQUEST:
             termination_log.write(reason)
     return int(state.exit_code)
-
-
-def _make_output(settings: Settings, out: Sink, err: Sink) -> SupervisorOutput:
-    line_format = None
-    if settings.log_prefix:
-        line_format = as_json if settings.log_format == "json" else prefixed
-    log_buffer = LogBuffer()
-    streams = OutputStreams(out, err, line_format, [log_buffer.add])
-    return SupervisorOutput(Log(streams.write, settings.log_level, settings.log_format), streams, log_buffer)
 
 
 def _prepare(

@@ -1,7 +1,6 @@
 """Assembles a supervisor from its parts."""
 
 import socket
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,14 +9,12 @@ from functools import partial
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract import masking
 from drum_supervisor.contract.listener import Address
-from drum_supervisor.resources.oom import OomKillCounters
+from drum_supervisor.contract.log_records import as_json, prefixed
 from drum_supervisor.supervise.api.handlers import ControlHandlers
 from drum_supervisor.supervise.api.program_control import OperatorControl
 from drum_supervisor.supervise.api.stats import StatsReporter, running_targets
+from drum_supervisor.supervise.api.status import Location
 from drum_supervisor.supervise.engine.engine import Engine
-from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.health.liveness import LivenessProbe
-from drum_supervisor.supervise.health.readiness import ReadinessProbe
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.actions import ActionRunner, Alarms
 from drum_supervisor.supervise.lifecycle.exporter import Exporter
@@ -28,13 +25,11 @@ from drum_supervisor.supervise.lifecycle.sd_notify import make_sd_notify
 from drum_supervisor.supervise.lifecycle.status_file import StatusFile
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.log_buffer import LogBuffer
-from drum_supervisor.supervise.output.streams import OutputStreams
+from drum_supervisor.supervise.output.streams import OutputStreams, Sink
 from drum_supervisor.supervise.policy.state import Limits
 from drum_supervisor.supervise.processes.launcher import Launcher, ServiceAddress
 from drum_supervisor.supervise.programs.program import Programs
-from drum_supervisor.supervise.service.context import Context, ServiceStatus
-from drum_supervisor.supervise.service.event_queue import EventQueue
-from drum_supervisor.supervise.service.waiters import Waiters
+from drum_supervisor.supervise.service.context import Context
 from drum_supervisor.supervise.stats.sampler import Sampler
 from drum_supervisor.supervise.watch.memory_limit import MemoryLimitWatch
 
@@ -44,6 +39,15 @@ class SupervisorOutput:
     log: Log
     streams: OutputStreams
     log_buffer: LogBuffer
+
+    @classmethod
+    def create(cls, settings: Settings, out: Sink, err: Sink) -> "SupervisorOutput":
+        line_format = None
+        if settings.log_prefix:
+            line_format = as_json if settings.log_format == "json" else prefixed
+        log_buffer = LogBuffer()
+        streams = OutputStreams(out, err, line_format, [log_buffer.add])
+        return cls(Log(streams.write, settings.log_level, settings.log_format), streams, log_buffer)
 
 
 @dataclass(frozen=True)
@@ -81,21 +85,22 @@ def assemble(parts: Parts, stack: ExitStack) -> Supervisor:
         output.streams,
         parts.guard_pid,
     )
-    context = _make_context(parts, engine)
+    context = Context.create(programs, _make_limits(settings, programs), engine.wakeup.wake, output.log)
     service_address = ServiceAddress(parts.address, parts.listener, settings.backlog)
     launcher = Launcher(context, engine, service_address, settings.stop_timeout)
-    sampler = Sampler(context, engine.pid, partial(running_targets, engine, programs))
+    sampler = Sampler(context, engine.pid, partial(running_targets, engine, context))
     process_events = ProcessEvents(context, sampler)
     alarms = Alarms(context, launcher, process_events.make_timeout_report)
-    runner = ActionRunner(context, engine, launcher, alarms, parts.run_dir)
+    runner = ActionRunner(context, engine, launcher, alarms, parts.run_dir.failure)
     handlers: dict[str, ProgramHandler] = {program.name: process_events for program in programs.on_the_address}
     if programs.exporter is not None:
         handlers[programs.exporter.name] = Exporter(
             context, launcher, sampler, programs.exporter, parts.metrics_listener
         )
+    probes = Probes.of(settings, parts.address, parts.run_dir.notify_socket)
     followers: list[Follower] = [
         StatusFile(context, parts.run_dir),
-        HealthChecks(context, process_events, _make_probes(parts), engine),
+        HealthChecks(context, process_events, probes, engine),
     ]
     if (notifier := make_sd_notify(parts.environ, context)) is not None:
         stack.callback(notifier.close)
@@ -103,7 +108,8 @@ def assemble(parts: Parts, stack: ExitStack) -> Supervisor:
     if settings.max_worker_memory:
         MemoryLimitWatch(context, settings.max_worker_memory, _copies(settings, programs))
     reporter = StatsReporter(context, engine, sampler)
-    engine.publish(ControlHandlers(reporter, parts.address, parts.run_dir, output.log_buffer))
+    location = Location(str(parts.address), parts.address.url(), str(parts.run_dir.path))
+    engine.publish(ControlHandlers(reporter, location, output.log_buffer))
     masking.compile_patterns()
     loop = Loop(context, launcher, runner, handlers, followers)
     return Supervisor(context, engine, loop, OperatorControl(context, engine, launcher, parts.essential))
@@ -122,30 +128,6 @@ def _make_limits(settings: Settings, programs: Programs) -> Limits:
         restart_window=settings.restart_window,
         stand_in=programs.shared and settings.while_starting == "respond",
     )
-
-
-def _make_context(parts: Parts, engine: Engine) -> Context:
-    timers = Timers(time.monotonic)
-    return Context(
-        programs=parts.programs,
-        service=ServiceStatus(_make_limits(parts.settings, parts.programs)),
-        timers=timers,
-        queue=EventQueue(engine.wakeup.wake),
-        waiters=Waiters(timers, engine.wakeup.wake),
-        kill_counters=OomKillCounters(timers.clock),
-        log=parts.output.log,
-    )
-
-
-def _make_probes(parts: Parts) -> Probes:
-    settings, prefix = parts.settings, parts.settings.url_prefix
-    below = 400 if settings.ready_path else 500  # nothing promises /ping: a 404 means ready too
-    readiness = ReadinessProbe(prefix + (settings.ready_path or "/ping"), below, settings.ready_failed)
-    liveness = None
-    if settings.alive_path:
-        timing = settings.alive_interval, settings.alive_timeout, settings.alive_failures
-        liveness = LivenessProbe(prefix + settings.alive_path, *timing)
-    return Probes(parts.address, readiness, liveness, parts.run_dir.notify_socket)
 
 
 def _copies(settings: Settings, programs: Programs) -> int:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from drum_supervisor.supervise.engine.run import ExtraProgram
 from drum_supervisor.supervise.programs.program import Program, Programs, Readiness
 from drum_supervisor.supervise.stats.scan import ScanTarget
 from tests.engine.conftest import Bench, python
+from tests.unit.contexts import make_context
 
 SLEEPS = python("import time; time.sleep(1000)")
 EXTRA = """
@@ -37,7 +39,7 @@ def test_extra_program_is_listed_while_it_runs_and_afterwards(bench: Callable[..
         if other.state == "running" and not seen:
             seen.append(other)
             run = made.start("model-server")
-            found.append(running_targets(made.engine, programs))
+            found.append(running_targets(made.engine, replace(make_context(), programs=programs)))
             assert found[0][0] == ScanTarget("model-server", run.pid, run.started, 1)
             made.engine.kill("model-server")
             made.engine.stop_extra(999, 10.0)

@@ -3,9 +3,7 @@
 import time
 from collections.abc import Callable
 
-from drum_supervisor.resources.oom import OomKillCounters
 from drum_supervisor.supervise.engine.run import Run
-from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy.events import Event
 from drum_supervisor.supervise.policy.state import Limits
@@ -17,9 +15,7 @@ from drum_supervisor.supervise.programs.program import (
     Programs,
     Readiness,
 )
-from drum_supervisor.supervise.service.context import Context, ServiceStatus, TrackedRun
-from drum_supervisor.supervise.service.event_queue import EventQueue
-from drum_supervisor.supervise.service.waiters import Waiters
+from drum_supervisor.supervise.service.context import Context, TrackedRun
 
 
 def make_programs(workers: int = 1) -> Programs:
@@ -35,16 +31,7 @@ def make_context(
     wake: Callable[[], object] = lambda: None,
     write: Callable[[bytes], object] = lambda line: None,
 ) -> Context:
-    timers = Timers(clock)
-    return Context(
-        programs=make_programs(workers),
-        service=ServiceStatus(Limits(workers=workers)),
-        timers=timers,
-        queue=EventQueue(wake),
-        waiters=Waiters(timers, wake),
-        kill_counters=OomKillCounters(clock),
-        log=Log(write),
-    )
+    return Context.create(make_programs(workers), Limits(workers=workers), wake, Log(write), clock)
 
 
 def add_run(context: Context, slot: int, pid: int) -> TrackedRun:

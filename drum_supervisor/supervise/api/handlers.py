@@ -4,13 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from drum_supervisor.contract.listener import Address
 from drum_supervisor.contract.log_records import LogRecord
 from drum_supervisor.supervise.api.stats import StatsReporter
-from drum_supervisor.supervise.api.status import status
-from drum_supervisor.supervise.host.run_dir import RunDir
+from drum_supervisor.supervise.api.status import Location, status
 from drum_supervisor.supervise.output.log_buffer import LogBuffer
-from drum_supervisor.supervise.policy.events import RestartRequested, StopRequested
 
 MAX_OUTPUT = 32 * 1024  # bytes in one answer to `logs`, which is sent without a pause
 
@@ -18,12 +15,11 @@ MAX_OUTPUT = 32 * 1024  # bytes in one answer to `logs`, which is sent without a
 @dataclass
 class ControlHandlers:
     reporter: StatsReporter
-    address: Address
-    run_dir: RunDir
+    location: Location
     log_buffer: LogBuffer
 
     def status(self) -> dict[str, Any]:
-        return status(self.reporter.context, self.reporter.engine, self.address, self.run_dir)
+        return status(self.reporter.context, self.reporter.engine, self.location)
 
     def serial(self) -> int:
         return self.reporter.context.waiters.serial
@@ -44,12 +40,10 @@ class ControlHandlers:
         return context.overlap_refusal(force)
 
     def restart(self, worker: int | None, overlap: bool) -> None:
-        context = self.reporter.context
-        context.queue.put(RestartRequested(context.now(), worker, overlap))
+        self.reporter.context.request_restart(worker, overlap)
 
     def stop(self) -> None:
-        context = self.reporter.context
-        context.queue.put(StopRequested(context.now()))
+        self.reporter.context.request_stop()
 
     def stats(self, max_age: float, shared_memory: bool, history: bool) -> Callable[[], dict[str, Any] | None]:
         sample = self.reporter.sampler.request_sample(max_age, shared_memory, watching=history)

@@ -8,7 +8,6 @@ from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import ControlState, ExtraProgramExit, ProgramState
 from drum_supervisor.supervise.failures.evidence import describe_exit
 from drum_supervisor.supervise.policy.events import EssentialProgramExited, StartWorkerRequested, StopWorkerRequested
-from drum_supervisor.supervise.policy.state import Phase, current_workers
 from drum_supervisor.supervise.processes.launcher import Launcher
 from drum_supervisor.supervise.programs.program import Program
 from drum_supervisor.supervise.service.context import Context
@@ -40,7 +39,7 @@ class OperatorControl:
         return self._worker_state(program)
 
     def is_worker(self, program: Program) -> bool:
-        return program.worker in current_workers(self._context.service.state, self._context.service.limits)
+        return program.worker in self._context.service.current_workers
 
     def on_extra_changed(self) -> None:
         self._context.waiters.note_change()
@@ -107,7 +106,7 @@ class OperatorControl:
             return ControlState(ProgramState.BACKOFF if is_waiting else ProgramState.STARTING, "will be restarted")
         if (run is not None and not run.kill_denied) or launcher.is_sweeping(program.name):
             return ControlState(ProgramState.STOPPING)
-        if program.slot in state.stopped_by_operator or state.phase is Phase.STOPPING or state.report is None:
+        if program.slot in state.stopped_by_operator or self._context.service.is_stopping or state.report is None:
             return ControlState(ProgramState.STOPPED)
         return ControlState(ProgramState.FATAL, state.report.error)
 

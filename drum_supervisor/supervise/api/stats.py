@@ -11,7 +11,6 @@ from drum_supervisor.resources.process_reader import ZOMBIE, ProcessResources
 from drum_supervisor.resources.snapshot import ResourceSnapshot
 from drum_supervisor.supervise.api.status import each_extra, each_program, service_status
 from drum_supervisor.supervise.engine.engine import Engine
-from drum_supervisor.supervise.programs.program import Programs
 from drum_supervisor.supervise.service.context import Context
 from drum_supervisor.supervise.stats.sampler import Sampler
 from drum_supervisor.supervise.stats.scan import ScanTarget
@@ -20,9 +19,9 @@ from drum_supervisor.supervise.stats.usage_log import ProcessTree, Sample
 DescribeProcess: TypeAlias = Callable[[ProcessResources], dict[str, Any]]
 
 
-def running_targets(engine: Engine, programs: Programs) -> list[ScanTarget]:
+def running_targets(engine: Engine, context: Context) -> list[ScanTarget]:
     now, wall = time.monotonic(), time.time()
-    runs = ((program, engine.current_run(program.name)) for program in programs.all)
+    runs = ((program, engine.current_run(program.name)) for program in context.programs.all)
     managed = [ScanTarget(program.name, run.pid, run.started, program.worker) for program, run in runs if run]
     extra = [each for each in engine.extra_programs() if each.pid]
     return managed + [ScanTarget(each.name, each.pid, now - (wall - each.started_at)) for each in extra]
@@ -54,7 +53,7 @@ class StatsReporter:
             "programs": self._programs(sample, shared_memory, describe),
             "totals": self._totals(),
             "cgroup": json_safe(asdict(sample.cgroup)),
-            "history": self.sampler.history.to_json(epoch) if history else None,
+            "history": self.sampler.history(epoch) if history else None,
         }
 
     def metrics(self, sample: Sample) -> dict[str, Any]:

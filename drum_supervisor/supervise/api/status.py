@@ -2,34 +2,39 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from drum_supervisor import __version__
-from drum_supervisor.contract.listener import Address
 from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine.engine import Engine
-from drum_supervisor.supervise.engine.run import Run
-from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.policy.state import Phase, attempts_left, current_workers
-from drum_supervisor.supervise.programs.program import ERROR_SERVER, MODEL_SERVER, display_name
+from drum_supervisor.supervise.programs.program import ERROR_SERVER, MODEL_SERVER
 from drum_supervisor.supervise.service.context import Context
 
 
-def status(context: Context, engine: Engine, address: Address, run_dir: RunDir) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Location:
+    """Where a supervisor serves and keeps its files, as `status` shows it."""
+
+    address: str
+    url: str
+    run_dir: str
+
+
+def status(context: Context, engine: Engine, location: Location) -> dict[str, Any]:
     """Return the state of the service and all programs as JSON-able values."""
     state = context.service.state
     return {
         **service_status(context),
-        "address": str(address),
-        "url": address.url(),
-        "stage": context.service.stage if state.starting and state.phase in (Phase.STARTING, Phase.RETRYING) else "",
+        "address": location.address,
+        "url": location.url,
+        "stage": context.service.stage if state.starting and context.service.is_initializing else "",
         "replacing": state.rolling_restart.remaining if state.rolling_restart else 0,
         "restart_failure": state.restart_failure.to_json() if state.restart_failure else None,
         "programs": [_program(facts) for _, facts in (*each_program(context, engine), *each_extra(engine))],
         "failure": state.report.to_json() if state.report else None,
-        "run_dir": str(run_dir.path),
+        "run_dir": location.run_dir,
         "pid": engine.pid,
         "version": __version__,
         "serial": context.waiters.serial,
@@ -38,16 +43,16 @@ def status(context: Context, engine: Engine, address: Address, run_dir: RunDir) 
 
 def service_status(context: Context) -> dict[str, Any]:
     service, counters = context.service, context.service.counters
-    state, phase = service.state, service.state.phase
+    state = service.state
     return {
-        "phase": phase.value,
+        "phase": state.phase.value,
         "ready": bool(state.ready),
-        "degraded": phase is Phase.SERVING and len(state.ready) < service.limits.workers,
+        "degraded": service.is_serving and len(state.ready) < service.limits.workers,
         "error_server_active": service.is_error_server_ready,
         "server_type": context.programs.server_type,
         "since": iso(service.since),
         "attempt": state.attempt,
-        "attempts_left": attempts_left(state, service.limits),
+        "attempts_left": service.attempts_left,
         "next_retry_at": _next_retry(context),
         "workers": service.limits.workers,
         "workers_ready": len(state.ready),
@@ -74,17 +79,17 @@ def iso(seconds: float) -> str:
 def each_program(context: Context, engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the state of each managed program, with the engine's name for it."""
     # Left out: programs that never ran unless they are workers, and standbys that are not running.
-    serving = current_workers(context.service.state, context.service.limits)
+    serving = context.service.current_workers
     for program in context.programs.all:
         tracked, run = context.service.runs.get(program.name), engine.current_run(program.name)
         serves = program.worker in serving
         if not (serves or run or (tracked and not program.worker)):
             continue
-        state = _state(run, bool(tracked and tracked.ready))
+        state = run.describe_state(bool(tracked and tracked.ready)) if run else "stopped"
         yield (
             program.name,
             {
-                "name": display_name(program, serves) if program.worker else program.name,
+                "name": context.display_name(program) if program.worker else program.name,
                 "group": program.group,
                 "worker": program.slot or None,
                 "pid": run.pid if run else None,
@@ -113,14 +118,6 @@ def each_extra(engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
 def _program(facts: dict[str, Any]) -> dict[str, Any]:
     shown = {name: facts[name] for name in ("name", "worker", "pid", "state", "uptime_s")}
     return {**shown, "memory_bytes": proctree.read_tree_rss(facts["pid"]) if facts["pid"] else None}
-
-
-def _state(run: Run | None, ready: bool) -> str:
-    if run is None:
-        return "stopped"
-    if run.stop_requested:
-        return "stopping"
-    return "ready" if ready else "starting"
 
 
 def _out_of_memory(context: Context) -> dict[str, Any] | None:

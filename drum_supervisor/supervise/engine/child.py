@@ -74,6 +74,10 @@ class Child(Subprocess):  # type: ignore[misc]
         for name in _SUPERVISOR_VARIABLES:  # supervisord copies os.environ after this
             os.environ.pop(name, None)
 
+    def raise_oom_score(self) -> None:
+        """In the child: have the kernel kill it, or what it starts, rather than the supervisor."""
+        prctl.raise_oom_score()
+
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:

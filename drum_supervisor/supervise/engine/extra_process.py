@@ -10,7 +10,6 @@ from supervisor.options import EventListenerConfig, ProcessConfig, make_namespec
 from supervisor.states import ProcessStates
 
 from drum_supervisor.contract.log_records import STDERR, STDOUT, LogSource
-from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.child import Child, close_fds_above
 from drum_supervisor.supervise.engine.context import EngineContext
 from drum_supervisor.supervise.engine.run import Dispatcher, ExtraProgramExit, ProgramControl
@@ -166,4 +165,4 @@ class ExtraProcess(Child):
         super()._prepare_child_fds()
         close_fds_above(2)
         self.restore()
-        prctl.raise_oom_score()
+        self.raise_oom_score()

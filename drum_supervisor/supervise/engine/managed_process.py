@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,12 +15,10 @@ from drum_supervisor.contract.fds import PROGRAM_VARIABLE, REPORT_FD, REPORT_FD_
 from drum_supervisor.contract.log_records import STDERR, STDOUT, LogSource
 from drum_supervisor.contract.report_pipe import MAX_LINE
 from drum_supervisor.resources import proctree
-from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.child import Child, close_fd, close_fds_above, park
 from drum_supervisor.supervise.engine.context import EngineContext
 from drum_supervisor.supervise.engine.run import Dispatcher, ProgramControl, Run
 from drum_supervisor.supervise.output.streams import Forwarder
-from drum_supervisor.supervise.output.tail import Tail
 from drum_supervisor.supervise.programs.program import Program
 
 
@@ -37,17 +36,17 @@ class ManagedConfig(ProcessConfig):  # type: ignore[misc]
             pipes[name], pipes[f"child_{name}"] = ours, theirs
         stdout, stderr, report = (pipes[name] or 0 for name in ("stdout", "stderr", "report"))
         dispatchers: dict[int, Dispatcher] = {
-            stdout: self._forwarder(stdout, LogSource(self.name, STDOUT), process.run.stdout_tail),
-            stderr: self._forwarder(stderr, LogSource(self.name, STDERR), process.run.stderr_tail),
+            stdout: self._forwarder(stdout, LogSource(self.name, STDOUT), process.run.stdout_tail.add),
+            stderr: self._forwarder(stderr, LogSource(self.name, STDERR), process.run.stderr_tail.add),
             report: _ReportPipe(report, process),
         }
         return dispatchers, pipes
 
-    def _forwarder(self, fd: int, source: LogSource, tail: Tail) -> Forwarder:
+    def _forwarder(self, fd: int, source: LogSource, keep: Callable[[bytes], object]) -> Forwarder:
         context: EngineContext = self.options.context
         file = context.log_file(source)
         setattr(self, f"{source.stream}_logfile", file.path)
-        return context.streams.make_forwarder(fd, source, tail.add, file.add)
+        return context.streams.make_forwarder(fd, source, keep, file.add)
 
 
 class _ReportPipe:
@@ -186,7 +185,7 @@ class ManagedProcess(Child):
         close_fds_above(REPORT_FD)
         self.restore()
         if self.program.worker:
-            prctl.raise_oom_score()
+            self.raise_oom_score()
         self._set_environment()
 
     def _set_environment(self) -> None:

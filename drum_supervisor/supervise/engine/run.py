@@ -25,6 +25,12 @@ class Run:
     cpu_seconds: float = 0.0  # of it and of the children it has reaped; known once it was reaped
     spawn_error: str = ""
 
+    def describe_state(self, is_ready: bool) -> str:
+        """Return the state that operators see; running and ready are kept apart."""
+        if self.stop_requested:
+            return "stopping"
+        return "ready" if is_ready else "starting"
+
     @property
     def label(self) -> str:
         """The name in log lines: `model-server (pid 4240)`."""

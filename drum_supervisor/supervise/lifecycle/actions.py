@@ -3,13 +3,12 @@
 import random
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from drum_supervisor.contract.failure_report import FailureReport, write_failure
 from drum_supervisor.supervise.engine.engine import Engine
-from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.policy import actions, events
 from drum_supervisor.supervise.policy.actions import Alarm
-from drum_supervisor.supervise.policy.state import is_retry_refused
 from drum_supervisor.supervise.processes.launcher import Launcher
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN
 from drum_supervisor.supervise.service.context import Context
@@ -19,12 +18,14 @@ LAST_OUTPUT_SECONDS = 0.2  # for clients that follow the output to fetch its end
 
 
 class ActionRunner:
-    def __init__(self, context: Context, engine: Engine, launcher: Launcher, alarms: "Alarms", run_dir: RunDir) -> None:
+    def __init__(
+        self, context: Context, engine: Engine, launcher: Launcher, alarms: "Alarms", failure_file: Path
+    ) -> None:
         self._context = context
         self._engine = engine
         self._launcher = launcher
         self._alarms = alarms
-        self._run_dir = run_dir
+        self._failure_file = failure_file
 
     def carry_out(self, action: actions.Action) -> None:
         """Carry out an action; the state is already that after the decision."""
@@ -63,10 +64,10 @@ class ActionRunner:
         service, log = self._context.service, self._context.log
         where = f" in {report.stage}" if report.stage else ""
         log.line("error", f"the model server failed{where}: {report.error}", cause=report.cause.value)
-        if is_retry_refused(service.state, service.limits) and service.limits.max_retries:
+        if service.is_retry_refused and service.limits.max_retries:
             log.warning("not retried: it would only fail again; repair it, then run: drum-supervise restart")
         try:
-            write_failure(report, self._run_dir.failure)
+            write_failure(report, self._failure_file)
         except OSError as error:
             log.line("error", f"could not write the failure report: {error}")
 

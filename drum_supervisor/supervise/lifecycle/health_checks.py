@@ -6,6 +6,7 @@ With several workers it is unknown which one responded.
 from dataclasses import dataclass
 from pathlib import Path
 
+from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.failures.report import report_error_answer, report_failed_liveness
 from drum_supervisor.supervise.health.liveness import Liveness, LivenessProbe
@@ -23,6 +24,17 @@ class Probes:
     readiness: ReadinessProbe
     liveness: LivenessProbe | None
     notify_socket: Path  # for servers that send sd_notify messages
+
+    @classmethod
+    def of(cls, settings: Settings, address: Address, notify_socket: Path) -> "Probes":
+        prefix = settings.url_prefix
+        below = 400 if settings.ready_path else 500  # nothing promises /ping: a 404 means ready too
+        readiness = ReadinessProbe(prefix + (settings.ready_path or "/ping"), below, settings.ready_failed)
+        liveness = None
+        if settings.alive_path:
+            timing = settings.alive_interval, settings.alive_timeout, settings.alive_failures
+            liveness = LivenessProbe(prefix + settings.alive_path, *timing)
+        return cls(address, readiness, liveness, notify_socket)
 
 
 class HealthChecks:

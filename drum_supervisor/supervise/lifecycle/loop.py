@@ -5,14 +5,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from drum_supervisor.contract.exits import signal_name
 from drum_supervisor.contract.report_pipe import InvalidMessageError, Message, decode
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.lifecycle.actions import ActionRunner
 from drum_supervisor.supervise.policy import counters, events, table
-from drum_supervisor.supervise.policy.state import State, current_workers
+from drum_supervisor.supervise.policy.state import State
 from drum_supervisor.supervise.processes.launcher import Launcher
-from drum_supervisor.supervise.programs.program import display_name
 from drum_supervisor.supervise.service.context import Context, TrackedRun
 
 
@@ -60,11 +58,12 @@ class Loop:
         self._context.queue.put(events.SupervisorStarted(self._context.now()))
 
     def on_signal(self, number: int) -> None:
-        self._context.log.information(f"received {signal_name(number)}", signal=signal_name(number))
+        name = signal.Signals(number).name
+        self._context.log.information(f"received {name}", signal=name)
         if number == signal.SIGHUP:
-            self._context.queue.put(events.RestartRequested(self._context.now()))
+            self._context.request_restart()
         elif number != signal.SIGUSR2:  # supervisord reopens log files for that one
-            self._context.queue.put(events.StopRequested(self._context.now()))
+            self._context.request_stop()
 
     def on_line(self, run: Run, line: bytes) -> None:
         tracked = self._context.service.runs.get(run.program.name)
@@ -123,15 +122,13 @@ class Loop:
             service.since, service.entered_at = time.time(), self._context.now()
             log.line("debug", f"phase is now {state.phase.value}", phase=state.phase.value)
         if state.swapped != before.swapped:
-            self._rename_workers(state)
+            self._rename_workers()
         if state.restart_failure not in (None, before.restart_failure):
             log.warning(f"rolling restart aborted: {state.restart_failure.error}")
 
-    def _rename_workers(self, state: State) -> None:
-        # The worker that serves has the plain name, even if it is the standby.
-        serving = current_workers(state, self._context.service.limits)
+    def _rename_workers(self) -> None:
         workers = self._context.programs.all_workers
-        self._launcher.rename_workers({each.name: display_name(each, each.worker in serving) for each in workers})
+        self._launcher.rename_workers({each.name: self._context.display_name(each) for each in workers})
 
     def _start_pending(self) -> None:
         for tracked in self._launcher.advance():

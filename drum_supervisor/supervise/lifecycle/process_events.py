@@ -5,11 +5,9 @@ import time
 
 from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.contract.report_pipe import InitFailedMessage, Message, ReadyMessage, RecycleMessage, StageMessage
-from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.failures import report as reports
 from drum_supervisor.supervise.failures.evidence import Evidence, describe_end, describe_exit
 from drum_supervisor.supervise.policy import events
-from drum_supervisor.supervise.policy.events import RestartCause
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN, Program
 from drum_supervisor.supervise.service.context import Context, TrackedRun
 from drum_supervisor.supervise.stats.sampler import Sampler
@@ -55,7 +53,7 @@ class ProcessEvents:
                 self.note_stage(tracked, name)
             case RecycleMessage() if tracked.ready and run.program.worker:
                 self._context.log.information(f"{run.label} has reached its request limit; recycling it", pid=run.pid)
-                self._context.recycle(run.program.slot, RestartCause.REQUEST_LIMIT)
+                self._context.recycle_for_requests(run.program.slot)
             case InitFailedMessage() if run.program.worker:
                 self.note_failed(tracked, reports.report_init_failed(self.evidence(tracked), message))
 
@@ -176,5 +174,5 @@ class ProcessEvents:
         """Return the report for the start-up deadline, about a worker that is not ready."""
         service, now = self._context.service, self._context.now()
         program = self._context.programs.all_workers[min(service.state.starting, default=1) - 1]
-        tracked = service.runs.get(program.name) or TrackedRun(Run(program, time.time(), now), attempt=1)
+        tracked = service.runs.get(program.name) or TrackedRun.never_started(program, now)
         return reports.report_startup_timeout(self.evidence(tracked), service.limits.startup_timeout)

@@ -9,7 +9,6 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 
-from drum_supervisor.supervise.policy.state import Phase
 from drum_supervisor.supervise.service.context import Context, ServiceStatus
 
 
@@ -30,7 +29,7 @@ class SdNotify:
         service, messages = self._context.service, []
         if service.state.ready or service.is_error_server_ready:
             messages += self._once("READY=1")
-        if service.state.phase is Phase.STOPPING:
+        if service.is_stopping:
             messages += self._once("STOPPING=1")
         if (status := summarize(service)) != self._status:
             self._status = status
@@ -60,9 +59,9 @@ class SdNotify:
 def summarize(service: ServiceStatus) -> str:
     """Return one line for humans: `serving: 2 of 2 workers ready`."""
     state, stage = service.state, service.stage
-    if state.phase is Phase.SERVING:
+    if service.is_serving:
         return f"serving: {len(state.ready)} of {service.limits.workers} workers ready"
-    if state.phase in (Phase.FAILED, Phase.RETRYING) and state.report:
+    if service.has_failed and state.report:
         return f"{state.phase.value}: {state.report.error}"
     return f"{state.phase.value}, stage {stage}" if stage else state.phase.value
 

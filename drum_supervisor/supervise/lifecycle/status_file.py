@@ -2,24 +2,21 @@
 
 from drum_supervisor.contract.client_status import ClientStatus
 from drum_supervisor.supervise.host.run_dir import RunDir
-from drum_supervisor.supervise.policy.state import Phase, attempts_left, is_retry_refused
 from drum_supervisor.supervise.service.context import Context, ServiceStatus
 
 
 def client_status(service: ServiceStatus, next_at: float) -> ClientStatus:
     """Return the client status; `next_at` is the time of the next retry, or 0."""
-    state, limits = service.state, service.limits
-    is_held = bool(state.stopped_by_operator) and state.phase is Phase.STARTING and not state.starting
-    is_starting = state.phase in (Phase.STARTING, Phase.RETRYING) and not is_held
+    is_starting = service.is_initializing
     return ClientStatus(
-        failed=state.phase in (Phase.FAILED, Phase.RETRYING),
+        failed=service.has_failed,
         stage=service.stage if is_starting else "",
         since=service.entered_at if is_starting else 0.0,
-        attempt=state.attempt,
-        attempts_left=attempts_left(state, limits),
+        attempt=service.state.attempt,
+        attempts_left=service.attempts_left,
         next_at=next_at,
-        refused=is_retry_refused(state, limits) and state.retries < limits.max_retries,
-        held=is_held,
+        refused=service.is_retry_refused and service.state.retries < service.limits.max_retries,
+        held=service.is_stopped_by_operator,
     )
 
 

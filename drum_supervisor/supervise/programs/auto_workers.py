@@ -3,15 +3,12 @@
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from drum_supervisor.config.settings import AUTO, MAX_WORKERS, Settings
+from drum_supervisor.config.settings import MAX_WORKERS, Settings
 from drum_supervisor.resources.cgroup import read_cgroup
-from drum_supervisor.supervise.programs.command import choose_command
-from drum_supervisor.supervise.programs.plan import is_listener_shared
 
 _MIB = 1024 * 1024
 
@@ -35,17 +32,10 @@ class Capacity:
         return max(1, min(math.floor(self.processors), for_memory, MAX_WORKERS))
 
 
-def resolve_workers(settings: Settings, argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Settings, str]:
-    """Return the settings with a number of workers, and a sentence that explains it if it was `auto`.
-
-    Raises:
-        UsageError: there is nothing to run.
-    """
-    if settings.workers != AUTO:
-        return settings, ""
-    one = replace(settings, workers=1)
-    if not is_listener_shared(one, choose_command(one, argv, environ)):
-        return one, "workers: 1, because the command binds the port itself"
+def resolve_workers(settings: Settings, shares_listener: bool) -> tuple[Settings, str]:
+    """Return the settings with a number of workers instead of `auto`, and a sentence that explains it."""
+    if not shares_listener:
+        return replace(settings, workers=1), "workers: 1, because the command binds the port itself"
     capacity = read_capacity(os.getpid(), len(os.sched_getaffinity(0)))
     worker_bytes = BARE_WORKER_BYTES + MODEL_COPIES * measure_folder(settings.code_dir)
     count = capacity.count_workers(worker_bytes)

@@ -6,7 +6,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from drum_supervisor.config.settings import Settings
+from drum_supervisor.config.settings import AUTO, Settings
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.programs.auto_workers import resolve_workers
@@ -62,7 +62,11 @@ def plan_launch(settings: Settings, argv: Sequence[str], environ: Mapping[str, s
 
         # Read for its errors: they are reported here, not by the child.
         gunicorn.read_parameters(environ, ignored=gunicorn.SHARED_SETTINGS)
-    settings, workers_note = resolve_workers(settings, argv, environ)
+    workers_note = ""
+    if settings.workers == AUTO:
+        one = replace(settings, workers=1)
+        shares_listener = is_listener_shared(one, choose_command(one, argv, environ))
+        settings, workers_note = resolve_workers(settings, shares_listener)
     extra = read_extra_programs(settings.config, environ)
     if extra.changes_directory:
         settings = make_paths_absolute(settings)

@@ -1,6 +1,7 @@
 """The current runs, the state of the service, and the context of all parts of one supervisor."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from drum_supervisor.resources.headroom import headroom
@@ -10,9 +11,16 @@ from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy.actions import Alarm
 from drum_supervisor.supervise.policy.counters import Counters
-from drum_supervisor.supervise.policy.events import RestartCause, RestartRequested
-from drum_supervisor.supervise.policy.state import Limits, Phase, State
-from drum_supervisor.supervise.programs.program import ERROR_SERVER, Programs
+from drum_supervisor.supervise.policy.events import RestartCause, RestartRequested, StopRequested
+from drum_supervisor.supervise.policy.state import (
+    Limits,
+    Phase,
+    State,
+    attempts_left,
+    current_workers,
+    is_retry_refused,
+)
+from drum_supervisor.supervise.programs.program import ERROR_SERVER, Program, Programs, display_name
 from drum_supervisor.supervise.service.event_queue import EventQueue
 from drum_supervisor.supervise.service.waiters import Waiters
 
@@ -33,6 +41,11 @@ class TrackedRun:
     outcome_reported: bool = False  # the policy knows that its start failed or that it ended, or a stop was requested
     stale: bool = False  # it was replaced or stopped: events about it are void
     memory: RunOomWatch | None = None  # the OOM kills in its control group; None if it could not be started
+
+    @classmethod
+    def never_started(cls, program: Program, now: float) -> "TrackedRun":
+        """Return what stands for a run of a program that was not started yet."""
+        return cls(Run(program, time.time(), now), attempt=1)
 
     @property
     def is_starting(self) -> bool:
@@ -65,6 +78,37 @@ class ServiceStatus:
         return self.state.phase is Phase.STOPPING
 
     @property
+    def has_failed(self) -> bool:
+        """Whether initialization failed, and no worker has been ready since."""
+        return self.state.phase in (Phase.FAILED, Phase.RETRYING)
+
+    @property
+    def is_initializing(self) -> bool:
+        """Whether an attempt to initialize is under way, and not stopped by an operator."""
+        phase = self.state.phase
+        return phase is Phase.RETRYING or (phase is Phase.STARTING and not self.is_stopped_by_operator)
+
+    @property
+    def is_stopped_by_operator(self) -> bool:
+        """Whether no worker is ready or starting because operators stopped them."""
+        state = self.state
+        return state.phase is Phase.STARTING and bool(state.stopped_by_operator) and not state.starting
+
+    @property
+    def attempts_left(self) -> int:
+        return attempts_left(self.state, self.limits)
+
+    @property
+    def is_retry_refused(self) -> bool:
+        """Whether there is no retry because the failure would only happen again."""
+        return is_retry_refused(self.state, self.limits)
+
+    @property
+    def current_workers(self) -> frozenset[int]:
+        """The worker of each slot: the standby where that serves."""
+        return current_workers(self.state, self.limits)
+
+    @property
     def is_error_server_ready(self) -> bool:
         error_server = self.runs.get(ERROR_SERVER)
         return error_server is not None and error_server.is_running and error_server.ready
@@ -81,6 +125,27 @@ class Context:
     waiters: Waiters
     kill_counters: OomKillCounters  # of the control groups of all programs
     log: Log
+
+    @classmethod
+    def create(
+        cls,
+        programs: Programs,
+        limits: Limits,
+        wake: Callable[[], object],
+        log: Log,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> "Context":
+        """Return the context of a supervisor that has just started; `wake` ends the poll of its loop."""
+        timers = Timers(clock)
+        return cls(
+            programs=programs,
+            service=ServiceStatus(limits),
+            timers=timers,
+            queue=EventQueue(wake),
+            waiters=Waiters(timers, wake),
+            kill_counters=OomKillCounters(timers.clock),
+            log=log,
+        )
 
     def now(self) -> float:
         """Return the seconds of the monotonic clock."""
@@ -111,6 +176,24 @@ class Context:
         found = None if force else headroom(pids)
         return "" if found is None or found.is_enough else f"{found.sentence}; --force starts a standby anyway"
 
-    def recycle(self, slot: int, cause: RestartCause) -> None:
-        """Request the restart of a worker that still works; with overlap if the memory suffices for a standby."""
+    def display_name(self, program: Program) -> str:
+        """Return the name that operators see: the worker that serves has the plain name of its slot."""
+        return display_name(program, program.worker in self.service.current_workers)
+
+    def request_restart(self, worker: int | None = None, overlap: bool = False) -> None:
+        self.queue.put(RestartRequested(self.now(), worker, overlap))
+
+    def request_stop(self) -> None:
+        self.queue.put(StopRequested(self.now()))
+
+    def recycle_for_memory(self, slot: int) -> None:
+        """Request the restart of a worker that is above the memory limit."""
+        self._recycle(slot, RestartCause.MEMORY_LIMIT)
+
+    def recycle_for_requests(self, slot: int) -> None:
+        """Request the restart of a worker that has reached its request limit."""
+        self._recycle(slot, RestartCause.REQUEST_LIMIT)
+
+    def _recycle(self, slot: int, cause: RestartCause) -> None:
+        # With overlap if the memory suffices for a standby.
         self.queue.put(RestartRequested(self.now(), slot, overlap=not self.overlap_refusal(), cause=cause))

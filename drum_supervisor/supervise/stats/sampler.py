@@ -4,13 +4,13 @@ import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from drum_supervisor.contract.usage_series import UsageSeries
 from drum_supervisor.resources.process_reader import ProcessReader
 from drum_supervisor.supervise.service.context import Context
 from drum_supervisor.supervise.stats.scan import Detail, Scan, ScanTarget, scan
 from drum_supervisor.supervise.stats.usage_log import Sample, UsageLog
-from drum_supervisor.supervise.stats.usage_ring import UsageRing
 
 TURN_SECONDS = 0.003  # of a turn of the loop; signals wait no longer
 MAX_STEPS_AT_ONCE = 200  # some hundred processes: a few milliseconds, once per failure
@@ -105,10 +105,9 @@ class Sampler:
     def cpu_seconds(self, name: str) -> float:
         return self._log.cpu_seconds(name)
 
-    @property
-    def history(self) -> UsageRing:
-        """The last ten minutes of all workers together."""
-        return self._log.history
+    def history(self, epoch: float) -> dict[str, Any]:
+        """Return the last ten minutes of all workers together; `epoch` is the time of the clock's zero."""
+        return self._log.history.to_json(epoch)
 
     # --- when
 

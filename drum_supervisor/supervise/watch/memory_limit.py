@@ -5,7 +5,6 @@ import random
 from drum_supervisor.config.parsers import MemoryAmount, format_size
 from drum_supervisor.resources import proctree
 from drum_supervisor.resources.cgroup import read_cgroup
-from drum_supervisor.supervise.policy.events import RestartCause
 from drum_supervisor.supervise.service.context import Context
 
 CHECK_INTERVAL = 2.0  # seconds, give or take a third, so that workers that started together are checked apart
@@ -50,4 +49,4 @@ class MemoryLimitWatch:
                 "(--max-worker-memory); recycling it",
                 pid=pid,
             )
-            self._context.recycle(slot, RestartCause.MEMORY_LIMIT)
+            self._context.recycle_for_memory(slot)

@@ -4,7 +4,6 @@ from copy import deepcopy
 
 import pytest
 
-from drum_supervisor.cli.sparkline import BLOCKS
 from drum_supervisor.cli.stats_tables import stats_line, stats_text
 from tests.unit.stats_records import MIB, PROCESS, PROGRAM, STOPPED, UNKNOWN_CGROUP, stats
 
@@ -17,7 +16,7 @@ def cgroup(**groups):
 
 
 def text(**changes):
-    return stats_text(stats(**changes), BLOCKS)
+    return stats_text(stats(**changes), "utf-8")
 
 
 def test_shows_everything():

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from drum_supervisor.cli.sparkline import ASCII
 from drum_supervisor.cli.tables import duration, failure_text, status_text
 from drum_supervisor.config.parsers import format_size
 from drum_supervisor.contract.failure_report import Cause, FailureReport
@@ -175,7 +174,7 @@ class TestFailure:
 
     def test_draws_in_ascii(self):
         curve = UsageSeries((1.0, 0.0), (1, 2), (1, 2), (1.0, 2.0))
-        assert failure_text(replace(REPORT, curve=curve), ASCII).isascii()
+        assert failure_text(replace(REPORT, curve=curve), "ascii").isascii()
 
     def test_shows_the_traceback_once(self):
         text = failure_text(replace(REPORT, stderr_tail=f"\n{REPORT.traceback}\n"))

@@ -12,8 +12,8 @@ from drum_supervisor.supervise.programs.auto_workers import (
     Capacity,
     measure_folder,
     read_capacity,
-    resolve_workers,
 )
+from drum_supervisor.supervise.programs.launch import plan_launch
 from tests.unit.control_groups import MIB, PID, lay_out
 
 GIB = 1024 * MIB
@@ -66,11 +66,12 @@ class TestReadCapacity:
         assert read_capacity(PID, 64, tmp_path).memory_bytes is None
 
 
-class TestResolveWorkers:
+class TestAuto:
     def resolve_auto(self, *argv: str, **flags: str):
         settings = resolve(choose({"workers": "auto", **flags}, {}))
         assert settings.workers == AUTO
-        return resolve_workers(settings, argv, {})
+        launch = plan_launch(settings, argv, {})
+        return launch.settings, launch.workers_note
 
     def test_shared_listener_allows_several_workers(self, tmp_path):
         for settings, sentence in (
@@ -85,8 +86,8 @@ class TestResolveWorkers:
         assert (settings.workers, sentence) == (1, "workers: 1, because the command binds the port itself")
 
     def test_number_is_kept(self):
-        settings = resolve(choose({"workers": "3"}, {}))
-        assert resolve_workers(settings, (), {}) == (settings, "")
+        launch = plan_launch(resolve(choose({"workers": "3", "code_dir": "model"}, {})), (), {})
+        assert (launch.settings.workers, launch.workers_note) == (3, "")
 
     @pytest.mark.parametrize("variable", ["MAX_WORKERS", "DRUM_SUPERVISOR_WORKERS"])
     def test_auto_can_come_from_the_environment(self, variable):

@@ -59,7 +59,7 @@ class Bench:
         return float("inf") if due_at is None else due_at - self.clock.now
 
     def times(self) -> list[float]:
-        return self.sampler.history.to_json(0.0)["times"]
+        return self.sampler.history(0.0)["times"]
 
     def sample(self, max_age=0.0, shared_memory=False, watching=False):
         request = self.sampler.request_sample(max_age, shared_memory, watching)
@@ -326,10 +326,10 @@ def test_memory_is_bounded(bench, worker):
     bench.sampler.sample_soon()
     for _ in range(800):
         bench.turn(1.0)
-    size = len(bench.sampler.history)
+    size = len(bench.sampler._log.history)
     for _ in range(2000):
         bench.turn(1.0)
-    assert abs(len(bench.sampler.history) - size) <= 1
+    assert abs(len(bench.sampler._log.history) - size) <= 1
     assert len(bench.sampler._reader._known) <= 3
     assert bench.timers.seconds_left() <= 1.0
 
@@ -343,9 +343,7 @@ def test_history_is_the_sum_of_workers(bench, spawner):
     bench.sampler.sample_soon()
     bench.turn()
     curves = [bench.sampler._log.usage_series(target.name, target.pid, bench.clock.now) for target in targets]
-    assert bench.sampler.history.to_json(0.0)["rss_bytes"] == [
-        sum(usage_series.rss_bytes[0] for usage_series in curves)
-    ]
+    assert bench.sampler.history(0.0)["rss_bytes"] == [sum(usage_series.rss_bytes[0] for usage_series in curves)]
 
 
 def test_many_workers_have_shorter_series():
