@@ -20,7 +20,7 @@ import os, sys, threading
 from flask import Flask
 from drum_supervisor.contract.listener import parse_address
 from drum_supervisor.contract.report_pipe import Reporter
-from drum_supervisor.config.gunicorn import read
+from drum_supervisor.config.gunicorn import read_parameters
 from drum_supervisor.servers.gunicorn.server import Options, serve
 from drum_supervisor.servers.process import StopSignals, take_listener
 
@@ -45,7 +45,7 @@ loading, closing = (eval(text, globals()) for text in sys.argv[1:3])
 stop = StopSignals()
 stop.install()
 given = {name: float(value) for name, _, value in (text.partition("=") for text in sys.argv[3:])}
-options = Options(workers=1, backlog=100, parameters=read(os.environ), **{"drain_seconds": 10.0, **given})
+options = Options(workers=1, backlog=100, parameters=read_parameters(os.environ), **{"drain_seconds": 10.0, **given})
 listener = take_listener(parse_address("127.0.0.1:0"))
 stop.exit(serve(load, listener, Reporter.from_environment(os.environ).send, options))
 """
