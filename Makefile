@@ -37,7 +37,7 @@ check: $(VENV)/installed-dev  ## check format, lint, types, import layers, docs,
 	@echo "lint";    $(BIN)/ruff check --quiet .
 	@echo "types";   $(BIN)/mypy --no-error-summary
 	@echo "imports"; $(BIN)/lint-imports --no-logo > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
-	@$(if $(wildcard docs/*.md),echo "docs"; $(BIN)/python -m pytest -q tests/docs)
+	@$(if $(wildcard docs/*.md),echo "docs and habits"; $(BIN)/python -m pytest -q tests/docs tests/unit/project/test_habits.py)
 	@echo "conf";    $(MAKE) conf
 	@echo "paths";   $(MAKE) no-machine-paths
 	@echo "all checks passed"

@@ -66,7 +66,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode(line: bytes) -> Message:
-    """Read one line; BadReportError: too long, not a JSON object, or of an unknown kind."""
+    """Read one line; InvalidMessageError: too long, not a JSON object, or of an unknown kind."""
     if len(line) > MAX_LINE:
         raise InvalidMessageError(f"a line of {len(line)} bytes, more than {MAX_LINE}")
     try:

@@ -1,5 +1,6 @@
 """Third-party commands: how they become ready, how they fail. Whole servers are in test_servers.py."""
 
+import json
 import shutil
 import signal
 import sys
@@ -91,3 +92,19 @@ def test_output_passes_through_unchanged(start: Start) -> None:
     supervised.wait()
     assert supervised.out.read_bytes() == bytes(range(256)) * 100
     assert b"no newline" in supervised.err.read_bytes()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_config_prints_what_start_runs(start: Start, tmp_path: Path, workers: str) -> None:
+    extra = tmp_path / "extra.ini"
+    extra.write_text("[program:cache]\ncommand = sleep 1000\n")
+    options = ("--workers", workers, "--config", str(extra), "--max-retries", "2", "--ready", "notify")
+    command = ("--listener", "inherit", "--", sys.executable, "-c", TINY + NOTIFY + SERVE)
+    supervised = start(*options, *command)
+    supervised.until_phase("serving")
+    printed = supervised.run("config", "--json", "--address", str(supervised.address), *options, *command)
+    assert printed.returncode == 0, printed.stderr
+    rendered = (supervised.run_dir / "supervisord.conf").read_text()
+    assert json.loads(printed.stdout)["supervisord"] == rendered
+    assert "[program:cache]" in rendered
+    assert supervised.stop() == 0
