@@ -22,39 +22,38 @@ class Event:
 
 
 @dataclass(frozen=True)
+class WorkerEvent(Event):
+    """An event of one worker."""
+
+    worker: int = 1
+
+
+@dataclass(frozen=True)
+class WorkerFailure(Event):
+    """The failure of one worker."""
+
+    report: FailureReport
+    worker: int = 1
+
+
 class SupervisorStarted(Event):
     """The supervisor is up and the listener is bound."""
 
 
-@dataclass(frozen=True)
-class WorkerReady(Event):
+class WorkerReady(WorkerEvent):
     """A worker answers requests."""
 
-    worker: int = 1
 
-
-@dataclass(frozen=True)
-class WorkerInitFailed(Event):
+class WorkerInitFailed(WorkerFailure):
     """A worker reported that its initialization failed; its process may still run."""
 
-    report: FailureReport
-    worker: int = 1
 
-
-@dataclass(frozen=True)
-class FailedProbation(Event):
+class FailedProbation(WorkerFailure):
     """A worker that answered lost one of its own workers during probation: not all of them can be initialized."""
 
-    report: FailureReport
-    worker: int = 1
 
-
-@dataclass(frozen=True)
-class WorkerExited(Event):
+class WorkerExited(WorkerFailure):
     """A worker exited although the supervisor had not stopped it."""
-
-    report: FailureReport
-    worker: int = 1
 
 
 @dataclass(frozen=True)
@@ -79,16 +78,12 @@ class StartupTimedOut(Event):
     report: FailureReport
 
 
-@dataclass(frozen=True)
 class RetryDue(Event):
     """The scheduled retry is due."""
 
 
-@dataclass(frozen=True)
-class WorkerRestartDue(Event):
+class WorkerRestartDue(WorkerEvent):
     """The scheduled restart of a crashed worker is due."""
-
-    worker: int = 1
 
 
 @dataclass(frozen=True)
@@ -100,28 +95,18 @@ class RestartRequested(Event):
     cause: RestartCause = RestartCause.REQUEST
 
 
-@dataclass(frozen=True)
-class WorkerStopped(Event):
+class WorkerStopped(WorkerEvent):
     """A worker that the supervisor stopped has exited."""
 
-    worker: int = 1
 
-
-@dataclass(frozen=True)
-class StopWorkerRequested(Event):
+class StopWorkerRequested(WorkerEvent):
     """An operator stops a worker until they start it again."""
 
-    worker: int = 1
 
-
-@dataclass(frozen=True)
-class StartWorkerRequested(Event):
+class StartWorkerRequested(WorkerEvent):
     """An operator starts a worker that they stopped, or that was given up."""
 
-    worker: int = 1
 
-
-@dataclass(frozen=True)
 class ErrorServerReady(Event):
     """The error server answers requests with the failure."""
 
@@ -139,7 +124,6 @@ class ErrorServerExited(Event):
     plain: bool = False
 
 
-@dataclass(frozen=True)
 class ErrorServerRestartDue(Event):
     """The scheduled restart of the error server is due."""
 
@@ -151,12 +135,10 @@ class StandInExited(Event):
     was_ready: bool = True
 
 
-@dataclass(frozen=True)
 class StandInRestartDue(Event):
     """The scheduled restart of the stand-in is due."""
 
 
-@dataclass(frozen=True)
 class ErrorServerTtlExpired(Event):
     """The error server has run for its whole time to live."""
 
@@ -169,11 +151,9 @@ class EssentialProgramExited(Event):
     reason: str
 
 
-@dataclass(frozen=True)
 class StopRequested(Event):
     """A signal or an operator stops the supervisor."""
 
 
-@dataclass(frozen=True)
 class AllStopped(Event):
     """All programs and their descendants are gone."""

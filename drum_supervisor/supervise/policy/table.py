@@ -29,6 +29,7 @@ from drum_supervisor.supervise.policy.events import (
     StopWorkerRequested,
     SupervisorStarted,
     WorkerExited,
+    WorkerFailure,
     WorkerInitFailed,
     WorkerReady,
     WorkerRestartDue,
@@ -43,12 +44,9 @@ def decide(state: State, event: Event, limits: Limits) -> Decision:
 
     The failure of a worker is ignored if it was given up, stopped by an operator, or replaced by its successor.
     """
-    if isinstance(event, _WORKER_FAILURES) and event.worker not in state.ready | state.starting:
+    if isinstance(event, WorkerFailure) and event.worker not in state.ready | state.starting:
         return state, []
     return _TABLE[state.phase][type(event)](state, event, limits)
-
-
-_WORKER_FAILURES = (WorkerInitFailed, FailedProbation, WorkerExited)
 
 
 _Row: TypeAlias = dict[type[Event], Callable[[State, Any, Limits], Decision]]
