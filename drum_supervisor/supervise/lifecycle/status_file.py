@@ -26,7 +26,7 @@ class StatusFile:
     def __init__(self, context: Context, run_dir: RunDir) -> None:
         self._context = context
         self._run_dir = run_dir
-        self._written = ""
+        self._written: ClientStatus | None = None
 
     def follow(self) -> None:
         # A supervisor that is stopping leaves the last status.
@@ -34,11 +34,11 @@ class StatusFile:
         if service.is_stopping:
             return
         next_at = self._context.next_retry_at() or 0.0
-        text = client_status(service, next_at).to_json()
-        if text == self._written:
+        status = client_status(service, next_at)
+        if status == self._written:
             return
-        self._written = text
+        self._written = status
         try:
-            self._run_dir.replace(self._run_dir.client_status, text)
+            self._run_dir.replace(self._run_dir.client_status, status.to_json())
         except OSError as error:
             self._context.log.line("error", f"could not write {self._run_dir.client_status.name}: {error}")

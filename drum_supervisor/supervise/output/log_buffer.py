@@ -34,7 +34,10 @@ class LogBuffer:
 
     def read(self, offset: int, max_bytes: int) -> list[LogRecord]:
         """Return the kept records from `offset` on: about `max_bytes`, but at least one if there is one."""
-        found, size = [], 0
+        found: list[LogRecord] = []
+        if offset >= self.end:
+            return found
+        size = 0
         for record in self._records:
             if record.offset >= offset:
                 found.append(record)

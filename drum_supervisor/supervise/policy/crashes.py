@@ -6,21 +6,14 @@ from typing import TypeAlias
 from drum_supervisor.contract.failure_report import Cause
 from drum_supervisor.supervise.policy import rolling_restart, transitions
 from drum_supervisor.supervise.policy.actions import Action, Alarm, SetAlarm, StopWorker
-from drum_supervisor.supervise.policy.events import (
-    FailedProbation,
-    LivenessFailed,
-    OwnWorkerOomKilled,
-    WorkerExited,
-    WorkerInitFailed,
-)
+from drum_supervisor.supervise.policy.events import FailedProbation, LivenessFailed, OwnWorkerOomKilled, WorkerFailure
 from drum_supervisor.supervise.policy.state import Limits, State
 from drum_supervisor.supervise.policy.transitions import Decision
 
-_WorkerFailed: TypeAlias = WorkerInitFailed | FailedProbation | WorkerExited
-_Failed: TypeAlias = _WorkerFailed | LivenessFailed | OwnWorkerOomKilled
+_Failed: TypeAlias = WorkerFailure | LivenessFailed | OwnWorkerOomKilled
 
 
-def worker_crashed(state: State, event: _WorkerFailed, limits: Limits) -> Decision:
+def worker_crashed(state: State, event: WorkerFailure, limits: Limits) -> Decision:
     """A worker failed while the service was up. A successor that fails leaves its predecessor serving."""
     if (aborted := rolling_restart.successor_failed(state, event.worker, event.report)) is not None:
         return aborted[0], [*aborted[1], *transitions.cancel_unneeded_deadline(aborted[0])]
@@ -56,7 +49,7 @@ def own_worker_oom_killed(state: State, event: OwnWorkerOomKilled, limits: Limit
     return given_up, [*stopped, *actions]
 
 
-def _count_crash(state: State, event: _WorkerFailed, limits: Limits) -> State:
+def _count_crash(state: State, event: WorkerFailure, limits: Limits) -> State:
     crashes = transitions.add_crash(state, event.at, limits)
     return replace(state, crashes=crashes, crash_restarts=state.crash_restarts + 1)
 

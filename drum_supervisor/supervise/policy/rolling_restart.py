@@ -57,8 +57,7 @@ def successor_failed(state: State, worker: int, report: FailureReport) -> Step |
     rolling = state.rolling_restart
     if rolling is None or not rolling.predecessor or rolling.successor != worker:
         return None
-    kept = replace(state, starting=state.starting - {worker}, ready=state.ready - {worker}, rolling_restart=None)
-    return replace(kept, restart_failure=report), [StopWorker(worker)]
+    return abort(state, report)
 
 
 def predecessor_lost(state: State, worker: int, limits: Limits) -> State | None:

@@ -15,11 +15,9 @@ from drum_supervisor.supervise.policy.actions import (
 )
 from drum_supervisor.supervise.policy.events import (
     Event,
-    FailedProbation,
     RetryDue,
     StartupTimedOut,
-    WorkerExited,
-    WorkerInitFailed,
+    WorkerFailure,
     WorkerReady,
     WorkerRestartDue,
 )
@@ -99,7 +97,7 @@ def _advance_rolling_restart(state: State, worker: int, limits: Limits) -> Decis
     return transitions.drop_report_when_complete(serving, limits), actions
 
 
-def worker_failed(state: State, event: WorkerInitFailed | FailedProbation | WorkerExited, limits: Limits) -> Decision:
+def worker_failed(state: State, event: WorkerFailure, limits: Limits) -> Decision:
     """A worker will not become ready; the service has failed unless another one is starting."""
     state = rolling_restart.abort_if_successor(state, event.worker, event.report)
     others = replace(state, starting=state.starting - {event.worker}, ready=state.ready - {event.worker})
