@@ -1,7 +1,7 @@
 """Finds errors in the output of a program: tracebacks of Python, JavaScript, Java and Go. Pure."""
 
 import re
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
 from drum_supervisor.contract.report_pipe import InitFailedMessage
 
@@ -42,9 +42,11 @@ def find_last_traceback(printed: str) -> InitFailedMessage | None:
     """Return the exception of the last Python traceback; None if there is none, or if it is cut off."""
     plain = _COLOR.sub("", printed)
     found = list(_TRACEBACK.finditer(plain))
-    if not found:
-        return None
-    lines = [line.removeprefix(found[-1]["prefix"]) for line in plain[found[-1].start() :].splitlines()]
+    return _parse_traceback(plain[found[-1].start() :], found[-1]["prefix"]) if found else None
+
+
+def _parse_traceback(plain: str, prefix: str) -> InitFailedMessage | None:
+    lines = [line.removeprefix(prefix) for line in plain.splitlines()]
     for number, line in enumerate(lines[1:], 1):
         if line and not line.startswith((" ", "\t", "+", "|")):
             match = _LAST_LINE.match(line)
@@ -61,16 +63,16 @@ def find_last_traceback(printed: str) -> InitFailedMessage | None:
 
 def find_earlier_traceback(printed: str) -> InitFailedMessage | None:
     """Return the last exception before the final one which differs from it and is not part of its chain."""
-    text = _COLOR.sub("", printed)
-    last = earlier = find_last_traceback(text)
-    while last is not None and earlier is not None:
-        text = text[: [*_TRACEBACK.finditer(text)][-1].start()]
-        earlier = find_last_traceback(text)
-        if (
-            earlier
-            and not _is_continued(text, earlier)
-            and (earlier.type, earlier.message) != (last.type, last.message)
-        ):
+    plain = _COLOR.sub("", printed)
+    last = find_last_traceback(plain)
+    if last is None:
+        return None
+    for following, match in pairwise(reversed([*_TRACEBACK.finditer(plain)])):
+        text = plain[: following.start()]
+        earlier = _parse_traceback(text[match.start() :], match["prefix"])
+        if earlier is None:
+            return None
+        if not _is_continued(text, earlier) and (earlier.type, earlier.message) != (last.type, last.message):
             return earlier
     return None
 
