@@ -20,6 +20,7 @@ import click
 
 from drum_supervisor import __version__
 from drum_supervisor.cli.options import choose_values, settings_options
+from drum_supervisor.cli.target import json_option
 from drum_supervisor.config.settings import DECLARATIONS, Settings, resolve
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode
 
@@ -127,7 +128,7 @@ def _exit_on_stop_signals() -> Iterator[None]:
 
 
 @cli.command("config", params=settings_options(), context_settings={"allow_interspersed_args": False})
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def config_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int:
     """Print the effective settings with their sources.

@@ -5,6 +5,7 @@ The supervisor writes it with each change. Error server and stand-in read it wit
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 PROGRAM_HEADER = "X-Drum-Supervisor"
@@ -15,7 +16,7 @@ PROGRAM_HEADER = "X-Drum-Supervisor"
 class ClientStatus:
     """The state of the service as clients see it. Times are CLOCK_MONOTONIC seconds, shared by all local processes."""
 
-    failed: bool = False  # initialization failed, and no worker has been ready since
+    failed: bool = False  # the service has failed, and no worker has been ready since
     stage: str = ""  # the latest stage of the current attempt
     since: float = 0.0  # start of the current attempt; 0 without one
     attempt: int = 1  # attempts since the service was last ready
@@ -34,17 +35,15 @@ class ClientStatusFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._version: tuple[int, int, int] | None = None
-        self._situation = ClientStatus()
+        self._status = ClientStatus()
 
     def __call__(self) -> ClientStatus:
         """Return the status, or the last good one while the file is missing or invalid."""
-        try:
+        with suppress(OSError, ValueError, TypeError):
             status = os.stat(self._path)
             version = (status.st_mtime_ns, status.st_ino, status.st_size)
             if version != self._version:
                 with open(self._path, encoding="utf-8") as file:
-                    self._situation = ClientStatus(**json.load(file))
+                    self._status = ClientStatus(**json.load(file))
                 self._version = version
-        except (OSError, ValueError, TypeError):
-            return self._situation
-        return self._situation
+        return self._status

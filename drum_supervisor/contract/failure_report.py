@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import Field, asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
 from signal import SIGKILL
@@ -70,11 +70,11 @@ class FailureReport:
     def masked(self) -> "FailureReport":
         """Return the report with secrets masked."""
         free = ("type", "message", "traceback", "stderr_tail")
-        texts = {name: mask_secrets(getattr(self, name)) for name in free}
+        texts: dict[str, Any] = {name: mask_secrets(getattr(self, name)) for name in free}
         if self.type:  # mask what `error` shows: the text after a type like InvalidPassword may be the password
             prefix = f"{texts['type']}: "
             texts["message"] = mask_secrets(prefix + texts["message"]).removeprefix(prefix)
-        return FailureReport(**{**self._values(), **texts})
+        return replace(self, **texts)
 
     def to_json(self) -> dict[str, Any]:
         return {"error": self.error, **asdict(self), "cause": self.cause.value}
@@ -86,9 +86,6 @@ class FailureReport:
         if values.get("curve") is not None:
             values["curve"] = UsageSeries.from_json(values["curve"])
         return cls(**{field.name: _checked(field, values[field.name]) for field in fields(cls) if field.name in values})
-
-    def _values(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def _checked(field: Field[Any], value: Any) -> Any:

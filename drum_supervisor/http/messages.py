@@ -37,7 +37,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """One HTTP response. Fronts add Content-Length and change nothing else."""
+    """One HTTP response. Fronts add Content-Length, Content-Type and what the connection needs."""
 
     status: int
     body: bytes = b""

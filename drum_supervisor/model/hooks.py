@@ -58,6 +58,8 @@ def _find_hooks(module: ModuleType, source: Path) -> Hooks:
 
 
 def _select_accepted(hook: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    if not options:
+        return {}
     try:
         parameters = inspect.signature(hook).parameters.values()
     except (TypeError, ValueError):  # compiled functions may have no signature

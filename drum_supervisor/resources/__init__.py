@@ -1,1 +1,1 @@
-"""Resource usage of processes and control groups, read by pid from /proc and /sys. Knows nothing of programs."""
+"""Resource usage of processes and control groups, read by pid from /proc and /sys."""

@@ -1,4 +1,4 @@
-"""The files of single processes in /proc (proc(5)). No function reads files of other processes."""
+"""The files of single processes in /proc (proc(5)). Only a walk reads files of the descendants too."""
 
 import os
 import time

@@ -5,7 +5,7 @@
 
 It reports that the model server is starting, and its stage. Once `client_status.failed` is set, it gives the error
 server's responses. It serves on the supervisor's listener. `config/settings.py` documents the options; neither that
-module nor anything else which is slow to import is loaded before the first response.
+module nor the failure service is loaded before the first response.
 """
 
 import json

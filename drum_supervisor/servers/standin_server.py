@@ -3,8 +3,7 @@
 It reads a head, answers, and discards the rest: one request per connection, 30 seconds for all of it.
 """
 
-# `selector_server` reads whole requests, and takes four times as long to import. No typing, no dataclasses, no re here:
-# each would slow the start down noticeably.
+# Small, because it must start quickly: `selector_server` reads whole requests, and takes four times as long to import.
 
 import selectors
 import socket

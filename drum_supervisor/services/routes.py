@@ -18,7 +18,7 @@ Handler = Callable[[Request], Response]
 class Route:
     """One path of a service."""
 
-    path: str  # with the prefix
+    path: str  # as declared; with the prefix where a router has resolved it
     methods: tuple[str, ...]  # those of the handler; OPTIONS is always added
     handler: Handler
     executor: "BoundedExecutor | None" = None  # runs the handler; None: the handler never blocks

@@ -13,7 +13,6 @@ _PLAIN_ENCODINGS = (b"", b"binary", b"8bit", b"7bit")
 class Part:
     """One field of a form; `content_type` and `file_name` are empty if the client sent none."""
 
-    name: str
     file_name: str
     content_type: str
     data: bytes
@@ -89,7 +88,7 @@ class _Form:
         if self._is_wanted:
             file_name = self._options.get(b"filename", b"").decode("utf-8", "replace")
             content_type = self._headers.get(b"content-type", b"").decode("latin-1")
-            self.found = Part(self._wanted.decode(), file_name, content_type, bytes(self._data))
+            self.found = Part(file_name, content_type, bytes(self._data))
 
     def _end(self) -> None:
         self.is_complete = True

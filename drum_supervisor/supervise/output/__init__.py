@@ -1,1 +1,1 @@
-"""The output of programs and supervisor: streams with back-pressure, the log, recent output. Nothing here blocks."""
+"""The output of programs and supervisor: streams with back-pressure, the log, recent output. Only `flush` blocks."""

@@ -79,7 +79,7 @@ class ServiceStatus:
 
     @property
     def has_failed(self) -> bool:
-        """Whether initialization failed, and no worker has been ready since."""
+        """Whether the service has failed, and no worker has been ready since."""
         return self.state.phase in (Phase.FAILED, Phase.RETRYING)
 
     @property

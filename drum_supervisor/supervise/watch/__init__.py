@@ -1,1 +1,1 @@
-"""Watches of a run's descendants: dead workers during start-up, OOM kills, the memory limit. They report, never act."""
+"""Watches of a run's descendants: dead workers during start-up, OOM kills, the memory limit."""

@@ -38,7 +38,8 @@ class MemoryLimitWatch:
         self._schedule()
 
     def _check(self, slot: int, pid: int) -> None:
-        used, limit = proctree.read_tree_rss(pid), self._limit.of(read_cgroup(pid).memory.limit_bytes)
+        container_limit = read_cgroup(pid).memory.limit_bytes if self._limit.percent else None
+        used, limit = proctree.read_tree_rss(pid), self._limit.of(container_limit)
         if used is None or limit is None or used <= limit * self._copies:
             self._times_above[pid] = 0
             return

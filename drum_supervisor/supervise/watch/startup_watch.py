@@ -82,7 +82,7 @@ class StartupWatch:
         age = self._timers.clock() - tracked.run.started
         startup_seconds = watched.startup_seconds = watched.startup_seconds or age
         probation = max(3 * startup_seconds, MIN_PROBATION)
-        return tracked.is_running and self._timers.clock() - tracked.run.started < startup_seconds + probation
+        return tracked.is_running and age < startup_seconds + probation
 
     def _check(self, watched: _WatchedRun) -> None:
         deaths = watched.worker_deaths.refresh(watched.tracked.run.stderr_tail.text())
