@@ -35,7 +35,6 @@ COLUMNS = 10
 ROWS = (1, 100, 10_000)
 CONNECTIONS = (1, 16)
 PROBE_PAUSE = 0.005
-PROBE_GOAL_MS = 20.0
 PREDICTIONS, PROBES = "predictions", "probes"
 NO_SERVER = "no server"
 

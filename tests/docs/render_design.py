@@ -1,17 +1,15 @@
 """What docs/design.md shows of the structure, rendered from pyproject.toml, the folders' docstrings and the imports."""
 
 import ast
-from collections import defaultdict
 from pathlib import Path
 
-from tests.docs.render import ROOT, table
+from tests.docs.render import table
+from tests.structure import PACKAGE, ROOT, Module, Structure
 
 try:
     import tomllib
 except ImportError:  # Python 3.10
     import tomli as tomllib
-
-PACKAGE = ROOT / "drum_supervisor"
 
 
 def layers() -> str:
@@ -33,43 +31,30 @@ def _layer(line: str) -> str:
 
 def folders() -> str:
     """Return each folder, what may live there, and which others it imports."""
-    imported = _imports_of_folders()
+    structure = Structure()
+    inits = {module.path.parent: module for module in structure.modules.values() if module.path.name == "__init__.py"}
     rows = [
-        [f"`{_name(folder)}/`", _purpose(folder), ", ".join(f"`{name}`" for name in sorted(imported[_name(folder)]))]
-        for folder in _folders()
+        [
+            f"`{_name(folder)}/`",
+            _purpose(inits[folder]),
+            ", ".join(f"`{name}`" for name in sorted(_imported_folders(structure, folder))),
+        ]
+        for folder in sorted(inits.keys() - {PACKAGE})
     ]
     return table(["folder", "what is there", "imports"], rows)
-
-
-def _folders() -> list[Path]:
-    return sorted(path.parent for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
 
 
 def _name(folder: Path) -> str:
     return folder.relative_to(PACKAGE).as_posix()
 
 
-def _purpose(folder: Path) -> str:
-    docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+def _purpose(init: Module) -> str:
+    docstring = ast.get_docstring(init.tree) or ""
     return " ".join(docstring.partition("\n\n")[0].split())
 
 
-def _imports_of_folders() -> dict[str, set[str]]:
-    found: dict[str, set[str]] = defaultdict(set)
-    for path in PACKAGE.rglob("*.py"):
-        own = _name(path.parent)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("drum_supervisor."):
-                for alias in node.names:
-                    folder = _folder_of(f"{node.module}.{alias.name}")
-                    if folder not in (own, "."):
-                        found[own].add(folder)
-    return found
-
-
-def _folder_of(dotted: str) -> str:
-    """Return the folder of a module, or of the module that a name comes from."""
-    path = PACKAGE.joinpath(*dotted.split(".")[1:])
-    while not path.is_dir():
-        path = path.parent
-    return _name(path)
+def _imported_folders(structure: Structure, folder: Path) -> set[str]:
+    """Return the other folders that the modules of `folder` import, without the top of the package."""
+    own = (name for name, module in structure.modules.items() if module.path.parent == folder)
+    found = {structure.modules[name].path.parent for module in own for name in structure.imports[module]}
+    return {_name(each) for each in found - {folder, PACKAGE}}

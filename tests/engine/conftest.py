@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from drum_supervisor.supervise.engine import prctl
 from drum_supervisor.supervise.engine.engine import Engine
-from drum_supervisor.supervise.engine.prctl import become_subreaper
 from drum_supervisor.supervise.engine.run import ProgramControl, Run
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.streams import OutputStreams, Sink
 from drum_supervisor.supervise.programs.program import Program, Programs, Readiness
 from drum_supervisor.supervise.programs.render import render
+from tests.unit.processes import adopt
 
 
 class Recorder:
@@ -96,7 +95,7 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     """Make an engine for some commands, with extra configuration."""
     benches: list[Bench] = []
-    assert become_subreaper()
+    adopt(orphans=True)
 
     def make(commands: dict[str, list[str]], extra: str = "") -> Bench:
         benches.append(Bench(tmp_path, commands, extra))
@@ -105,7 +104,7 @@ def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     yield make
     for made in benches:
         made.close()
-    prctl._libc.prctl(prctl.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)  # other tests do not reap orphans
+    adopt(orphans=False)  # other tests do not reap orphans
 
 
 def python(code: str) -> list[str]:

@@ -103,6 +103,7 @@ class TestMemoryLimit:
         assert event == RestartRequested(watched.now, 2, overlap=False, cause=RestartCause.MEMORY_LIMIT)
         (line,) = watched.lines
         assert f"worker 2 (pid {child}) uses ".encode() in line
+        assert float(line.partition(b" uses ")[2].split()[0]) > 32
         assert line.endswith(b" MiB, more than 10.0 MiB (--max-worker-memory); recycling it\n")
         assert watched.check(10) == []
 
