@@ -34,7 +34,7 @@ class ProcessEvents:
         run, log = tracked.run, self._context.log
         if run.spawn_error:
             log.line("error", f"{run.program.name} could not be started: {run.spawn_error}")
-            self._on_unexpected_exit(tracked)
+            self._on_unexpected_exit(tracked, self.evidence(tracked))
             return
         log.information(f"{run.label} started", program=run.program.name, pid=run.pid)
         self._context.timers.set("sample", FIRST_SAMPLE_AFTER, self._sampler.sample_soon)
@@ -66,10 +66,11 @@ class ProcessEvents:
         elif tracked.outcome_reported:
             log.information(f"{run.label} {describe_exit(run.status)}", pid=run.pid)
         else:
-            log.warning(f"{run.label} {describe_end(self.evidence(tracked))}", pid=run.pid)
-            self._on_unexpected_exit(tracked)
+            evidence = self.evidence(tracked)
+            log.warning(f"{run.label} {describe_end(evidence)}", pid=run.pid)
+            self._on_unexpected_exit(tracked, evidence)
 
-    def _on_unexpected_exit(self, tracked: TrackedRun) -> None:
+    def _on_unexpected_exit(self, tracked: TrackedRun, evidence: Evidence) -> None:
         now, program, queue = self._context.now(), tracked.run.program, self._context.queue
         if program.worker and not tracked.outcome_reported:
             death = self._startup_watch.find_fatal_death(tracked) if tracked.ready else None
@@ -77,7 +78,7 @@ class ProcessEvents:
                 self._own_worker_died(tracked, death)
                 return
             tracked.outcome_reported = True
-            queue.put(events.WorkerExited(now, reports.report_exit(self.evidence(tracked)), program.worker), tracked)
+            queue.put(events.WorkerExited(now, reports.report_exit(evidence), program.worker), tracked)
         elif program.name == ERROR_SERVER:
             is_taken = tracked.run.pid == 0  # the address, by another process: a retry may succeed
             is_plain = program is self._context.programs.plain_error_server
