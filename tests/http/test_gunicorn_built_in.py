@@ -143,9 +143,10 @@ class TestParametersInTheBuiltInServer:
         assert [failure.type for failure in child.failures()] == ["FileExistsError"]
 
     def test_timeout_spares_a_loading_worker(self, built_in):  # it would in gunicorn 21
-        loading = "lambda: threading.Event().wait(3)"
+        loading = "lambda: threading.Event().wait(6)"
         environ = {"DRUM_CLIENT_REQUEST_TIMEOUT": "1"}
-        child = built_in("finish_seconds=0", loading=loading, environ=environ).until_ready()
+        # the timeout is 4 seconds then: a worker sends a heartbeat each second, and a busy machine delays it
+        child = built_in("finish_seconds=3", loading=loading, environ=environ).until_ready()
         assert get(child, "/context") == "True True"
         assert child.messages().count(ReadyMessage()) == 1
 
