@@ -4,6 +4,7 @@ VENV    ?= .venv
 ADDRESS ?= 127.0.0.1:8080
 BIN     := $(VENV)/bin
 MAKEFLAGS += --no-print-directory
+STORIES_LOGS := $(VENV)/stories
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 # A change in one of these files reinstalls the virtual environment.
@@ -24,12 +25,12 @@ test: $(VENV)/installed-dev  ## run the tests; ARGS="-k policy" goes to pytest
 ifdef ARGS
 	@$(BIN)/python -m pytest -q $(ARGS)
 else
-	@echo "tests/stories runs in two lanes in parallel with all other tests; its output comes last"
-	@lane() { ls tests/stories/test_*.py | awk "NR % 2 == $$1" | xargs $(BIN)/python -m pytest -q > $(VENV)/stories-$$1.log 2>&1; }; \
-	lane 0 & first=$$!; lane 1 & second=$$!; \
+	@echo "tests/stories runs two files at a time, in parallel with all other tests; its output comes last"
+	@rm -rf $(STORIES_LOGS); mkdir $(STORIES_LOGS); \
+	ls tests/stories/test_*.py | xargs -P 2 -I FILE sh -c '$(BIN)/python -m pytest -q FILE > $(STORIES_LOGS)/$$(basename FILE).log 2>&1' & stories=$$!; \
 	$(BIN)/python -m pytest -q --ignore=tests/stories; status=$$?; \
-	wait $$first || status=1; wait $$second || status=1; \
-	cat $(VENV)/stories-0.log $(VENV)/stories-1.log; exit $$status
+	wait $$stories || status=1; \
+	grep -vh '^\.*  *\[ *[0-9]*%\]$$' $(STORIES_LOGS)/*.log; exit $$status
 endif
 
 check: $(VENV)/installed-dev  ## check format, lint, types, import layers, docs, conf, and that no file names a path of one machine
