@@ -10,7 +10,7 @@ from flask import Flask, request
 from flask import Response as FlaskResponse
 
 from drum_supervisor.fronts.observer import Observer
-from drum_supervisor.fronts.wsgi import CONNECTION, ObservedWsgiApp, headers_of, path_of
+from drum_supervisor.fronts.wsgi import ObservedWsgiApp, headers_of, path_of
 from drum_supervisor.http.body import BodySpool
 from drum_supervisor.http.deadlines import Deadlines
 from drum_supervisor.http.encoding import (
@@ -23,8 +23,8 @@ from drum_supervisor.http.encoding import (
 )
 from drum_supervisor.http.messages import BodyPlan, Pending, Response, Service
 
-# Environ keys of the connection: our servers, werkzeug and gunicorn pass it, although PEP 3333 does not define one.
-_CONNECTION_KEYS = (CONNECTION, "werkzeug.socket", "gunicorn.socket")
+# Environ keys of the connection: werkzeug and gunicorn pass it, although PEP 3333 does not define one.
+_CONNECTION_KEYS = ("gunicorn.socket", "werkzeug.socket")
 
 # The status of a routing exception for a route which exists: redirect to the form with a slash, wrong method.
 _ROUTE_EXISTS = (308, 405)
@@ -99,7 +99,7 @@ def _read_body(spool: BodySpool, environ: Mapping[str, Any], plan: BodyPlan, dea
         with deadlines.after(plan.drain_seconds, close_reading):
             while (piece := request.stream.read(READ_SIZE)) and not close_reading.called:
                 spool.add(piece)
-        # gunicorn ends a truncated body as if it were complete
+        # some servers end a truncated body as if it were complete
         is_short = not is_chunked and spool.length < (request.content_length or 0)
     except Exception:  # noqa: BLE001 - each server raises its own errors for bad clients
         is_short = True

@@ -1,44 +1,16 @@
-"""WSGI without a framework: building and reading an environ, and observing the requests of an application."""
+"""WSGI without a framework: reading an environ, and observing the requests of an application."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 from drum_supervisor.fronts.observer import Observation, Observer
-from drum_supervisor.http.encoding import merge_headers, split_target
-from drum_supervisor.http.h1 import Head
+from drum_supervisor.http.encoding import merge_headers
 
 StartResponse = Callable[..., Any]
 Application = Callable[[Any, Any], Iterable[bytes]]
 
-# The environ key under which our own servers pass the connection.
-CONNECTION = "drum_supervisor.connection"
-
 # The environ key which caches the merged headers.
 _HEADERS = "drum_supervisor.headers"
-
-# The headers whose environ keys have no HTTP_ prefix.
-_VARIABLES = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
-
-
-def environ_of(head: Head, common: Mapping[str, Any], body: BinaryIO) -> dict[str, Any]:
-    """Return the environ of a request; `common` is the part shared by all requests of the connection."""
-    path, query = split_target(head.target)
-    environ: dict[str, Any] = {
-        **common,
-        "REQUEST_METHOD": head.method,
-        "PATH_INFO": path.encode().decode("latin-1"),
-        "QUERY_STRING": query,
-        "REQUEST_URI": head.target,
-        "RAW_URI": head.target,
-        "SERVER_PROTOCOL": head.version,
-        "wsgi.input": body,
-        _HEADERS: head.headers,
-    }
-    if head.length is None:
-        environ["wsgi.input_terminated"] = True  # werkzeug reads such a body to its end without a length
-    for name, value in head.headers.items():
-        environ[_VARIABLES.get(name) or "HTTP_" + name.upper().replace("-", "_")] = value
-    return environ
 
 
 def path_of(environ: Mapping[str, Any]) -> str:

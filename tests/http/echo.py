@@ -124,6 +124,8 @@ def _flask(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[s
 
     if "keep_alive" in options:
         options["keep_alive_seconds"] = options.pop("keep_alive")
+    if "max_connections" in options:
+        options["max_connections"] = int(options["max_connections"])
     app = flask_front.create_app(EchoService())
     wsgi_server.serve(app, _config(listener, stop, reporter, options), **options)
 

@@ -142,7 +142,7 @@ class TestParametersInTheBuiltInServer:
         assert child.end() == ExitCode.INIT_FAILED
         assert [failure.type for failure in child.failures()] == ["FileExistsError"]
 
-    def test_timeout_spares_a_loading_worker(self, built_in):  # it would in gunicorn 21
+    def test_timeout_spares_a_loading_worker(self, built_in):
         loading = "lambda: threading.Event().wait(6)"
         environ = {"DRUM_CLIENT_REQUEST_TIMEOUT": "1"}
         # the timeout is 4 seconds then: a worker sends a heartbeat each second, and a busy machine delays it

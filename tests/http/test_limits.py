@@ -38,10 +38,11 @@ def test_one_connection_too_many_closes_the_oldest(start, front):
     child = start(ECHO, front, "max_connections=3").until_ready()
     with ExitStack() as stack:
         connections = [stack.enter_context(connect(child.listener)) for _ in range(3)]
-        assert ask(child.listener, request("GET", "/")).status == 200
+        connections.append(stack.enter_context(connect(child.listener)))
         assert connections[0].recv(100) == b""
-        connections[2].sendall(request("GET", "/"))
-        assert answer(connections[2]).status == 200
+        for connection in connections[2:]:
+            connection.sendall(request("GET", "/"))
+            assert answer(connection).status == 200
 
 
 def test_idle_connection_is_evicted(start, fifo):
@@ -51,9 +52,10 @@ def test_idle_connection_is_evicted(start, fifo):
         assert answer(idle).header("connection") == ""
         with connect(child.listener) as busy:
             busy.sendall(request("GET", f"/block{fifo}"))
-            with open(fifo, "w"):  # the service has opened it
-                assert ask(child.listener, request("GET", "/")).status == 200
+            with open(fifo, "w"), connect(child.listener) as third:  # the service has opened the FIFO
                 assert idle.recv(100) == b""
+                third.sendall(request("GET", "/"))
+                assert answer(third).status == 200
             assert answer(busy).status == 200
 
 

@@ -1,25 +1,32 @@
 """The gevent worker of the built-in server, imported only when chosen.
 
-gevent has patched the standard library when the worker runs, so the threads of our server are greenlets. The whole
-process has one thread: while a prediction computes, or blocks in a call which gevent does not patch, neither probes nor
-the stop are handled.
+gevent has patched the standard library when the worker runs, so that its threads are greenlets. The whole process has
+one thread: while a prediction computes, or blocks in a call which gevent does not patch, neither probes nor the stop
+are handled.
 """
 
-import socket
-
+from gevent import monkey
 from gunicorn.workers.ggevent import GeventWorker
 
 from drum_supervisor.servers.gunicorn.worker import DrainingWorker
-from drum_supervisor.servers.wsgi.connection import IO_TIMEOUT_SECONDS
-from drum_supervisor.servers.wsgi.server import ThreadedServer
+from drum_supervisor.servers.wsgi.connection import IO_TIMEOUT_SECONDS, Connection
 
 
-class _GeventServer(ThreadedServer):
-    def prepare(self, connection: socket.socket) -> None:
-        connection.settimeout(IO_TIMEOUT_SECONDS)
+class _GeventConnection(Connection):
+    def init(self) -> None:
+        super().init()
+        self.sock.settimeout(IO_TIMEOUT_SECONDS)  # gevent waits itself, without the limits of the kernel
 
 
-class DrainingGeventWorker(DrainingWorker, GeventWorker):
-    """A worker with a greenlet per connection; it answers everything accepted before it exits."""
+class DrainingGeventWorker(DrainingWorker, GeventWorker):  # type: ignore[misc]
+    """A worker with a greenlet per request; it answers everything accepted before it exits."""
 
-    server_type = _GeventServer
+    connection_type = _GeventConnection
+
+    def init_process(self) -> None:
+        self.patch()  # before the threaded worker creates its selector
+        super().init_process()
+
+    def patch(self) -> None:
+        if not monkey.is_module_patched("socket"):
+            super().patch()

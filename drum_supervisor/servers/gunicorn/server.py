@@ -25,6 +25,7 @@ from drum_supervisor.servers.gunicorn.worker import STOPPING, DrainingWorker
 from drum_supervisor.servers.init_report import InitReport
 from drum_supervisor.servers.logs import FORMAT, add_request_id
 from drum_supervisor.servers.process import STOP_SIGNALS, ServerConfig
+from drum_supervisor.servers.wsgi.worker import ConnectionLimits, worker_settings
 from drum_supervisor.worker_context import WorkerCtx
 
 Load = Callable[[InitReport, WorkerCtx], Any]
@@ -63,7 +64,7 @@ def serve(load: Load, listener: socket.socket, send: Callable[[Message], None], 
     return ExitCode.STOPPED
 
 
-_WORKERS = {  # names: gunicorn 21 accepts no class, and gevent is imported only when chosen
+_WORKERS = {  # by name: gevent is imported only when chosen
     "sync": f"{DrainingWorker.__module__}.{DrainingWorker.__qualname__}",
     "gevent": "drum_supervisor.servers.gunicorn.gevent_worker.DrainingGeventWorker",
 }
@@ -98,14 +99,19 @@ def _send_both(message: Message, send: Callable[[Message], None], pipe: _WorkerP
     pipe.send(message)
 
 
-class _GunicornApplication(BaseApplication):
+class _GunicornApplication(BaseApplication):  # type: ignore[misc]
     """gunicorn's application object, which the workers inherit from the master."""
 
     def __init__(self, load: Load, init_report: InitReport, options: Options, bind: str) -> None:
         self.init_report = init_report
         self.options = options
         self.worker_ctx: WorkerCtx | None = None  # set in each worker
-        self.drain_seconds = min(options.drain_seconds, options.parameters.graceful_timeout or math.inf)
+        keep_alive = options.parameters.keep_alive
+        self.limits = ConnectionLimits(
+            min(options.drain_seconds, options.parameters.graceful_timeout or math.inf),
+            options.head_seconds,
+            ConnectionLimits.keep_alive_seconds if keep_alive is None else keep_alive,
+        )
         self._load = load
         self._bind = bind
         super().__init__()
@@ -116,15 +122,13 @@ class _GunicornApplication(BaseApplication):
             "workers": self.options.workers,
             "worker_class": _WORKERS[self.options.parameters.worker_class],
             "timeout": self._timeout(),
-            "graceful_timeout": math.ceil(self.drain_seconds + self.options.finish_seconds),
-            "max_requests": 0,  # gunicorn's own recycling loses connections
+            "graceful_timeout": math.ceil(self.limits.drain_seconds + self.options.finish_seconds),
             "backlog": self.options.backlog,
             "logger_class": f"{Logger.__module__}.{Logger.__qualname__}",
         }
         given = {"loglevel": "warning", **hooks.settings(self.options.parameters)}
-        for name, value in {**given, **ours}.items():
-            if name in self.cfg.settings:
-                self.cfg.set(name, value)
+        for name, value in {**given, **worker_settings(self.limits), **ours}.items():
+            self.cfg.set(name, value)
 
     def load(self) -> Any:
         self.worker_ctx = WorkerCtx(None)
@@ -145,7 +149,7 @@ class _GunicornApplication(BaseApplication):
         return timeout and timeout + math.ceil(self.options.finish_seconds)
 
 
-class _Arbiter(Arbiter):
+class _Arbiter(Arbiter):  # type: ignore[misc]
     """gunicorn's master; exits when a worker dies before it is ready, where gunicorn would restart it forever."""
 
     def __init__(self, app: _GunicornApplication, pipe: _WorkerPipe, init_report: InitReport) -> None:
@@ -157,7 +161,7 @@ class _Arbiter(Arbiter):
         self._stop_signals = 0
         self._is_stopping = False
         self.systemd = True  # gunicorn must not unlink the file of a unix socket which the supervisor owns
-        self.LISTENERS = create_sockets(self.cfg, self.log)  # type: ignore[misc, arg-type]
+        self.LISTENERS = create_sockets(self.cfg, self.log)
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
         if sig in STOP_SIGNALS:
@@ -184,15 +188,6 @@ class _Arbiter(Arbiter):
     def stop(self, graceful: bool = True) -> None:
         self._is_stopping = True
         super().stop(graceful)
-
-    def murder_workers(self) -> None:
-        """Spare workers which are loading the model: the supervisor limits the start-up."""
-        # gunicorn 21 would kill them; newer versions start the timeout with the first heartbeat
-        self._read_reports()
-        for pid, worker in self.WORKERS.items():
-            if pid not in self._reported:
-                worker.tmp.notify()
-        super().murder_workers()
 
     def reap_workers(self) -> None:
         deaths = [] if self._is_stopping else self._unreported_deaths()
@@ -259,11 +254,11 @@ def _describe_exit(pid: int) -> str:
     return "" if ended.si_status in STOPPING else f"was killed by {signal_name(ended.si_status)}"
 
 
-class Logger(GunicornLogger):
+class Logger(GunicornLogger):  # type: ignore[misc]
     """gunicorn's logger, with the line format of the other servers."""
 
     error_fmt = FORMAT
-    datefmt = None  # type: ignore[assignment]  # None: the default format, with milliseconds
+    datefmt = None  # None: the default format, with milliseconds
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)

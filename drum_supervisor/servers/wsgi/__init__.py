@@ -1,4 +1,4 @@
-"""A threaded WSGI server which loses no request when processes are swapped: accept, read, respond, stop.
+"""gunicorn's threaded worker, with limits for clients and with the responses of our other servers.
 
-No framework here, and no gunicorn: `servers.gunicorn` uses this package.
+`servers.wsgi_server` runs it in this process, `servers.gunicorn` below gunicorn's master.
 """

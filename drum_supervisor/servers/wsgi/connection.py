@@ -1,104 +1,84 @@
-"""One connection, whose requests a WSGI application answers one after the other."""
+"""A connection of the threaded worker, which receives the head of a request before a thread takes it."""
 
-import io
-import logging
 import socket
+import struct
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections import deque
 from typing import Any
 
-from drum_supervisor.fronts.wsgi import CONNECTION, Application, environ_of
-from drum_supervisor.http.encoding import encode_response, wait_for_close
-from drum_supervisor.http.h1 import BadRequestError, parse_head
-from drum_supervisor.http.messages import message_response
-from drum_supervisor.servers.wsgi.idle import IdleConnections
-from drum_supervisor.servers.wsgi.request import ReceiveBuffer, RequestBody
-from drum_supervisor.servers.wsgi.response import ResponseWriter
+from gunicorn.config import Config
+from gunicorn.workers.gthread import TConn
 
-# How long a single receive or send may block.
+from drum_supervisor.http.encoding import CLIENT_GONE, READ_SIZE
+from drum_supervisor.http.h1 import BadRequestError, find_head_end
+
+# How long a single receive or send of a thread may block.
 IO_TIMEOUT_SECONDS = 60
 
-# How long a client may take to close after the last response.
-CLOSING_SECONDS = 2.0
 
-_log = logging.getLogger(__name__)
+class Connection(TConn):  # type: ignore[misc]
+    """An accepted connection; gunicorn's parser takes over once a head has arrived.
 
-
-class Connection:
-    """Answers the requests of one connection, and closes it.
-
-    Args:
-        connection: its calls block for at most IO_TIMEOUT_SECONDS.
-        common: the part of the environ shared by all requests.
-        idle: closes connections which wait for too long.
-        may_keep: returns whether the connection may stay open after a response; called once per request.
+    Attributes:
+        received: bytes of the next request, until a thread takes it.
+        refusal: why the head is refused; None while it is acceptable.
+        waits_since: when the connection began to wait for a head, of `time.monotonic`.
+        waits_in: the worker's queue in which it waits.
     """
 
-    def __init__(
-        self,
-        connection: socket.socket,
-        app: Application,
-        common: Mapping[str, Any],
-        idle: IdleConnections,
-        may_keep: Callable[[], bool],
-    ) -> None:
-        self._connection = connection
-        self._app = app
-        self._common = {**common, CONNECTION: connection}
-        self._idle = idle
-        self._may_keep = may_keep
-        self._received = ReceiveBuffer(connection)
-        self._is_client_gone = False
-        self._sent_at = 0.0
+    def __init__(self, cfg: Config, sock: socket.socket, client: Any, server: Any) -> None:
+        super().__init__(cfg, sock, client, server)
+        self.data_ready = True  # gunicorn's handler need not wait: a thread gets the connection with a head
+        self.received = bytearray()
+        self.refusal: BadRequestError | None = None
+        self.waits_since = time.monotonic()
+        self.waits_in: deque[Connection] = deque()
+        self._is_used = False
+        self._has_head = False
+        self._limit_blocking_calls()
 
-    def run(self) -> None:
-        try:
-            with suppress(OSError):  # the client has gone, or was evicted
-                while self._respond():
-                    if not self._received:
-                        self._idle.start_idle(self._connection, self._sent_at)
-                wait_for_close(self._connection, CLOSING_SECONDS)
-        finally:
-            self._idle.forget(self._connection)
-            self._connection.close()
+    def init(self) -> None:
+        """Give what has arrived to gunicorn's parser, in the thread that answers the request."""
+        super().init()
+        self.parser.unreader.unread(bytes(self.received))
+        self.received.clear()
+        self._has_head = False
+        self._is_used = True
 
-    def _respond(self) -> bool:
-        """Answer the next request; return whether another one may follow."""
+    def take_surplus(self) -> None:
+        """Take back what gunicorn's parser has read of the next request."""
+        self.sock.setblocking(False)
+        self.waits_since = time.monotonic()
+        self._receive(self.parser.unreader.take_buffered())
+
+    def receive(self) -> None:
+        """Receive what has arrived; raise OSError if the client has gone."""
         try:
-            head = parse_head(self._received.take_head(lambda: self._idle.start_head(self._connection)))
+            data = self.sock.recv(READ_SIZE)
+        except BlockingIOError:
+            return
+        if not data:
+            raise ConnectionError(CLIENT_GONE)
+        self._receive(data)
+
+    def is_idle(self) -> bool:
+        """Return whether a request was answered, and nothing of the next one has arrived."""
+        return self._is_used and not self.received
+
+    def may_be_handled(self) -> bool:
+        """Return whether a head has arrived, or is refused."""
+        return self._has_head or self.refusal is not None
+
+    def _receive(self, data: bytes) -> None:
+        searched = len(self.received)
+        self.received += data
+        try:
+            self._has_head = find_head_end(self.received, searched) is not None
         except BadRequestError as error:
-            self._send(encode_response(message_response(error.status, f"ERROR: {error}")))
-            return False
-        finally:
-            self._idle.finish_head(self._connection)
-        body = RequestBody(self._received, head)
-        # call both: the body must know that the response begins
-        response = ResponseWriter(head, self._send, lambda: all((body.has_arrived(), self._may_keep())))
-        self._call_app(environ_of(head, self._common, io.BufferedReader(body)), response)
-        body.skip()
-        return response.keeps
+            self.refusal = error
 
-    def _call_app(self, environ: dict[str, Any], response: ResponseWriter) -> None:
-        try:
-            pieces = self._app(environ, response.start)
-            try:
-                response.write_all(pieces)
-            finally:
-                if hasattr(pieces, "close"):
-                    pieces.close()
-        except BaseException:  # noqa: BLE001 - sys.exit in a view must not end the thread without a response
-            response.keeps = False
-            if self._is_client_gone:
-                return
-            _log.exception("%s %r failed", environ["REQUEST_METHOD"], environ["RAW_URI"])
-            if not response.is_begun:
-                self._send(encode_response(message_response(500, "ERROR: Internal Server Error")))
-
-    def _send(self, data: bytes) -> None:
-        self._sent_at = time.monotonic()
-        try:
-            self._connection.sendall(data)
-        except OSError:
-            self._is_client_gone = True
-            raise
+    def _limit_blocking_calls(self) -> None:
+        # in the kernel: Python's `settimeout` adds a second system call to each
+        patience = struct.pack("@ll", IO_TIMEOUT_SECONDS, 0)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)

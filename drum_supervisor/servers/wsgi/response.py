@@ -1,104 +1,92 @@
-"""Sends the response of a WSGI application (PEP 3333) as HTTP/1.1."""
+"""gunicorn's responses, with the headers of our other servers."""
 
-from collections.abc import Callable, Iterable
-from types import TracebackType
+import socket
+from collections.abc import Callable
+from typing import Any
 
-from drum_supervisor.http.encoding import READ_SIZE, http_date
-from drum_supervisor.http.h1 import Head, says_close
+from gunicorn.config import Config
+from gunicorn.http.body import ChunkedReader, LengthReader
+from gunicorn.http.errors import NoMoreData
+from gunicorn.http.wsgi import Response as GunicornResponse
 
-ErrorInfo = tuple[type[BaseException], BaseException, TracebackType | None]
-
-# Headers which only the server sets.
-_SERVER_HEADERS = ("connection", "keep-alive", "transfer-encoding")
+from drum_supervisor.http.encoding import http_date
+from drum_supervisor.http.h1 import says_close
 
 
-class ResponseWriter:
-    """Sends a response piece by piece.
+class StrictLengthReader(LengthReader):  # type: ignore[misc]
+    """Raises where gunicorn would end a truncated body as if it were complete."""
 
-    `head` is that of the request; `may_keep`, called just before the head of the response is sent, returns whether the
-    connection may stay open.
+    def read(self, size: int) -> bytes:
+        wanted = min(self.length, size)
+        data: bytes = super().read(size)
+        if len(data) < wanted:
+            raise NoMoreData
+        return data
+
+
+class WsgiResponse(GunicornResponse):  # type: ignore[misc]
+    """A response without `Server`, and with `Connection` only where the connection closes.
+
+    It closes where the body of the request is not read to its end: gunicorn would wait for the rest.
+    `may_keep`, called just before the head is sent, returns whether the connection may stay open.
     """
 
-    def __init__(self, head: Head, send: Callable[[bytes], object], may_keep: Callable[[], bool]) -> None:
-        self.is_begun = False  # the head is sent
-        self.keeps = False  # another request may follow; false if the body is shorter than announced
-        self._head = head
-        self._send = send
+    def __init__(self, req: Any, sock: socket.socket, cfg: Config, may_keep: Callable[[], bool]) -> None:
+        super().__init__(req, sock, cfg)
+        self.is_client_gone = False  # sending has failed
         self._may_keep = may_keep
-        self._status = ""
-        self._headers: list[tuple[str, str]] = []
-        self._left: int | None = None  # bytes of the announced length
-        self._is_chunked = False
 
-    def start(
-        self, status: str, headers: list[tuple[str, str]], error: ErrorInfo | None = None
-    ) -> Callable[[bytes], None]:
-        """Set status and headers: `start_response` of PEP 3333, a second call only with `error`."""
-        if error and self.is_begun:
-            raise error[1].with_traceback(error[2])
-        if self._status and not error:
-            raise AssertionError("start_response was called twice")
-        self._status, self._headers = status, headers
-        return self.write
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        if any(name.lower() == "connection" and says_close(value) for name, value in headers):
+            self.force_close()
+        if exc_info:
+            self.headers.clear()  # of the response that this one replaces
+        return super().start_response(status, headers, exc_info)
 
-    def write(self, piece: bytes) -> None:
-        """Send a piece of the body; the first one together with the head, if it is small."""
-        if not piece:
+    def default_headers(self) -> list[str]:
+        return [f"HTTP/1.1 {self.status}\r\n"]
+
+    def send_headers(self) -> None:
+        if self.headers_sent:
             return
-        head = b"" if self.is_begun else self._begin()
-        if head and len(piece) > READ_SIZE:
-            self._send(head)
-            head = b""
-        if data := head + self._framed(piece):
-            self._send(data)
-
-    def write_all(self, pieces: Iterable[bytes]) -> None:
-        """Send all pieces and the end of the body."""
-        for piece in pieces:
-            self.write(piece)
-        end = b"" if self.is_begun else self._begin()
-        if self._is_chunked:
-            end += b"0\r\n\r\n"
-        if end:
-            self._send(end)
-        if self._left:
-            self.keeps = False  # the client waits for more
-
-    def _begin(self) -> bytes:
-        """Return the head, after deciding how the body ends and whether another request may follow."""
-        if not self._status:
+        if not self.status:
             raise AssertionError("start_response was not called")
-        names = {name.lower(): value for name, value in self._headers}
-        ends = self._find_end(names.get("content-length"))
-        is_wanted = self._head.keeps_alive and not says_close(names.get("connection", ""))
-        self.keeps = self._may_keep() and ends and is_wanted
-        lines = [f"{name}: {value}" for name, value in self._headers if name.lower() not in _SERVER_HEADERS]
-        if any("\n" in line or "\r" in line for line in lines):
-            raise ValueError("a response header contains a line break")
-        if "date" not in names:
-            lines.append(f"Date: {http_date()}")
-        if self._is_chunked:
-            lines.append("Transfer-Encoding: chunked")
-        if not self.keeps:
-            lines.append("Connection: close")
-        self.is_begun = True
-        return "\r\n".join([f"HTTP/1.1 {self._status}", *lines, "", ""]).encode("latin-1")
+        if not any(name.lower() == "date" for name, _ in self.headers):
+            self.headers.append(("Date", http_date()))
+        if self.chunked:
+            self.headers.append(("Transfer-Encoding", "chunked"))
+        if self.req.version < (1, 1) or not _has_arrived(self.req) or not self._may_keep():
+            self.force_close()
+        if self.should_close():
+            self.headers.append(("Connection", "close"))
+        self._send(super().send_headers)
 
-    def _find_end(self, length: str | None) -> bool:
-        """Choose length or chunks; return false if only closing the connection can end the body."""
-        code = int(self._status[:3])
-        if self._head.method == "HEAD" or code < 200 or code in (204, 304):
-            self._left = 0
-        elif length is not None:
-            self._left = int(length)
-        else:
-            self._is_chunked = self._head.version == "HTTP/1.1"
-        return self._left is not None or self._is_chunked
+    def write(self, arg: bytes) -> None:
+        if arg:  # an empty piece must not send the head yet
+            super().write(arg)
 
-    def _framed(self, piece: bytes) -> bytes:
-        if self._is_chunked:
-            return b"%x\r\n%b\r\n" % (len(piece), piece)
-        if self._left is not None:
-            piece = piece[: self._left]
-            self._left -= len(piece)
-        return piece
+    def _emit_body(self, data: bytes) -> None:
+        self._send(super()._emit_body, data)
+
+    def close(self) -> None:
+        """Send the end of the body; the connection closes if the body is shorter than announced."""
+        self._send(super().close)
+        if not self._omits_body and self.sent < (self.response_length or 0):
+            self.force_close()  # the client waits for more
+
+    def _send(self, call: Callable[..., Any], *args: Any) -> None:
+        try:
+            call(*args)
+        except OSError:
+            self.is_client_gone = True
+            raise
+
+
+def _has_arrived(request: Any) -> bool:
+    """Return whether the body of `request` is read, or can be read without waiting."""
+    reader = request.body.reader
+    if request.body.failed:
+        return False
+    if isinstance(reader, ChunkedReader):
+        return reader.parser is None
+    return bool(reader.length <= request.unreader.buf.getbuffer().nbytes)

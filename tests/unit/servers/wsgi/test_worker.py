@@ -3,27 +3,62 @@
 import logging
 import re
 import socket
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 
 from drum_supervisor.fronts.wsgi import Application
+from drum_supervisor.servers.process import ServerConfig, StopSignals
 from drum_supervisor.servers.wsgi.connection import Connection
-from drum_supervisor.servers.wsgi.idle import IdleConnections
+from drum_supervisor.servers.wsgi.worker import ConnectionLimits
+from drum_supervisor.servers.wsgi_server import LoneWorker
 
 GET = b"GET /first HTTP/1.1\r\nHost: test\r\n\r\n"
 NEXT = b"GET /next HTTP/1.1\r\nHost: test\r\n\r\n"
 LENGTH_2 = [("Content-Length", "2")]
 
 
-def exchange(app: Application, data: bytes, may_keep: bool = True) -> bytes:
-    """Send `data`, close the sending side, and return everything received, without dates."""
-    connection, client = socket.socketpair()
-    with client:
-        client.sendall(data)
-        client.shutdown(socket.SHUT_WR)
-        Connection(connection, app, {}, IdleConnections(30, 30), lambda: may_keep).run()
-        received = b"".join(iter(lambda: client.recv(65536), b""))
-    return re.sub(rb"Date: [^\r]*\r\n", b"", received)
+@pytest.fixture
+def worker():
+    """Return a function which makes a worker without a listener."""
+    with ExitStack() as stack:
+
+        def make(app: Application, keep_alive_seconds: float = 30.0) -> LoneWorker:
+            listener = stack.enter_context(socket.socket())
+            config = ServerConfig(listener, StopSignals(), lambda: None, 1.0)
+            stack.callback(config.stop.close)
+            made = LoneWorker(app, config, ConnectionLimits(1.0, keep_alive_seconds=keep_alive_seconds))
+            stack.callback(made.tmp.close)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def exchange(worker):
+    """Return a function which sends data and returns everything received, without dates."""
+
+    def send(app: Application, data: bytes, keep_alive_seconds: float = 30.0) -> bytes:
+        accepted, client = socket.socketpair()
+        with client:
+            client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+            answer_all(worker(app, keep_alive_seconds), accepted)
+            received = b"".join(iter(lambda: client.recv(65536), b""))
+        return re.sub(rb"Date: [^\r]*\r\n", b"", received)
+
+    return send
+
+
+def answer_all(worker: LoneWorker, accepted: socket.socket) -> None:
+    """Answer all requests of a connection whose client has sent everything, and close it."""
+    connection = Connection(worker.cfg, accepted, ("192.0.2.1", 1), ("192.0.2.2", 80))
+    with suppress(ConnectionError), closing(connection):
+        connection.receive()
+        while connection.may_be_handled() and worker.handle(connection):
+            connection.take_surplus()
+            if not connection.may_be_handled():
+                connection.receive()
 
 
 def pieces(*response: bytes, status: str = "200 OK", headers=()) -> Application:
@@ -53,60 +88,60 @@ def failing(*response: bytes, error: BaseException, headers=()) -> Application:
 FOLLOWED = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext"
 
 
-def test_response_with_length(caplog):
+def test_response_with_length(exchange, caplog):
     assert exchange(pieces(b"o", b"k", headers=LENGTH_2), GET + NEXT) == (
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" + FOLLOWED
     )
 
 
-def test_response_without_length_is_chunked():
+def test_response_without_length_is_chunked(exchange):
     assert exchange(pieces(b"o", b"", b"k"), GET + NEXT) == (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n" + FOLLOWED
     )
 
 
-def test_http_1_0_gets_no_chunks():
+def test_http_1_0_gets_no_chunks(exchange):
     old = b"GET /first HTTP/1.0\r\n\r\n"
     assert exchange(pieces(b"ok"), old + NEXT) == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok"
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
-def test_204_and_304_have_no_body(status):
+def test_204_and_304_have_no_body(exchange, status):
     assert exchange(pieces(b"dropped", status=status), GET + NEXT) == f"HTTP/1.1 {status}\r\n\r\n".encode() + FOLLOWED
 
 
-def test_response_to_head_has_length_but_no_body():
+def test_response_to_head_has_length_but_no_body(exchange):
     head = GET.replace(b"GET", b"HEAD")
     assert exchange(pieces(b"ok", headers=LENGTH_2), head + NEXT) == (
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + FOLLOWED
     )
 
 
-def test_large_response_is_sent_whole():
+def test_large_response_is_sent_whole(exchange):
     large = b"x" * 200_000
     assert exchange(pieces(large, headers=[("Content-Length", "200000")]), GET).endswith(b"\r\n\r\n" + large)
 
 
 @pytest.mark.parametrize("value", ["close", "Close"])
-def test_application_may_close_the_connection(value):
+def test_application_may_close_the_connection(exchange, value):
     response = exchange(pieces(b"ok", headers=[*LENGTH_2, ("Connection", value)]), GET + NEXT)
     assert response == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 
-def test_server_may_close_the_connection():
-    response = exchange(pieces(b"ok", headers=LENGTH_2), GET + NEXT, may_keep=False)
+def test_server_may_close_the_connection(exchange):
+    response = exchange(pieces(b"ok", headers=LENGTH_2), GET + NEXT, keep_alive_seconds=0)
     assert response == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 
-def test_body_shorter_than_announced_closes_the_connection():
+def test_body_shorter_than_announced_closes_the_connection(exchange):
     assert exchange(pieces(b"o", headers=LENGTH_2), GET + NEXT).endswith(b"\r\n\r\no")
 
 
-def test_body_longer_than_announced_is_cut():
+def test_body_longer_than_announced_is_cut(exchange):
     assert exchange(pieces(b"o", b"kay", headers=LENGTH_2), GET + NEXT).endswith(b"\r\n\r\nok" + FOLLOWED)
 
 
-def test_write_callable_works():
+def test_write_callable_works(exchange):
     def app(environ, start_response):
         write = start_response("200 OK", LENGTH_2)
         write(b"o")
@@ -116,7 +151,7 @@ def test_write_callable_works():
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), FileNotFoundError("no"), SystemExit(3)])
-def test_error_before_the_response_is_a_500(error, caplog):
+def test_error_before_the_response_is_a_500(exchange, error, caplog):
     response = exchange(failing(error=error, headers=LENGTH_2), GET + NEXT)
     assert response.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
     assert b"Connection: close\r\n" in response
@@ -125,14 +160,14 @@ def test_error_before_the_response_is_a_500(error, caplog):
 
 
 @pytest.mark.parametrize("headers", [LENGTH_2, []], ids=["length", "chunks"])
-def test_error_within_the_body_cuts_the_response(headers, caplog):
+def test_error_within_the_body_cuts_the_response(exchange, headers, caplog):
     response = exchange(failing(b"o", error=FileNotFoundError("no"), headers=headers), GET + NEXT)
     assert response.startswith(b"HTTP/1.1 200 OK\r\n")
     assert response.endswith((b"\r\n\r\no", b"\r\n1\r\no\r\n"))
     assert len(caplog.records) == 1
 
 
-def test_application_may_replace_an_unsent_response():
+def test_application_may_replace_an_unsent_response(exchange):
     def app(environ, start_response):
         start_response("200 OK", LENGTH_2)
         yield b""
@@ -145,13 +180,13 @@ def test_application_may_replace_an_unsent_response():
 @pytest.mark.parametrize(
     "headers", [[("X-A", "a\r\nX-B: b")], [("X-A", "a\n")]], ids=["another header", "the end of a line"]
 )
-def test_headers_with_line_breaks_are_refused(headers, caplog):
+def test_headers_with_line_breaks_are_refused(exchange, headers, caplog):
     assert exchange(pieces(b"", headers=headers), GET).startswith(b"HTTP/1.1 500 ")
-    assert "ValueError: a response header contains a line break" in caplog.text
+    assert "Invalid response header from the application: 'X-A'" in caplog.text
 
 
 @pytest.mark.parametrize("started", [0, 2])
-def test_start_response_is_called_exactly_once(started, caplog):
+def test_start_response_is_called_exactly_once(exchange, started, caplog):
     def app(environ, start_response):
         for _ in range(started):
             start_response("200 OK", [])
@@ -161,7 +196,7 @@ def test_start_response_is_called_exactly_once(started, caplog):
     assert "AssertionError" in caplog.text
 
 
-def test_body_iterable_is_always_closed(caplog):
+def test_body_iterable_is_always_closed(exchange, caplog):
     closed = []
 
     class Body(list):
@@ -180,7 +215,7 @@ POST = b"POST /first HTTP/1.1\r\nHost: test\r\n"
 
 
 @pytest.mark.parametrize("body", [b"Content-Length: 4\r\n\r\n0123"])
-def test_unread_body_which_has_arrived_is_skipped(body):
+def test_unread_body_which_has_arrived_is_skipped(exchange, body):
     assert exchange(pieces(b"ok", headers=LENGTH_2), POST + body + NEXT).endswith(b"ok" + FOLLOWED)
 
 
@@ -189,7 +224,7 @@ def test_unread_body_which_has_arrived_is_skipped(body):
     [b"Content-Length: 9999\r\n\r\n0123", b"Transfer-Encoding: chunked\r\n\r\n4\r\n0123\r\n0\r\n\r\n"],
     ids=["not there", "chunks"],
 )
-def test_unread_body_closes_the_connection(body):
+def test_unread_body_closes_the_connection(exchange, body):
     response = exchange(pieces(b"ok", headers=LENGTH_2), POST + body + NEXT)
     assert response == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
@@ -205,28 +240,16 @@ def echo(environ, start_response):
     [b"Content-Length: 4\r\n\r\n0123", b"Transfer-Encoding: chunked\r\n\r\n3\r\n012\r\n1\r\n3\r\n0\r\n\r\n"],
     ids=["length", "chunks"],
 )
-def test_body_is_a_file_that_ends(body):
+def test_body_is_a_file_that_ends(exchange, body):
     response = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n0123"
     assert exchange(echo, (POST + body) * 3) == response * 3
 
 
-def test_continue_is_sent_only_when_the_body_is_read():
-    expecting = POST + b"Content-Length: 4\r\nExpect: 100-continue\r\n\r\n"
-    assert exchange(echo, expecting).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
-    refused = exchange(pieces(b"no", status="401 Unauthorized", headers=LENGTH_2), expecting)
-    assert refused == b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
-
-
-def test_no_continue_if_the_body_has_arrived():
-    expecting = POST + b"Content-Length: 4\r\nExpect: 100-continue\r\n\r\n0123"
-    assert exchange(echo, expecting) == b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n0123"
-
-
-def test_client_which_disconnects_is_not_logged(caplog):
+def test_client_which_disconnects_is_not_logged(worker, caplog):
     caplog.set_level(logging.DEBUG)
     connection, client = socket.socketpair()
     client.sendall(GET)
     client.close()
-    Connection(connection, pieces(b"ok"), {}, IdleConnections(30, 30), lambda: True).run()
-    assert not caplog.records
+    answer_all(worker(pieces(b"ok")), connection)
+    assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
     assert connection.fileno() == -1
