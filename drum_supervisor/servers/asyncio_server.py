@@ -34,6 +34,7 @@ LONGEST_CLOSING_SECONDS = 30.0
 SILENT_GRACE = 1.0  # after a stop, for a request to arrive
 
 _RESERVED_DESCRIPTORS = 32  # for everything but connections
+_READ_SIZE = 4 * 1024  # small: decoding many small chunks in one turn of the loop would delay other clients
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -134,7 +135,7 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[Head, bytes]:
     searched = 0
     while (end := find_head_end(received, searched)) is None:
         searched = len(received)
-        data = await reader.read(READ_SIZE)
+        data = await reader.read(_READ_SIZE)
         if not data:
             raise ConnectionError(CLIENT_GONE)
         received += data
@@ -164,8 +165,8 @@ async def _read_body(
             spool.add(piece)
         if body.done:
             return
-        await asyncio.sleep(0)  # many small chunks take long, and `read` does not wait while there is data
-        data = await reader.read(READ_SIZE)
+        await asyncio.sleep(0)  # `read` does not wait while there is data
+        data = await reader.read(_READ_SIZE)
         if not data:
             raise BadBodyError(CLIENT_GONE)
 
