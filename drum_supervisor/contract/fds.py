@@ -4,7 +4,6 @@ LISTENER_FD = 3
 
 REPORT_FD = 4
 REPORT_FD_VARIABLE = "DRUM_SUPERVISOR_REPORT_FD"
-READY_LINE = b'{"kind": "ready"}\n'
 
 PROGRAM_VARIABLE = "DRUM_SUPERVISOR_PROGRAM"
 """Names the program of each process, also of one which left the program's process tree."""

@@ -13,7 +13,6 @@ _NAME = (
 _IS = r"""["']?[ \t]*[=:][ \t]*"""
 
 # Linear time, even for a line of 64 KiB: no unbounded part precedes a fixed word, no two neighbours overlap.
-# Strings, which `re` compiles on first use and caches: no start waits for that (`compile_patterns`).
 _SHAPES = (
     # name = value, name: value, "name": "value", ?name=value
     rf"""(?i)(?P<keep>{_NAME}{_IS}b?(?P<quote>["']))(?P<secret>(?:(?!(?P=quote))[^\\\n]|\\.){{3,}})""",
@@ -32,15 +31,12 @@ _SHAPES = (
     r"(?P<keep>-----BEGIN [A-Z ]*PRIVATE KEY-----)(?P<secret>[\s\S]*?)(?=-----END|\Z)",
 )
 
-
-def compile_patterns() -> None:
-    """Compile the patterns, which takes 6 ms, while the model server loads rather than after its failure."""
-    for shape in _SHAPES:
-        re.compile(shape)
+# Compiled here, so that a failure does not wait for it.
+_PATTERNS = [re.compile(shape) for shape in _SHAPES]
 
 
 def mask_secrets(text: str) -> str:
     """Return `text` with everything shaped like a password, token or key masked."""
-    for shape in _SHAPES:
-        text = re.sub(shape, lambda match: match["keep"] + MASK, text)
+    for pattern in _PATTERNS:
+        text = pattern.sub(lambda match: match["keep"] + MASK, text)
     return text

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 from drum_supervisor.contract.exits import DrumSupervisorError, UsageError
-from drum_supervisor.contract.fds import READY_LINE, REPORT_FD_VARIABLE
+from drum_supervisor.contract.fds import REPORT_FD_VARIABLE
 
 MAX_LINE = 32 * 1024
 
@@ -54,7 +54,7 @@ def encode(message: Message) -> bytes:
     """Return the line for `message`, at most MAX_LINE bytes: a long traceback loses its beginning."""
     match message:
         case ReadyMessage():
-            return READY_LINE
+            return b'{"kind": "ready"}\n'
         case RecycleMessage():
             return b'{"kind": "spent"}\n'
         case StageMessage(name):

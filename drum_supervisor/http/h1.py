@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from drum_supervisor.http.encoding import BAD_CHUNKS, READ_SIZE, encode_response, merge_headers, split_target
-from drum_supervisor.http.messages import CLOSE, Pending, Request, Response, Service, message_response
+from drum_supervisor.http.encoding import BAD_CHUNKS, READ_SIZE, merge_headers
 
 MAX_HEAD = 64 * 1024
 MAX_TARGET = 8 * 1024
@@ -71,25 +70,6 @@ def parse_head(data: bytes) -> Head:
     expects_continue = is_1_1 and headers.get("expect", "").lower() == "100-continue"
     keeps_alive = is_1_1 and not says_close(headers.get("connection", "")) and not _is_ambiguous(data, headers)
     return Head(method, target, version, headers, _body_length(pairs), expects_continue, keeps_alive)
-
-
-def respond(service: Service, received: bytes) -> bytes:
-    """Return the whole response to a request of which at least the head was received; its body is ignored."""
-    method = ""
-    try:
-        head = parse_head(received[: find_head_end(bytearray(received), 0)])
-        method = head.method.upper()
-        response = service.answer(Request(method, *split_target(head.target), head.headers))
-    except BadRequestError as error:
-        response = message_response(error.status, f"ERROR: {error}", CLOSE)
-    return encode_response(require_response(response), omit_body=method == "HEAD")
-
-
-def require_response(answer: Response | Pending) -> Response:
-    """Return `answer` as it is; a server of one thread cannot wait for a pending one."""
-    if isinstance(answer, Pending):
-        raise TypeError("this server cannot wait for a pending response")
-    return answer
 
 
 def says_close(connection: str) -> bool:

@@ -2,11 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
+from typing import Any, BinaryIO, Protocol
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -49,7 +47,7 @@ class Response:
 class Pending:
     """A response which another thread is computing."""
 
-    future: "Future[Response]"  # never holds an exception, but may be cancelled
+    future: Future[Response]  # never holds an exception, but may be cancelled
     seconds: float | None = None  # how long to wait for it; None: without a limit
     timeout_response: Response = field(default_factory=lambda: Response(504))  # sent after that; `future` is cancelled
 

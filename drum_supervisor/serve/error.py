@@ -1,9 +1,11 @@
 """The error server: answers with the failure of the model server, in a process of its own.
 
 `python -m drum_supervisor.serve.error --report FILE [--situation FILE] --server-type TYPE --address ADDRESS ...
-[--plain true]`
+[--plain true] [--starting true]`
 
 It uses the framework of the model server. If that fails to start, or with `--plain true`, it uses the standard library.
+With `--starting true` it is the stand-in: before a failure it answers that the model server is starting. The stand-in
+must start quickly, so it is always plain.
 """
 
 import os
@@ -14,10 +16,11 @@ from pathlib import Path
 from drum_supervisor.config.settings import from_arguments
 from drum_supervisor.contract.client_status import ClientStatusFile
 from drum_supervisor.contract.exits import DrumSupervisorError, ExitCode, UsageError
-from drum_supervisor.servers import frameworks, selector_server
+from drum_supervisor.servers import asyncio_server, frameworks
 from drum_supervisor.servers.init_report import InitReport
 from drum_supervisor.servers.process import ServerConfig, Stopped, StopSignals, drain_seconds, log_line, take_listener
 from drum_supervisor.services.failure import FailureService, ReportFile
+from drum_supervisor.services.starting import StartingService
 
 
 def main() -> None:
@@ -38,9 +41,10 @@ def run(argv: Sequence[str], stop: StopSignals, init_report: InitReport) -> int:
         )
         with take_listener(settings.address) as listener:
             config = ServerConfig(listener, stop, init_report.report_ready, drain_seconds(settings.stop_timeout))
-            is_plain = others.get("plain", "false") == "true"
-            if is_plain or not _serve_with_framework(settings.server_type, service, config, init_report):
-                selector_server.serve(service, config)
+            if "starting" in others:
+                asyncio_server.serve(StartingService(service, client_status, settings.url_prefix), config)
+            elif "plain" in others or not _serve_with_framework(settings.server_type, service, config, init_report):
+                asyncio_server.serve(service, config)
     except Stopped:
         return ExitCode.STOPPED
     except DrumSupervisorError as error:

@@ -20,7 +20,7 @@ from drum_supervisor.contract.report_pipe import ReadyMessage, Reporter
 from drum_supervisor.metrics.source import TIMEOUT, MetricsSource
 from drum_supervisor.otel.environment import exports_metrics
 from drum_supervisor.resources.gpu import Gpu, Gpus
-from drum_supervisor.servers import selector_server
+from drum_supervisor.servers import asyncio_server
 from drum_supervisor.servers.process import ServerConfig, StopSignals, drain_seconds, log_line
 from drum_supervisor.services.metrics import MetricsService
 
@@ -65,7 +65,7 @@ def _serve(source: MetricsSource, stop: StopSignals, on_ready: Callable[[], None
     service = MetricsService(lambda accept: render_metrics(source.snapshot(), accept))
     with listener:
         config = ServerConfig(listener, stop, on_ready, drain_seconds(stop_timeout), HEAD_SECONDS)
-        selector_server.serve(service, config, MAX_CONNECTIONS)
+        asyncio_server.serve(service, config, MAX_CONNECTIONS)
 
 
 def _send(source: MetricsSource, stack: ExitStack) -> None:

@@ -1,68 +1,63 @@
-"""Accepting connections in a selector loop. The stand-in loads this module, so it imports little."""
+"""Accepting connections on an event loop."""
 
-import resource
-import selectors
+import asyncio
+import logging
 import socket
-import time
 from collections.abc import Callable
-from contextlib import suppress
 
-NEVER = float("inf")
-
-_RESERVED_DESCRIPTORS = 32  # for everything but connections
 _PAUSE_SECONDS = 0.5  # after the system had no descriptors or memory for another connection
 
-
-def cap_connections(wanted: int) -> int:
-    """Return `wanted`, or fewer if the process may not open as many descriptors."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return wanted if limit == resource.RLIM_INFINITY else min(wanted, limit - _RESERVED_DESCRIPTORS)
+_log = logging.getLogger(__name__)
 
 
 class Acceptor:
     """Accepts connections until it is closed; pauses when the system has no resources for another one.
 
     Args:
-        listener: non-blocking.
-        selector: the data of its keys are callables.
-        on_connection: called with each new connection, which is non-blocking.
+        listener: non-blocking; closed with the acceptor.
+        new_protocol: returns the protocol of a new connection.
     """
 
-    def __init__(
-        self,
-        listener: socket.socket,
-        selector: selectors.BaseSelector,
-        on_connection: Callable[[socket.socket], None],
-    ) -> None:
+    # asyncio's own servers accept the whole backlog at once and create the connections later. Closing such a server in
+    # between loses connections, and one which accepts the whole backlog leaves nothing to other processes.
+
+    def __init__(self, listener: socket.socket, new_protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+        self._loop = asyncio.get_running_loop()
         self._listener = listener
-        self._selector = selector
-        self._on_connection = on_connection
+        self._new_protocol = new_protocol
+        self._connecting: set[asyncio.Task[None]] = set()
         self._is_closed = False
-        self.resumes_at = NEVER  # the end of a pause
-        selector.register(listener, selectors.EVENT_READ, self._accept)
+        self._resume()
 
-    def resume_if_due(self, now: float) -> None:
-        if now >= self.resumes_at:
-            self.resumes_at = NEVER
-            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Stop accepting; return when every accepted connection has its protocol."""
         self._is_closed = True
-        self.resumes_at = NEVER
-        with suppress(KeyError):  # paused
-            self._selector.unregister(self._listener)
+        self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
+        if self._connecting:
+            await asyncio.wait(self._connecting)
+
+    def _resume(self) -> None:
+        if not self._is_closed:
+            self._loop.add_reader(self._listener.fileno(), self._accept)
 
     def _accept(self) -> None:
-        if self._is_closed:
-            return  # by another event of the same select()
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, ConnectionError, InterruptedError):
             return  # another process was faster, or the client has gone
-        except OSError:
-            self._selector.unregister(self._listener)
-            self.resumes_at = time.monotonic() + _PAUSE_SECONDS
+        except OSError as error:
+            _log.warning("Cannot accept a connection: %s", error)
+            self._loop.remove_reader(self._listener.fileno())
+            self._loop.call_later(_PAUSE_SECONDS, self._resume)
             return
         connection.setblocking(False)
-        self._on_connection(connection)
+        task = self._loop.create_task(self._connect(connection))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._new_protocol, connection)
+        except OSError:
+            connection.close()  # the client has gone

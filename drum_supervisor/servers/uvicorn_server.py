@@ -15,6 +15,7 @@ from drum_supervisor.fronts.asgi import Application, Message, Receive, Send
 from drum_supervisor.http.encoding import KEEP_ALIVE_SECONDS, encode_response
 from drum_supervisor.http.h1 import MAX_HEAD
 from drum_supervisor.http.messages import message_response
+from drum_supervisor.servers.acceptor import Acceptor
 from drum_supervisor.servers.logs import stderr_handler
 from drum_supervisor.servers.process import ServerConfig, shorten_pauses
 
@@ -23,7 +24,6 @@ IDLE_GRACE = 0.5
 SILENT_GRACE = 1.0
 
 _TICK = 1.0
-_ACCEPT_PAUSE = 0.5
 
 
 def serve(app: Application, config: ServerConfig) -> None:
@@ -80,9 +80,7 @@ class _UvicornApplication:
 class _UvicornServer(uvicorn.Server):
     """uvicorn's server, with accepting and stopping of our own."""
 
-    # asyncio accepts the whole backlog at once and creates the connections later. Closing the server in between loses
-    # them, and uvicorn closes every connection whose request has not arrived: both leave requests unanswered. A worker
-    # which accepts the whole backlog also leaves nothing to the other workers.
+    # uvicorn closes every connection whose request has not arrived; `Acceptor` says what asyncio's accepting loses
 
     def __init__(
         self, uvicorn_config: uvicorn.Config, application: _UvicornApplication, server_config: ServerConfig
@@ -90,10 +88,8 @@ class _UvicornServer(uvicorn.Server):
         super().__init__(uvicorn_config)
         self._application = application
         self._server_config = server_config
-        self._listener = server_config.listener
         self._stop = server_config.stop
         self._connections = cast("set[Any]", self.server_state.connections)
-        self._connecting: set[asyncio.Task[Any]] = set()
         self._silent: dict[Any, tuple[Any, float]] = {}
 
     @contextmanager
@@ -110,7 +106,7 @@ class _UvicornServer(uvicorn.Server):
             raise self._application.start_error or RuntimeError("the application's start-up failed")
         self._protocol = connection_class(self.config.http_protocol_class, self._connection_lost.set)
         self._loop.add_reader(self._stop.fileno(), self._on_stop)
-        self._loop.add_reader(self._listener.fileno(), self._accept)
+        self._acceptor = Acceptor(self._server_config.listener, self._new_protocol)
         self.servers = []
         self.started = True
         shorten_pauses()
@@ -124,10 +120,7 @@ class _UvicornServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._application.is_closing = True
-        self._loop.remove_reader(self._listener.fileno())
-        self._listener.close()
-        if self._connecting:
-            await asyncio.wait(self._connecting)
+        await self._acceptor.close()
         await self._drain(self._loop.time())
         await self.lifespan.shutdown()
 
@@ -135,31 +128,6 @@ class _UvicornServer(uvicorn.Server):
         if self._stop.read_wakeup():
             self._loop.remove_reader(self._stop.fileno())
             self._stopped.set()
-
-    def _accept(self) -> None:
-        try:
-            connection, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionError, InterruptedError):
-            return  # another process was faster, or the client has gone
-        except OSError as error:
-            logging.getLogger("uvicorn.error").warning("Cannot accept a connection: %s", error)
-            self._loop.remove_reader(self._listener.fileno())
-            self._loop.call_later(_ACCEPT_PAUSE, self._accept_again)
-            return
-        connection.setblocking(False)
-        task = self._loop.create_task(self._connect(connection))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
-
-    def _accept_again(self) -> None:
-        if not self._application.is_closing:
-            self._loop.add_reader(self._listener.fileno(), self._accept)
-
-    async def _connect(self, connection: socket.socket) -> None:
-        try:
-            await self._loop.connect_accepted_socket(self._new_protocol, connection)
-        except OSError:
-            connection.close()  # the client has gone
 
     def _new_protocol(self) -> Any:
         return self._protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)

@@ -2,14 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from drum_supervisor.http.messages import Request, Response
-
-if TYPE_CHECKING:
-    from drum_supervisor.services.executor import (
-        BoundedExecutor,  # not imported at run time: the stand-in needs no threads
-    )
+from drum_supervisor.services.executor import BoundedExecutor
 
 Handler = Callable[[Request], Response]
 
@@ -21,7 +16,7 @@ class Route:
     path: str  # as declared; with the prefix where a router has resolved it
     methods: tuple[str, ...]  # those of the handler; OPTIONS is always added
     handler: Handler
-    executor: "BoundedExecutor | None" = None  # runs the handler; None: the handler never blocks
+    executor: BoundedExecutor | None = None  # runs the handler; None: the handler never blocks
     keeps_body: bool = False  # the handler needs the body of a request
 
     @property

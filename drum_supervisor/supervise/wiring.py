@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from drum_supervisor.config.settings import Settings
-from drum_supervisor.contract import masking
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.contract.log_records import as_json, prefixed
 from drum_supervisor.supervise.api.handlers import ControlHandlers
@@ -110,7 +109,6 @@ def assemble(parts: Parts, stack: ExitStack) -> Supervisor:
     reporter = StatsReporter(context, engine, sampler)
     location = Location(str(parts.address), parts.address.url(), str(parts.run_dir.path))
     engine.publish(ControlHandlers(reporter, location, output.log_buffer))
-    masking.compile_patterns()
     loop = Loop(context, launcher, runner, handlers, followers)
     return Supervisor(context, engine, loop, OperatorControl(context, engine, launcher, parts.essential))
 

@@ -9,7 +9,6 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from drum_supervisor.contract.listener import parse_address
@@ -94,20 +93,9 @@ def _config(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[
 
 
 def _stdlib(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> None:
-    from drum_supervisor.servers import selector_server
+    from drum_supervisor.servers import asyncio_server
 
-    selector_server.serve(EchoService(), _config(listener, stop, reporter, options), **options)
-
-
-def _standin(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> None:
-    from drum_supervisor.http.h1 import respond
-    from drum_supervisor.servers.selector_server import MAX_CONNECTIONS
-    from drum_supervisor.servers.standin_server import LIFETIME, StandInServer
-
-    connections, lifetime = options.get("max_connections", MAX_CONNECTIONS), options.get("head_seconds", LIFETIME)
-    server = StandInServer(listener, partial(respond, EchoService()), int(connections), lifetime)
-    InitReport(reporter.send).report_ready()
-    server.run(stop.fileno())
+    asyncio_server.serve(EchoService(), _config(listener, stop, reporter, options), **options)
 
 
 def _fastapi(listener: Any, stop: StopSignals, reporter: Reporter, options: dict[str, Any]) -> None:
@@ -146,7 +134,7 @@ def _gunicorn(listener: Any, stop: StopSignals, reporter: Reporter, options: dic
     return server.serve(lambda *_: flask_front.create_app(EchoService()), listener, reporter.send, given)
 
 
-_SERVE = {"stdlib": _stdlib, "standin": _standin, "fastapi": _fastapi, "flask": _flask, "gunicorn": _gunicorn}
+_SERVE = {"stdlib": _stdlib, "fastapi": _fastapi, "flask": _flask, "gunicorn": _gunicorn}
 
 
 if __name__ == "__main__":

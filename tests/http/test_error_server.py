@@ -1,4 +1,4 @@
-"""`python -m drum_supervisor.serve.error` and `.stand_in`: they answer when nothing else can."""
+"""`python -m drum_supervisor.serve.error`, also as the stand-in: it answers when nothing else can."""
 
 import json
 import os
@@ -18,7 +18,8 @@ SERVER_TYPES = ("fastapi", "flask", "gunicorn")
 FAILED = {"message": "ERROR: ValueError: bad weights"}
 PING = b'{"message": "Error Server Running", "error": "ValueError: bad weights"}'
 FOR_GOOD = ClientStatus(failed=True, refused=True)
-STAND_IN = "drum_supervisor.serve.stand_in"
+ERROR_SERVER = ("-m", "drum_supervisor.serve.error")
+STAND_IN = ("-S", *ERROR_SERVER, "--starting", "true")
 
 BODY = b'{"message": "ERROR: ValueError: bad weights"%s}'
 NOT_RETRIED = b', "retry": {"attempt": 1, "attempts_left": 0, "message": "%s"}' % failure.NOT_RETRIED.encode()
@@ -52,9 +53,9 @@ def explaining(request, start, report, situation):
         file = str(situation(ClientStatus(failed=True)))
         given = ["--report", str(report), "--situation", file, *options]
         if request.param == "stand-in":
-            return start("-S", "-m", STAND_IN, *given).until_ready()
+            return start(*STAND_IN, *given).until_ready()
         front = ["--plain", "true"] if request.param == "plain" else ["--server-type", request.param]
-        return start("-m", "drum_supervisor.serve.error", *given, *front).until_ready()
+        return start(*ERROR_SERVER, *given, *front).until_ready()
 
     return begin
 
@@ -126,7 +127,7 @@ def test_options_apply(explaining):
 
 @pytest.mark.parametrize(("server_type", "why"), [("fastapi", "no fastapi here"), ("flask", "no flask here")])
 def test_standard_library_replaces_a_broken_framework(start, report, broken, server_type, why):
-    argv = ["-m", "drum_supervisor.serve.error", "--report", str(report), "--server-type", server_type]
+    argv = [*ERROR_SERVER, "--report", str(report), "--server-type", server_type]
     child = start(*argv, environ={"PYTHONPATH": f"{broken}{os.pathsep}{ROOT}"}).until_ready()
     raw = ask(child.listener, request("POST", "/invocations", b"x"))
     assert (raw.status, json.loads(raw.body)) == (513, FAILED)
@@ -137,13 +138,24 @@ def test_standard_library_replaces_a_broken_framework(start, report, broken, ser
 
 
 def test_error_server_needs_a_report(start):
-    child = start("-m", "drum_supervisor.serve.error")
+    child = start(*ERROR_SERVER)
     assert child.end() == 2
     assert "--report" in child.stderr
 
 
-def test_stand_in_reports_the_start(start):
-    child = start("-S", "-m", STAND_IN, "--url-prefix", "/v1").until_ready()
+@pytest.fixture
+def stand_in(start, tmp_path):
+    """Start the stand-in, by default without files."""
+
+    def begin(*options, report=tmp_path / "no_report", situation=tmp_path / "no_situation"):
+        files = ("--report", str(report), "--situation", str(situation))
+        return start(*STAND_IN, *files, *options).until_ready()
+
+    return begin
+
+
+def test_stand_in_reports_the_start(stand_in):
+    child = stand_in("--url-prefix", "/v1")
     assert ask(child.listener, request("GET", "/v1/livez")).status == 200
     raw = ask(child.listener, request("POST", "/v1/invocations", b"x" * 1_000_000))
     assert (raw.status, raw.header("retry-after")) == (503, "1")
@@ -152,9 +164,8 @@ def test_stand_in_reports_the_start(start):
     assert child.stderr == ""
 
 
-def test_stand_in_reports_a_failure_at_once(start, report, situation):
-    file = situation(ClientStatus(stage="init", since=time.monotonic()))
-    child = start("-S", "-m", STAND_IN, "--report", str(report), "--situation", str(file)).until_ready()
+def test_stand_in_reports_a_failure_at_once(stand_in, report, situation):
+    child = stand_in(report=report, situation=situation(ClientStatus(stage="init", since=time.monotonic())))
     raw = ask(child.listener, request("GET", "/x"))
     assert (raw.status, raw.json()["stage"]) == (503, "init")
     situation(ClientStatus(failed=True))
@@ -164,32 +175,37 @@ def test_stand_in_reports_a_failure_at_once(start, report, situation):
     assert ask(child.listener, request("GET", "/x")).status == 503
 
 
-def test_stand_in_needs_none_of_its_files(start, tmp_path):
-    files = ["--report", str(tmp_path / "no_report"), "--situation", str(tmp_path / "no_situation")]
-    child = start("-S", "-m", STAND_IN, *files).until_ready()
-    assert ask(child.listener, request("GET", "/x")).status == 503
+def test_stand_in_needs_none_of_its_files(stand_in):
+    assert ask(stand_in().listener, request("GET", "/x")).status == 503
 
 
-@pytest.mark.parametrize("argv", [("--report",), ("--nonsense", "x")])
-def test_stand_in_refuses_unknown_options(start, argv):
-    child = start("-S", "-m", STAND_IN, *argv, supervised=False)
+@pytest.mark.parametrize("failed", [False, True])
+@pytest.mark.parametrize(("data", "status"), [(b"nonsense\r\n\r\n", 400), (b"x" * 70_000, 431)])
+def test_stand_in_refuses_bad_requests(stand_in, situation, failed, data, status):
+    child = stand_in(situation=situation(ClientStatus(failed=failed)))
+    assert ask(child.listener, data).status == status
+
+
+@pytest.mark.parametrize("argv", [("--report",), ("--failed-ping", "x"), ("--nonsense", "x")])
+def test_stand_in_refuses_wrong_options(start, argv):
+    child = start(*STAND_IN, *argv, supervised=False)
     assert child.end() == 2
     assert "Traceback" not in child.stderr
 
 
-def test_second_stop_kills_the_stand_in(start):
-    child = start("-S", "-m", STAND_IN).until_ready()
+def test_second_stop_kills_the_stand_in(stand_in):
+    child = stand_in()
     with connect(child.listener) as silent:
         ask(child.listener, request("GET", "/x"))  # so that it has accepted both
         child.terminate()
         child.until(lambda: is_closed(child.listener, child.process.pid))
         child.terminate()
-        assert child.end() == -signal.SIGTERM
+        assert child.end() == 128 + signal.SIGTERM
         assert silent.recv(1) == b""
 
 
-def test_stand_in_answers_everything_accepted(start):
-    child = start("-S", "-m", STAND_IN).until_ready()
+def test_stand_in_answers_everything_accepted(stand_in):
+    child = stand_in()
     with connect(child.listener) as late, connect(child.listener) as uploading:
         uploading.sendall(b"POST /x HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n")
         assert answer(uploading).status == 503
@@ -211,8 +227,7 @@ def is_closed(listener, pid):
         return False
 
 
-def test_stand_in_is_small_even_after_a_failure(start, report, situation):
-    files = ["--report", str(report), "--situation", str(situation(ClientStatus(failed=True)))]
-    child = start("-S", "-m", STAND_IN, *files).until_ready()
+def test_stand_in_is_small_even_after_a_failure(stand_in, report, situation):
+    child = stand_in(report=report, situation=situation(ClientStatus(failed=True)))
     assert ask(child.listener, request("GET", "/x")).status == 513
-    assert child.memory() < 20_000_000
+    assert child.memory() < 28_000_000

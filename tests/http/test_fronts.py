@@ -11,7 +11,7 @@ import pytest
 from tests.http.children import ANSWER_SECONDS, Raw, answer, ask, connect, measured, request
 from tests.http.conftest import FRONTS
 
-BLOCKING_FRONTS = FRONTS[1:]  # selector_server cannot wait for a response
+BLOCKING_FRONTS = FRONTS[1:]  # asyncio_server cannot wait for a response
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "FOO")
 TARGETS = {
     "/": ("/", ""),

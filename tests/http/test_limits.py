@@ -9,7 +9,7 @@ from tests.http.children import ANSWER_SECONDS, answer, ask, connect, measured, 
 from tests.http.conftest import ECHO, FRONTS, KEEPING_FRONTS
 
 
-@pytest.fixture(params=[*FRONTS, "standin"])
+@pytest.fixture(params=FRONTS)
 def front(request):
     return request.param
 
@@ -33,7 +33,7 @@ def test_keep_alive_header_does_not_help(start, front):
         assert connection.recv(100) == b""
 
 
-@pytest.mark.parametrize("front", ["stdlib", "standin", "flask"], indirect=True)
+@pytest.mark.parametrize("front", ["stdlib", "flask"], indirect=True)
 def test_one_connection_too_many_closes_the_oldest(start, front):
     child = start(ECHO, front, "max_connections=3").until_ready()
     with ExitStack() as stack:
@@ -85,6 +85,15 @@ def test_no_connection_is_kept_without_keep_alive(start, front):
         connection.sendall(request("GET", "/"))
         assert answer(connection).header("connection") == "close"
         assert connection.recv(100) == b""
+
+
+def test_error_of_the_service_ends_one_connection(start):
+    child = start(ECHO, "stdlib").until_ready()
+    with connect(child.listener) as connection:
+        connection.sendall(request("GET", "/status/none"))
+        assert connection.recv(100) == b""
+    assert ask(child.listener, request("GET", "/")).status == 200
+    child.until(lambda: "ValueError: invalid literal" in child.stderr)
 
 
 def test_many_slow_clients_do_not_delay_others(start, front):

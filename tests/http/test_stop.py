@@ -11,7 +11,7 @@ import pytest
 from tests.http.children import Child, answer, ask, connect, request
 from tests.http.conftest import ECHO, FRONTS, KEEPING_FRONTS
 
-BLOCKING_FRONTS = FRONTS[1:]  # selector_server cannot wait for a response
+BLOCKING_FRONTS = FRONTS[1:]  # asyncio_server cannot wait for a response
 
 
 @pytest.fixture(params=FRONTS)

@@ -33,7 +33,6 @@ _MODEL_SETTINGS = (
     "url_prefix max_body max_concurrent_requests max_queue_depth request_timeout max_requests stop_timeout backlog"
 ).split()
 _ERROR_SETTINGS = "server_type failed_ping error_detail url_prefix stop_timeout".split()
-_STAND_IN_SETTINGS = "failed_ping error_detail url_prefix".split()
 
 
 def plan_programs(settings: Settings, command: Command, address: Address, run_dir: RunDir) -> Programs:
@@ -51,13 +50,14 @@ def plan_programs(settings: Settings, command: Command, address: Address, run_di
     model = _model_argv(settings, address) if command.built_in else _fill_placeholders(command, address)
     workers = _workers(command, model, count, run_dir.notify_socket if readiness is Readiness.NOTIFY else None)
     can_overlap = shared and readiness is Readiness.REPORT
-    error = _error_server_argv(settings, address, run_dir)
+    failure = _failure_arguments(settings, address, run_dir)
+    error = (*python_command("serve.error"), *failure)
     return Programs(
         workers=workers,
         standbys=tuple(_standby(worker, count) for worker in workers) if can_overlap else (),
         error_server=Program(ERROR_SERVER, ERROR_SERVER, error),
         plain_error_server=Program(ERROR_SERVER, ERROR_SERVER, (*error, "--plain", "true")),
-        stand_in=Program(STAND_IN, STAND_IN, _stand_in_argv(settings, run_dir)),
+        stand_in=Program(STAND_IN, STAND_IN, (*_STAND_IN, *failure, "--starting", "true")),
         shared=shared,
         readiness=readiness,
         server_type=settings.server_type if command.built_in else command.name,
@@ -173,28 +173,23 @@ def _model_argv(settings: Settings, address: Address) -> tuple[str, ...]:
     )
 
 
-def _error_server_argv(settings: Settings, address: Address, run_dir: RunDir) -> tuple[str, ...]:
-    failure = _failure_arguments(settings, run_dir, _ERROR_SETTINGS)
-    return (*python_command("serve.error"), *failure, "--address", str(address))
-
-
-def _stand_in_argv(settings: Settings, run_dir: RunDir) -> tuple[str, ...]:
-    # `-S`: without `site` and installed packages it starts in a fraction of the time
-    failure = _failure_arguments(settings, run_dir, _STAND_IN_SETTINGS)
-    return (sys.executable, *_SAFE_PATH, "-S", "-c", _STAND_IN, *failure)
-
-
-def _failure_arguments(settings: Settings, run_dir: RunDir, names: list[str]) -> list[str]:
-    return ["--report", str(run_dir.failure), "--situation", str(run_dir.client_status), *to_arguments(settings, names)]
+def _failure_arguments(settings: Settings, address: Address, run_dir: RunDir) -> list[str]:
+    files = ["--report", str(run_dir.failure), "--situation", str(run_dir.client_status)]
+    return [*files, *to_arguments(settings, _ERROR_SETTINGS), "--address", str(address)]
 
 
 # The working directory, often the model folder, must not shadow modules (Python 3.11 and later).
 _SAFE_PATH = ("-P",) if sys.version_info >= (3, 11) else ()
 
-# Without `-P` the first entry is empty: the working directory.
+# `-S`: it starts faster without `site` and installed packages. Without `-P` the first entry of the path is empty: the
+# working directory.
 _STAND_IN = (
+    sys.executable,
+    *_SAFE_PATH,
+    "-S",
+    "-c",
     f"import sys; sys.path = [*filter(None, sys.path), {str(Path(drum_supervisor.__file__).parents[1])!r}]; "
-    "from drum_supervisor.serve.stand_in import main; main()"
+    "from drum_supervisor.serve.error import main; main()",
 )
 
 

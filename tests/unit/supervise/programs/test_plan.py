@@ -202,7 +202,8 @@ class TestOurServers:
         assert (argv[0], argv[at - 1]) == (sys.executable, "-S")
         read, others = from_arguments(argv[at + 2 :])
         assert (read.url_prefix, read.failed_ping, read.error_detail.value) == ("/v1", 503, "full")
-        assert others == {"report": "/run/drum/failure.json", "situation": "/run/drum/situation.json"}
+        files = {"report": "/run/drum/failure.json", "situation": "/run/drum/situation.json"}
+        assert others == {**files, "starting": "true"}
 
     def test_are_not_workers(self):
         programs = built_in()
