@@ -1,6 +1,5 @@
 """`drum-supervise check`: load the model once; report the time, the peak memory and the answer to /ping."""
 
-import json
 import os
 import select
 import signal
@@ -11,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,11 @@ import click
 
 from drum_supervisor.cli.options import choose_values, settings_options, to_arguments
 from drum_supervisor.cli.tables import failure_text, ready_text
-from drum_supervisor.cli.target import PROGRESS_INTERVAL, json_option, open_pidfd, read_status
+from drum_supervisor.cli.target import PROGRESS_INTERVAL, connect, json_option, open_pidfd
 from drum_supervisor.config.settings import OFF, Settings, resolve
+from drum_supervisor.contract.exits import DrumSupervisorError
 from drum_supervisor.contract.failure_report import FailureReport, read_failure
+from drum_supervisor.contract.json_records import to_json
 
 PING_TIMEOUT = 30.0
 MAX_BODY_BYTES = 1000
@@ -63,9 +64,6 @@ class CheckResult:
     ping: Ping | None
     failure: FailureReport | None
     exit_code: int
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "failure": self.failure.to_json() if self.failure else None}
 
 
 @click.command("check", params=settings_options(), context_settings={"allow_interspersed_args": False})
@@ -154,13 +152,14 @@ def _receive_lines(notifications: socket.socket) -> Iterator[str]:
 
 def _inspect(run_dir: Path, settings: Settings) -> CheckResult | None:
     """Return the result for a ready model server; None if it has died since, and its supervisor with it."""
-    status = read_status(run_dir)
-    if status is None:
+    try:
+        status = connect(str(run_dir)).status()
+    except DrumSupervisorError:
         return None
-    ready = [program for program in status["programs"] if program["state"] == "ready"]
-    seconds = min((program["uptime_s"] for program in ready), default=0.0)
-    peak = sum(_peak_memory(program["pid"]) for program in ready)
-    ping = _ping(status["address"], settings.url_prefix + (settings.ready_path or "/ping"))
+    ready = [program for program in status.programs if program.state == "ready"]
+    seconds = min((program.uptime_s for program in ready if program.uptime_s is not None), default=0.0)
+    peak = sum(_peak_memory(program.pid) for program in ready if program.pid is not None)
+    ping = _ping(status.address, settings.url_prefix + (settings.ready_path or "/ping"))
     answers = ping is not None and ping.status < 500  # a platform would kill a server that fails its probes
     return CheckResult(True, seconds, peak, ping, None, 0 if answers else 1)
 
@@ -180,13 +179,11 @@ def _peak_memory(pid: int) -> int:
 def _ping(address: str, path: str) -> Ping | None:
     from http.client import HTTPConnection, HTTPException
 
-    socket_path = address.removeprefix("unix:") if address.startswith("unix:") else ""
-    connection = HTTPConnection("localhost" if socket_path else address, timeout=PING_TIMEOUT)
+    from drum_supervisor.contract.unix_http import UnixConnection
+
+    is_unix = address.startswith("unix:")
+    connection = (UnixConnection if is_unix else HTTPConnection)(address.removeprefix("unix:"), timeout=PING_TIMEOUT)
     try:
-        if socket_path:
-            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.sock.settimeout(PING_TIMEOUT)
-            connection.sock.connect(socket_path)
         connection.request("GET", path)
         answer = connection.getresponse()
         return Ping(path, answer.status, answer.read(MAX_BODY_BYTES).decode("utf-8", "replace").strip())
@@ -204,9 +201,11 @@ def _failure_result(run_dir: Path, exit_code: int) -> CheckResult:
 
 def _report(result: CheckResult, as_json: bool) -> int:
     if as_json:
-        click.echo(json.dumps(result.to_json(), indent=2))
+        click.echo(to_json(result, indent=2))
     elif result.ready:
-        click.echo(ready_text(result.to_json()))
+        click.echo(ready_text(result.seconds or 0.0, result.peak_memory_bytes or 0))
+        ping = result.ping
+        click.echo(f"GET {ping.path}: {ping.status} {ping.body}" if ping else "It does not answer.")
     elif result.failure is not None:  # without a report the supervisor has printed the reason
         click.echo(failure_text(result.failure))
     return result.exit_code

@@ -1,6 +1,5 @@
 """`drum-supervise stats`: resource usage, once or with --watch."""
 
-import json
 import os
 import select
 import shutil
@@ -9,13 +8,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from drum_supervisor.cli.stats_tables import stats_line, stats_text
+from drum_supervisor.cli.stats_tables import Sampled, stats_line, stats_text
 from drum_supervisor.cli.target import (
     connect,
     find_run_dir,
@@ -25,15 +23,16 @@ from drum_supervisor.cli.target import (
     parse_seconds,
     run_dir_option,
 )
-from drum_supervisor.contract.exits import UsageError
+from drum_supervisor.contract.exits import DrumSupervisorError, UsageError
+from drum_supervisor.contract.json_records import to_json
 from drum_supervisor.resources.shared_memory import complete
+from drum_supervisor.resources.stats import FullStats
 
 if TYPE_CHECKING:
     from drum_supervisor.cli.live import LiveView
     from drum_supervisor.resources.gpu import Gpus
 
-Stats: TypeAlias = dict[str, Any]
-Show: TypeAlias = Callable[[Stats], None]
+Show: TypeAlias = Callable[[Sampled], None]
 
 INTERVAL = 1.0
 MIN_INTERVAL = 0.1
@@ -60,12 +59,17 @@ def stats_command(run_dir: str | None, as_json: bool, watch: bool, interval: flo
     with _open_gpus() as gpus:
         if watch:
             return _watch(run_dir, as_json, INTERVAL if interval is None else interval, gpus)
-        stats = _add_gpus(complete(connect(run_dir).stats(shared_memory=True, history=True)), gpus)
+        sampled = _add_gpus(complete(connect(run_dir).stats(FullStats, shared_memory=True, history=True)), gpus)
     if as_json:
-        click.echo(json.dumps(stats, indent=2))
+        click.echo(_to_json(sampled, indent=2))
     else:
-        click.echo(stats_text(stats, sys.stdout.encoding, shutil.get_terminal_size().columns))
+        click.echo(stats_text(sampled, sys.stdout.encoding, shutil.get_terminal_size().columns))
     return 0
+
+
+def _to_json(sampled: Sampled, indent: int | None = None) -> str:
+    stats, gpus = sampled
+    return to_json(stats if gpus is None else {**vars(stats), "gpus": gpus}, indent)
 
 
 # --- --watch
@@ -73,21 +77,19 @@ def stats_command(run_dir: str | None, as_json: bool, watch: bool, interval: flo
 
 def _watch(run_dir: str | None, as_json: bool, interval: float, gpus: "Gpus | None") -> int:
     """Show samples until Ctrl-C or until the supervisor has ended."""
-    from drum_supervisor.contract.control_client import ControlClient, ControlError
-
     directory = find_run_dir(run_dir)
-    client = ControlClient(directory / "supervisor.sock")
+    client = connect(str(directory))
     live = not as_json and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
-    def sample() -> Stats:
-        return _add_gpus(client.stats(max_age_seconds=interval / 2, history=live), gpus)
+    def sample() -> Sampled:
+        return _add_gpus(client.stats(FullStats, max_age_seconds=interval / 2, history=live), gpus)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the live view then restores the terminal
     try:
-        with _open_view(as_json, live) as show, closing(ExitWatch(client.status()["pid"], directory)) as exit_watch:
+        with _open_view(as_json, live) as show, closing(ExitWatch(client.status().pid, directory)) as exit_watch:
             try:
                 _show_samples(exit_watch, sample, show, interval)
-            except ControlError:
+            except DrumSupervisorError:  # it does not answer
                 if not exit_watch.wait(FLUSH_TIMEOUT):
                     raise
     except KeyboardInterrupt:
@@ -96,7 +98,7 @@ def _watch(run_dir: str | None, as_json: bool, interval: float, gpus: "Gpus | No
     return 0
 
 
-def _show_samples(exit_watch: "ExitWatch", sample: Callable[[], Stats], show: Show, interval: float) -> None:
+def _show_samples(exit_watch: "ExitWatch", sample: Callable[[], Sampled], show: Show, interval: float) -> None:
     began = time.monotonic()
     show(sample())
     while not exit_watch.wait(max(began + interval - time.monotonic(), 0.0)):
@@ -133,9 +135,9 @@ def _open_view(as_json: bool, live: bool) -> Iterator[Show]:
         with _import_live_view()() as view:
             yield view.show
     elif as_json:
-        yield lambda stats: click.echo(json.dumps(stats))
+        yield lambda sampled: click.echo(_to_json(sampled))
     else:
-        yield lambda stats: click.echo(stats_line(stats))
+        yield lambda sampled: click.echo(stats_line(sampled.stats))
 
 
 def _import_live_view() -> "type[LiveView]":
@@ -165,8 +167,7 @@ def _open_gpus() -> Iterator["Gpus | None"]:
         yield gpus
 
 
-def _add_gpus(stats: Stats, gpus: "Gpus | None") -> Stats:
+def _add_gpus(stats: FullStats, gpus: "Gpus | None") -> Sampled:
     if gpus is None:
-        return stats
-    pids = {process["pid"] for program in stats["programs"] for process in program["processes"]}
-    return {**stats, "gpus": [asdict(gpu) for gpu in gpus.read(pids)]}
+        return Sampled(stats)
+    return Sampled(stats, gpus.read({process.pid for program in stats.programs for process in program.processes}))

@@ -5,7 +5,7 @@ render_policy.py has those of docs/policy.md. `UPDATE_DOCS=1 pytest tests/docs` 
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,10 @@ from drum_supervisor.config.profiles import PROFILES
 from drum_supervisor.config.settings import DECLARATIONS
 from drum_supervisor.contract.exits import ExitCode, signal_exit_code
 from drum_supervisor.contract.failure_report import Cause, FailureReport
+from drum_supervisor.contract.json_records import typed_fields
+from drum_supervisor.contract.json_schema import description, json_schema, records_in
+from drum_supervisor.contract.status import Status
+from drum_supervisor.contract.usage_series import UsageSeries
 from drum_supervisor.metrics.catalogue import Kind, Metric
 from drum_supervisor.supervise.programs import supervisord_keys
 from parity.declared import TOPICS, Declared
@@ -123,6 +127,26 @@ def refused_keys() -> str:
         heading = SECTIONS[kind][0]
         rows += [[f"`{heading}`: {', '.join(keys)}", reason] for reason, keys in by_reason.items()]
     return table(["refused", "because"], rows)
+
+
+# --- records
+
+
+def record(kind: Any) -> str:
+    """Return the fields of a record, and those of the records in it unless they have a table of their own."""
+    return table(["field", "meaning"], _fields(kind, "`{}`"))
+
+
+def _fields(kind: Any, form: str) -> Iterator[list[str]]:
+    for field, declared in typed_fields(kind):
+        yield [form.format(field.name), description(declared)]
+        nested = [each for each in records_in(declared) if each not in (FailureReport, UsageSeries)]
+        for each in nested[:1]:
+            yield from _fields(each, "- `{}`")
+
+
+def schema() -> str:
+    return json.dumps(json_schema(Status, "drum-supervise status --json"), indent=2) + "\n"
 
 
 # --- exit codes
