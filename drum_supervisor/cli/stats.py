@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from drum_supervisor.cli.stats_tables import Sampled, stats_line, stats_text
+from drum_supervisor.cli.stats_tables import Sampled, SampledGpus, stats_line, stats_text
 from drum_supervisor.cli.target import (
     connect,
     find_run_dir,
     is_running,
     json_option,
+    json_schema_option,
     open_pidfd,
     parse_seconds,
+    print_json_schema,
     run_dir_option,
 )
 from drum_supervisor.contract.exits import DrumSupervisorError, UsageError
@@ -42,16 +44,19 @@ FLUSH_TIMEOUT = 5.0  # a supervisor that no longer answers flushes its output be
 @click.command("stats")
 @run_dir_option
 @json_option
+@json_schema_option
 @click.option("--watch", is_flag=True, help="Repeat until Ctrl-C or until the supervisor ends.")
 @click.option(
     "--interval", callback=parse_seconds, metavar="S", help=f"Seconds between samples.  [default: {INTERVAL:g}]"
 )
-def stats_command(run_dir: str | None, as_json: bool, watch: bool, interval: float | None) -> int:
+def stats_command(run_dir: str | None, as_json: bool, schema: bool, watch: bool, interval: float | None) -> int:
     """Show resource usage, now and in the last ten minutes.
 
     Shows memory, CPU, processes and the control group. With --watch: a live view in a terminal, otherwise one line per
     sample; with --json one JSON object per line.
     """
+    if schema:
+        return print_json_schema(FullStats, "drum-supervise stats --json", {"gpus": SampledGpus})
     if interval is not None and not watch:
         raise UsageError("--interval needs --watch.")
     if interval is not None and interval < MIN_INTERVAL:
@@ -170,4 +175,4 @@ def _open_gpus() -> Iterator["Gpus | None"]:
 def _add_gpus(stats: FullStats, gpus: "Gpus | None") -> Sampled:
     if gpus is None:
         return Sampled(stats)
-    return Sampled(stats, gpus.read({process.pid for program in stats.programs for process in program.processes}))
+    return Sampled(stats, tuple(gpus.read({each.pid for program in stats.programs for each in program.processes})))

@@ -3,22 +3,29 @@
 import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
 from drum_supervisor.cli.tables import curve_rows
 from drum_supervisor.cli.text import UNKNOWN, aligned, duration, percent, size_text, strip_controls
-from drum_supervisor.resources.stats import FullStats, Gpu, shared_once_bytes
+from drum_supervisor.resources.gpu_usage import Gpu
+from drum_supervisor.resources.stats import FullStats, shared_once_bytes
 
 Row = tuple[str, ...]
 
 MAX_PROCESSES = 15
 
 
+SampledGpus: TypeAlias = Annotated[
+    tuple[Gpu, ...],
+    "only with NVIDIA's driver and the extra `gpu`: all GPUs, and those of our processes which use them",
+]
+
+
 class Sampled(NamedTuple):
     """A sample as shown; `gpus` is None where they cannot be read."""
 
     stats: FullStats
-    gpus: Sequence[Gpu] | None = None
+    gpus: SampledGpus | None = None
 
 
 def stats_text(sampled: Sampled, encoding: str | None, width: int = 80) -> str:

@@ -2,8 +2,10 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -34,10 +36,10 @@ def parse_seconds(context: click.Context, option: click.Parameter, text: str | N
         raise click.BadParameter(f"{text!r} is not accepted: {error}.") from error
 
 
-def print_json_schema(record: type, title: str) -> int:
+def print_json_schema(record: Any, title: str, sometimes: Mapping[str, Any] = MappingProxyType({})) -> int:
     from drum_supervisor.contract.json_schema import json_schema
 
-    click.echo(json.dumps(json_schema(record, title), indent=2))
+    click.echo(json.dumps(json_schema(record, title, sometimes), indent=2))
     return 0
 
 

@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 from drum_supervisor import __version__
 from drum_supervisor.metrics.snapshot import MetricsSnapshot, ProgramUsage
-from drum_supervisor.resources.stats import Gpu, GpuProcess, MetricsReport
+from drum_supervisor.resources.gpu_usage import Gpu, GpuProcess
+from drum_supervisor.resources.stats import MetricsReport
 
 MetricSample: TypeAlias = tuple[tuple[str, ...], float]
 """The label values, and the value."""

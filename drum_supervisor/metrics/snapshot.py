@@ -5,10 +5,15 @@ import os
 import resource
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from drum_supervisor.resources.stats import BriefProcess, Gpu, MetricsReport, ProgramStats, Stats, SupervisorUsage
+from drum_supervisor.resources.gpu_usage import Gpu
+from drum_supervisor.resources.stats import BriefProcess, MetricsReport, ProgramStats, Stats, SupervisorUsage
 
 SUPERVISOR = "supervisor"
+
+GpuReader: TypeAlias = Callable[[frozenset[int]], list[Gpu]]
+"""Returns the GPUs and, of the given processes, those which use them."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,12 @@ class MetricsSnapshot:
 def build_snapshot(
     report: MetricsReport,
     read_fd_limit: Callable[[int], float | None],
-    read_gpus: Callable[[frozenset[int]], list[Gpu]],
+    read_gpus: GpuReader,
 ) -> MetricsSnapshot:
     """Build the snapshot from the supervisor's report.
 
     Args:
         read_fd_limit: returns the descriptor limit of a process.
-        read_gpus: returns the GPUs and, of the given processes, those which use them.
     """
     stats = report.stats
     usages = (_supervisor(stats.supervisor, read_fd_limit), *_programs(stats, read_fd_limit))

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 
 from drum_supervisor.contract.control_client import ControlError
-from drum_supervisor.metrics.snapshot import MetricsSnapshot, build_snapshot, read_fd_limit
-from drum_supervisor.resources.stats import Gpu, MetricsReport
+from drum_supervisor.metrics.snapshot import GpuReader, MetricsSnapshot, build_snapshot, read_fd_limit
+from drum_supervisor.resources.stats import MetricsReport
 
 TIMEOUT = 3.0  # seconds; the supervisor answers within milliseconds
 CACHE_SECONDS = 0.5  # for snapshots and failures: further scrapes cost the supervisor nothing
@@ -17,14 +17,13 @@ class MetricsSource:
 
     Args:
         fetch: `ControlClient.metrics`.
-        read_gpus: returns the GPUs and, of the given processes, those which use them.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
         fetch: Callable[[type[MetricsReport], float], MetricsReport],
-        read_gpus: Callable[[frozenset[int]], list[Gpu]],
+        read_gpus: GpuReader,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch = fetch

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from drum_supervisor.resources.stats import Gpu, GpuProcess
+from drum_supervisor.resources.gpu_usage import Gpu, GpuProcess
 
 try:
     import pynvml

@@ -23,16 +23,16 @@ ProcessT = TypeVar("ProcessT", ProcessResources, BriefProcess)
 
 @dataclass(frozen=True)
 class SupervisorUsage:
-    """The resource usage of the supervisor itself; null when unknown."""
+    """The resource usage of the supervisor itself; all null when unknown."""
 
-    pid: int | None = None
-    cpu_percent: float | None = None
-    cpu_seconds: float | None = None
-    rss_bytes: int | None = None
-    virtual_bytes: int | None = None
-    threads: int | None = None
-    descriptors: int | None = None
-    started_at: float | None = None
+    pid: Annotated[int | None, "of the supervisor"] = None
+    cpu_percent: Annotated[float | None, "of one processor since the previous sample"] = None
+    cpu_seconds: Annotated[float | None, "since it started"] = None
+    rss_bytes: Annotated[int | None, "resident memory"] = None
+    virtual_bytes: Annotated[int | None, "address space"] = None
+    threads: Annotated[int | None, "number of threads"] = None
+    descriptors: Annotated[int | None, "open files"] = None
+    started_at: Annotated[float | None, "seconds since the epoch"] = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ProgramStats(ProgramRun, Generic[ProcessT]):
         tuple[ProcessT, ...], "of each: the fields of [`ProcessResources`](resources.md#processes), the root first"
     ] = ()
     memory_bytes: Annotated[
-        int | None, "resident memory with shared pages counted once, where that is known; otherwise `rss_bytes`"
+        int | None, "resident memory with shared pages counted once, where they could be; otherwise `rss_bytes`"
     ] = None
     counts_shared_once: Annotated[bool | None, "whether shared pages are counted once in `memory_bytes`"] = None
     rss_bytes: Annotated[int | None, "sum over all processes"] = None
@@ -66,54 +66,44 @@ FullProgram: TypeAlias = ProgramStats[ProcessResources]
 class CpuTotal:
     """CPU time over all runs since the supervisor started; never decreases."""
 
-    program: str
-    worker: int | None  # null for other programs than the model server
-    cpu_seconds: float
+    program: Annotated[str, "`model-server` for each worker, or the name"]
+    worker: Annotated[int | None, "number of the worker; null for other programs"]
+    cpu_seconds: Annotated[float, "of all its runs"]
 
 
 @dataclass(frozen=True)
 class UsageHistory:
     """The last ten minutes of the model server, all workers together: parallel lists."""
 
-    times: tuple[float, ...]  # seconds since the epoch
-    rss_bytes: tuple[int, ...]
-    working_set_bytes: tuple[int | None, ...]  # of the control group
-    cpu_percent: tuple[float, ...]
+    times: Annotated[tuple[float, ...], "seconds since the epoch"]
+    rss_bytes: Annotated[tuple[int, ...], "resident memory"]
+    working_set_bytes: Annotated[tuple[int | None, ...], "of the control group; null where unknown"]
+    cpu_percent: Annotated[tuple[float, ...], "of one processor"]
 
 
 @dataclass(frozen=True)
 class Stats(Generic[ProcessT]):
     """A sample of the resource usage, with the states and uptimes of the moment of the answer."""
 
-    taken_at: float
-    phase: Phase
-    supervisor: SupervisorUsage
-    programs: tuple[ProgramStats[ProcessT], ...]
-    totals: tuple[CpuTotal, ...]
-    cgroup: Cgroup
-    history: UsageHistory | None
-
-
-@dataclass(frozen=True)
-class GpuProcess:
-    """The usage of one GPU by one process; None where the driver does not report it."""
-
-    pid: int
-    memory_bytes: int | None
-    utilization_percent: int | None
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU, and our processes which use it."""
-
-    index: int
-    uuid: str
-    name: str
-    memory_total_bytes: int | None
-    memory_used_bytes: int | None
-    utilization_percent: int | None  # of the time, for any process
-    processes: tuple[GpuProcess, ...] = ()
+    taken_at: Annotated[
+        float, "time of the sample (seconds since the epoch); states and uptimes are those of the answer"
+    ]
+    phase: Annotated[Phase, "as in the status"]
+    supervisor: Annotated[SupervisorUsage, "the supervisor itself"]
+    programs: Annotated[tuple[ProgramStats[ProcessT], ...], "all programs, over their whole process trees"]
+    totals: Annotated[
+        tuple[CpuTotal, ...], "CPU time of all runs since the supervisor started, by program; never decreases"
+    ]
+    cgroup: Annotated[
+        Cgroup,
+        "`memory`, `cpu`, `memory_pressure`, `cpu_pressure`, `io_pressure` of the "
+        "[control group](resources.md#control-groups) of the first worker, also after its death",
+    ]
+    history: Annotated[
+        UsageHistory | None,
+        "the last ten minutes of the model server, all workers together, as parallel lists. It pauses while no model "
+        "server runs, so the usage of one that died stays",
+    ]
 
 
 FullStats: TypeAlias = Stats[ProcessResources]

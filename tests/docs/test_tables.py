@@ -22,6 +22,7 @@ TABLES = {
     ("exit-codes.md", "causes"): render.causes,
     ("drum-compatibility.md", "differences"): render.differences,
     ("operations.md", "status"): lambda: render.record(Status),
+    ("operations.md", "stats"): render.stats,
     ("operations.md", "failure"): lambda: render.record(FailureReport),
     ("metrics.md", "service"): lambda: render.metrics(catalogue.SERVICE),
     ("metrics.md", "processes"): lambda: render.metrics(catalogue.PROCESSES),
@@ -40,11 +41,12 @@ def test_table_matches_the_code(page, name):
     assert render.in_page(page, name) == rendered, "UPDATE_DOCS=1 pytest tests/docs updates it"
 
 
-def test_published_schema_matches_the_code():
-    path = render.PAGES / "status.schema.json"
+@pytest.mark.parametrize("command", ["status", "stats"])
+def test_published_schema_matches_the_code(command):
+    path, rendered = render.PAGES / f"{command}.schema.json", render.schema(command)
     if render.UPDATING:
-        path.write_text(render.schema(), encoding="utf-8")
-    assert path.read_text(encoding="utf-8") == render.schema(), "UPDATE_DOCS=1 pytest tests/docs updates it"
+        path.write_text(rendered, encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == rendered, "UPDATE_DOCS=1 pytest tests/docs updates it"
 
 
 def test_every_exit_code_and_cause_is_explained():

@@ -4,7 +4,8 @@ from typing import Any
 
 from drum_supervisor.contract.json_records import from_json
 from drum_supervisor.metrics.snapshot import MetricsSnapshot, build_snapshot
-from drum_supervisor.resources.stats import Gpu, GpuProcess, MetricsReport
+from drum_supervisor.resources.gpu_usage import Gpu, GpuProcess
+from drum_supervisor.resources.stats import MetricsReport
 from tests.unit.stats_records import MIB, PROCESS, PROGRAM, STATS, STOPPED
 
 SERVICE: dict[str, Any] = {

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from drum_supervisor.cli.stats_tables import Sampled, stats_line, stats_text
-from drum_supervisor.resources.stats import Gpu, GpuProcess
+from drum_supervisor.resources.gpu_usage import Gpu, GpuProcess
 from tests.unit.stats_records import MIB, PROCESS, PROGRAM, STOPPED, UNKNOWN_CGROUP, stats
 
 
