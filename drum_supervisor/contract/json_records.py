@@ -80,7 +80,7 @@ def _read_record(kind: Callable[..., Any], readers: Mapping[str, Callable[[Any],
     try:
         return kind(**{name: read(value[name]) for name, read in readers.items() if name in value})
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{kind.__name__}: {error}") from error
+        raise ValueError(f"{kind.__name__}: {error}") from error
 
 
 def _read_items(read: Callable[[Any], Any], value: Any) -> Any:

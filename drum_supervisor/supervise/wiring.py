@@ -11,8 +11,8 @@ from drum_supervisor.contract import masking
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.contract.log_records import as_json, prefixed
 from drum_supervisor.supervise.api.program_control import OperatorControl
-from drum_supervisor.supervise.api.records import SupervisorReporter, running_targets
 from drum_supervisor.supervise.api.rpc import DrumNamespace
+from drum_supervisor.supervise.api.status import StatusReporter, running_targets
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.actions import ActionRunner, Alarms
@@ -107,8 +107,8 @@ def assemble(parts: Parts, stack: ExitStack) -> Supervisor:
     if settings.max_worker_memory:
         MemoryLimitWatch(context, settings.max_worker_memory, _copies(settings, programs))
     address, url, run_dir = str(parts.address), parts.address.url(), str(parts.run_dir.path)
-    reporter = SupervisorReporter(context, engine, sampler, address, url, run_dir)
-    engine.publish(DrumNamespace(reporter, output.log_buffer))
+    reporter = StatusReporter(context, engine, address, url, run_dir)
+    engine.publish(DrumNamespace(reporter, sampler, output.log_buffer))
     masking.compile_patterns()
     loop = Loop(context, launcher, runner, handlers, followers)
     return Supervisor(context, engine, loop, OperatorControl(context, engine, launcher, parts.essential))

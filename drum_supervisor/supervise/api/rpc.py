@@ -6,18 +6,24 @@ open the socket, which has mode 0600 in a directory of mode 0700.
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from supervisor.http import NOT_DONE_YET
 from supervisor.xmlrpc import Faults, RPCError
 
 from drum_supervisor.contract.json_records import to_json
 from drum_supervisor.supervise.api.deferred import retry_soon
-from drum_supervisor.supervise.api.records import SupervisorReporter
+from drum_supervisor.supervise.api.status import StatusReporter
 from drum_supervisor.supervise.output.log_buffer import LogBuffer
+from drum_supervisor.supervise.stats.sampler import Sampler
+
+if TYPE_CHECKING:
+    from drum_supervisor.supervise.api.stats import StatsReporter
 
 MAX_WAIT = 60.0  # seconds
 MAX_OUTPUT = 32 * 1024  # bytes in one answer to `logs`, which is sent without a pause
+
+LOAD_AFTER = 0.1  # seconds; the model server is starting by then
 
 T = TypeVar("T")
 
@@ -25,10 +31,12 @@ T = TypeVar("T")
 class DrumNamespace:
     """The methods of the namespace; supervisord publishes them with their docstrings, in its form."""
 
-    def __init__(self, reporter: SupervisorReporter, log_buffer: LogBuffer) -> None:
+    def __init__(self, reporter: StatusReporter, sampler: Sampler, log_buffer: LogBuffer) -> None:
         self._reporter = reporter
         self._context = reporter.context
+        self._sampler = sampler
         self._log_buffer = log_buffer
+        self._context.timers.set(self, LOAD_AFTER, self._stats_reporter)
 
     def status(self) -> str:
         """Return the status of the service and of all programs
@@ -62,10 +70,8 @@ class DrumNamespace:
         @return string result          The resource usage as JSON text
         """
         shared_memory, history = bool(shared_memory), bool(history)
-        sample = self._reporter.sampler.request_sample(
-            max(float(max_age_seconds), 0.0), shared_memory, watching=history
-        )
-        return _answer_later(sample, lambda found: self._reporter.stats(found, shared_memory, history))
+        sample = self._sampler.request_sample(max(float(max_age_seconds), 0.0), shared_memory, watching=history)
+        return _answer_later(sample, lambda found: self._stats_reporter().stats(found, shared_memory, history))
 
     def metrics(self, max_age_seconds: float = 0.0) -> Any:
         """Return the status and the resource usage for metrics
@@ -73,8 +79,8 @@ class DrumNamespace:
         @param double max_age_seconds  Maximum age of the sample; 0 takes a new one
         @return string result          JSON text with service, as in the status, and stats
         """
-        sample = self._reporter.sampler.request_sample(max(float(max_age_seconds), 0.0), False, watching=False)
-        return _answer_later(sample, self._reporter.metrics)
+        sample = self._sampler.request_sample(max(float(max_age_seconds), 0.0), False, watching=False)
+        return _answer_later(sample, lambda found: self._stats_reporter().metrics(found))
 
     def logs(self, position: str, seconds: float) -> Any:
         """Return the recent output of all programs from a position on
@@ -132,6 +138,12 @@ class DrumNamespace:
         """
         self._context.request_stop()
         return self._reporter.engine.pid
+
+    def _stats_reporter(self) -> "StatsReporter":
+        # Loading it takes 7 ms, for which no model server should wait; later its file may be of another version.
+        from drum_supervisor.supervise.api.stats import StatsReporter  # noqa: PLC0415
+
+        return StatsReporter(self._reporter, self._sampler)
 
 
 def _deadline(seconds: float) -> float:

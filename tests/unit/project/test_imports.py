@@ -51,7 +51,7 @@ def test_supervisor_loads_no_framework():
     assert not loaded_by("drum_supervisor.cli.main") & ONLY_CHILDREN_LOAD
 
 
-@pytest.mark.parametrize("module", ["drum_supervisor.supervise.start", "drum_supervisor.supervise.api.records"])
+@pytest.mark.parametrize("module", ["drum_supervisor.supervise.start", "drum_supervisor.supervise.api.stats"])
 def test_supervisor_samples_without_third_parties(module):
     assert not loaded_by(module) & {"psutil", "rich", "pynvml"}
 
@@ -78,6 +78,13 @@ def test_control_client_does_not_load_supervisord():
 
 def test_rich_and_pynvml_are_loaded_on_demand():
     assert not loaded_by("drum_supervisor.cli.main") & {"rich", "pynvml"}
+
+
+def test_start_does_not_wait_for_the_records_of_stats():
+    program = "import sys, drum_supervisor.supervise.start, drum_supervisor.supervise.api.rpc; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "drum_supervisor.supervise.api.status" in loaded
+    assert not {"drum_supervisor.supervise.api.stats", "drum_supervisor.resources.stats"} & set(loaded)
 
 
 def test_package_itself_loads_nothing():
