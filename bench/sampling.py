@@ -20,11 +20,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from bench.children import cpu_seconds, resident_mib
 from bench.harness import percentile
 from drum_supervisor.contract.control_client import ControlClient, ControlError
+from drum_supervisor.contract.status import Phase
+from drum_supervisor.resources.stats import FullStats
 
 TREE = """
 import os, sys, time
@@ -51,7 +54,7 @@ class Supervisor:
 
     def is_serving(self) -> bool:
         try:
-            return self.client.status()["phase"] == "serving"
+            return self.client.status().phase is Phase.SERVING
         except ControlError:
             return False
 
@@ -113,7 +116,7 @@ def measure(tree: int, seconds: float, signals: int, source: str) -> None:
             show("signals wait, nobody looks", supervisor.delays(signals))
             if source:
                 return
-            stats = supervisor.client.stats
+            stats = partial(supervisor.client.stats, FullStats)
             with busy(lambda: stats(0.5, history=True), 1.0) as took:
                 print(f"  processor, watched every second                          {supervisor.share(seconds):.3f} %")
             show("an answer takes, watched every second", took)

@@ -32,7 +32,7 @@ class Scraped(Supervisor):
             answer.read()
 
     def exporter(self) -> int:
-        return next(each["pid"] for each in self.client.status()["programs"] if each["name"] == "exporter")
+        return next(each.pid for each in self.client.status().programs if each.name == "exporter")
 
 
 def memory(pid: int) -> str:

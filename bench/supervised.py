@@ -1,17 +1,17 @@
 """Our supervisor in a benchmark: start, wait, query, and stop it with all its programs."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
 
 from bench.children import LONGEST, running
 from bench.places import Place
 from drum_supervisor.contract.control_client import ControlClient, ControlError
 from drum_supervisor.contract.listener import Address, parse_address
+from drum_supervisor.contract.status import Phase, Status
 
 ANY_PORT = ("--address", "127.0.0.1:0")
 REPORTING = ("--listener", "inherit", "--ready", "report")
@@ -32,25 +32,25 @@ class Supervised:
     def address(self) -> Address:
         return parse_address((self.run_dir / "address").read_text().strip())
 
-    def until(self, phase: str, longest: float = 2 * LONGEST) -> dict[str, Any]:
+    def until(self, phase: str, longest: float = 2 * LONGEST) -> Status:
         """Return the first status in this phase; a `TimeoutError` if there is none."""
-        return self._until(lambda status: status["phase"] == phase, phase, longest)
+        return self._until(lambda status: status.phase.value == phase, phase, longest)
 
     def restart(self, longest: float = 120.0) -> None:
         """Replace all workers and wait until the new ones are ready."""
         ticket = self.client.restart()
         self._until(lambda status: _is_over(status, ticket), "restarted", longest)
 
-    def _until(self, met: Any, what: str, longest: float) -> dict[str, Any]:
+    def _until(self, met: Callable[[Status], bool], what: str, longest: float) -> Status:
         deadline = time.monotonic() + longest
         status = self._first_status(deadline)
         while not met(status):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not {what} within {longest:g} s but {status['phase']}")
-            status = self.client.wait(status["serial"], 1.0)
+                raise TimeoutError(f"not {what} within {longest:g} s but {status.phase.value}")
+            status = self.client.wait(status.serial, 1.0)
         return status
 
-    def _first_status(self, deadline: float) -> dict[str, Any]:
+    def _first_status(self, deadline: float) -> Status:
         while time.monotonic() < deadline and self.process.poll() is None:
             with suppress(ControlError):
                 return self.client.status()
@@ -70,6 +70,6 @@ def supervised(
         yield Supervised(process, folder / "run")
 
 
-def _is_over(status: dict[str, Any], ticket: int) -> bool:
-    settled = status["phase"] == "serving" and not (status["workers_coming"] or status["replacing"])
-    return settled and status["restarts"]["request"] >= ticket
+def _is_over(status: Status, ticket: int) -> bool:
+    settled = status.phase is Phase.SERVING and not (status.workers_coming or status.replacing)
+    return settled and status.restarts.request >= ticket

@@ -136,9 +136,9 @@ async def story(place: Place, folder: Path, port: int, while_starting: str) -> t
             await client.until(513)
             parts["retry"] = await pass_gate(folder, "loads")
             await client.until(200)
-            (server,) = [each for each in ours.client.status()["programs"] if each["name"] == "model-server"]
+            (server,) = [each for each in ours.client.status().programs if each.name == "model-server"]
             parts["crash"] = time.monotonic()
-            os.kill(server["pid"], signal.SIGKILL)
+            os.kill(server.pid, signal.SIGKILL)
             parts["recovery"] = await pass_gate(folder, "loads")
             await client.until(200)
         finally:

@@ -21,7 +21,7 @@ import psutil
 from compat.environments import APPS, filled_in
 from compat.load import ANSWERED, Load, ask, load
 from compat.servers import Server
-from tests.support import Supervised, pause
+from tests.support import Supervised, as_json, pause
 
 STOP_TIMEOUT = 10
 ALWAYS = ("--restart-window", "1")  # so short that a crash does not delay the restart after the next one
@@ -78,7 +78,7 @@ class Running:
         deadline = time.monotonic() + patience
         status = self.supervised.status()
         while not met(status) and time.monotonic() < deadline:
-            status = self.supervised.client.wait(status["serial"], 1.0)
+            status = as_json(self.supervised.client.wait(status["serial"], 1.0))
         return status
 
     def wait(self, clients: Load, met: Callable[[], bool], patience: float) -> bool:

@@ -18,7 +18,9 @@ from typing import Any, TypeVar
 import psutil
 
 from drum_supervisor.contract.control_client import ControlClient, ControlError
+from drum_supervisor.contract.json_records import to_json
 from drum_supervisor.contract.listener import Address, parse_address
+from drum_supervisor.resources.stats import FullStats
 
 TIMEOUT = 60.0 if os.environ.get("CI") else 30.0
 MARK = "DRUM_SUPERVISOR_TEST_MARK"
@@ -38,6 +40,11 @@ def until(probe: Callable[[], T], process: "subprocess.Popen[Any] | None" = None
             why = f"exit status {process.returncode}" if has_exited and process else f"not within {TIMEOUT:g} s"
             raise AssertionError(f"{why}; last value: {value!r}; output:\n{tail()}")
         pause(process)
+
+
+def as_json(record: object) -> dict[str, Any]:
+    """Return the JSON of a record, parsed."""
+    return dict(json.loads(to_json(record)))
 
 
 def pause(process: "subprocess.Popen[Any] | None") -> None:
@@ -133,18 +140,22 @@ class Supervised:
         return until(probe, self.process, self.output)
 
     def status(self) -> dict[str, Any]:
-        """Return the status, waiting until the supervisor answers."""
+        """Return what `status --json` prints, waiting until the supervisor answers."""
         found: list[dict[str, Any]] = []
 
         def ask() -> bool:
             try:
-                found.append(self.client.status())
+                found.append(as_json(self.client.status()))
             except ControlError:
                 return False
             return True
 
         self.until(ask)
         return found[-1]
+
+    def stats(self, **options: Any) -> dict[str, Any]:
+        """Return what `stats --json` prints, without what only the command can read."""
+        return as_json(self.client.stats(FullStats, **options))
 
     def until_status(self, met: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Return the first status that meets the condition, by long polling."""
@@ -153,7 +164,7 @@ class Supervised:
         while not met(status):
             assert time.monotonic() < deadline, f"last status: {json.dumps(status, indent=1)}\n{self.output()}"
             try:
-                status = self.client.wait(status["serial"], 1.0)
+                status = as_json(self.client.wait(status["serial"], 1.0))
             except ControlError as error:
                 raise AssertionError(f"{error}\n{self.output()}") from error
         return status

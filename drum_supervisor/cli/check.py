@@ -1,6 +1,5 @@
 """`drum-supervise check`: load the model once; report the time, the peak memory and the answer to /ping."""
 
-import json
 import os
 import select
 import signal
@@ -11,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,21 @@ import click
 
 from drum_supervisor.cli.options import choose_values, settings_options, to_arguments
 from drum_supervisor.cli.tables import failure_text, ready_text
-from drum_supervisor.cli.target import PROGRESS_INTERVAL, json_option, open_pidfd, read_status
+from drum_supervisor.cli.target import PROGRESS_INTERVAL, connect, json_option, open_pidfd
 from drum_supervisor.config.settings import OFF, Settings, resolve
+from drum_supervisor.contract.exits import DrumSupervisorError
 from drum_supervisor.contract.failure_report import FailureReport, read_failure
+from drum_supervisor.contract.json_records import to_json
 
 PING_TIMEOUT = 30.0
 MAX_BODY_BYTES = 1000
-_RUN = "run"
+_RUN, _REASON = "run", "reason"  # in the temporary folder
 
 # One attempt, after which the supervisor exits with the code of the cause.
 _ONE_ATTEMPT = {
     "with_error_server": "false",
     "max_restarts": "0",
     "while_starting": "hold",
-    "termination_log": os.devnull,
     "metrics_address": OFF,
 }
 
@@ -55,17 +55,16 @@ class CheckResult:
         peak_memory_bytes: the sum of the peak resident memory of each of its processes.
         ping: None without an answer.
         failure: None also for a supervisor that could not start the model server.
+        error: one line, of the failure or of what is wrong with the settings; None without one.
     """
 
-    ready: bool
-    seconds: float | None
-    peak_memory_bytes: int | None
-    ping: Ping | None
-    failure: FailureReport | None
-    exit_code: int
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "failure": self.failure.to_json() if self.failure else None}
+    ready: bool = False
+    seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    ping: Ping | None = None
+    failure: FailureReport | None = None
+    exit_code: int = 0
+    error: str | None = None
 
 
 @click.command("check", params=settings_options(), context_settings={"allow_interspersed_args": False})
@@ -80,6 +79,16 @@ def check_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int:
 
     Exit code: 0, or the code of the cause as for start; 1 if the model server is ready and does not answer.
     """
+    try:
+        result = _check(given, command)
+    except DrumSupervisorError as error:  # in the settings: nothing was started
+        if as_json:
+            click.echo(to_json(CheckResult(exit_code=error.exit_code, error=str(error)), indent=2))
+        raise
+    return _report(result, as_json)
+
+
+def _check(given: Mapping[str, Any], command: Sequence[str]) -> CheckResult:
     values = choose_values(given, command)
     flags = {name: value.text for name, value in values.items() if value.source == "flag"}
     if "address" not in flags and _inherits_listener(resolve(values), command):
@@ -92,7 +101,7 @@ def check_command(command: tuple[str, ...], as_json: bool, **given: Any) -> int:
         process = _start(flags, command, folder)
         stack.callback(_stop, process)
         result = _inspect(folder / _RUN, resolve(values)) if _await_ready(process, notifications) else None
-        return _report(result or _failure_result(folder / _RUN, process.wait()), as_json)
+        return result or _failure_result(folder, process.wait())
 
 
 def _inherits_listener(settings: Settings, command: Sequence[str]) -> bool:
@@ -113,7 +122,10 @@ def _interrupted_by_term() -> Iterator[None]:
 
 def _start(flags: Mapping[str, str], command: Sequence[str], folder: Path) -> "subprocess.Popen[bytes]":
     """Start a supervisor that reports its state as it would to systemd."""
-    flags = {"log_level": "error", **flags, **_ONE_ATTEMPT, "run_dir": str(folder / _RUN)}
+    reason = folder / _REASON
+    reason.touch()  # only an existing file gets the termination message
+    ours = {**_ONE_ATTEMPT, "run_dir": str(folder / _RUN), "termination_log": str(reason)}
+    flags = {"log_level": "error", **flags, **ours}
     argv = [sys.executable, "-m", "drum_supervisor", "start", *to_arguments(flags), "--", *command]
     environ = {**os.environ, "NOTIFY_SOCKET": str(folder / "notify")}
     return subprocess.Popen(argv, env=environ, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno())
@@ -154,15 +166,16 @@ def _receive_lines(notifications: socket.socket) -> Iterator[str]:
 
 def _inspect(run_dir: Path, settings: Settings) -> CheckResult | None:
     """Return the result for a ready model server; None if it has died since, and its supervisor with it."""
-    status = read_status(run_dir)
-    if status is None:
+    try:
+        status = connect(str(run_dir)).status()
+    except DrumSupervisorError:
         return None
-    ready = [program for program in status["programs"] if program["state"] == "ready"]
-    seconds = min((program["uptime_s"] for program in ready), default=0.0)
-    peak = sum(_peak_memory(program["pid"]) for program in ready)
-    ping = _ping(status["address"], settings.url_prefix + (settings.ready_path or "/ping"))
+    ready = [program for program in status.programs if program.state == "ready"]
+    seconds = min((program.uptime_s for program in ready if program.uptime_s is not None), default=0.0)
+    peak = sum(_peak_memory(program.pid) for program in ready if program.pid is not None)
+    ping = _ping(status.address, settings.url_prefix + (settings.ready_path or "/ping"))
     answers = ping is not None and ping.status < 500  # a platform would kill a server that fails its probes
-    return CheckResult(True, seconds, peak, ping, None, 0 if answers else 1)
+    return CheckResult(True, seconds, peak, ping, exit_code=0 if answers else 1)
 
 
 def _peak_memory(pid: int) -> int:
@@ -180,13 +193,11 @@ def _peak_memory(pid: int) -> int:
 def _ping(address: str, path: str) -> Ping | None:
     from http.client import HTTPConnection, HTTPException
 
-    socket_path = address.removeprefix("unix:") if address.startswith("unix:") else ""
-    connection = HTTPConnection("localhost" if socket_path else address, timeout=PING_TIMEOUT)
+    from drum_supervisor.contract.unix_http import UnixConnection
+
+    is_unix = address.startswith("unix:")
+    connection = (UnixConnection if is_unix else HTTPConnection)(address.removeprefix("unix:"), timeout=PING_TIMEOUT)
     try:
-        if socket_path:
-            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.sock.settimeout(PING_TIMEOUT)
-            connection.sock.connect(socket_path)
         connection.request("GET", path)
         answer = connection.getresponse()
         return Ping(path, answer.status, answer.read(MAX_BODY_BYTES).decode("utf-8", "replace").strip())
@@ -196,17 +207,26 @@ def _ping(address: str, path: str) -> Ping | None:
         connection.close()
 
 
-def _failure_result(run_dir: Path, exit_code: int) -> CheckResult:
-    report = read_failure(run_dir / "failure.json")
-    seconds, peak = (report.seconds, report.peak_memory_bytes) if report else (None, None)
-    return CheckResult(False, seconds, peak, None, report, exit_code)
+def _failure_result(folder: Path, exit_code: int) -> CheckResult:
+    report = read_failure(folder / _RUN / "failure.json")
+    if report is None:
+        return CheckResult(exit_code=exit_code, error=(folder / _REASON).read_text(encoding="utf-8") or None)
+    return CheckResult(
+        seconds=report.seconds,
+        peak_memory_bytes=report.peak_memory_bytes,
+        failure=report,
+        exit_code=exit_code,
+        error=report.error,
+    )
 
 
 def _report(result: CheckResult, as_json: bool) -> int:
     if as_json:
-        click.echo(json.dumps(result.to_json(), indent=2))
+        click.echo(to_json(result, indent=2))
     elif result.ready:
-        click.echo(ready_text(result.to_json()))
+        click.echo(ready_text(result.seconds or 0.0, result.peak_memory_bytes or 0))
+        ping = result.ping
+        click.echo(f"GET {ping.path}: {ping.status} {ping.body}" if ping else "It does not answer.")
     elif result.failure is not None:  # without a report the supervisor has printed the reason
         click.echo(failure_text(result.failure))
     return result.exit_code

@@ -1,14 +1,13 @@
 """The live view of `stats --watch` in a terminal, drawn with rich. Only that command loads this module."""
 
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from drum_supervisor.cli.stats_tables import Row, history_rows, process_rows, program_rows, summary_rows
+from drum_supervisor.cli.stats_tables import Row, Sampled, history_rows, process_rows, program_rows, summary_rows
 
 _STYLES = {"serving": "green", "ready": "green", "failed": "bold red", "starting": "yellow", "retrying": "yellow"}
 _RIGHT_ALIGNED = {"CPU", "MEMORY", "RSS", "FILES", "THREADS", "PID"}
@@ -32,12 +31,13 @@ class LiveView:
     ) -> None:
         self._live.stop()
 
-    def show(self, stats: dict[str, Any]) -> None:
-        self._live.update(self._render(stats), refresh=True)
+    def show(self, sampled: Sampled) -> None:
+        self._live.update(self._render(sampled), refresh=True)
 
-    def _render(self, stats: dict[str, Any]) -> RenderableType:
+    def _render(self, sampled: Sampled) -> RenderableType:
+        stats = sampled.stats
         width, height = self._console.size
-        summary, programs = list(summary_rows(stats)), list(program_rows(stats))
+        summary, programs = list(summary_rows(sampled)), list(program_rows(stats))
         curves = list(history_rows(stats, self._console.encoding, width))
         lines_left = height - (len(summary) + len(programs) + len(curves) + _OTHER_LINES)
         processes = list(process_rows(stats, max(lines_left, _MIN_PROCESSES)))

@@ -51,7 +51,7 @@ def logs_command(
 
 
 def _check_program(client: "ControlClient", program: str) -> None:
-    known = [SUPERVISOR, *(each["name"] for each in client.status()["programs"])]
+    known = [SUPERVISOR, *(each.name for each in client.status().programs)]
     if program not in known:
         raise click.BadParameter(f"{program!r} has not run: choose from {', '.join(known)}.", param_hint="--program")
 

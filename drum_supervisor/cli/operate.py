@@ -1,11 +1,10 @@
 """Commands that show and control a running supervisor: status, failure, restart, stop."""
 
-import json
 import select
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,17 +14,18 @@ from drum_supervisor.cli.target import (
     connect,
     is_running,
     json_option,
+    json_schema_option,
     open_pidfd,
     parse_seconds,
+    print_json_schema,
     run_dir_option,
 )
 from drum_supervisor.contract.exits import ExitCode, UsageError
 from drum_supervisor.contract.failure_report import FailureReport, read_failure
+from drum_supervisor.contract.json_records import to_json
+from drum_supervisor.contract.status import Phase, Status
 
-if TYPE_CHECKING:
-    from drum_supervisor.contract.control_client import ControlClient
-
-_EXIT_CODES = {"serving": 0, "failed": 3}  # of `status`, by phase
+_EXIT_CODES = {Phase.SERVING: 0, Phase.FAILED: 3}  # of `status`, by phase
 
 timeout_option = click.option(
     "--timeout", callback=parse_seconds, metavar="S", help="Give up waiting after this many seconds."
@@ -35,14 +35,17 @@ timeout_option = click.option(
 @click.command("status")
 @run_dir_option
 @json_option
-def status_command(run_dir: str | None, as_json: bool) -> int:
+@json_schema_option
+def status_command(run_dir: str | None, as_json: bool, schema: bool) -> int:
     """Show what is running, since when, and why not.
 
     Exit code: 0 serving, 3 failed, 1 anything in between, 2 no supervisor found.
     """
+    if schema:
+        return print_json_schema(Status, "drum-supervise status --json")
     status = connect(run_dir).status()
-    click.echo(json.dumps(status, indent=2) if as_json else status_text(status, time.time()))
-    return _EXIT_CODES.get(status["phase"], 1)
+    click.echo(to_json(status, indent=2) if as_json else status_text(status, time.time()))
+    return _EXIT_CODES.get(status.phase, 1)
 
 
 @click.command("failure")
@@ -55,7 +58,7 @@ def failure_command(run_dir: str | None, as_json: bool) -> int:
     """
     report = _read_report(run_dir)
     if as_json:
-        click.echo(json.dumps(report.to_json() if report else None, indent=2))
+        click.echo(to_json(report, indent=2))
     elif report:
         click.echo(failure_text(report, sys.stdout.encoding))
     else:
@@ -69,8 +72,7 @@ def _read_report(run_dir: str | None) -> FailureReport | None:
         if report is None:
             raise UsageError(f"No supervisor runs in {run_dir}, and there is no failure report there.")
         return report
-    failure = connect(run_dir).status()["failure"]
-    return FailureReport.from_json(failure) if failure else None
+    return connect(run_dir).status().failure
 
 
 @click.command("restart")
@@ -96,49 +98,48 @@ def restart_command(
     if no_wait:
         click.echo("Restart requested.")
         return 0
-    return _await_restart(client, ticket, timeout)
+    return _await_restart(client.status(), client.wait, ticket, timeout)
 
 
-def _await_restart(client: "ControlClient", ticket: int, timeout: float | None) -> int:
+def _await_restart(status: Status, wait: Callable[[int, float], Status], ticket: int, timeout: float | None) -> int:
     """Wait for the end of the restart with number `ticket`; report progress now and then."""
     began = time.monotonic()
-    status = client.status()
     while not _is_settled(status, ticket):
         elapsed = time.monotonic() - began
         if timeout is not None and elapsed >= timeout:
             click.echo(f"Not ready after {timeout:g} s; the restart goes on.", err=True)
             return 1
         remaining = PROGRESS_INTERVAL if timeout is None else min(PROGRESS_INTERVAL, timeout - elapsed)
-        newer = client.wait(status["serial"], remaining)
-        if newer["serial"] == status["serial"]:
+        newer = wait(status.serial, remaining)
+        if newer.serial == status.serial:
             click.echo(f"{_progress(newer)}, {time.monotonic() - began:.0f} s ...", err=True)
         status = newer
     return _report_restart(status, time.monotonic() - began)
 
 
-def _progress(status: dict[str, Any]) -> str:
-    if status["phase"] == "serving":
-        return f"serving, {status['replacing']} of {status['workers']} workers to be replaced"
-    return f"{status['phase']}, stage {status['stage']}" if status["stage"] else str(status["phase"])
+def _progress(status: Status) -> str:
+    if status.phase is Phase.SERVING:
+        return f"serving, {status.replacing} of {status.workers} workers to be replaced"
+    return f"{status.phase.value}, stage {status.stage}" if status.stage else status.phase.value
 
 
-def _is_settled(status: dict[str, Any], ticket: int) -> bool:
-    started = status["restarts"]["request"] >= ticket
-    if not started or status["phase"] not in ("serving", "failed", "stopping"):
+def _is_settled(status: Status, ticket: int) -> bool:
+    started = status.restarts.request >= ticket
+    if not started or status.phase not in (Phase.SERVING, Phase.FAILED, Phase.STOPPING):
         return False
-    return bool(status["restart_failure"]) or not (status["workers_coming"] or status["replacing"])
+    return bool(status.restart_failure) or not (status.workers_coming or status.replacing)
 
 
-def _report_restart(status: dict[str, Any], seconds: float) -> int:
-    ready = f"{status['workers_ready']} of {status['workers']} workers ready"
-    if status["phase"] == "serving" and status["restart_failure"]:
-        error = status["restart_failure"]["error"]
+def _report_restart(status: Status, seconds: float) -> int:
+    ready = f"{status.workers_ready} of {status.workers} workers ready"
+    if status.phase is Phase.SERVING and status.restart_failure:
+        error = status.restart_failure.error
         click.echo(f"The restart failed after {seconds:.1f} s: {error}\nStill serving: {ready}.", err=True)
         return ExitCode.INIT_FAILED
-    if status["phase"] == "serving":
+    if status.phase is Phase.SERVING:
         click.echo(f"Serving again after {seconds:.1f} s: {ready}.")
         return 0
-    error = status["failure"]["error"] if status["failure"] else "the supervisor is stopping"
+    error = status.failure.error if status.failure else "the supervisor is stopping"
     click.echo(f"The restart failed after {seconds:.1f} s: {error}", err=True)
     return ExitCode.INIT_FAILED
 
@@ -150,7 +151,7 @@ def _report_restart(status: dict[str, Any], seconds: float) -> int:
 def stop_command(run_dir: str | None, timeout: float | None, no_wait: bool) -> int:
     """Stop the supervisor and everything it runs, gracefully."""
     client = connect(run_dir)
-    pid = int(client.status()["pid"])
+    pid = client.status().pid
     pidfd = open_pidfd(pid)
     client.stop()
     if no_wait or pidfd is None:

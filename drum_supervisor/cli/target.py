@@ -1,7 +1,10 @@
 """The running supervisor that a command talks to: how it is found, its client, and the options for it."""
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +24,9 @@ run_dir_option = click.option(
     help="Run directory of the supervisor. Needed when several supervisors run.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_schema_option = click.option(
+    "--json-schema", "schema", is_flag=True, help="Print the JSON Schema of --json instead; no supervisor is needed."
+)
 
 
 def parse_seconds(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
@@ -28,6 +34,13 @@ def parse_seconds(context: click.Context, option: click.Parameter, text: str | N
         return None if text is None else parsers.seconds(text)
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is not accepted: {error}.") from error
+
+
+def print_json_schema(record: Any, title: str, sometimes: Mapping[str, Any] = MappingProxyType({})) -> int:
+    from drum_supervisor.contract.json_schema import json_schema
+
+    click.echo(json.dumps(json_schema(record, title, sometimes), indent=2))
+    return 0
 
 
 def open_pidfd(pid: int) -> int | None:
@@ -43,16 +56,6 @@ def connect(given: str | None) -> "ControlClient":
     from drum_supervisor.contract.control_client import ControlClient
 
     return ControlClient(find_run_dir(given) / "supervisor.sock")
-
-
-def read_status(run_dir: Path) -> dict[str, Any] | None:
-    """Return the status of the supervisor in this run directory; None when it does not answer."""
-    from drum_supervisor.contract.control_client import ControlClient, ControlError
-
-    try:
-        return ControlClient(run_dir / "supervisor.sock").status()
-    except ControlError:
-        return None
 
 
 def find_run_dir(given: str | None) -> Path:

@@ -2,14 +2,20 @@
 
 import http.client
 import json
-import socket
 import xmlrpc.client
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.parsers.expat import ExpatError
 
 from drum_supervisor.contract.exits import DrumSupervisorError
+from drum_supervisor.contract.json_records import from_json
 from drum_supervisor.contract.log_records import LogRecord, LogSource
+from drum_supervisor.contract.status import Status
+from drum_supervisor.contract.unix_http import UnixConnection
+
+T = TypeVar("T")
 
 
 class ControlError(DrumSupervisorError):
@@ -25,33 +31,34 @@ class ControlClient:
         self._path = path
         self._timeout = timeout
 
-    def status(self) -> dict[str, Any]:
-        return self._call_json("drum.status")
+    def status(self) -> Status:
+        return self._call_json(partial(from_json, Status), "drum.status")
 
-    def wait(self, serial: int, seconds: float) -> dict[str, Any]:
+    def wait(self, serial: int, seconds: float) -> Status:
         """Return the status once it is newer than `serial`, or after `seconds` (at most a minute)."""
-        return self._call_json("drum.wait", serial, seconds, timeout=seconds + self._timeout)
+        return self._call_json(
+            partial(from_json, Status), "drum.wait", serial, seconds, timeout=seconds + self._timeout
+        )
 
-    def stats(self, max_age_seconds: float = 0.0, shared_memory: bool = False, history: bool = False) -> dict[str, Any]:
-        """Return the resource usage of all programs, sampled at most `max_age_seconds` ago."""
-        # `shared_memory`: USS and PSS, except for processes too large for the supervisor to read.
-        # `history`: the last ten minutes; the supervisor then samples every second for a while.
-        return self._call_json("drum.stats", max_age_seconds, shared_memory, history)
+    def stats(
+        self, kind: type[T], max_age_seconds: float = 0.0, shared_memory: bool = False, history: bool = False
+    ) -> T:
+        """Return the resource usage of all programs, sampled at most `max_age_seconds` ago.
 
-    def metrics(self, max_age_seconds: float) -> dict[str, Any]:
-        """Return what the metrics are made of, sampled at most `max_age_seconds` ago."""
-        return self._call_json("drum.metrics", max_age_seconds)
+        Args:
+            kind: `resources.stats.FullStats`, which this package does not import.
+            shared_memory: USS and PSS, except for processes too large for the supervisor to read.
+            history: the last ten minutes; the supervisor then samples every second for a while.
+        """
+        return self._call_json(partial(from_json, kind), "drum.stats", max_age_seconds, shared_memory, history)
+
+    def metrics(self, kind: type[T], max_age_seconds: float) -> T:
+        """Return what the metrics are made of, a `resources.stats.MetricsReport`, at most `max_age_seconds` old."""
+        return self._call_json(partial(from_json, kind), "drum.metrics", max_age_seconds)
 
     def logs(self, position: str, seconds: float) -> tuple[str, list[LogRecord]]:
         """Return the output since `position` and the next position; wait up to `seconds` for some."""
-        answer = self._call_json("drum.logs", position, seconds, timeout=seconds + self._timeout)
-        pieces = [
-            LogRecord(
-                each["at"], LogSource(each["program"], each["stream"]), each["data"].encode("utf-8", "surrogateescape")
-            )
-            for each in answer["pieces"]
-        ]
-        return answer["next"], pieces
+        return self._call_json(_read_output, "drum.logs", position, seconds, timeout=seconds + self._timeout)
 
     def restart(self, worker: int = 0, overlap: bool = False, force: bool = False) -> int:
         """Request a restart; return its number, which the status shows when it is done."""
@@ -61,10 +68,10 @@ class ControlClient:
         """Ask the supervisor to exit; return its pid."""
         return int(self._call("drum.stop"))
 
-    def _call_json(self, method: str, *arguments: Any, timeout: float | None = None) -> dict[str, Any]:
+    def _call_json(self, read: Callable[[Any], T], method: str, *arguments: Any, timeout: float | None = None) -> T:
         try:
-            return dict(json.loads(str(self._call(method, *arguments, timeout=timeout))))
-        except ValueError as error:
+            return read(json.loads(str(self._call(method, *arguments, timeout=timeout))))
+        except (LookupError, TypeError, ValueError) as error:
             raise ControlError(f"The supervisor at {self._path} sent an invalid answer: {error}.") from error
 
     def _call(self, method: str, *arguments: Any, timeout: float | None = None) -> Any:
@@ -84,6 +91,16 @@ class ControlClient:
         return value
 
 
+def _read_output(answer: Any) -> tuple[str, list[LogRecord]]:
+    records = [
+        LogRecord(
+            each["at"], LogSource(each["program"], each["stream"]), each["data"].encode("utf-8", "surrogateescape")
+        )
+        for each in answer["pieces"]
+    ]
+    return answer["next"], records
+
+
 class _Transport(xmlrpc.client.Transport):
     """XML-RPC over the control socket, with a time limit."""
 
@@ -93,9 +110,6 @@ class _Transport(xmlrpc.client.Transport):
         self._timeout = timeout
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        connection = http.client.HTTPConnection("localhost", timeout=self._timeout)
-        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection = UnixConnection(str(self._path), self._timeout)
         self._connection = host, connection  # what `close` closes
-        connection.sock.settimeout(self._timeout)
-        connection.sock.connect(str(self._path))
         return connection

@@ -2,13 +2,14 @@
 
 import json
 import os
-from dataclasses import Field, asdict, dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from signal import SIGKILL
-from typing import Any
+from typing import Annotated, Any
 
 from drum_supervisor.contract.exits import ExitCode, signal_exit_code
+from drum_supervisor.contract.json_records import from_json, to_json
 from drum_supervisor.contract.masking import mask_secrets
 from drum_supervisor.contract.usage_series import UsageSeries
 
@@ -32,30 +33,30 @@ class ErrorDetail(str, Enum):
 class FailureReport:
     """Why initialization failed, or why the server is no longer restarted."""
 
-    cause: Cause
-    message: str
-    stage: str = ""  # the latest one, `load_model` for example; empty when unknown
-    type: str = ""  # class name of the exception; empty without one
-    traceback: str = ""  # as Python printed it; may be empty
-    worker: int = 1  # counted from 1
-    pid: int = 0  # 0 when the process could not be started
-    exit_status: int | None = None  # None when it did not exit by itself
-    signal: int | None = None  # the signal that killed it, if any
-    attempt: int = 1  # to initialize, counted from 1
-    started_at: float = 0.0  # seconds since the epoch
-    failed_at: float = 0.0  # seconds since the epoch
-    seconds: float = 0.0  # from start to failure
-    peak_memory_bytes: int | None = None  # the highest RSS of the process; None when unknown
-    out_of_memory: bool = False  # whether the kernel OOM-killed the process or a worker of it
-    memory_limit_bytes: int | None = None  # the limit reached by an OOM kill; None when unknown
-    permanent: bool = False  # whether another attempt would fail in the same way
-    stderr_tail: str = ""
-    curve: UsageSeries | None = None  # the last minutes of memory and CPU; None when never sampled
+    error: Annotated[str, "one line: `ValueError: bad weights`"] = field(init=False)
+    cause: Annotated[Cause, "[what happened](exit-codes.md#causes)"]
+    message: Annotated[str, "message of the exception, or a sentence of ours"]
+    stage: Annotated[str, "the last stage that was reported, `load_model` for example; empty when unknown"] = ""
+    type: Annotated[str, "class name of the exception; empty without one"] = ""
+    traceback: Annotated[str, "as the language prints it; may be empty"] = ""
+    worker: Annotated[int, "number of the worker, counted from 1"] = 1
+    pid: Annotated[int, "of the process; 0 when it could not be started"] = 0
+    exit_status: Annotated[int | None, "null when it did not exit by itself"] = None
+    signal: Annotated[int | None, "the signal that killed it, if any"] = None
+    attempt: Annotated[int, "of the initialization, counted from 1"] = 1
+    started_at: Annotated[float, "start of the process, in seconds since the epoch"] = 0.0
+    failed_at: Annotated[float, "time of the failure, in seconds since the epoch"] = 0.0
+    seconds: Annotated[float, "from start to failure"] = 0.0
+    peak_memory_bytes: Annotated[int | None, "highest RSS of the process; null when unknown"] = None
+    out_of_memory: Annotated[bool, "whether the kernel OOM-killed the process or a worker of it"] = False
+    memory_limit_bytes: Annotated[int | None, "the limit reached by an OOM kill; null when unknown"] = None
+    permanent: Annotated[bool, "whether [another attempt would fail in the same way](#failing-and-recovering)"] = False
+    stderr_tail: Annotated[str, "the last lines of its stderr"] = ""
+    curve: Annotated[UsageSeries | None, "resource usage before the failure; null when it was never sampled"] = None
 
-    @property
-    def error(self) -> str:
-        """One line for clients, logs and the termination message: `ValueError: bad weights`."""
-        return f"{self.type}: {self.message}" if self.type and self.message else self.type or self.message
+    def __post_init__(self) -> None:
+        error = f"{self.type}: {self.message}" if self.type and self.message else self.type or self.message
+        object.__setattr__(self, "error", error)
 
     @property
     def exit_code(self) -> int:
@@ -76,24 +77,6 @@ class FailureReport:
             texts["message"] = mask_secrets(prefix + texts["message"]).removeprefix(prefix)
         return replace(self, **texts)
 
-    def to_json(self) -> dict[str, Any]:
-        return {"error": self.error, **asdict(self), "cause": self.cause.value}
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> "FailureReport":
-        """Read the result of `to_json`, ignoring unknown names; an invalid one raises Value-, Type- or KeyError."""
-        values = {**record, "cause": Cause(record["cause"])}
-        if values.get("curve") is not None:
-            values["curve"] = UsageSeries.from_json(values["curve"])
-        return cls(**{field.name: _checked(field, values[field.name]) for field in fields(cls) if field.name in values})
-
-
-def _checked(field: Field[Any], value: Any) -> Any:
-    expected: Any = int | float if field.type is float else field.type
-    if not isinstance(value, expected):
-        raise TypeError(f"{field.name} is {value!r}")
-    return value
-
 
 def write_failure(report: FailureReport, path: Path) -> None:
     """Replace `path` (mode 0600) atomically: readers see the old report or the new one."""
@@ -101,7 +84,7 @@ def write_failure(report: FailureReport, path: Path) -> None:
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(report.to_json(), file, indent=2)
+            file.write(to_json(report, indent=2))
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
@@ -111,6 +94,6 @@ def write_failure(report: FailureReport, path: Path) -> None:
 def read_failure(path: Path) -> FailureReport | None:
     """Return the report in `path`, or None when it is missing or invalid."""
     try:
-        return FailureReport.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return from_json(FailureReport, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
         return None

@@ -1,6 +1,6 @@
 """Metrics in the formats of Prometheus, rendered by prometheus_client."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
@@ -9,7 +9,6 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from drum_supervisor.metrics.catalogue import METRICS, Kind, Metric
-from drum_supervisor.metrics.readings import MetricSample
 from drum_supervisor.metrics.snapshot import MetricsSnapshot
 
 
@@ -30,12 +29,15 @@ class _SnapshotCollector(Collector):
 
     def collect(self) -> Iterator[Family]:
         for metric in METRICS:
-            samples = list(metric.read(self._snapshot)) if metric.name else []
-            if samples:
-                yield _family(metric, samples)
+            if metric.name and (family := _family(metric, self._snapshot)):
+                yield family
 
 
-def _family(metric: Metric, samples: Sequence[MetricSample]) -> Family:
+def _family(metric: Metric, snapshot: MetricsSnapshot) -> Family | None:
+    """Return the metric with its samples; None without any."""
+    samples = list(metric.read(snapshot))
+    if not samples:
+        return None
     if metric.kind is Kind.INFO:
         family = InfoMetricFamily(metric.name.removesuffix("_info"), metric.help)
         for labels, _ in samples:

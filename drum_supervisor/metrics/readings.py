@@ -1,28 +1,29 @@
 """How each metric is read from a snapshot. A value that is unknown has no sample."""
 
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TypeAlias
 
 from drum_supervisor import __version__
-from drum_supervisor.metrics.snapshot import MetricsSnapshot
+from drum_supervisor.metrics.snapshot import MetricsSnapshot, ProgramUsage
+from drum_supervisor.resources.gpu_usage import Gpu, GpuProcess
+from drum_supervisor.resources.stats import MetricsReport
 
 MetricSample: TypeAlias = tuple[tuple[str, ...], float]
 """The label values, and the value."""
 
 Reading: TypeAlias = Callable[[MetricsSnapshot], Iterable[MetricSample]]
 
-PHASES = ("starting", "serving", "failed", "retrying", "stopping")
+Number: TypeAlias = float | None
 
 
-def usage(name: str) -> Reading:
+def value(read: Callable[[MetricsReport], Number]) -> Reading:
+    return lambda snapshot: _known(read(snapshot.report))
 
-    def read(snapshot: MetricsSnapshot) -> Iterator[MetricSample]:
-        for each in snapshot.usages:
-            yield from _known(getattr(each, name), each.labels)
 
-    return read
+def usage(read: Callable[[ProgramUsage], Number]) -> Reading:
+    return lambda snapshot: (each for usage in snapshot.usages for each in _known(read(usage), usage.labels))
 
 
 def cpu_utilization(snapshot: MetricsSnapshot) -> Iterator[MetricSample]:
@@ -31,36 +32,29 @@ def cpu_utilization(snapshot: MetricsSnapshot) -> Iterator[MetricSample]:
         yield from _known(None if percent is None else percent / 100 / snapshot.processors, each.labels)
 
 
-def cgroup(*path: str) -> Reading:
-    return lambda snapshot: _known(snapshot.cgroup_value(*path))
+def cpu_quota(report: MetricsReport) -> Number:
+    cores, period = report.stats.cgroup.cpu.quota_cores, report.stats.cgroup.cpu.period_seconds
+    return None if cores is None or period is None else round(cores * period * 1e6)
 
 
-def cpu_quota(snapshot: MetricsSnapshot) -> Iterator[MetricSample]:
-    cores, period = snapshot.cgroup_value("cpu", "quota_cores"), snapshot.cgroup_value("cpu", "period_seconds")
-    return _known(None if cores is None or period is None else round(cores * period * 1e6))
+def cpu_period(report: MetricsReport) -> Number:
+    period = report.stats.cgroup.cpu.period_seconds
+    return None if period is None else round(period * 1e6)
 
 
-def cpu_period(snapshot: MetricsSnapshot) -> Iterator[MetricSample]:
-    period = snapshot.cgroup_value("cpu", "period_seconds")
-    return _known(None if period is None else round(period * 1e6))
+def counts(read: Callable[[MetricsReport], Mapping[str, float]]) -> Reading:
+    """Read numbers by a label, such as the cause."""
+    return lambda snapshot: [((label,), float(number)) for label, number in read(snapshot.report).items()]
 
 
-def service(name: str) -> Reading:
-    return lambda snapshot: _known(snapshot.service[name])
+def timestamp(read: Callable[[MetricsReport], str | None]) -> Reading:
+    """Read a date, in seconds since the epoch."""
 
+    def seconds(report: MetricsReport) -> Number:
+        date = read(report)
+        return None if date is None else datetime.fromisoformat(date).timestamp()
 
-def counters(name: str) -> Reading:
-    return lambda snapshot: [((kind,), float(count)) for kind, count in snapshot.service[name].items()]
-
-
-def timestamp(name: str) -> Reading:
-    """Read a date of the service, in seconds since the epoch."""
-
-    def read(snapshot: MetricsSnapshot) -> Iterator[MetricSample]:
-        date = snapshot.service[name]
-        return _known(None if date is None else datetime.fromisoformat(date).timestamp())
-
-    return read
+    return value(seconds)
 
 
 def build(snapshot: MetricsSnapshot) -> Iterator[MetricSample]:
@@ -68,46 +62,43 @@ def build(snapshot: MetricsSnapshot) -> Iterator[MetricSample]:
 
 
 def server(snapshot: MetricsSnapshot) -> Iterator[MetricSample]:
-    return _known(1, (snapshot.service["server_type"],))
+    return _known(1, (snapshot.report.service.server_type,))
 
 
 def phase(snapshot: MetricsSnapshot) -> list[MetricSample]:
-    return [((each,), float(each == snapshot.service["phase"])) for each in PHASES]
+    current = snapshot.report.service.phase
+    return [((each.value,), float(each is current)) for each in type(current)]
 
 
-def startup_seconds(snapshot: MetricsSnapshot) -> list[MetricSample]:
-    return [((worker,), seconds) for worker, seconds in snapshot.service["startup_seconds"].items()]
+def oom_kills(report: MetricsReport) -> Number:
+    found = report.service.out_of_memory
+    return found.kills if found else 0
 
 
-def oom_kills(snapshot: MetricsSnapshot) -> Iterator[MetricSample]:
-    found = snapshot.service["out_of_memory"]
-    return _known(found["kills"] if found else 0)
+def gpu(read: Callable[[Gpu], Number], factor: float = 1) -> Reading:
 
-
-def gpu(name: str, factor: float = 1) -> Reading:
-
-    def read(snapshot: MetricsSnapshot) -> Iterator[MetricSample]:
+    def samples(snapshot: MetricsSnapshot) -> Iterator[MetricSample]:
         for each in snapshot.gpus:
-            value = getattr(each, name)
-            yield from _known(None if value is None else value * factor, (str(each.index), each.uuid, each.name))
+            number = read(each)
+            yield from _known(None if number is None else number * factor, (str(each.index), each.uuid, each.name))
 
-    return read
+    return samples
 
 
-def program_gpu(name: str, factor: float = 1) -> Reading:
+def program_gpu(read: Callable[[GpuProcess], Number], factor: float = 1) -> Reading:
     """Read a value of each program on each GPU which it uses, summed over its processes."""
 
-    def read(snapshot: MetricsSnapshot) -> Iterator[MetricSample]:
+    def samples(snapshot: MetricsSnapshot) -> Iterator[MetricSample]:
         for each in snapshot.gpus:
             for program in snapshot.usages:
-                values = [getattr(process, name) for process in each.processes if process.pid in program.pids]
-                known = [value for value in values if value is not None]
+                values = [read(process) for process in each.processes if process.pid in program.pids]
+                known = [number for number in values if number is not None]
                 labels = (*program.labels, str(each.index), each.uuid, each.name)
                 yield from _known(sum(known) * factor if known else None, labels)
 
-    return read
+    return samples
 
 
-def _known(value: float | None, labels: tuple[str, ...] = ()) -> Iterator[MetricSample]:
-    if value is not None:
-        yield labels, float(value)
+def _known(number: Number, labels: tuple[str, ...] = ()) -> Iterator[MetricSample]:
+    if number is not None:
+        yield labels, float(number)

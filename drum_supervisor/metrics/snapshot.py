@@ -3,13 +3,17 @@
 import math
 import os
 import resource
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
-from drum_supervisor.resources.gpu import Gpu
+from drum_supervisor.resources.gpu_usage import Gpu
+from drum_supervisor.resources.stats import BriefProcess, MetricsReport, ProgramStats, Stats, SupervisorUsage
 
 SUPERVISOR = "supervisor"
+
+GpuReader: TypeAlias = Callable[[frozenset[int]], list[Gpu]]
+"""Returns the GPUs and, of the given processes, those which use them."""
 
 
 @dataclass(frozen=True)
@@ -40,36 +44,28 @@ class ProgramUsage:
 
 @dataclass(frozen=True)
 class MetricsSnapshot:
-    service: Mapping[str, Any]  # as in `drum.metrics`, see docs/operations.md
-    cgroup: Mapping[str, Any]  # the same
+    report: MetricsReport
     usages: tuple[ProgramUsage, ...]  # the supervisor first
     processors: float  # available to the programs
     gpus: tuple[Gpu, ...] = ()
 
-    def cgroup_value(self, *path: str) -> float | None:
-        found: Any = self.cgroup
-        for name in path:
-            found = None if found is None else found[name]
-        return None if found is None else float(found)
-
 
 def build_snapshot(
-    answer: Mapping[str, Any],
+    report: MetricsReport,
     read_fd_limit: Callable[[int], float | None],
-    read_gpus: Callable[[frozenset[int]], list[Gpu]],
+    read_gpus: GpuReader,
 ) -> MetricsSnapshot:
-    """Build the snapshot from an answer to `drum.metrics`.
+    """Build the snapshot from the supervisor's report.
 
     Args:
         read_fd_limit: returns the descriptor limit of a process.
-        read_gpus: returns the GPUs and, of the given processes, those which use them.
     """
-    stats = answer["stats"]
-    usages = (_supervisor(stats["supervisor"], read_fd_limit), *_programs(stats, read_fd_limit))
+    stats = report.stats
+    usages = (_supervisor(stats.supervisor, read_fd_limit), *_programs(stats, read_fd_limit))
     pids = frozenset(pid for usage in usages for pid in usage.pids)
-    cores = stats["cgroup"]["cpu"]["quota_cores"] or math.inf
+    cores = stats.cgroup.cpu.quota_cores or math.inf
     processors = min(float(len(os.sched_getaffinity(0))), cores)
-    return MetricsSnapshot(answer["service"], stats["cgroup"], usages, processors, tuple(read_gpus(pids)))
+    return MetricsSnapshot(report, usages, processors, tuple(read_gpus(pids)))
 
 
 def read_fd_limit(pid: int) -> float | None:
@@ -81,59 +77,59 @@ def read_fd_limit(pid: int) -> float | None:
     return math.inf if soft == resource.RLIM_INFINITY else float(soft)
 
 
-def _supervisor(stats: Mapping[str, Any], read_fd_limit: Callable[[int], float | None]) -> ProgramUsage:
+def _supervisor(usage: SupervisorUsage, read_fd_limit: Callable[[int], float | None]) -> ProgramUsage:
     return ProgramUsage(
         program=SUPERVISOR,
         worker="",
         is_running=True,
         is_ready=None,
-        cpu_seconds=stats["cpu_seconds"],
-        cpu_percent=stats["cpu_percent"],
-        rss_bytes=stats["rss_bytes"],
-        virtual_bytes=stats["virtual_bytes"],
-        descriptors=stats["descriptors"],
-        max_descriptors=None if stats["pid"] is None else read_fd_limit(stats["pid"]),
-        threads=stats["threads"],
-        started_at=stats["started_at"],
+        cpu_seconds=usage.cpu_seconds,
+        cpu_percent=usage.cpu_percent,
+        rss_bytes=usage.rss_bytes,
+        virtual_bytes=usage.virtual_bytes,
+        descriptors=usage.descriptors,
+        max_descriptors=None if usage.pid is None else read_fd_limit(usage.pid),
+        threads=usage.threads,
+        started_at=usage.started_at,
     )
 
 
-def _programs(stats: Mapping[str, Any], read_fd_limit: Callable[[int], float | None]) -> Iterable[ProgramUsage]:
-    grouped: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for program in stats["programs"]:
-        name = program["group"] if program["worker"] else program["name"]  # a worker and its successor share a group
-        grouped.setdefault(_labels(name, program), []).append(program)
-    totals = {_labels(total["program"], total): total["cpu_seconds"] for total in stats["totals"]}
+def _programs(stats: Stats[BriefProcess], read_fd_limit: Callable[[int], float | None]) -> Iterable[ProgramUsage]:
+    grouped: dict[tuple[str, str], list[ProgramStats[BriefProcess]]] = {}
+    for program in stats.programs:
+        name = program.group if program.worker else program.name  # a worker and its successor share a group
+        grouped.setdefault(_labels(name, program.worker), []).append(program)
+    totals = {_labels(total.program, total.worker): total.cpu_seconds for total in stats.totals}
     for labels, programs in grouped.items():
         yield _usage(labels, programs, totals.get(labels), read_fd_limit)
 
 
-def _labels(program: str, record: Mapping[str, Any]) -> tuple[str, str]:
-    return program, str(record["worker"] or "")
+def _labels(program: str, worker: int | None) -> tuple[str, str]:
+    return program, str(worker or "")
 
 
 def _usage(
     labels: tuple[str, str],
-    programs: Sequence[Mapping[str, Any]],
+    programs: Sequence[ProgramStats[BriefProcess]],
     cpu_seconds: float | None,
     read_fd_limit: Callable[[int], float | None],
 ) -> ProgramUsage:
-    processes = [process for program in programs for process in program["processes"]]
-    roots = [program["processes"][0] for program in programs if program["processes"]]
-    ready = [program["ready"] for program in programs if program["ready"] is not None]
+    processes = [process for program in programs for process in program.processes]
+    roots = [program.processes[0] for program in programs if program.processes]
+    ready = [program.ready for program in programs if program.ready is not None]
     return ProgramUsage(
         *labels,
-        is_running=any(program["pid"] for program in programs),
+        is_running=any(program.pid for program in programs),
         is_ready=any(ready) if ready else None,
         cpu_seconds=cpu_seconds,
-        cpu_percent=_sum(program["cpu_percent"] for program in programs),
-        rss_bytes=_sum(program["rss_bytes"] for program in programs),
-        virtual_bytes=_sum(process["virtual_bytes"] for process in processes),
-        descriptors=_sum(program["descriptors"] for program in programs),
-        max_descriptors=read_fd_limit(roots[-1]["pid"]) if roots else None,
-        threads=_sum(program["threads"] for program in programs),
-        started_at=max((root["started_at"] for root in roots), default=None),
-        pids=frozenset(process["pid"] for process in processes),
+        cpu_percent=_sum(program.cpu_percent for program in programs),
+        rss_bytes=_sum(program.rss_bytes for program in programs),
+        virtual_bytes=_sum(process.virtual_bytes for process in processes),
+        descriptors=_sum(program.descriptors for program in programs),
+        max_descriptors=read_fd_limit(roots[-1].pid) if roots else None,
+        threads=_sum(program.threads for program in programs),
+        started_at=max((root.started_at for root in roots), default=None),
+        pids=frozenset(process.pid for process in processes),
     )
 
 

@@ -3,11 +3,10 @@
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from drum_supervisor.contract.control_client import ControlError
-from drum_supervisor.metrics.snapshot import MetricsSnapshot, build_snapshot, read_fd_limit
-from drum_supervisor.resources.gpu import Gpu
+from drum_supervisor.metrics.snapshot import GpuReader, MetricsSnapshot, build_snapshot, read_fd_limit
+from drum_supervisor.resources.stats import MetricsReport
 
 TIMEOUT = 3.0  # seconds; the supervisor answers within milliseconds
 CACHE_SECONDS = 0.5  # for snapshots and failures: further scrapes cost the supervisor nothing
@@ -17,15 +16,14 @@ class MetricsSource:
     """Returns a snapshot, at most CACHE_SECONDS old. Thread-safe.
 
     Args:
-        fetch: asks the supervisor for `drum.metrics`, given the maximum age in seconds.
-        read_gpus: returns the GPUs and, of the given processes, those which use them.
+        fetch: `ControlClient.metrics`.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
-        fetch: Callable[[float], dict[str, Any]],
-        read_gpus: Callable[[frozenset[int]], list[Gpu]],
+        fetch: Callable[[type[MetricsReport], float], MetricsReport],
+        read_gpus: GpuReader,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch = fetch
@@ -48,6 +46,6 @@ class MetricsSource:
 
     def _fetch_snapshot(self) -> MetricsSnapshot | ControlError:
         try:
-            return build_snapshot(self._fetch(CACHE_SECONDS), read_fd_limit, self._read_gpus)
+            return build_snapshot(self._fetch(MetricsReport, CACHE_SECONDS), read_fd_limit, self._read_gpus)
         except ControlError as error:
             return error

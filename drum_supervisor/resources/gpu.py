@@ -6,8 +6,9 @@ report the host's pids; then none of our processes is found, and only the values
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from drum_supervisor.resources.gpu_usage import Gpu, GpuProcess
 
 try:
     import pynvml
@@ -16,28 +17,6 @@ except ImportError:
 
 _RECENT = 1_000_000  # microseconds; NVML samples each process at least every sixth of a second
 _NOT_AVAILABLE = 2**64 - 1
-
-
-@dataclass(frozen=True)
-class GpuProcess:
-    """The usage of one GPU by one process; None where the driver does not report it."""
-
-    pid: int
-    memory_bytes: int | None
-    utilization_percent: int | None
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU, and our processes which use it."""
-
-    index: int
-    uuid: str
-    name: str
-    memory_total_bytes: int | None
-    memory_used_bytes: int | None
-    utilization_percent: int | None  # of the time, for any process
-    processes: tuple[GpuProcess, ...] = ()
 
 
 class Gpus:

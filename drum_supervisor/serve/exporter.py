@@ -19,7 +19,7 @@ from drum_supervisor.contract.listener import inherit_listener
 from drum_supervisor.contract.report_pipe import ReadyMessage, Reporter
 from drum_supervisor.metrics.source import TIMEOUT, MetricsSource
 from drum_supervisor.otel.environment import exports_metrics
-from drum_supervisor.resources.gpu import Gpu, Gpus
+from drum_supervisor.resources.gpu import Gpus
 from drum_supervisor.servers import asyncio_server
 from drum_supervisor.servers.process import ServerConfig, StopSignals, drain_seconds, log_line
 from drum_supervisor.services.metrics import MetricsService
@@ -41,7 +41,11 @@ def run(argv: Sequence[str], stop: StopSignals, reporter: Reporter) -> int:
             options = dict(zip(argv[::2], argv[1::2], strict=False))
             if "--socket" not in options:
                 raise UsageError("--socket PATH is missing: the control socket of the supervisor.")
-            source = MetricsSource(ControlClient(Path(options["--socket"]), TIMEOUT).metrics, _open_gpu_reader(stack))
+            gpus = Gpus.open()
+            if gpus is not None:
+                stack.callback(gpus.close)
+            client = ControlClient(Path(options["--socket"]), TIMEOUT)
+            source = MetricsSource(client.metrics, gpus.read if gpus is not None else lambda pids: [])
             if exports_metrics(os.environ):
                 _send(source, stack)
             _serve(
@@ -72,14 +76,6 @@ def _send(source: MetricsSource, stack: ExitStack) -> None:
     from drum_supervisor.otel.supervisor_metrics import send  # noqa: PLC0415 - loads OpenTelemetry
 
     stack.callback(send(source, os.environ))
-
-
-def _open_gpu_reader(stack: ExitStack) -> Callable[[frozenset[int]], list[Gpu]]:
-    gpus = Gpus.open()
-    if gpus is None:
-        return lambda pids: []
-    stack.callback(gpus.close)
-    return gpus.read
 
 
 if __name__ == "__main__":

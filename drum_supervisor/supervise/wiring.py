@@ -9,10 +9,9 @@ from functools import partial
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.contract.log_records import as_json, prefixed
-from drum_supervisor.supervise.api.handlers import ControlHandlers
 from drum_supervisor.supervise.api.program_control import OperatorControl
-from drum_supervisor.supervise.api.stats import StatsReporter, running_targets
-from drum_supervisor.supervise.api.status import Location
+from drum_supervisor.supervise.api.rpc import DrumNamespace
+from drum_supervisor.supervise.api.status import StatusReporter, running_targets
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.actions import ActionRunner, Alarms
@@ -106,9 +105,9 @@ def assemble(parts: Parts, stack: ExitStack) -> Supervisor:
         followers.append(notifier)
     if settings.max_worker_memory:
         MemoryLimitWatch(context, settings.max_worker_memory, _copies(settings, programs))
-    reporter = StatsReporter(context, engine, sampler)
-    location = Location(str(parts.address), parts.address.url(), str(parts.run_dir.path))
-    engine.publish(ControlHandlers(reporter, location, output.log_buffer))
+    address, url, run_dir = str(parts.address), parts.address.url(), str(parts.run_dir.path)
+    reporter = StatusReporter(context, engine, address, url, run_dir)
+    engine.publish(DrumNamespace(reporter, sampler, output.log_buffer))
     loop = Loop(context, launcher, runner, handlers, followers)
     return Supervisor(context, engine, loop, OperatorControl(context, engine, launcher, parts.essential))
 

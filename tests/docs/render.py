@@ -5,16 +5,27 @@ render_policy.py has those of docs/policy.md. `UPDATE_DOCS=1 pytest tests/docs` 
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from drum_supervisor.cli.main import cli
+from drum_supervisor.cli.stats_tables import SampledGpus
 from drum_supervisor.config.declaration import Declaration
 from drum_supervisor.config.profiles import PROFILES
 from drum_supervisor.config.settings import DECLARATIONS
 from drum_supervisor.contract.exits import ExitCode, signal_exit_code
 from drum_supervisor.contract.failure_report import Cause, FailureReport
+from drum_supervisor.contract.json_records import typed_fields
+from drum_supervisor.contract.json_schema import description, records_in
+from drum_supervisor.contract.usage_series import UsageSeries
 from drum_supervisor.metrics.catalogue import Kind, Metric
+from drum_supervisor.resources.cgroup import Cgroup
+from drum_supervisor.resources.gpu_usage import Gpu
+from drum_supervisor.resources.process_reader import ProcessResources
+from drum_supervisor.resources.stats import FullStats
 from drum_supervisor.supervise.programs import supervisord_keys
 from parity.declared import TOPICS, Declared
 
@@ -123,6 +134,37 @@ def refused_keys() -> str:
         heading = SECTIONS[kind][0]
         rows += [[f"`{heading}`: {', '.join(keys)}", reason] for reason, keys in by_reason.items()]
     return table(["refused", "because"], rows)
+
+
+# --- records
+
+
+ELSEWHERE = (Cgroup, FailureReport, ProcessResources, UsageSeries)
+"""Records that have a table or a paragraph of their own."""
+
+
+def record(kind: Any) -> str:
+    """Return the fields of a record, and those of the records in it."""
+    return table(["field", "meaning"], _fields(kind, "`{}`"))
+
+
+def _fields(kind: Any, form: str) -> Iterator[list[str]]:
+    for field, declared in typed_fields(kind):
+        yield [form.format(field.name), description(declared)]
+        nested = next(records_in(declared), None)
+        if nested not in (None, *ELSEWHERE):
+            yield from _fields(nested, f"- {form}")
+
+
+def stats() -> str:
+    """Return the fields of `stats --json`, those of the GPUs too."""
+    gpus = [["`gpus`", description(SampledGpus)], *_fields(Gpu, "- `{}`")]
+    return table(["field", "meaning"], [*_fields(FullStats, "`{}`"), *gpus])
+
+
+def schema(command: str) -> str:
+    """Return the JSON Schema that a command prints."""
+    return CliRunner().invoke(cli, [command, "--json-schema"], catch_exceptions=False).stdout
 
 
 # --- exit codes

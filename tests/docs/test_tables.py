@@ -7,7 +7,8 @@ import pytest
 from drum_supervisor.config.gunicorn import DECLARATIONS as PARAMETERS
 from drum_supervisor.config.settings import DECLARATIONS
 from drum_supervisor.contract.exits import ExitCode
-from drum_supervisor.contract.failure_report import Cause
+from drum_supervisor.contract.failure_report import Cause, FailureReport
+from drum_supervisor.contract.status import Status
 from drum_supervisor.metrics import catalogue
 from drum_supervisor.otel.supervisor_metrics import ATTRIBUTES
 from tests.docs import render, render_design
@@ -20,6 +21,9 @@ TABLES = {
     ("exit-codes.md", "exit-codes"): render.exit_codes,
     ("exit-codes.md", "causes"): render.causes,
     ("drum-compatibility.md", "differences"): render.differences,
+    ("operations.md", "status"): lambda: render.record(Status),
+    ("operations.md", "stats"): render.stats,
+    ("operations.md", "failure"): lambda: render.record(FailureReport),
     ("metrics.md", "service"): lambda: render.metrics(catalogue.SERVICE),
     ("metrics.md", "processes"): lambda: render.metrics(catalogue.PROCESSES),
     ("metrics.md", "container"): lambda: render.metrics(catalogue.CONTAINER),
@@ -35,6 +39,14 @@ def test_table_matches_the_code(page, name):
     if render.UPDATING:
         render.write(page, name, rendered)
     assert render.in_page(page, name) == rendered, "UPDATE_DOCS=1 pytest tests/docs updates it"
+
+
+@pytest.mark.parametrize("command", ["status", "stats"])
+def test_published_schema_matches_the_code(command):
+    path, rendered = render.PAGES / f"{command}.schema.json", render.schema(command)
+    if render.UPDATING:
+        path.write_text(rendered, encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == rendered, "UPDATE_DOCS=1 pytest tests/docs updates it"
 
 
 def test_every_exit_code_and_cause_is_explained():

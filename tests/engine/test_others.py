@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from drum_supervisor.supervise.api.stats import running_targets
+from drum_supervisor.supervise.api.status import running_targets
 from drum_supervisor.supervise.engine.run import ExtraProgram
 from drum_supervisor.supervise.programs.program import Program, Programs, Readiness
 from drum_supervisor.supervise.stats.scan import ScanTarget

@@ -61,7 +61,8 @@ def test_broken_model_exits_with_the_code_of_its_cause(check, model):
     assert done.returncode == 3
     assert done.stdout.startswith("ValueError: no weights\n")
     found = json.loads(check(*options(model(BAD)), "--json").stdout)
-    assert (found["ready"], found["exit_code"], found["failure"]["error"]) == (False, 3, "ValueError: no weights")
+    assert (found["ready"], found["exit_code"], found["error"]) == (False, 3, "ValueError: no weights")
+    assert found["failure"]["error"] == found["error"]
 
 
 def test_startup_timeout_exits_with_4(check, model):
@@ -95,8 +96,18 @@ while True: l.accept()[0].close()"""
 def test_usage_error_is_one_sentence(check):
     done = check("--json")
     assert done.returncode == 2
-    assert json.loads(done.stdout)["failure"] is None
-    assert done.stderr.startswith("drum-supervise: Nothing to run: ")
+    found = json.loads(done.stdout)
+    assert found["failure"] is None
+    assert found["error"].startswith("Nothing to run: ")
+    assert done.stderr == f"drum-supervise: {found['error']}\n"
+
+
+def test_wrong_setting_is_an_error_in_json_too(check):
+    done = check("--json", "--workers", "many", "--", "true")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["ready"], found["exit_code"]) == (2, False, 2)
+    assert found["error"].startswith("--workers: 'many' is not accepted")
+    assert done.stderr == f"drum-supervise: {found['error']}\n"
 
 
 def test_sigterm_while_loading_leaves_nothing(environ, model, fifo, short_path):

@@ -70,7 +70,7 @@ class TestServing:
         serving = built_in
         assert f"metrics on http://{metrics_address(serving)}/metrics" in serving.err.read_text()
         seen = scrape(serving)
-        stats = serving.client.stats()
+        stats = serving.stats()
         worker = next(each for each in stats["programs"] if each["name"] == "model-server")
         labels = {"program": "model-server", "worker": "1"}
         assert seen.phase == ["serving"]
@@ -325,10 +325,10 @@ class TestHostileClients:
 
     def test_constant_scraping_costs_the_supervisor_nothing(self, victim: Supervised) -> None:
         scrapes = 200
-        before = victim.client.stats()["supervisor"]["cpu_seconds"]
+        before = victim.stats()["supervisor"]["cpu_seconds"]
         for _ in range(scrapes):
             scrape(victim)
-        assert victim.client.stats()["supervisor"]["cpu_seconds"] - before < scrapes * 0.001
+        assert victim.stats()["supervisor"]["cpu_seconds"] - before < scrapes * 0.001
 
 
 NVML = """

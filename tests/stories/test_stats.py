@@ -92,14 +92,14 @@ class TestServing:
         assert max(map(len, shown.splitlines())) <= 80
 
     def test_recent_sample_is_reused_an_old_one_is_not(self, serving: Supervised) -> None:
-        first = serving.client.stats()
-        assert serving.client.stats(max_age_seconds=1000)["taken_at"] == pytest.approx(first["taken_at"], abs=0.002)
-        assert serving.client.stats()["taken_at"] > first["taken_at"]
+        first = serving.stats()
+        assert serving.stats(max_age_seconds=1000)["taken_at"] == pytest.approx(first["taken_at"], abs=0.002)
+        assert serving.stats()["taken_at"] > first["taken_at"]
 
     def test_shared_memory_and_history_only_on_request(self, serving: Supervised) -> None:
-        everything = serving.client.stats(shared_memory=True, history=True)
+        everything = serving.stats(shared_memory=True, history=True)
         assert program(everything)["processes"][0]["pss_bytes"] > 0
-        plain = serving.client.stats(max_age_seconds=1000)
+        plain = serving.stats(max_age_seconds=1000)
         assert program(plain)["processes"][0]["pss_bytes"] is None
         assert program(plain)["memory_bytes"] == program(plain)["rss_bytes"]
         assert plain["history"] is None
@@ -107,7 +107,7 @@ class TestServing:
     def test_cpu_percent_is_right_in_the_first_call(self, start: Start, model: Callable[[str], Path]) -> None:
         supervised = start("--code-dir", model(BUSY), *UNSTRUCTURED)
         supervised.until_phase("serving")
-        stats = supervised.client.stats()
+        stats = supervised.stats()
         assert 5 < program(stats)["cpu_percent"] < 400
         assert stats["supervisor"]["cpu_percent"] < 50
 
@@ -116,7 +116,7 @@ class TestServing:
     ) -> None:
         supervised = start("--code-dir", model(GOOD), *UNSTRUCTURED, "--workers", 2)
         supervised.until_status(lambda status: status["workers_ready"] == 2)
-        stats = supervised.client.stats(history=True)
+        stats = supervised.stats(history=True)
         workers = [program(stats, f"model-server-{number}") for number in (1, 2)]
         assert [worker["worker"] for worker in workers] == [1, 2]
         assert stats["history"]["rss_bytes"][-1] == sum(worker["rss_bytes"] for worker in workers)
@@ -126,11 +126,11 @@ class TestFailed:
     def test_crashed_model_server_leaves_its_usage(self, start: Start, model: Callable[[str], Path]) -> None:
         supervised = start("--code-dir", model(GOOD), *UNSTRUCTURED, "--max-restarts", 0)
         supervised.until_phase("serving")
-        used = program(supervised.client.stats(history=True))["rss_bytes"]
+        used = program(supervised.stats(history=True))["rss_bytes"]
         os.kill(supervised.pid(), signal.SIGKILL)
         supervised.until_phase("failed")
         supervised.until_status(lambda status: program(status, "error-server")["state"] == "ready")
-        stats = supervised.client.stats(history=True)
+        stats = supervised.stats(history=True)
         dead = program(stats)
         assert (dead["state"], dead["pid"], dead["processes"], dead["memory_bytes"]) == ("stopped", None, [], None)
         assert program(stats, "error-server")["memory_bytes"] > MIB
@@ -153,7 +153,7 @@ class TestFailed:
         supervised.until_status(lambda status: status["stage"] == "load_model")
 
         def used() -> int:
-            return program(supervised.client.stats(history=True))["rss_bytes"]
+            return program(supervised.stats(history=True))["rss_bytes"]
 
         before = used()
         for grown in (0, 48, 96):  # each adds 64, but the kernel may reclaim unused pages meanwhile

@@ -1,10 +1,11 @@
 """Answers of the supervisor to `drum.metrics`, with every possible value."""
 
-from copy import deepcopy
 from typing import Any
 
+from drum_supervisor.contract.json_records import from_json
 from drum_supervisor.metrics.snapshot import MetricsSnapshot, build_snapshot
-from drum_supervisor.resources.gpu import Gpu, GpuProcess
+from drum_supervisor.resources.gpu_usage import Gpu, GpuProcess
+from drum_supervisor.resources.stats import MetricsReport
 from tests.unit.stats_records import MIB, PROCESS, PROGRAM, STATS, STOPPED
 
 SERVICE: dict[str, Any] = {
@@ -20,6 +21,7 @@ SERVICE: dict[str, Any] = {
     "workers": 2,
     "workers_ready": 1,
     "workers_coming": 1,
+    "workers_held": 0,
     "startup_seconds": {"1": 2.5, "2": 3.5},
     "restarts": {"crash": 1, "request": 2, "retry": 3, "memory": 4, "requests": 5},
     "failures": {"init_failed": 1, "startup_timeout": 0, "kept_dying": 0, "died": 0},
@@ -51,21 +53,21 @@ CGROUP = {
 GPUS = [Gpu(0, "GPU-1", "NVIDIA A100", 40, 10, 45, (GpuProcess(4711, 5, 30), GpuProcess(4712, 3, None)))]
 
 
-def answer(**changes: Any) -> dict[str, Any]:
-    """Return a copy of the answer, with `changes` to its stats."""
-    return {"service": deepcopy(SERVICE), "stats": {**deepcopy(STATS), "cgroup": deepcopy(CGROUP), **changes}}
+def report(service: dict[str, Any] = SERVICE, **changes: Any) -> MetricsReport:
+    """Return the report, with `changes` to its stats."""
+    return from_json(MetricsReport, {"service": service, "stats": {**STATS, "cgroup": CGROUP, **changes}})
 
 
 def everything() -> MetricsSnapshot:
     """Return a snapshot in which every metric has a value."""
-    return build_snapshot(answer(), lambda pid: 1024.0, lambda pids: GPUS)
+    return build_snapshot(report(), lambda pid: 1024.0, lambda pids: GPUS)
 
 
 def nothing() -> MetricsSnapshot:
     """Return a snapshot with hardly any value: nothing runs, and the kernel reports little."""
-    found = answer(programs=[deepcopy(STOPPED)], totals=[], cgroup=_without_values(CGROUP))
-    found["stats"]["supervisor"] = dict.fromkeys(STATS["supervisor"])
-    found["service"].update(next_retry_at=None, out_of_memory=None, startup_seconds={})
+    service = {**SERVICE, "next_retry_at": None, "out_of_memory": None, "startup_seconds": {}}
+    unknown = {"supervisor": dict.fromkeys(STATS["supervisor"]), "cgroup": _without_values(CGROUP)}
+    found = report(service, programs=[STOPPED], totals=[], **unknown)
     return build_snapshot(found, lambda pid: None, lambda pids: [])
 
 
@@ -73,4 +75,4 @@ def _without_values(record: dict[str, Any]) -> dict[str, Any]:
     return {part: dict.fromkeys(values) for part, values in record.items()}
 
 
-__all__ = ["CGROUP", "GPUS", "PROCESS", "PROGRAM", "SERVICE", "answer", "everything", "nothing"]
+__all__ = ["CGROUP", "GPUS", "PROCESS", "PROGRAM", "SERVICE", "everything", "nothing", "report"]

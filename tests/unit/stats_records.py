@@ -1,7 +1,9 @@
-"""Answers of `stats`, for tests that display them."""
+"""Answers of `stats` as JSON, and as the records that clients read from them."""
 
-from copy import deepcopy
 from typing import Any
+
+from drum_supervisor.contract.json_records import from_json
+from drum_supervisor.resources.stats import FullStats
 
 MIB = 1024 * 1024
 
@@ -81,6 +83,6 @@ STATS = {
 }
 
 
-def stats(**changes: Any) -> dict[str, Any]:
-    """Return a fresh answer with some values replaced."""
-    return {**deepcopy(STATS), **changes}
+def stats(**changes: Any) -> FullStats:
+    """Return the answer with some values replaced."""
+    return from_json(FullStats, {**STATS, **changes})

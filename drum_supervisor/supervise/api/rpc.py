@@ -4,71 +4,60 @@ Values are sent as JSON text, because XML-RPC has neither null nor large numbers
 open the socket, which has mode 0600 in a directory of mode 0700.
 """
 
-import json
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 from supervisor.http import NOT_DONE_YET
 from supervisor.xmlrpc import Faults, RPCError
 
-from drum_supervisor.contract.log_records import LogRecord
+from drum_supervisor.contract.json_records import to_json
+from drum_supervisor.supervise.api.deferred import retry_soon
+from drum_supervisor.supervise.api.stats import StatsReporter
+from drum_supervisor.supervise.api.status import StatusReporter
+from drum_supervisor.supervise.output.log_buffer import LogBuffer
+from drum_supervisor.supervise.stats.sampler import Sampler
 
 MAX_WAIT = 60.0  # seconds
-RETRY_DELAY = 0.005  # seconds; supervisord retries on turns of its loop only
+MAX_OUTPUT = 32 * 1024  # bytes in one answer to `logs`, which is sent without a pause
 
-
-class RequestHandlers(Protocol):
-    def status(self) -> dict[str, Any]: ...
-
-    def serial(self) -> int: ...
-
-    def output(self, offset: int) -> list[LogRecord]: ...
-
-    def restart_refused(self, overlap: bool, force: bool) -> str: ...
-
-    def restart(self, worker: int | None, overlap: bool) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def stats(self, max_age: float, shared_memory: bool, history: bool) -> Callable[[], dict[str, Any] | None]: ...
-
-    def metrics(self, max_age: float) -> Callable[[], dict[str, Any] | None]: ...
+T = TypeVar("T")
 
 
 class DrumNamespace:
     """The methods of the namespace; supervisord publishes them with their docstrings, in its form."""
 
-    def __init__(self, handlers: RequestHandlers) -> None:
-        self._handlers = handlers
+    def __init__(self, reporter: StatusReporter, sampler: Sampler, log_buffer: LogBuffer) -> None:
+        self._reporter = reporter
+        self._context = reporter.context
+        self._sampler = sampler
+        self._log_buffer = log_buffer
+        self._stats_reporter = StatsReporter(reporter, sampler)
 
     def status(self) -> str:
         """Return the status of the service and of all programs
 
         @return string result  The status as JSON text
         """
-        return json.dumps(self._handlers.status())
+        return to_json(self._reporter.status())
 
-    def wait(self, serial: int, seconds: float) -> Callable[[], object]:
+    def wait(self, serial: int, seconds: float) -> Any:
         """Wait until the status changes
 
         @param int serial      The serial of the last status that the caller has got
         @param double seconds  Maximum time to wait, at most 60
         @return string result  The status as JSON text
         """
-        deadline = time.monotonic() + min(max(float(seconds), 0.0), MAX_WAIT)
+        deadline = _deadline(seconds)
 
         def answer() -> object:
-            if self._handlers.serial() > serial or time.monotonic() >= deadline:
+            if self._context.waiters.serial > serial or time.monotonic() >= deadline:
                 return self.status()
             return NOT_DONE_YET
 
-        answer.delay = RETRY_DELAY  # type: ignore[attr-defined]
-        return answer
+        return retry_soon(answer)
 
-    def stats(
-        self, max_age_seconds: float = 0.0, shared_memory: bool = False, history: bool = False
-    ) -> Callable[[], object]:
+    def stats(self, max_age_seconds: float = 0.0, shared_memory: bool = False, history: bool = False) -> Any:
         """Return the resource usage of all programs
 
         @param double max_age_seconds  Maximum age of the sample; 0 takes a new one
@@ -76,36 +65,48 @@ class DrumNamespace:
         @param boolean history         Include the last ten minutes, and sample every second for a while
         @return string result          The resource usage as JSON text
         """
-        age = max(float(max_age_seconds), 0.0)
-        return _answer_later(self._handlers.stats(age, bool(shared_memory), bool(history)))
+        shared_memory, history = bool(shared_memory), bool(history)
+        sample = self._sampler.request_sample(max(float(max_age_seconds), 0.0), shared_memory, watching=history)
+        return _answer_later(sample, lambda found: self._stats_reporter.stats(found, shared_memory, history))
 
-    def metrics(self, max_age_seconds: float = 0.0) -> Callable[[], object]:
+    def metrics(self, max_age_seconds: float = 0.0) -> Any:
         """Return the status and the resource usage for metrics
 
         @param double max_age_seconds  Maximum age of the sample; 0 takes a new one
         @return string result          JSON text with service, as in the status, and stats
         """
-        return _answer_later(self._handlers.metrics(max(float(max_age_seconds), 0.0)))
+        sample = self._sampler.request_sample(max(float(max_age_seconds), 0.0), False, watching=False)
+        return _answer_later(sample, self._stats_reporter.metrics)
 
-    def logs(self, position: str, seconds: float) -> Callable[[], object]:
+    def logs(self, position: str, seconds: float) -> Any:
         """Return the recent output of all programs from a position on
 
         @param string position  0, or next of the previous result
         @param double seconds   Maximum time to wait for output, at most 60
         @return string result   JSON text with next, and pieces with at, program, stream and data
         """
-        deadline = time.monotonic() + min(max(float(seconds), 0.0), MAX_WAIT)
-        offset = int(position)
+        deadline, offset = _deadline(seconds), int(position)
 
         def answer() -> object:
-            records = self._handlers.output(offset)
+            waiters, records = self._context.waiters, self._log_buffer.read(offset, MAX_OUTPUT)
+            waiters.output_ready_at = None
+            if not records:  # answer as soon as there are some
+                self._log_buffer.on_next = waiters.output_arrived
             if not records and time.monotonic() < deadline:
                 return NOT_DONE_YET
             next_offset = records[-1].offset + 1 if records else offset
-            return json.dumps({"next": str(next_offset), "pieces": [*map(_record_to_json, records)]})
+            pieces = [
+                {
+                    "at": each.offset,
+                    "program": each.source.program,
+                    "stream": each.source.stream,
+                    "data": each.data.decode("utf-8", "surrogateescape"),  # invalid bytes keep their values (PEP 383)
+                }
+                for each in records
+            ]
+            return to_json({"next": str(next_offset), "pieces": pieces})
 
-        answer.delay = RETRY_DELAY  # type: ignore[attr-defined]
-        return answer
+        return retry_soon(answer)
 
     def restart(self, worker: int, overlap: bool = False, force: bool = False) -> int:
         """Restart all workers, or one of them
@@ -115,43 +116,39 @@ class DrumNamespace:
         @param boolean force    Overlap even if two workers may exceed the memory limit
         @return int result      The value of status.restarts.request once the restart is under way
         """
-        status = self._handlers.status()
-        if not 0 <= worker <= status["workers"]:
-            raise RPCError(Faults.BAD_NAME, f"there is no worker {worker}: there are {status['workers']}")
-        if status["phase"] == "stopping":
+        service = self._context.service
+        workers = service.limits.workers
+        if not 0 <= worker <= workers:
+            raise RPCError(Faults.BAD_NAME, f"there is no worker {worker}: there are {workers}")
+        if service.is_stopping:
             raise RPCError(Faults.SHUTDOWN_STATE, "the supervisor is stopping")
-        if refusal := self._handlers.restart_refused(bool(overlap), bool(force)):
+        if overlap and service.is_serving and (refusal := self._context.overlap_refusal(bool(force))):
             raise RPCError(Faults.FAILED, refusal)
-        self._handlers.restart(worker or None, bool(overlap))
-        return int(status["restarts"]["request"]) + 1
+        self._context.request_restart(worker or None, bool(overlap))
+        return service.state.requested_restarts + 1
 
     def stop(self) -> int:
         """Stop the supervisor gracefully
 
         @return int result  The pid of the supervisor
         """
-        self._handlers.stop()
-        return int(self._handlers.status()["pid"])
+        self._context.request_stop()
+        return self._reporter.engine.pid
 
 
-def _answer_later(find: Callable[[], dict[str, Any] | None]) -> Callable[[], object]:
+def _deadline(seconds: float) -> float:
+    return time.monotonic() + min(max(float(seconds), 0.0), MAX_WAIT)
+
+
+def _answer_later(sample: Callable[[], T | None], report: Callable[[T], object]) -> Any:
     def answer() -> object:
-        value = find()
-        return NOT_DONE_YET if value is None else json.dumps(value, allow_nan=False)
+        found = sample()
+        return NOT_DONE_YET if found is None else to_json(report(found))
 
-    answer.delay = RETRY_DELAY  # type: ignore[attr-defined]
-    return answer
-
-
-def _record_to_json(record: LogRecord) -> dict[str, Any]:
-    return {
-        "at": record.offset,
-        "program": record.source.program,
-        "stream": record.source.stream,
-        "data": record.data.decode("utf-8", "surrogateescape"),  # invalid bytes keep their values (PEP 383)
-    }
+    return retry_soon(answer)
 
 
 def make_rpc_interface(supervisord: Any, **_: str) -> DrumNamespace:
     # Named in the rendered configuration, called by supervisord.
-    return DrumNamespace(supervisord.handlers)
+    namespace: DrumNamespace = supervisord.handlers
+    return namespace

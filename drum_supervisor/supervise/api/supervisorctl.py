@@ -12,11 +12,10 @@ from supervisor.rpcinterface import SupervisorNamespaceRPCInterface, isNotRunnin
 from supervisor.states import RUNNING_STATES, STOPPED_STATES, ProcessStates
 from supervisor.xmlrpc import Faults, RPCError
 
+from drum_supervisor.supervise.api.deferred import retry_soon
 from drum_supervisor.supervise.engine.managed_process import ManagedProcess
 from drum_supervisor.supervise.engine.run import ProgramControl
 from drum_supervisor.supervise.programs.program import MODEL_SERVER
-
-RETRY_DELAY = 0.005  # seconds; supervisord retries on turns of its loop only, which come with changes
 
 T = TypeVar("T", bound=type)
 
@@ -43,13 +42,13 @@ class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc
         """
         _, process = self._getGroupAndProcess(name)
         if not isinstance(process, ManagedProcess):
-            return _retry_soon(super().startProcess(name, wait))
+            return retry_soon(super().startProcess(name, wait))
         if process.get_state() in RUNNING_STATES:
             raise RPCError(Faults.ALREADY_STARTED, name)
         process.spawn()
         if process.spawnerr:
             raise RPCError(Faults.SPAWN_ERROR, process.spawnerr)
-        return _retry_soon(lambda: _is_ready(process)) if wait else True
+        return retry_soon(lambda: _is_ready(process)) if wait else True
 
     def stopProcess(self, name: str, wait: bool = True) -> Any:
         """Stop a program until it is started again by a request
@@ -60,12 +59,12 @@ class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc
         """
         _, process = self._getGroupAndProcess(name)
         if not isinstance(process, ManagedProcess):
-            return _retry_soon(super().stopProcess(name, wait))
+            return retry_soon(super().stopProcess(name, wait))
         if process.get_state() not in RUNNING_STATES:
             raise RPCError(Faults.NOT_RUNNING, name)
         if refusal := process.stop():
             raise RPCError(Faults.FAILED, refusal)
-        return _retry_soon(lambda: True if process.get_state() in STOPPED_STATES else NOT_DONE_YET) if wait else True
+        return retry_soon(lambda: True if process.get_state() in STOPPED_STATES else NOT_DONE_YET) if wait else True
 
     def startProcessGroup(self, name: str, wait: bool = True) -> Any:
         """Start all programs of a group; model-server is the group of all workers
@@ -75,8 +74,8 @@ class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc
         @return array result  An array of process status info structs
         """
         if (workers := self._workers(name)) is None:
-            return _retry_soon(super().startProcessGroup(name, wait))
-        return _retry_soon(make_allfunc(workers, isNotRunning, self.startProcess, wait=wait))
+            return retry_soon(super().startProcessGroup(name, wait))
+        return retry_soon(make_allfunc(workers, isNotRunning, self.startProcess, wait=wait))
 
     def stopProcessGroup(self, name: str, wait: bool = True) -> Any:
         """Stop all programs of a group; model-server is the group of all workers
@@ -86,8 +85,8 @@ class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc
         @return array result  An array of process status info structs
         """
         if (workers := self._workers(name)) is None:
-            return _retry_soon(super().stopProcessGroup(name, wait))
-        return _retry_soon(make_allfunc(workers, isRunning, self.stopProcess, wait=wait))
+            return retry_soon(super().stopProcessGroup(name, wait))
+        return retry_soon(make_allfunc(workers, isRunning, self.stopProcess, wait=wait))
 
     def startAllProcesses(self, wait: bool = True) -> Any:
         """Start all programs that can be started
@@ -95,7 +94,7 @@ class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc
         @param boolean wait  Wait until they are running; for workers: ready
         @return array result  An array of process status info structs
         """
-        return _retry_soon(super().startAllProcesses(wait))
+        return retry_soon(super().startAllProcesses(wait))
 
     def stopAllProcesses(self, wait: bool = True) -> Any:
         """Stop all programs that can be stopped
@@ -103,7 +102,7 @@ class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc
         @param boolean wait  Wait until they have exited
         @return array result  An array of process status info structs
         """
-        return _retry_soon(super().stopAllProcesses(wait))
+        return retry_soon(super().stopAllProcesses(wait))
 
     def getProcessInfo(self, name: str) -> Any:
         """Get info about a program
@@ -205,13 +204,6 @@ def _is_ready(process: ManagedProcess) -> Any:
         return NOT_DONE_YET
     control: ProgramControl = process.config.options.context.program_control
     raise RPCError(Faults.ABNORMAL_TERMINATION, control.control_state(process.program).reason or process.program.name)
-
-
-def _retry_soon(answer: Any) -> Any:
-    # With a delay of 0, which some methods have, supervisord would retry without a pause.
-    if callable(answer):
-        answer.delay = RETRY_DELAY
-    return answer
 
 
 def make_rpc_interface(supervisord: Any, **_: str) -> SupervisorNamespace:

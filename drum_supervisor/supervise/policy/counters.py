@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from drum_supervisor.contract.failure_report import Cause
+from drum_supervisor.contract.status import Phase
 from drum_supervisor.supervise.policy.actions import Action, SaveReport, StartErrorServer
-from drum_supervisor.supervise.policy.state import Phase
 
 
 @dataclass(frozen=True)

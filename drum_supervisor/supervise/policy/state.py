@@ -1,20 +1,10 @@
 """What the policy knows, and what it remembers from one event to the next."""
 
 from dataclasses import dataclass
-from enum import Enum
 
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure_report import FailureReport
-
-
-class Phase(str, Enum):
-    """The phase of the service."""
-
-    STARTING = "starting"
-    SERVING = "serving"
-    FAILED = "failed"
-    RETRYING = "retrying"
-    STOPPING = "stopping"
+from drum_supervisor.contract.status import Phase as Phase  # noqa: PLC0414 - the word of the whole policy
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from drum_supervisor.cli.live import LiveView
+from drum_supervisor.cli.stats_tables import Sampled
 from tests.unit.stats_records import PROCESS, PROGRAM, STOPPED, stats
 
 
@@ -13,7 +14,7 @@ def draw(width, height, **changes):
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
     view = LiveView(console)
     with console.capture() as capture:
-        console.print(view._render(stats(**changes)))
+        console.print(view._render(Sampled(stats(**changes))))
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
@@ -41,7 +42,7 @@ def test_last_view_stays_and_the_cursor_returns():
     output = io.StringIO()
     console = Console(file=output, width=80, height=24, force_terminal=True, color_system=None)
     with LiveView(console) as view:
-        view.show(stats(phase="starting"))
-        view.show(stats(phase="serving"))
+        view.show(Sampled(stats(phase="starting")))
+        view.show(Sampled(stats(phase="serving")))
     assert output.getvalue().rindex("serving") > output.getvalue().rindex("starting")
     assert output.getvalue().rindex("\x1b[?25h") > output.getvalue().rindex("\x1b[?25l")

@@ -1,10 +1,12 @@
 """Resource usage as text: aligned, complete, within the terminal's width."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 
-from drum_supervisor.cli.stats_tables import stats_line, stats_text
+from drum_supervisor.cli.stats_tables import Sampled, stats_line, stats_text
+from drum_supervisor.resources.gpu_usage import Gpu, GpuProcess
 from tests.unit.stats_records import MIB, PROCESS, PROGRAM, STOPPED, UNKNOWN_CGROUP, stats
 
 
@@ -15,8 +17,8 @@ def cgroup(**groups):
     return changed
 
 
-def text(**changes):
-    return stats_text(stats(**changes), "utf-8")
+def text(gpus=None, **changes):
+    return stats_text(Sampled(stats(**changes), gpus), "utf-8")
 
 
 def test_shows_everything():
@@ -98,18 +100,11 @@ def test_process_without_command_line_shows_its_name():
 
 
 def test_shows_gpus():
-    gpu = {
-        "index": 0,
-        "uuid": "GPU-1",
-        "name": "NVIDIA A100",
-        "memory_total_bytes": 40 * 1024 * MIB,
-        "memory_used_bytes": 10 * 1024 * MIB,
-        "utilization_percent": 45,
-        "processes": [{"pid": 4711, "memory_bytes": 512 * MIB, "utilization_percent": 40}],
-    }
+    process = GpuProcess(pid=4711, memory_bytes=512 * MIB, utilization_percent=40)
+    gpu = Gpu(0, "GPU-1", "NVIDIA A100", 40 * 1024 * MIB, 10 * 1024 * MIB, 45, (process,))
     shown = "GPU 0       NVIDIA A100, 10.00 GiB of 40.00 GiB, busy 45 %\n            pid 4711: 512.0 MiB, busy 40 %\n"
     assert shown in text(gpus=[gpu])
-    unknown = {**gpu, "memory_used_bytes": None, "utilization_percent": None, "processes": []}
+    unknown = replace(gpu, memory_used_bytes=None, utilization_percent=None, processes=())
     assert "GPU 0       NVIDIA A100\n" in text(gpus=[unknown])
 
 

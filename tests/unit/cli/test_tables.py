@@ -4,46 +4,47 @@ from dataclasses import replace
 
 import pytest
 
-from drum_supervisor.cli.tables import duration, failure_text, status_text
+from drum_supervisor.cli.tables import failure_text, status_text
+from drum_supervisor.cli.text import duration
 from drum_supervisor.config.parsers import format_size
 from drum_supervisor.contract.failure_report import Cause, FailureReport
+from drum_supervisor.contract.status import OomKills, Phase, ProgramStatus, RestartCounts, Status
 from drum_supervisor.contract.usage_series import UsageSeries
 
-STATUS = {
-    "phase": "serving",
-    "ready": True,
-    "degraded": False,
-    "address": "0.0.0.0:8080",
-    "url": "http://127.0.0.1:8080",
-    "server_type": "fastapi",
-    "since": "2026-01-02T03:04:05.678+00:00",
-    "stage": "",
-    "attempt": 1,
-    "attempts_left": 2,
-    "next_retry_at": None,
-    "workers": 2,
-    "workers_ready": 2,
-    "workers_coming": 0,
-    "workers_held": 0,
-    "restarts": {"crash": 0, "request": 0, "retry": 0},
-    "out_of_memory": None,
-    "programs": [
-        {"name": "model-server-1", "worker": 1, "pid": 7, "state": "ready", "uptime_s": 61.5, "memory_bytes": 52428800},
-        {
-            "name": "model-server-2",
-            "worker": 2,
-            "pid": None,
-            "state": "stopped",
-            "uptime_s": None,
-            "memory_bytes": None,
-        },
-    ],
-    "failure": None,
-    "run_dir": "/run/user/0/drum-supervisor/7",
-    "pid": 6,
-    "version": "0.1.0",
-    "serial": 12,
-}
+STATUS = Status(
+    phase=Phase.SERVING,
+    ready=True,
+    degraded=False,
+    error_server_active=False,
+    server_type="fastapi",
+    since="2026-01-02T03:04:05.678+00:00",
+    attempt=1,
+    attempts_left=2,
+    next_retry_at=None,
+    workers=2,
+    workers_ready=2,
+    workers_coming=0,
+    workers_held=0,
+    startup_seconds={},
+    restarts=RestartCounts(crash=0, request=0, retry=0, memory=0, requests=0),
+    failures={},
+    swaps={},
+    out_of_memory=None,
+    address="0.0.0.0:8080",
+    url="http://127.0.0.1:8080",
+    stage="",
+    replacing=0,
+    restart_failure=None,
+    programs=(
+        ProgramStatus("model-server-1", worker=1, pid=7, state="ready", uptime_s=61.5, memory_bytes=52428800),
+        ProgramStatus("model-server-2", worker=2, pid=None, state="stopped", uptime_s=None, memory_bytes=None),
+    ),
+    failure=None,
+    run_dir="/run/user/0/drum-supervisor/7",
+    pid=6,
+    version="0.1.0",
+    serial=12,
+)
 SINCE = 1767323045.678
 
 REPORT = FailureReport(
@@ -79,17 +80,17 @@ class TestStatus:
         )
 
     def test_missing_workers_are_degraded(self):
-        assert "serving, degraded, for" in status_text({**STATUS, "degraded": True}, SINCE)
+        assert "serving, degraded, for" in status_text(replace(STATUS, degraded=True), SINCE)
 
     def test_shows_stage_failure_and_retry(self):
-        failed = {
-            **STATUS,
-            "phase": "retrying",
-            "stage": "load_model",
-            "failure": REPORT.to_json(),
-            "next_retry_at": "2026-01-02T03:05:00.000+00:00",
-            "restarts": {"crash": 2, "request": 0, "retry": 1},
-        }
+        failed = replace(
+            STATUS,
+            phase=Phase.RETRYING,
+            stage="load_model",
+            failure=REPORT,
+            next_retry_at="2026-01-02T03:05:00.000+00:00",
+            restarts=replace(STATUS.restarts, crash=2, retry=1),
+        )
         lines = status_text(failed, SINCE).splitlines()
         assert "Stage     load_model" in lines
         assert "Failure   ValueError: bad weights" in lines
@@ -105,22 +106,21 @@ class TestStatus:
         ],
     )
     def test_counts_oom_kills(self, kills, peak, limit, line):
-        last = {"last_at": "2026-01-02T03:04:05.678+00:00", "limit_bytes": limit, "peak_bytes": peak}
-        status = {**STATUS, "out_of_memory": {"kills": kills, **last}}
+        status = replace(STATUS, out_of_memory=OomKills(kills, "2026-01-02T03:04:05.678+00:00", limit, peak))
         assert f"Out of memory  {line}" in status_text(status, SINCE + 3).splitlines()
 
     def test_permanent_failure_is_not_retried(self):
-        permanent = replace(REPORT, permanent=True).to_json()
-        failed = {**STATUS, "phase": "failed", "attempts_left": 0, "failure": permanent}
+        permanent = replace(REPORT, permanent=True)
+        failed = replace(STATUS, phase=Phase.FAILED, attempts_left=0, failure=permanent)
         assert "Attempt   1, 0 left, not retried: it would only fail again" in status_text(failed, SINCE).splitlines()
-        degraded = {**failed, "phase": "serving"}
+        degraded = replace(failed, phase=Phase.SERVING)
         assert "Attempt   1, 0 left" in status_text(degraded, SINCE).splitlines()
 
     def test_clock_set_back_gives_no_negative_time(self):
         assert "for 0.0 s" in status_text(STATUS, SINCE - 100)
 
     def test_headings_without_programs(self):
-        assert status_text({**STATUS, "programs": []}, SINCE).endswith("PROGRAM  STATE  PID  UPTIME  MEMORY")
+        assert status_text(replace(STATUS, programs=()), SINCE).endswith("PROGRAM  STATE  PID  UPTIME  MEMORY")
 
     def test_no_trailing_spaces(self):
         assert all(line == line.rstrip() for line in status_text(STATUS, SINCE).splitlines())

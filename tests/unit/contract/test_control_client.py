@@ -21,13 +21,13 @@ def listener(tmp_path):
 def test_missing_socket(tmp_path):
     path = tmp_path / "supervisor.sock"
     with pytest.raises(ControlError) as caught:
-        ControlClient(path).metrics(0.5)
+        ControlClient(path).status()
     assert str(caught.value) == f"No supervisor answers at {path}: [Errno 2] No such file or directory."
 
 
 def test_supervisor_that_hangs(listener):
     with pytest.raises(ControlError, match=r"^The supervisor did not answer within 0\.1 s\.$"):
-        ControlClient(Path(listener.getsockname()), timeout=0.1).metrics(0.5)
+        ControlClient(Path(listener.getsockname()), timeout=0.1).status()
 
 
 OK = b"HTTP/1.0 200 OK\r\n"
@@ -67,5 +67,5 @@ def test_invalid_response(listener, response, error):
     thread.start()
     path = Path(listener.getsockname())
     with pytest.raises(ControlError, match=f"^{re.escape(error.replace('PATH', str(path)))}$"):
-        ControlClient(path).metrics(0.5)
+        ControlClient(path).status()
     thread.join(TIMEOUT)

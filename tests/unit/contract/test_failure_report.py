@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from drum_supervisor.contract.failure_report import Cause, FailureReport, read_failure, write_failure
+from drum_supervisor.contract.json_records import to_json
 from drum_supervisor.contract.usage_series import UsageSeries
 
 SHORT = FailureReport(Cause.INIT_FAILED, "bad weights")
@@ -142,8 +143,8 @@ def test_garbage_is_no_report(content, path):
 
 @pytest.mark.parametrize("column", [["x"], [1, 2], [], "12", None, 5])
 def test_invalid_curve_is_no_report(column, path):
-    record = {**FULL.to_json(), "curve": {**vars(FULL.curve), "seconds_before": column}}
-    record["curve"]["rss_bytes"] = record["curve"]["rss_bytes"][:1]
+    record = json.loads(to_json(FULL))
+    record["curve"].update(seconds_before=column, rss_bytes=record["curve"]["rss_bytes"][:1])
     path.write_text(json.dumps(record))
     assert read_failure(path) is None
 
@@ -158,12 +159,11 @@ def test_unknown_fields_are_ignored(path):
     assert read_failure(path) == FailureReport(Cause.INIT_FAILED, "m")
 
 
-def test_json_has_every_field_and_the_error():
-    record = FULL.to_json()
-    assert set(record) == {"error", *(each.name for each in fields(FULL))}
+def test_json_has_every_field():
+    record = json.loads(to_json(FULL))
+    assert list(record) == [each.name for each in fields(FULL)]
     assert record["error"] == f"ValueError: {FULL.message}"
     assert record["cause"] == "kept_dying"
-    json.dumps(record)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_each_cause_has_its_exit_code(cause, signal, code):
 def test_secrets_are_masked_in_all_texts():
     text = "password=hunter2"
     masked = replace(FULL, message=text, traceback=text, stderr_tail=text).masked()
-    assert "hunter2" not in json.dumps(masked.to_json())
+    assert "hunter2" not in to_json(masked)
     assert masked == replace(
         FULL, message="password=********", traceback="password=********", stderr_tail="password=********"
     )

@@ -7,13 +7,12 @@ from prometheus_client.openmetrics import parser as openmetrics
 
 from drum_supervisor import __version__
 from drum_supervisor.contract.failure_report import Cause
+from drum_supervisor.contract.status import Phase
 from drum_supervisor.metrics.catalogue import CONTAINER, METRICS, SERVICE, Kind
 from drum_supervisor.metrics.exposition import render_metrics
-from drum_supervisor.metrics.readings import PHASES
 from drum_supervisor.metrics.snapshot import build_snapshot, read_fd_limit
-from drum_supervisor.supervise.policy.state import Phase
 from tests.scrapes import OPENMETRICS, Scrape
-from tests.unit.metric_snapshots import GPUS, PROCESS, PROGRAM, answer, everything, nothing
+from tests.unit.metric_snapshots import CGROUP, GPUS, PROCESS, PROGRAM, everything, nothing, report
 from tests.unit.metric_snapshots import SERVICE as SERVICE_RECORD
 from tests.unit.stats_records import MIB, STOPPED
 
@@ -26,7 +25,7 @@ def scrape(snapshot=None) -> Scrape:
 
 
 def scrape_with(**changes) -> Scrape:
-    return scrape(build_snapshot(answer(**changes), lambda pid: 1024.0, lambda pids: GPUS))
+    return scrape(build_snapshot(report(**changes), lambda pid: 1024.0, lambda pids: GPUS))
 
 
 def successor(**changes):
@@ -54,7 +53,8 @@ class TestNames:
             assert len(names) == len(set(names))
 
     def test_label_values_are_those_of_the_policy(self):
-        assert list(PHASES) == [phase.value for phase in Phase]
+        phases = [labels for (name, labels) in scrape().series if name == "drum_supervisor_phase"]
+        assert [dict(labels)["phase"] for labels in phases] == [phase.value for phase in Phase]
         assert list(SERVICE_RECORD["failures"]) == [cause.value for cause in Cause]
 
 
@@ -169,8 +169,7 @@ def test_cpu_utilization_is_relative_to_the_quota():
     found = everything()
     assert found.processors <= 1.5
     assert dict(metric.read(found))["model-server", "1"] == pytest.approx(0.125 / found.processors)
-    without_quota = answer()
-    without_quota["stats"]["cgroup"]["cpu"]["quota_cores"] = None
+    without_quota = report(cgroup={**CGROUP, "cpu": {**CGROUP["cpu"], "quota_cores": None}})
     assert math.isfinite(build_snapshot(without_quota, lambda pid: None, lambda pids: []).processors)
 
 

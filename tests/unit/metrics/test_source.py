@@ -1,8 +1,9 @@
 import pytest
 
 from drum_supervisor.contract.control_client import ControlError
+from drum_supervisor.contract.status import Phase
 from drum_supervisor.metrics.source import CACHE_SECONDS, MetricsSource
-from tests.unit.metric_snapshots import answer
+from tests.unit.metric_snapshots import report
 
 
 class FakeSupervisor:
@@ -10,11 +11,11 @@ class FakeSupervisor:
         self.now, self.requests, self.fails = 100.0, 0, False
         self.source = MetricsSource(self.fetch, lambda pids: [], lambda: self.now)
 
-    def fetch(self, max_age):
+    def fetch(self, kind, max_age):
         self.requests += 1
         if self.fails:
             raise ControlError("It is busy.")
-        return answer()
+        return report()
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_failure_is_cached_as_long(supervisor):
     assert supervisor.requests == 1
     supervisor.now += CACHE_SECONDS
     supervisor.fails = False
-    assert supervisor.source.snapshot().service["phase"] == "serving"
+    assert supervisor.source.snapshot().report.service.phase is Phase.SERVING
 
 
 def test_failure_hides_the_expired_snapshot(supervisor):

@@ -12,7 +12,7 @@ from drum_supervisor.metrics.catalogue import METRICS
 from drum_supervisor.metrics.source import MetricsSource
 from drum_supervisor.otel.supervisor_metrics import ATTRIBUTES, observe, send
 from tests.collector import collecting
-from tests.unit.metric_snapshots import GPUS, answer
+from tests.unit.metric_snapshots import GPUS, report
 
 CONVENTIONS = [
     importlib.import_module(f"opentelemetry.semconv._incubating.metrics.{name}_metrics")
@@ -20,7 +20,7 @@ CONVENTIONS = [
 ]
 
 
-def source(fetch=lambda max_age: answer()) -> MetricsSource:
+def source(fetch=lambda kind, max_age: report()) -> MetricsSource:
     return MetricsSource(fetch, lambda pids: GPUS)
 
 
@@ -81,7 +81,7 @@ def test_labels_become_attributes_unless_empty(sent):
 
 
 def test_unresponsive_supervisor_skips_points_silently(caplog):
-    def fail(max_age):
+    def fail(kind, max_age):
         raise ControlError("It is busy.")
 
     assert collect(source(fail)) == {}

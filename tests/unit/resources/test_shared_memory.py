@@ -15,39 +15,40 @@ def own():
     return {**PROCESS, "pid": os.getpid(), "uss_bytes": None, "pss_bytes": None, "started_at": started_at}
 
 
-def completed(*processes):
+def incomplete(*processes):
     program = {**PROGRAM, "processes": list(processes), "counts_shared_once": False, "memory_bytes": 1}
-    return complete(stats(programs=[program]))["programs"][0]
+    return stats(programs=[program])
+
+
+def completed(*processes):
+    return complete(incomplete(*processes)).programs[0]
 
 
 def test_large_process_is_completed(own):
     program = completed(own)
-    (process,) = program["processes"]
-    assert 0 < process["uss_bytes"] <= process["pss_bytes"] == program["memory_bytes"]
-    assert program["counts_shared_once"] is True
+    (process,) = program.processes
+    assert 0 < process.uss_bytes <= process.pss_bytes == program.memory_bytes
+    assert program.counts_shared_once is True
 
 
 def test_known_values_are_not_read_again(own):
-    known = {**own, "pss_bytes": 7, "uss_bytes": 5}
-    assert completed(known)["processes"] == [known]
-    assert completed(known)["memory_bytes"] == 7
+    program = completed({**own, "pss_bytes": 7, "uss_bytes": 5})
+    assert (program.processes[0].pss_bytes, program.processes[0].uss_bytes, program.memory_bytes) == (7, 5, 7)
 
 
 def test_process_with_a_reused_pid_is_left_alone(own):
     other = {**own, "started_at": own["started_at"] - 60, "rss_bytes": 1234}
     program = completed(own, other)
-    assert program["processes"][1] == other
-    assert program["memory_bytes"] == program["processes"][0]["pss_bytes"] + 1234
-    assert program["counts_shared_once"] is False
+    assert program.processes[1] == incomplete(other).programs[0].processes[0]
+    assert program.memory_bytes == program.processes[0].pss_bytes + 1234
+    assert program.counts_shared_once is False
 
 
 def test_inaccessible_process_is_left_alone(own, tmp_path):
-    before = stats(programs=[{**PROGRAM, "processes": [own], "counts_shared_once": False, "memory_bytes": 1}])
-    (process,) = complete(before, proc=tmp_path)["programs"][0]["processes"]
-    assert process == own
+    before = incomplete(own)
+    assert complete(before, proc=tmp_path).programs[0].processes == before.programs[0].processes
 
 
-def test_argument_is_not_modified(own):
-    before = stats(programs=[{**PROGRAM, "processes": [own], "counts_shared_once": False}, STOPPED])
-    assert complete(before)["programs"][1] == STOPPED
-    assert before["programs"][0]["processes"][0]["pss_bytes"] is None
+def test_program_that_does_not_run_is_left_alone():
+    before = stats(programs=[STOPPED])
+    assert complete(before) == before
