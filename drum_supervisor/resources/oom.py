@@ -65,14 +65,14 @@ class OomKillCounter:
         return OomKill(memory.limit_bytes, memory.peak_bytes)
 
 
-class RunOomWatch:
+class RunOomKills:
     """The OOM kills in the control group during one run."""
 
     def __init__(self, counter: OomKillCounter) -> None:
         self.counter = counter
         self._before = counter.refresh()
 
-    def find_kill(self, within: float = math.inf) -> OomKill | None:
+    def find_last(self, within: float = math.inf) -> OomKill | None:
         """Return the last kill since the start, and at most `within` seconds ago; the victim may be a neighbour."""
         killed = self.counter.refresh() > self._before
         return self.counter.last_kill if killed and self.counter.clock() - self.counter.last_kill_at <= within else None
@@ -86,12 +86,12 @@ class OomKillCounters:
         self._root = root
         self._counters: dict[Group | None, OomKillCounter] = {}
 
-    def watch(self, pid: int) -> RunOomWatch:
+    def watch(self, pid: int) -> RunOomKills:
         """Watch the group of `pid`, a new process."""
         groups = find_groups(pid, self._root)  # must be alive: a dead process has no group
         if groups.memory not in self._counters:
             self._counters[groups.memory] = OomKillCounter(groups, self._clock)
-        return RunOomWatch(self._counters[groups.memory])
+        return RunOomKills(self._counters[groups.memory])
 
     def refresh(self) -> int:
         """Return the number of kills in all groups."""

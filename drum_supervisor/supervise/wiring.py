@@ -112,7 +112,7 @@ def assemble(parts: Parts, stack: ExitStack) -> Supervisor:
     engine.publish(ControlHandlers(reporter, location, output.log_buffer))
     masking.compile_patterns()
     loop = Loop(context, launcher, runner, handlers, followers)
-    return Supervisor(context, engine, loop, OperatorControl(context, engine, launcher, parts.essential))
+    return Supervisor(context, engine, loop, OperatorControl(context, launcher, parts.essential))
 
 
 def _make_limits(settings: Settings, programs: Programs) -> Limits:

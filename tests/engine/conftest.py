@@ -73,7 +73,9 @@ class Bench:
         self.engine = self.owner.engine = Engine(text, known, log, OutputStreams(*sinks))
 
     def start(self, name: str, listener_fd: int | None = None) -> Run:
-        return self.engine.start(self.programs[name], listener_fd)
+        run = Run(self.programs[name])
+        self.engine.start(run, listener_fd)
+        return run
 
     def until(self, met: Callable[[], bool]) -> None:
         """Run the engine until `met` is true at the end of a turn."""

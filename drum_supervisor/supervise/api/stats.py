@@ -21,7 +21,7 @@ DescribeProcess: TypeAlias = Callable[[ProcessResources], dict[str, Any]]
 
 def running_targets(engine: Engine, context: Context) -> list[ScanTarget]:
     now, wall = time.monotonic(), time.time()
-    runs = ((program, engine.current_run(program.name)) for program in context.programs.all)
+    runs = ((program, context.service.current_run(program.name)) for program in context.programs.all)
     managed = [ScanTarget(program.name, run.pid, run.started, program.worker) for program, run in runs if run]
     extra = [each for each in engine.extra_programs() if each.pid]
     return managed + [ScanTarget(each.name, each.pid, now - (wall - each.started_at)) for each in extra]
@@ -60,7 +60,7 @@ class StatsReporter:
         return {"service": service_status(self.context), "stats": self.stats(sample, describe=_describe_briefly)}
 
     def _programs(self, sample: Sample, shared_memory: bool, describe: DescribeProcess) -> list[dict[str, Any]]:
-        programs = (*each_program(self.context, self.engine), *each_extra(self.engine))
+        programs = (*each_program(self.context), *each_extra(self.engine))
         return [
             {**facts, **_usage(sample.trees.get(name), facts["pid"], shared_memory, describe)}
             for name, facts in programs

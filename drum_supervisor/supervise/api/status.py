@@ -32,7 +32,7 @@ def status(context: Context, engine: Engine, location: Location) -> dict[str, An
         "stage": context.service.stage if state.starting and context.service.is_initializing else "",
         "replacing": state.rolling_restart.remaining if state.rolling_restart else 0,
         "restart_failure": state.restart_failure.to_json() if state.restart_failure else None,
-        "programs": [_program(facts) for _, facts in (*each_program(context, engine), *each_extra(engine))],
+        "programs": [_program(facts) for _, facts in (*each_program(context), *each_extra(engine))],
         "failure": state.report.to_json() if state.report else None,
         "run_dir": location.run_dir,
         "pid": engine.pid,
@@ -76,16 +76,16 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
 
 
-def each_program(context: Context, engine: Engine) -> Iterator[tuple[str, dict[str, Any]]]:
+def each_program(context: Context) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the state of each managed program, with the engine's name for it."""
     # Left out: programs that never ran unless they are workers, and standbys that are not running.
     serving = context.service.current_workers
     for program in context.programs.all:
-        tracked, run = context.service.runs.get(program.name), engine.current_run(program.name)
+        run, is_known = context.service.current_run(program.name), program.name in context.service.runs
         serves = program.worker in serving
-        if not (serves or run or (tracked and not program.worker)):
+        if not (serves or run or (is_known and not program.worker)):
             continue
-        state = run.describe_state(bool(tracked and tracked.ready)) if run else "stopped"
+        state = run.state if run else "stopped"
         yield (
             program.name,
             {

@@ -22,8 +22,6 @@ _SUPERVISOR_VARIABLES = "LISTEN_FDS LISTEN_PID LISTEN_FDNAMES NOTIFY_SOCKET WATC
 class Child(Subprocess):  # type: ignore[misc]
     """A process of supervisord that loses no signal, and does not outlive the supervisor."""
 
-    usage: resource.struct_rusage  # set when it was reaped: wait4(2)
-
     def spawn_now(self) -> int | None:
         # A signal that arrives during the fork must not be lost in our handlers.
         with _signals_blocked():

@@ -99,11 +99,10 @@ class Engine:
 
     # --- programs
 
-    def start(self, program: Program, listener_fd: int | None) -> Run:
-        """Start `program`, with `listener_fd` as its descriptor 3; the run's `spawn_error` says if that failed."""
-        run = self._process(program.name).start(program, listener_fd)
+    def start(self, run: Run, listener_fd: int | None) -> None:
+        """Start a program, with `listener_fd` as its descriptor 3; the run's `spawn_error` says if that failed."""
+        self._process(run.program.name).start(run, listener_fd)
         self.wakeup.wake()  # STARTING becomes RUNNING on the next turn
-        return run
 
     def stop(self, name: str, timeout: float) -> None:
         """Stop a program: TERM to its process group, KILL after `timeout` seconds."""
@@ -140,11 +139,6 @@ class Engine:
     def has_extra_running(self, priority: int | None = None) -> bool:
         """Return whether an extra program of this priority, or of any, still runs."""
         return any(process.pid for process in self._extra_processes(priority))
-
-    def current_run(self, name: str) -> Run | None:
-        """Return the run of a program; None once its process was reaped."""
-        process = self._process(name)
-        return process.run if process.pid else None
 
     def orphans(self) -> dict[int, str]:
         """Return the orphans by pid, with the name of the program that left each, or ""."""

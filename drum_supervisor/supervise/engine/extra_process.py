@@ -1,6 +1,7 @@
 """The extra programs of the user's configuration: managed by supervisord, their output forwarded like all output."""
 
 from collections.abc import Mapping
+from resource import struct_rusage
 from typing import Any
 
 from supervisor import events, loggers
@@ -110,7 +111,7 @@ class ExtraProcess(Child):
                 dispatcher.drain()
         super().drain()
 
-    def finish(self, pid: int, status: int) -> None:
+    def finish(self, pid: int, status: int, usage: struct_rusage) -> None:
         self.status, stop_requested = status, self.killing
         logs = [log for each in self.dispatchers.values() if (log := getattr(each, "normallog", None))]
         super().finish(pid, status)

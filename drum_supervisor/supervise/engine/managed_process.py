@@ -3,9 +3,9 @@
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from contextlib import suppress
+from resource import struct_rusage
 from typing import Any
 
 from supervisor.options import NotFound, ProcessConfig
@@ -19,7 +19,6 @@ from drum_supervisor.supervise.engine.child import Child, close_fd, close_fds_ab
 from drum_supervisor.supervise.engine.context import EngineContext
 from drum_supervisor.supervise.engine.run import Dispatcher, ProgramControl, Run
 from drum_supervisor.supervise.output.streams import Forwarder
-from drum_supervisor.supervise.programs.program import Program
 
 
 class ManagedConfig(ProcessConfig):  # type: ignore[misc]
@@ -92,22 +91,19 @@ class _ReportPipe:
 class ManagedProcess(Child):
     """A managed program. Starts and stops over supervisord's own interface become requests to program control."""
 
-    run: Run
     listener_fd: int | None = None
 
     def __init__(self, config: ManagedConfig) -> None:
         super().__init__(config)
-        self.program: Program = config.options.context.programs[config.name]
+        self.run = Run(config.options.context.programs[config.name])  # of a program that was not started yet
 
-    def start(self, program: Program, listener_fd: int | None) -> Run:
-        """Spawn `program`; the run's `spawn_error` says if that failed."""
-        self.program = program
-        self.run = Run(program, time.time(), time.monotonic())
+    def start(self, run: Run, listener_fd: int | None) -> None:
+        """Spawn the program of `run`, whose `spawn_error` says if that failed."""
+        self.run = run
         self.listener_fd = listener_fd
         self.spawn_now()
-        self.run.pid = self.pid
-        self.run.spawn_error = self.spawnerr or ""
-        return self.run
+        run.pid = self.pid
+        run.spawn_error = self.spawnerr or ""
 
     def send_term(self, timeout: float) -> None:
         """Send TERM to the process group, and KILL after `timeout` seconds."""
@@ -125,19 +121,19 @@ class ManagedProcess(Child):
     def spawn(self) -> None:
         """Request a start from program control; called by supervisord's own interface."""
         control: ProgramControl | None = self.config.options.context.program_control
-        self.spawnerr = control.start(self.program) if control else "the engine is not running"
+        self.spawnerr = control.start(self.run.program) if control else "the engine is not running"
 
     def stop(self) -> str | None:
         """Request a stop from program control; return why it was refused, or None."""
         control: ProgramControl | None = self.config.options.context.program_control
-        return (control.stop(self.program) if control else "the engine is not running") or None
+        return (control.stop(self.run.program) if control else "the engine is not running") or None
 
     def get_state(self) -> int:
         """Return the state that operators see: RUNNING means ready."""
         control: ProgramControl | None = self.config.options.context.program_control
         if control is None:
             return int(self.state)
-        return int(getattr(ProcessStates, control.control_state(self.program).state.name))
+        return int(getattr(ProcessStates, control.control_state(self.run.program).state.name))
 
     def removelogs(self) -> None:
         for file in self.config.options.context.log_files.values():
@@ -146,7 +142,7 @@ class ManagedProcess(Child):
 
     def get_execv_args(self) -> tuple[str, list[str]]:
         # The exact arguments: INI text would lose newlines, and anything after a semicolon.
-        argv = list(self.program.argv)
+        argv = list(self.run.program.argv)
         filename = argv[0]
         if "/" not in filename:
             filename = shutil.which(filename, path=os.pathsep.join(self.config.get_path())) or ""
@@ -166,13 +162,13 @@ class ManagedProcess(Child):
         for dispatcher in self.dispatchers.values():
             dispatcher.drain()
 
-    def finish(self, pid: int, status: int) -> None:
+    def finish(self, pid: int, status: int, usage: struct_rusage) -> None:
         # Reported after supervisord has handled the exit: only then may the program be started again. supervisord's own
         # exit status is -1 for every signal; the wait status says which.
         super().finish(pid, status)
         self.run.status = status
-        self.run.peak_memory_bytes = self.usage.ru_maxrss * 1024
-        self.run.cpu_seconds = self.usage.ru_utime + self.usage.ru_stime
+        self.run.peak_memory_bytes = usage.ru_maxrss * 1024
+        self.run.cpu_seconds = usage.ru_utime + usage.ru_stime
         self.config.options.context.callbacks.on_exit(self.run)
 
     def _prepare_child_fds(self) -> None:
@@ -184,14 +180,14 @@ class ManagedProcess(Child):
             os.dup2(fd, number) if fd is not None else close_fd(number)
         close_fds_above(REPORT_FD)
         self.restore()
-        if self.program.worker:
+        if self.run.program.worker:
             self.raise_oom_score()
         self._set_environment()
 
     def _set_environment(self) -> None:
         # In the child: supervisord copies os.environ after this.
         os.environ[REPORT_FD_VARIABLE] = str(REPORT_FD)
-        os.environ[PROGRAM_VARIABLE] = self.program.name
+        os.environ[PROGRAM_VARIABLE] = self.run.program.name
         if self.listener_fd is not None and self.run.program.announced:
             os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
         os.environ.update(self.run.program.environment)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from drum_supervisor.resources.oom import OomKillCounter
+from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
-from drum_supervisor.supervise.service.context import TrackedRun
 from drum_supervisor.supervise.watch.descendants import Descendant, Descendants
 from drum_supervisor.supervise.watch.worker_deaths import parse_logged_deaths
 
@@ -44,7 +44,7 @@ class OomWatch:
     def __init__(
         self,
         timers: Timers,
-        on_kill: Callable[[TrackedRun, Victim], None],
+        on_kill: Callable[[Run, Victim], None],
         make_descendants: Callable[[int, Callable[[], float]], Descendants] = Descendants,
     ) -> None:
         self._timers = timers
@@ -52,13 +52,12 @@ class OomWatch:
         self._make_descendants = make_descendants
         self._groups: dict[OomKillCounter, _CgroupWatch] = {}
 
-    def add(self, tracked: TrackedRun) -> None:
+    def add(self, run: Run, counter: OomKillCounter) -> None:
         """Watch a run that was just started; without effect where the kernel has no counter."""
-        if tracked.memory is None or not tracked.memory.counter.is_supported:
+        if not counter.is_supported:
             return
-        counter = tracked.memory.counter
         group = self._groups.setdefault(counter, _CgroupWatch(counter))
-        group.runs.append(_RunWatch(tracked, self._make_descendants(tracked.run.pid, self._timers.clock)))
+        group.runs.append(_RunWatch(run, self._make_descendants(run.pid, self._timers.clock)))
         if self._timers.at(self) is None:  # do not postpone the check: runs may start every second
             self._timers.set(self, CHECK_INTERVAL, self._check)
 
@@ -66,8 +65,8 @@ class OomWatch:
         self._timers.set(self, CHECK_INTERVAL, self._check)
         for group in self._groups.values():
             group.forget_ended()
-            for tracked, victim in group.find_victims():
-                self._on_kill(tracked, victim)
+            for run, victim in group.find_victims():
+                self._on_kill(run, victim)
 
 
 @dataclass
@@ -79,12 +78,12 @@ class _CgroupWatch:
 
     def forget_ended(self) -> None:
         # Their failure reports mention the kills.
-        for run in [each for each in self.runs if not each.tracked.is_running]:
+        for run in [each for each in self.runs if not each.run.is_running]:
             self.attributed = self.counter.refresh()
             run.descendants.close()
             self.runs.remove(run)
 
-    def find_victims(self) -> list[tuple[TrackedRun, Victim]]:
+    def find_victims(self) -> list[tuple[Run, Victim]]:
         if not self.runs:
             self.attributed = self.counter.refresh()
             return []
@@ -93,14 +92,14 @@ class _CgroupWatch:
         kills = self.counter.refresh() - self.attributed
         found = self._candidates()[:kills] if kills else []
         if self._is_overdue(kills - len(found)):
-            found += [(self.runs[0].tracked, Victim())] * (kills - len(found))
+            found += [(self.runs[0].run, Victim())] * (kills - len(found))
         for run in self.runs:
             run.forget_exited()
         self.attributed += len(found)
         return found
 
-    def _candidates(self) -> list[tuple[TrackedRun, Victim]]:
-        candidates = [(each.tracked, victim) for each in self.runs for victim in each.candidates()]
+    def _candidates(self) -> list[tuple[Run, Victim]]:
+        candidates = [(each.run, victim) for each in self.runs for victim in each.candidates()]
         return sorted(candidates, key=lambda one: (not one[1].is_confirmed, not one[1].is_worker))
 
     def _is_overdue(self, kills: int) -> bool:
@@ -114,7 +113,7 @@ class _CgroupWatch:
 
 @dataclass
 class _RunWatch:
-    tracked: TrackedRun
+    run: Run
     descendants: Descendants
     _walk_at: float = 0.0
     _killed: list[Descendant] = field(default_factory=list)  # possibly, since the last check
@@ -126,7 +125,7 @@ class _RunWatch:
 
     def candidates(self) -> Iterator[Victim]:
         self._walk()
-        deaths = parse_logged_deaths(self.tracked.run.stderr_tail.text())
+        deaths = parse_logged_deaths(self.run.stderr_tail.text())
         logged = {death.pid: death.status == signal.SIGKILL for death in deaths if _may_be_killed(death.status)}
         for process in self._killed:
             if process.pid not in logged and self._may_be_logged(process):

@@ -43,7 +43,7 @@ def recorded(tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_no_kill_means_no_verdict(recorded, name):
     tree = recorded(name)
-    assert tree.counters.watch(PID).find_kill() is None
+    assert tree.counters.watch(PID).find_last() is None
     assert (tree.counters.refresh(), tree.counters.latest) == (0, None)
 
 
@@ -52,7 +52,7 @@ def test_kill_since_the_start_has_its_limit(recorded, name):
     tree = recorded(name)
     watch = tree.counters.watch(PID)
     tree.kill()
-    found = watch.find_kill()
+    found = watch.find_last()
     assert found is not None
     assert found.limit_bytes is not None
 
@@ -61,7 +61,7 @@ def test_kill_before_the_start_does_not_count(recorded):
     tree = recorded("docker_v2")
     tree.counters.watch(PID)
     tree.kill()
-    assert tree.counters.watch(PID).find_kill() is None
+    assert tree.counters.watch(PID).find_last() is None
 
 
 def test_verdict_is_limited_to_recent_kills(recorded):
@@ -70,9 +70,9 @@ def test_verdict_is_limited_to_recent_kills(recorded):
     tree.kill()
     watch.counter.refresh()
     tree.now += 30.0
-    assert watch.find_kill(within=30.0)
-    assert watch.find_kill(within=29.0) is None
-    assert watch.find_kill()
+    assert watch.find_last(within=30.0)
+    assert watch.find_last(within=29.0) is None
+    assert watch.find_last()
 
 
 def test_programs_of_a_group_share_one_counter(recorded):
@@ -82,7 +82,7 @@ def test_programs_of_a_group_share_one_counter(recorded):
     assert tree.counters.refresh() == 2
     tree.now += 5.0
     tree.kill()
-    assert all(watch.find_kill() for watch in watches)
+    assert all(watch.find_last() for watch in watches)
     assert tree.counters.refresh() == 3
     assert tree.counters.latest.last_kill_at == 105.0
 
@@ -92,14 +92,14 @@ def test_temporarily_unreadable_file_changes_nothing(recorded):
     watch = tree.counters.watch(PID)
     text = tree.file.read_text()
     tree.file.unlink()
-    assert watch.find_kill() is None
+    assert watch.find_last() is None
     tree.file.write_text(text)
-    assert watch.find_kill() is None
+    assert watch.find_last() is None
     tree.kill()
-    assert watch.find_kill()
+    assert watch.find_last()
 
 
 def test_process_without_a_group_has_no_verdict(tmp_path):
     counters = OomKillCounters(lambda: 0.0, tmp_path)
-    assert counters.watch(PID).find_kill() is None
+    assert counters.watch(PID).find_last() is None
     assert not counters.watch(PID).counter.is_supported
