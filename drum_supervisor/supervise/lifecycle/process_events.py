@@ -13,9 +13,7 @@ from drum_supervisor.supervise.policy import events
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN, Program
 from drum_supervisor.supervise.service.context import Context
 from drum_supervisor.supervise.stats.sampler import Sampler
-from drum_supervisor.supervise.watch.oom_watch import OomWatch, Victim
-from drum_supervisor.supervise.watch.startup_watch import StartupWatch
-from drum_supervisor.supervise.watch.worker_deaths import Death
+from drum_supervisor.supervise.watch.worker_watch import Victim, WorkerWatch
 
 FIRST_SAMPLE_AFTER = 0.02  # seconds; by then a program is past its exec
 RECENT = 30.0  # seconds; an earlier OOM kill does not explain the exit of a program that was ready
@@ -27,8 +25,7 @@ class ProcessEvents:
     def __init__(self, context: Context, sampler: Sampler) -> None:
         self._context = context
         self._sampler = sampler
-        self._startup_watch = StartupWatch(context.timers, self._own_worker_died)
-        self._oom_watch = OomWatch(context.timers, self._oom_killed)
+        self._worker_watch = WorkerWatch(context.timers, self._own_worker_died, self._oom_killed)
         self._oom_kills: dict[str, RunOomKills] = {}  # during the last run of each program, by name
 
     # --- a run starts, sends messages, ends
@@ -45,9 +42,7 @@ class ProcessEvents:
         self._context.timers.set("sample", FIRST_SAMPLE_AFTER, self._sampler.sample_soon)
         if run.program.worker:
             self._context.service.stage = ""
-            if not self._context.programs.built_in:
-                self._startup_watch.add(run)
-            self._oom_watch.add(run, oom_kills.counter)
+            self._worker_watch.add(run, oom_kills.counter, on_probation=not self._context.programs.built_in)
 
     def on_message(self, run: Run, message: Message) -> None:
         match message:
@@ -77,9 +72,9 @@ class ProcessEvents:
     def _on_unexpected_exit(self, run: Run, evidence: Evidence) -> None:
         now, program, queue = self._context.now(), run.program, self._context.queue
         if program.worker and not run.outcome_reported:
-            death = self._startup_watch.find_fatal_death(run) if run.ready else None
-            if death is not None:
-                self._own_worker_died(run, death)
+            worker_pid = self._worker_watch.find_fatal_death(run) if run.ready else None
+            if worker_pid is not None:
+                self._own_worker_died(run, worker_pid, run.status)
                 return
             run.outcome_reported = True
             queue.put(events.WorkerExited(now, reports.report_exit(evidence), program.worker), run)
@@ -123,13 +118,13 @@ class ProcessEvents:
 
     def needs_confirmation(self) -> bool:
         """Return whether one good answer of the address does not yet mean ready."""
-        return self._startup_watch.needs_confirmation()
+        return self._worker_watch.needs_confirmation()
 
     # --- a server's own workers
 
-    def _own_worker_died(self, run: Run, death: Death) -> None:
+    def _own_worker_died(self, run: Run, pid: int, status: int | None) -> None:
         # A server that loses a worker of its own during start-up or probation has failed.
-        report = reports.report_worker_death(self.evidence(run), death.pid, death.status)
+        report = reports.report_worker_death(self.evidence(run), pid, status)
         if not run.ready:
             self.note_failed(run, report)
         elif not run.outcome_reported:

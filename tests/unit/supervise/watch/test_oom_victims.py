@@ -11,12 +11,13 @@ from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.programs.program import Program
 from drum_supervisor.supervise.watch.descendants import Descendants
-from drum_supervisor.supervise.watch.oom_watch import (
+from drum_supervisor.supervise.watch.worker_watch import (
     ATTRIBUTION_SECONDS,
-    CHECK_INTERVAL,
+    OOM_INTERVAL,
+    PROBATION_INTERVAL,
     WALK_CPU_SHARE,
-    OomWatch,
     Victim,
+    WorkerWatch,
 )
 from tests.unit.process_table import MASTER, FakeProcessTable, exited
 
@@ -38,7 +39,7 @@ class Watched:
         self.write()
         self.counter = OomKillCounter(Groups(memory=Group(self.directory, self.directory, 2)), self.clock)
         self.timers = Timers(self.clock)
-        self.watched = OomWatch(self.timers, self.on_kill, self.below)
+        self.watched = WorkerWatch(self.timers, self.on_death, self.on_kill, self.below)
 
     def clock(self) -> float:
         return self.now
@@ -55,13 +56,16 @@ class Watched:
     def on_kill(self, run: Run, victim: Victim) -> None:
         self.found.append((run.program.name, victim))
 
+    def on_death(self, run: Run, pid: int, status: int | None) -> None:
+        raise AssertionError("no run is on probation")
+
     def below(self, pid: int, clock) -> Descendants:
         return Descendants(pid, clock, self.tables[pid])
 
-    def run(self, pid: int = MASTER) -> Run:
+    def run(self, pid: int = MASTER, on_probation: bool = False) -> Run:
         self.tables[pid] = FakeProcessTable()
         run = Run(Program(f"server-{pid}", "server", ("x",), 1), pid=pid)
-        self.watched.add(run, self.counter)
+        self.watched.add(run, self.counter, on_probation)
         return run
 
     def kill(self, table: FakeProcessTable, *pids: int, status: int | None = KILLED) -> None:
@@ -73,7 +77,7 @@ class Watched:
     def check(self, times: int = 1) -> list[Victim]:
         before = len(self.found)
         for _ in range(times):
-            self.now += CHECK_INTERVAL
+            self.now += OOM_INTERVAL
             self.timers.ring()
         return [victim for _, victim in self.found[before:]]
 
@@ -99,7 +103,7 @@ def table(group: Watched, run: Run) -> FakeProcessTable:
 def test_victim_is_found_while_other_runs_start(group, table):
     group.kill(table, 10)
     for pid in range(MASTER + 1, MASTER + 4):
-        group.now += 0.6 * CHECK_INTERVAL
+        group.now += 0.6 * OOM_INTERVAL
         group.run(pid)
         group.timers.ring()
     assert group.found == [(f"server-{MASTER}", Victim(10, is_worker=True, is_confirmed=True))]
@@ -295,6 +299,24 @@ def test_nothing_is_watched_without_a_counter(tmp_path):
     group = Watched(tmp_path, counts=False)
     group.run()
     assert group.timers.seconds_left() == float("inf")
+
+
+def test_one_walk_serves_both_questions(group):
+    """A server on probation is walked ten times a second; looking for OOM kills adds no walk."""
+    run = group.run(on_probation=True)
+    walks: list[float] = []
+
+    def walk(pid: int) -> list[int]:
+        walks.append(group.now)
+        group.now += 0.001
+        return []
+
+    group.tables[MASTER].children = walk
+    for _ in range(20):
+        group.now += PROBATION_INTERVAL
+        group.timers.ring()
+    assert run.is_starting
+    assert len(walks) == 20
 
 
 def test_slow_trees_are_walked_less_often(group, run):
