@@ -19,7 +19,7 @@ class EngineContext:
     pid: int  # of the supervisor
     guard_pid: int = 0  # 0: no guard
     callbacks: EngineCallbacks = field(init=False)  # set by `Engine.run`, as the next one
-    program_control: ProgramControl | None = None
+    program_control: ProgramControl = field(init=False)
     stopping: bool = False  # the supervisor is shutting down, and nothing may be started
     log_files: dict[LogSource, MemoryFile] = field(
         default_factory=dict

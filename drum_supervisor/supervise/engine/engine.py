@@ -64,7 +64,7 @@ class Engine:
     def run(
         self,
         callbacks: EngineCallbacks,
-        program_control: ProgramControl | None = None,
+        program_control: ProgramControl,
         early_signals: Iterable[int] = (),
     ) -> None:
         """Run until `end` is called; `early_signals` have arrived before."""

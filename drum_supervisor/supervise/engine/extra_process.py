@@ -13,7 +13,7 @@ from supervisor.states import ProcessStates
 from drum_supervisor.contract.log_records import STDERR, STDOUT, LogSource
 from drum_supervisor.supervise.engine.child import Child, close_fds_above
 from drum_supervisor.supervise.engine.context import EngineContext
-from drum_supervisor.supervise.engine.run import Dispatcher, ExtraProgramExit, ProgramControl
+from drum_supervisor.supervise.engine.run import Dispatcher, ExtraProgramExit
 
 _INHERITED_STREAMS = {"/dev/stdout": STDOUT, "/dev/stderr": STDERR}
 _EVENTS = {STDOUT: events.ProcessCommunicationStdoutEvent, STDERR: events.ProcessCommunicationStderrEvent}
@@ -117,20 +117,17 @@ class ExtraProcess(Child):
         super().finish(pid, status)
         for log in logs:
             log.close()
-        if self._control:
-            self._control.on_extra_exited(self._make_exit(pid, stop_requested))
-        if self._control and self.state == ProcessStates.EXITED and not self._will_restart():
-            self._control.on_extra_gave_up(self._make_exit(pid))
+        self._context.program_control.on_extra_exited(self._make_exit(pid, stop_requested))
+        if self.state == ProcessStates.EXITED and not self._will_restart():
+            self._context.program_control.on_extra_gave_up(self._make_exit(pid))
 
     def give_up(self) -> None:
         super().give_up()
-        if self._control:
-            self._control.on_extra_gave_up(self._make_exit())
+        self._context.program_control.on_extra_gave_up(self._make_exit())
 
     def change_state(self, new_state: int, expected: bool = True) -> Any:
         changed = super().change_state(new_state, expected)
-        if self._control:
-            self._control.on_extra_changed()
+        self._context.program_control.on_extra_changed()
         return changed
 
     def seconds_left(self, now: float) -> float:
@@ -149,13 +146,8 @@ class ExtraProcess(Child):
         return ExtraProgramExit(self.shown_name, self.config.section, pid, self.status, error, stop_requested)
 
     def _spawn_as_parent(self, pid: int) -> int:
-        if self._control:
-            self._control.on_extra_started(self.shown_name, pid)
+        self._context.program_control.on_extra_started(self.shown_name, pid)
         return super()._spawn_as_parent(pid)
-
-    @property
-    def _control(self) -> ProgramControl | None:
-        return self._context.program_control
 
     @property
     def _context(self) -> EngineContext:
@@ -165,5 +157,4 @@ class ExtraProcess(Child):
     def _prepare_child_fds(self) -> None:
         super()._prepare_child_fds()
         close_fds_above(2)
-        self.restore()
-        self.raise_oom_score()
+        self.restore(is_expendable=True)

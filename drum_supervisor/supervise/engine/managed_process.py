@@ -17,7 +17,7 @@ from drum_supervisor.contract.report_pipe import MAX_LINE
 from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine.child import Child, close_fd, close_fds_above, park
 from drum_supervisor.supervise.engine.context import EngineContext
-from drum_supervisor.supervise.engine.run import Dispatcher, ProgramControl, Run
+from drum_supervisor.supervise.engine.run import Dispatcher, Run
 from drum_supervisor.supervise.output.streams import Forwarder
 
 
@@ -120,23 +120,18 @@ class ManagedProcess(Child):
 
     def spawn(self) -> None:
         """Request a start from program control; called by supervisord's own interface."""
-        control: ProgramControl | None = self.config.options.context.program_control
-        self.spawnerr = control.start(self.run.program) if control else "the engine is not running"
+        self.spawnerr = self._context.program_control.start(self.run.program)
 
     def stop(self) -> str | None:
         """Request a stop from program control; return why it was refused, or None."""
-        control: ProgramControl | None = self.config.options.context.program_control
-        return (control.stop(self.run.program) if control else "the engine is not running") or None
+        return self._context.program_control.stop(self.run.program) or None
 
     def get_state(self) -> int:
         """Return the state that operators see: RUNNING means ready."""
-        control: ProgramControl | None = self.config.options.context.program_control
-        if control is None:
-            return int(self.state)
-        return int(getattr(ProcessStates, control.control_state(self.run.program).state.name))
+        return int(getattr(ProcessStates, self._context.program_control.control_state(self.run.program).state.name))
 
     def removelogs(self) -> None:
-        for file in self.config.options.context.log_files.values():
+        for file in self._context.log_files.values():
             if file.path in (self.config.stdout_logfile, self.config.stderr_logfile):
                 file.clear()
 
@@ -155,7 +150,7 @@ class ManagedProcess(Child):
         return filename, argv
 
     def on_report_line(self, line: bytes) -> None:
-        self.config.options.context.callbacks.on_line(self.run, line)
+        self._context.callbacks.on_line(self.run, line)
 
     def drain(self) -> None:
         # All that a dead process left in its pipes: supervisord reads once, and under back-pressure not at all.
@@ -169,7 +164,12 @@ class ManagedProcess(Child):
         self.run.status = status
         self.run.peak_memory_bytes = usage.ru_maxrss * 1024
         self.run.cpu_seconds = usage.ru_utime + usage.ru_stime
-        self.config.options.context.callbacks.on_exit(self.run)
+        self._context.callbacks.on_exit(self.run)
+
+    @property
+    def _context(self) -> EngineContext:
+        context: EngineContext = self.config.options.context
+        return context
 
     def _prepare_child_fds(self) -> None:
         # The child gets 0, 1, 2, the listener as 3, the report pipe as 4, and nothing else. All are duplicated to high
@@ -179,9 +179,7 @@ class ManagedProcess(Child):
         for number, fd in enumerate(parked):
             os.dup2(fd, number) if fd is not None else close_fd(number)
         close_fds_above(REPORT_FD)
-        self.restore()
-        if self.run.program.worker:
-            self.raise_oom_score()
+        self.restore(is_expendable=self.run.program.worker > 0)
         self._set_environment()
 
     def _set_environment(self) -> None:
