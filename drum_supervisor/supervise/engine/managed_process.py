@@ -18,6 +18,7 @@ from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine.child import Child, close_fd, close_fds_above, park
 from drum_supervisor.supervise.engine.context import EngineContext
 from drum_supervisor.supervise.engine.run import Dispatcher, Run
+from drum_supervisor.supervise.output.reader import Reader
 from drum_supervisor.supervise.output.streams import Forwarder
 
 
@@ -48,25 +49,16 @@ class ManagedConfig(ProcessConfig):  # type: ignore[misc]
         return context.streams.make_forwarder(fd, source, keep, file.add)
 
 
-class _ReportPipe:
+class _ReportPipe(Reader):
     """Reads lines from the report pipe; a line that is too long is passed on truncated, and so is invalid."""
 
     def __init__(self, fd: int, process: "ManagedProcess") -> None:
-        self.fd = fd
-        self.closed = False
+        super().__init__(fd)
         self._process = process
         self._unfinished = b""
 
-    def readable(self) -> bool:
-        return not self.closed
-
-    def writable(self) -> bool:
-        return False
-
     def handle_read_event(self) -> None:
         self._read()
-
-    def handle_write_event(self) -> None: ...
 
     def handle_error(self) -> None:
         self.closed = True
