@@ -9,7 +9,6 @@ It uses the framework of the model server. If that fails to start, or with `--pl
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from drum_supervisor.config.settings import from_arguments
 from drum_supervisor.contract.client_status import ClientStatusFile
@@ -32,7 +31,7 @@ def run(argv: Sequence[str], stop: StopSignals, init_report: InitReport) -> int:
         settings, others = from_arguments(argv)
         if "report" not in others:
             raise UsageError("--report FILE is missing: the failure to answer with.")
-        report, client_status = ReportFile(Path(others["report"])), ClientStatusFile(others.get("situation", ""))
+        report, client_status = ReportFile(others["report"]), ClientStatusFile(others.get("situation", ""))
         service = FailureService(
             report, settings.error_detail, settings.failed_ping, settings.url_prefix, client_status
         )

@@ -113,7 +113,7 @@ def test_after_a_failure_it_responder_like_the_error_server(responder, tmp_path,
     assert read(stand_in(head()))[0] == 503
     responder(ClientStatus(failed=True))
     service = FailureService(
-        ReportFile(tmp_path / "failure.json"),
+        ReportFile(str(tmp_path / "failure.json")),
         ErrorDetail(options.get("error_detail", "message")),
         int(options.get("failed_ping", 200)),
         options.get("url_prefix", ""),
@@ -147,6 +147,7 @@ def test_nothing_large_is_loaded_before_the_first_response():
     assert not large & set(loaded)
     assert {name for name in loaded if name.startswith("drum_supervisor.")} <= {
         "drum_supervisor.contract",
+        "drum_supervisor.contract.changed_file",
         "drum_supervisor.contract.fds",
         "drum_supervisor.contract.client_status",
         "drum_supervisor.servers",
