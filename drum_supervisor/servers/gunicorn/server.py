@@ -35,14 +35,13 @@ Load = Callable[[InitReport, WorkerCtx], Any]
 class Options:
     """How gunicorn runs."""
 
-    workers: int
     drain_seconds: float  # how long requests already received may take after the stop
-    backlog: int  # of the listener: gunicorn calls listen() again
     head_seconds: float = ServerConfig.head_seconds  # how long a client may take to send the head of a request
     finish_seconds: float = 8.0  # how long stop and cleanup of a worker's context may take after draining
-    # The runtime parameters; their workers and backlog are ignored. `keep_alive`: how long a connection waits for its
-    # next request; unset: as in `ConnectionLimits`. `timeout`: how long a worker may miss its heartbeat; it does not
-    # end predictions, and does not apply while the model loads. `graceful_timeout` can only shorten `drain_seconds`.
+    # The runtime parameters. `backlog`: of the listener, as gunicorn calls listen() again. `keep_alive`: how long a
+    # connection waits for its next request; unset: as in `ConnectionLimits`. `timeout`: how long a worker may miss its
+    # heartbeat; it does not end predictions, and does not apply while the model loads. `graceful_timeout` can only
+    # shorten `drain_seconds`.
     parameters: GunicornParameters = field(default_factory=GunicornParameters)
 
 
@@ -113,12 +112,10 @@ class _GunicornApplication(BaseApplication):
     def load_config(self) -> None:
         ours: dict[str, Any] = {
             "bind": self._bind,
-            "workers": self.options.workers,
             "worker_class": _WORKERS[self.options.parameters.worker_class],
             "timeout": self._timeout(),
             "graceful_timeout": math.ceil(self.drain_seconds + self.options.finish_seconds),
             "max_requests": 0,  # gunicorn's own recycling loses connections
-            "backlog": self.options.backlog,
             "logger_class": f"{Logger.__module__}.{Logger.__qualname__}",
         }
         given = {"loglevel": "warning", **hooks.settings(self.options.parameters)}
