@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from drum_supervisor.supervise.engine.context import EngineContext
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import ControlState, ExtraProgramExit, ProgramState, Run
 from drum_supervisor.supervise.host.run_dir import RunDir
@@ -14,6 +15,7 @@ from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.streams import OutputStreams, Sink
 from drum_supervisor.supervise.programs.program import Program, Programs, Readiness
 from drum_supervisor.supervise.programs.render import render
+from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms
 from tests.unit.processes import adopt
 
 
@@ -102,8 +104,8 @@ class Bench:
         known = {program.name: program for program in found.all}
         sinks = [Sink(file.fileno()) for file in self._files]
         log = Log(self.log_lines.append, "debug")
-        text = render(found, directory) + extra
-        self.engine = self.owner.engine = Engine(text, known, log, OutputStreams(*sinks))
+        text = render(found, directory, ExtraPrograms()) + extra
+        self.engine = self.owner.engine = Engine(text, EngineContext(log, OutputStreams(*sinks), known))
 
     def start(self, name: str, listener_fd: int | None = None) -> Run:
         run = Run(self.programs[name])

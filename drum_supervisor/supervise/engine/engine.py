@@ -19,9 +19,6 @@ from drum_supervisor.supervise.engine.extra_process import ExtraConfig, ExtraLis
 from drum_supervisor.supervise.engine.managed_process import ManagedConfig, ManagedProcess
 from drum_supervisor.supervise.engine.run import Dispatcher, EngineCallbacks, ExtraProgram, ProgramControl, Run
 from drum_supervisor.supervise.engine.wakeup import SIGNALS, Wakeup
-from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.output.streams import OutputStreams
-from drum_supervisor.supervise.programs.program import Program
 
 
 class Engine:
@@ -29,23 +26,15 @@ class Engine:
 
     Args:
         configuration: for supervisord, as returned by `render`.
-        programs: the managed ones, by their names in the configuration.
-        guard_pid: a child that is neither a program nor an orphan; 0: no guard.
     """
 
-    def __init__(
-        self,
-        configuration: str,
-        programs: Mapping[str, Program],
-        log: Log,
-        streams: OutputStreams,
-        guard_pid: int = 0,
-    ) -> None:
-        self.pid = os.getpid()
+    def __init__(self, configuration: str, context: EngineContext) -> None:
+        self.pid = context.pid
         self.wakeup = Wakeup()
-        self._shown = {name: name for name in programs}
+        streams = context.streams
+        self._shown = {name: name for name in context.programs}
         self._watched: dict[int, Dispatcher] = {d.fd: d for d in (self.wakeup, streams.out, streams.err)}
-        self._context = EngineContext(log, streams, programs, self.pid, guard_pid)
+        self._context = context
         self._options = EngineOptions(self._context)
         self._options.configfile = StringIO(configuration)
         self._options.realize(args=["--nodaemon"], progname="drum-supervise")

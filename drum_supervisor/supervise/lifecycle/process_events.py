@@ -5,7 +5,6 @@ import time
 
 from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.contract.report_pipe import InitFailedMessage, Message, ReadyMessage, RecycleMessage, StageMessage
-from drum_supervisor.resources.oom import RunOomKills
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.failures import report as reports
 from drum_supervisor.supervise.failures.evidence import Evidence, describe_end, describe_exit
@@ -26,23 +25,21 @@ class ProcessEvents:
         self._context = context
         self._sampler = sampler
         self._worker_watch = WorkerWatch(context.timers, self._own_worker_died, self._oom_killed)
-        self._oom_kills: dict[str, RunOomKills] = {}  # during the last run of each program, by name
 
     # --- a run starts, sends messages, ends
 
     def on_start(self, run: Run) -> None:
         log = self._context.log
         if run.spawn_error:
-            self._oom_kills.pop(run.program.name, None)
             log.line("error", f"{run.program.name} could not be started: {run.spawn_error}")
             self._on_unexpected_exit(run, self.evidence(run))
             return
-        oom_kills = self._oom_kills[run.program.name] = self._context.kill_counters.watch(run.pid)
+        counter = self._context.kill_counters.watch(run.program.name, run.pid)
         log.information(f"{run.label} started", program=run.program.name, pid=run.pid)
         self._context.timers.set("sample", FIRST_SAMPLE_AFTER, self._sampler.sample_soon)
         if run.program.worker:
             self._context.service.stage = ""
-            self._worker_watch.add(run, oom_kills.counter, on_probation=not self._context.programs.built_in)
+            self._worker_watch.add(run, counter, on_probation=not self._context.programs.built_in)
 
     def on_message(self, run: Run, message: Message) -> None:
         match message:
@@ -145,7 +142,7 @@ class ProcessEvents:
 
     def evidence(self, run: Run) -> Evidence:
         """Return what is known of a run now, with its resource usage."""
-        oom_kills = self._oom_kills.get(run.program.name)
+        within = RECENT if run.ready else math.inf
         return Evidence(
             program=self._label(run.program),
             worker=run.program.slot,
@@ -161,7 +158,7 @@ class ProcessEvents:
             peak_memory_bytes=run.peak_memory_bytes,
             was_ready=run.ready,
             spawn_error=run.spawn_error,
-            oom_kill=oom_kills.find_last(RECENT if run.ready else math.inf) if oom_kills else None,
+            oom_kill=self._context.kill_counters.find_last(run.program.name, run.pid, within),
             curve=self._sampler.usage_series(run.program.name, run.pid),
         )
 
