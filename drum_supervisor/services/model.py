@@ -70,10 +70,6 @@ class ModelService:
         self._stats.register_report(RUN_PREDICTOR, _START, _FINISH)
         self._router = Router(settings.url_prefix, self._build_routes())
 
-    def routes(self) -> tuple[Route, ...]:
-        """Return every path with its methods."""
-        return self._router.routes
-
     def plan(self, method: str, path: str) -> BodyPlan:
         """Keep the body of predictions only."""
         return BodyPlan(keep=self._settings.max_body if self._router.keeps_body(method, path) else 0)

@@ -8,6 +8,7 @@ import socket
 from drum_supervisor.contract.report_pipe import Message, ReadyMessage
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.failures.evidence import describe_exit
+from drum_supervisor.supervise.policy.transitions import back_off
 from drum_supervisor.supervise.processes.launcher import Launcher
 from drum_supervisor.supervise.programs.program import EXPORTER, Program
 from drum_supervisor.supervise.service.context import Context
@@ -61,11 +62,6 @@ class Exporter:
     def _restart_later(self, run: Run, reason: str) -> None:
         lifetime = self._context.now() - run.started
         self._early_exits = 1 if lifetime > EARLY_EXIT_SECONDS else self._early_exits + 1
-        delay = restart_delay(self._early_exits)
+        delay = back_off(MIN_DELAY, self._early_exits - 1, MAX_DELAY)
         self._context.log.warning(f"{run.label} {reason}; restarting it in {delay:g} s", pid=run.pid)
         self._context.timers.set(self, delay, self._start)
-
-
-def restart_delay(early_exits: int) -> float:
-    """Return the seconds before the next start after some early exits in a row."""
-    return min(MIN_DELAY * 2.0 ** min(early_exits - 1, 60), MAX_DELAY)

@@ -16,6 +16,11 @@ class Phase(str, Enum):
     RETRYING = "retrying"
     STOPPING = "stopping"
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the error server answers: the service has failed, and no worker has been ready since."""
+        return self in (Phase.FAILED, Phase.RETRYING)
+
 
 @dataclass(frozen=True)
 class Limits:

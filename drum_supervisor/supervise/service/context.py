@@ -51,11 +51,6 @@ class ServiceStatus:
         return self.state.phase is Phase.STOPPING
 
     @property
-    def has_failed(self) -> bool:
-        """Whether the service has failed, and no worker has been ready since."""
-        return self.state.phase in (Phase.FAILED, Phase.RETRYING)
-
-    @property
     def is_initializing(self) -> bool:
         """Whether an attempt to initialize is under way, and not stopped by an operator."""
         phase = self.state.phase

@@ -155,14 +155,14 @@ def test_prefix_applies_to_every_path():
     for path in ("/", "/ping", "/v1", "/v1/aping"):
         assert ask(service, Request("GET", path)).status == 404
     assert post(service, "/v1/a/predict").status == 200
-    assert all(route.path.startswith("/v1/a") for route in service.routes())
+    assert post(service, "/predict").status == 404
 
 
-def test_routes_list_every_path_once_in_both_slash_forms():
-    paths = [route.path for route in service_of().routes()]
-    assert len(paths) == len(set(paths))
-    assert set(paths) >= {*PROBES, *PREDICT, *PREDICT_UNSTRUCTURED, "/info", "/info/", "/capabilities/"}
-    assert all(path == "/" or path.rstrip("/") + "/" in paths for path in paths)
+@pytest.mark.parametrize("path", [*PROBES, *PREDICT, *PREDICT_UNSTRUCTURED, "/info", "/capabilities"])
+def test_every_path_has_both_slash_forms(path):
+    service, bare = service_of(), path.rstrip("/")
+    names = {service.route_name(form) for form in (bare or "/", f"{bare}/")}
+    assert names == {bare or "/"}
 
 
 @pytest.mark.parametrize("path", [*PREDICT, *PREDICT_UNSTRUCTURED])
