@@ -243,6 +243,11 @@ class UnspeakableError(Exception):
         raise RuntimeError
 
 
+class UnspeakableCode:
+    def __repr__(self) -> str:
+        raise SystemExit
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -250,7 +255,9 @@ class UnspeakableError(Exception):
         (ValueError(), "ERROR: ValueError"),
         (SystemExit(7), "ERROR: the model called sys.exit(7)"),
         (GeneratorExit(), "ERROR: GeneratorExit"),
-        (UnspeakableError(), "ERROR: UnspeakableError"),
+        (UnspeakableError(), "ERROR: UnspeakableError: (its text cannot be shown: RuntimeError)"),
+        (SystemExit(UnspeakableCode()), "ERROR: the model called sys.exit((its text cannot be shown: SystemExit))"),
+        (SystemExit("password=hunter22"), "ERROR: the model called sys.exit('password=********')"),
         (ConnectionError("postgres://me:hunter22@db"), "ERROR: ConnectionError: postgres://me:********@db"),
         (ValueError("x" * 9999), f"ERROR: ValueError: {'x' * 4000}"),
         (ValueError("\ud800"), "ERROR: ValueError: \ud800"),
