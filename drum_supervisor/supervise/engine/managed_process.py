@@ -8,7 +8,7 @@ from contextlib import suppress
 from resource import struct_rusage
 from typing import Any
 
-from supervisor.options import NotFound, ProcessConfig
+from supervisor.options import NotFound, ProcessConfig, ProcessException
 from supervisor.states import RUNNING_STATES, ProcessStates
 
 from drum_supervisor.contract.fds import PROGRAM_VARIABLE, REPORT_FD, REPORT_FD_VARIABLE
@@ -128,6 +128,13 @@ class ManagedProcess(Child):
                 file.clear()
 
     def get_execv_args(self) -> tuple[str, list[str]]:
+        try:
+            return self._find_command()
+        except ProcessException:
+            self.run.is_command_unusable = True
+            raise
+
+    def _find_command(self) -> tuple[str, list[str]]:
         # The exact arguments: INI text would lose newlines, and anything after a semicolon.
         argv = list(self.run.program.argv)
         filename = argv[0]

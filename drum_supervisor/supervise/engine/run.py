@@ -19,6 +19,7 @@ class Run:
     started: float = field(default_factory=time.monotonic)  # seconds of the monotonic clock
     pid: int = 0  # stays 0 if it could not be started: see `spawn_error`
     spawn_error: str = ""
+    is_command_unusable: bool = False  # it cannot be executed, which is the spawn error; otherwise the fork failed
     stderr_tail: Tail = field(default_factory=Tail)
     stdout_tail: Tail = field(default_factory=Tail)
     stage: str = ""  # of initialization, as last reported

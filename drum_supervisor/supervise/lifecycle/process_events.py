@@ -58,7 +58,8 @@ class ProcessEvents:
         self._sampler.record_exit(run.program.name, run.pid, run.cpu_seconds)
         if run.stop_requested:
             log.information(f"{run.label} stopped as requested: {describe_exit(run.status)}", pid=run.pid)
-            self._context.queue.put(events.WorkerStopped(self._context.now(), run.program.worker))
+            if run.program.worker:
+                self._context.queue.put(events.WorkerStopped(self._context.now(), run.program.worker))
         elif run.outcome_reported:
             log.information(f"{run.label} {describe_exit(run.status)}", pid=run.pid)
         else:
@@ -158,6 +159,7 @@ class ProcessEvents:
             peak_memory_bytes=run.peak_memory_bytes,
             was_ready=run.ready,
             spawn_error=run.spawn_error,
+            is_command_unusable=run.is_command_unusable,
             oom_kill=self._context.kill_counters.find_last(run.program.name, run.pid, within),
             curve=self._sampler.usage_series(run.program.name, run.pid),
         )
