@@ -26,7 +26,7 @@ from pathlib import Path
 from bench.children import cpu_seconds, resident_mib
 from bench.harness import percentile
 from drum_supervisor.contract.control_client import ControlClient, ControlError
-from drum_supervisor.contract.status import Phase
+from drum_supervisor.contract.phase import Phase
 from drum_supervisor.resources.stats import FullStats
 
 TREE = """

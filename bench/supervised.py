@@ -11,7 +11,8 @@ from bench.children import LONGEST, running
 from bench.places import Place
 from drum_supervisor.contract.control_client import ControlClient, ControlError
 from drum_supervisor.contract.listener import Address, parse_address
-from drum_supervisor.contract.status import Phase, Status
+from drum_supervisor.contract.phase import Phase
+from drum_supervisor.contract.status import Status
 
 ANY_PORT = ("--address", "127.0.0.1:0")
 REPORTING = ("--listener", "inherit", "--ready", "report")

@@ -193,7 +193,7 @@ def _peak_memory(pid: int) -> int:
 def _ping(address: str, path: str) -> Ping | None:
     from http.client import HTTPConnection, HTTPException
 
-    from drum_supervisor.contract.unix_http import UnixConnection
+    from drum_supervisor.contract.control_client import UnixConnection
 
     is_unix = address.startswith("unix:")
     connection = (UnixConnection if is_unix else HTTPConnection)(address.removeprefix("unix:"), timeout=PING_TIMEOUT)

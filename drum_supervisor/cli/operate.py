@@ -23,7 +23,8 @@ from drum_supervisor.cli.target import (
 from drum_supervisor.contract.exits import ExitCode, UsageError
 from drum_supervisor.contract.failure_report import FailureReport, read_failure
 from drum_supervisor.contract.json_records import to_json
-from drum_supervisor.contract.status import Phase, Status
+from drum_supervisor.contract.phase import Phase
+from drum_supervisor.contract.status import Status
 
 _EXIT_CODES = {Phase.SERVING: 0, Phase.FAILED: 3}  # of `status`, by phase
 

@@ -6,7 +6,8 @@ from datetime import datetime, timezone
 from drum_supervisor.cli.sparkline import levels_for, sparkline
 from drum_supervisor.cli.text import UNKNOWN, aligned, duration, percent, size_text
 from drum_supervisor.contract.failure_report import FailureReport
-from drum_supervisor.contract.status import OomKills, Phase, ProgramStatus, Status
+from drum_supervisor.contract.phase import Phase
+from drum_supervisor.contract.status import OomKills, ProgramStatus, Status
 
 
 def status_text(status: Status, now: float) -> str:

@@ -37,7 +37,7 @@ def parse_seconds(context: click.Context, option: click.Parameter, text: str | N
 
 
 def print_json_schema(record: Any, title: str, sometimes: Mapping[str, Any] = MappingProxyType({})) -> int:
-    from drum_supervisor.contract.json_schema import json_schema
+    from drum_supervisor.contract.json_records import json_schema
 
     click.echo(json.dumps(json_schema(record, title, sometimes), indent=2))
     return 0

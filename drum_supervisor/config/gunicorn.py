@@ -61,7 +61,7 @@ class GunicornParameters:
     """The values of the runtime parameters; None means: not set. All times are in seconds."""
 
     workers: int = _parameter(
-        "CUSTOM_MODEL_WORKERS", "1", _integer(1, 199), "Number of worker processes.", "MAX_WORKERS"
+        "CUSTOM_MODEL_WORKERS", "1", _integer(1, parsers.MAX_WORKERS), "Number of worker processes.", "MAX_WORKERS"
     )
     backlog: int = _parameter(
         "DRUM_WEBSERVER_BACKLOG",

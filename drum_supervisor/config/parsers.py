@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 YES = ("1", "true", "t", "yes", "y", "on")
 NO = ("0", "false", "f", "no", "n", "off")
+MAX_WORKERS = 199
 RUNTIME_PARAMETER_PREFIX = "MLOPS_RUNTIME_PARAM_"
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 

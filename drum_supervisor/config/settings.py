@@ -15,7 +15,6 @@ from drum_supervisor.contract.exits import UsageError
 from drum_supervisor.contract.failure_report import ErrorDetail
 from drum_supervisor.contract.listener import DEFAULT_BACKLOG, Address, parse_address
 
-MAX_WORKERS = 199
 AUTO = 0  # the number of workers for `auto`: the supervisor decides at its start
 OFF = "off"
 
@@ -82,7 +81,7 @@ class Settings:
     workers: int = setting(
         "1",
         "Number of model server processes on the address. auto: as many as processors and memory allow.",
-        parsers.integer(1, MAX_WORKERS, auto=AUTO),
+        parsers.integer(1, parsers.MAX_WORKERS, auto=AUTO),
         metavar="N",
         variables=[parsers.RUNTIME_PARAMETER_PREFIX + "CUSTOM_MODEL_WORKERS", "MAX_WORKERS"],
     )

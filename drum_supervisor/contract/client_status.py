@@ -4,9 +4,10 @@ The supervisor writes it with each change. Error server and stand-in read it wit
 """
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+
+from drum_supervisor.contract.changed_file import ChangedFile
 
 PROGRAM_HEADER = "X-Drum-Supervisor"
 """Names the program, error-server or stand-in, that answered in place of the model server."""
@@ -29,21 +30,16 @@ class ClientStatus:
         return json.dumps(asdict(self))
 
 
-class ClientStatusFile:
-    """Reads the file again when it changed."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._version: tuple[int, int, int] | None = None
-        self._status = ClientStatus()
+class ClientStatusFile(ChangedFile):
+    _status = ClientStatus()
 
     def __call__(self) -> ClientStatus:
         """Return the status, or the last good one while the file is missing or invalid."""
-        with suppress(OSError, ValueError, TypeError):
-            status = os.stat(self._path)
-            version = (status.st_mtime_ns, status.st_ino, status.st_size)
-            if version != self._version:
-                with open(self._path, encoding="utf-8") as file:
-                    self._status = ClientStatus(**json.load(file))
-                self._version = version
+        self.refresh()
         return self._status
+
+    def _read(self) -> bool:
+        with suppress(OSError, ValueError, TypeError), open(self._path, encoding="utf-8") as file:
+            self._status = ClientStatus(**json.load(file))
+            return True
+        return False

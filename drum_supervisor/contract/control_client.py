@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import xmlrpc.client
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +14,6 @@ from drum_supervisor.contract.exits import DrumSupervisorError
 from drum_supervisor.contract.json_records import from_json
 from drum_supervisor.contract.log_records import LogRecord, LogSource
 from drum_supervisor.contract.status import Status
-from drum_supervisor.contract.unix_http import UnixConnection
 
 T = TypeVar("T")
 
@@ -113,3 +113,16 @@ class _Transport(xmlrpc.client.Transport):
         connection = UnixConnection(str(self._path), self._timeout)
         self._connection = host, connection  # what `close` closes
         return connection
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """A connection to the socket `path`, made with the first request; `timeout` is in seconds."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)

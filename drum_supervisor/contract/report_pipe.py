@@ -121,9 +121,9 @@ class Reporter:
 
 def init_failed(error: BaseException, stage: str) -> InitFailedMessage:
     """Describe `error`, raised in `stage`. Never raises, whatever the user's class does."""
-    message = _format_safely(lambda: str(error))
+    message = format_safely(lambda: str(error))
     if isinstance(error, SystemExit):
-        message = f"the model called sys.exit({_format_safely(lambda: repr(error.code))})"
+        message = f"the model called sys.exit({format_safely(lambda: repr(error.code))})"
     if isinstance(error, DrumSupervisorError):
         return InitFailedMessage(stage, "", message, permanent=isinstance(error, UsageError))
     return InitFailedMessage(stage, type(error).__name__, message, traceback_text(error))
@@ -135,18 +135,18 @@ def traceback_text(error: BaseException) -> str:
     while first is not None and _is_internal(first.tb_frame.f_code.co_filename):
         first = first.tb_next
     # Without a frame of user code (a SyntaxError in the user's file, an error of our own) show all frames.
-    return _format_safely(lambda: "".join(traceback.format_exception(type(error), error, first or error.__traceback__)))
+    return format_safely(lambda: "".join(traceback.format_exception(type(error), error, first or error.__traceback__)))
 
 
 def _is_internal(filename: str) -> bool:
     return filename.startswith((_PACKAGE, "<frozen importlib"))
 
 
-def _format_safely(format_text: Callable[[], str]) -> str:
+def format_safely(format_text: Callable[[], str]) -> str:
     """Return the text: an exception that cannot be formatted must not hide the failure."""
     try:
         return format_text()
-    except Exception as broken:  # noqa: BLE001 - the user's class may raise anything
+    except (Exception, SystemExit) as broken:  # noqa: BLE001 - the user's class may raise anything
         return f"(its text cannot be shown: {type(broken).__name__})"
 
 

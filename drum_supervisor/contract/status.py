@@ -2,20 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Annotated, TypeAlias
 
 from drum_supervisor.contract.failure_report import FailureReport
-
-
-class Phase(str, Enum):
-    """The phase of the service."""
-
-    STARTING = "starting"
-    SERVING = "serving"
-    FAILED = "failed"
-    RETRYING = "retrying"
-    STOPPING = "stopping"
+from drum_supervisor.contract.phase import Phase
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from http import HTTPStatus
 
-from drum_supervisor.http.messages import CLOSE, Response
+from drum_supervisor.http.messages import CLOSE, Response, message_response
 
 # How long a client may take to send the head of a request.
 HEAD_SECONDS = 30.0
@@ -86,6 +86,11 @@ def encode_response(response: Response, omit_body: bool = False) -> bytes:
     lines += [f"{name}: {value}" for name, value in headers]
     head = "\r\n".join([*lines, "", ""]).encode("latin-1")
     return head if omit_body else head + response.body
+
+
+def encode_refusal(status: int, message: str) -> bytes:
+    """Return the bytes of the response to a request which a server refuses."""
+    return encode_response(message_response(status, f"ERROR: {message}"))
 
 
 def http_date() -> str:

@@ -69,7 +69,7 @@ def read_http_error(error: BaseException) -> tuple[int, str] | None:
         return None
     try:
         return status, str(error)
-    except Exception:  # noqa: BLE001 - the user's class may have a broken __str__
+    except (Exception, SystemExit):  # noqa: BLE001 - the user's class may have a broken __str__
         return None
 
 

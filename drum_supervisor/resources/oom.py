@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from drum_supervisor.resources.cgroup import read_groups, read_oom_kills
 from drum_supervisor.resources.cgroup_paths import Group, Groups, find_groups
@@ -65,17 +66,10 @@ class OomKillCounter:
         return OomKill(memory.limit_bytes, memory.peak_bytes)
 
 
-class RunOomWatch:
-    """The OOM kills in the control group during one run."""
-
-    def __init__(self, counter: OomKillCounter) -> None:
-        self.counter = counter
-        self._before = counter.refresh()
-
-    def find_kill(self, within: float = math.inf) -> OomKill | None:
-        """Return the last kill since the start, and at most `within` seconds ago; the victim may be a neighbour."""
-        killed = self.counter.refresh() > self._before
-        return self.counter.last_kill if killed and self.counter.clock() - self.counter.last_kill_at <= within else None
+class _RunKills(NamedTuple):
+    pid: int
+    counter: OomKillCounter
+    kills_before: int
 
 
 class OomKillCounters:
@@ -85,13 +79,23 @@ class OomKillCounters:
         self._clock = clock
         self._root = root
         self._counters: dict[Group | None, OomKillCounter] = {}
+        self._runs: dict[str, _RunKills] = {}  # the last run of each program
 
-    def watch(self, pid: int) -> RunOomWatch:
-        """Watch the group of `pid`, a new process."""
+    def watch(self, program: str, pid: int) -> OomKillCounter:
+        """Watch the group of `pid`, a new process of a program; return the counter of the group."""
         groups = find_groups(pid, self._root)  # must be alive: a dead process has no group
         if groups.memory not in self._counters:
             self._counters[groups.memory] = OomKillCounter(groups, self._clock)
-        return RunOomWatch(self._counters[groups.memory])
+        counter = self._counters[groups.memory]
+        self._runs[program] = _RunKills(pid, counter, counter.refresh())
+        return counter
+
+    def find_last(self, program: str, pid: int, within: float = math.inf) -> OomKill | None:
+        """Return the last kill during a run, and at most `within` seconds ago; the victim may be a neighbour."""
+        run = self._runs.get(program)
+        if run is None or run.pid != pid or run.counter.refresh() == run.kills_before:
+            return None
+        return run.counter.last_kill if self._clock() - run.counter.last_kill_at <= within else None
 
     def refresh(self) -> int:
         """Return the number of kills in all groups."""

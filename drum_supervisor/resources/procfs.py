@@ -1,4 +1,18 @@
-"""The files of single processes in /proc (proc(5)). Only a walk reads files of the descendants too."""
+"""The files of single processes in /proc (proc(5)). Only a walk reads files of the descendants too.
+
+They are read by hand rather than with psutil (7.2), because the supervisor samples in its only thread. Milliseconds of
+processor time for name, state, parent, CPU times, threads, start time and memory, as medians of 30 on two processors:
+
+| processes | one stat file each | `psutil.Process.oneshot()` | its CPU times and memory alone |
+|---:|---:|---:|---:|
+| 1 | 0.03 | 0.22 | 0.09 |
+| 10 | 0.17 | 1.2 | 0.54 |
+| 100 | 1.9 | 12 | 5.8 |
+
+psutil's start times are up to a second early, because it adds them to the boot time of /proc/stat in whole seconds: a
+first CPU percentage some hundredths after the start would be wrong. To list the descendants of one process it reads
+all processes of the host. USS and PSS cost 0.2 ms either way, the kernel's part. Importing psutil takes 17 ms.
+"""
 
 import os
 import time
@@ -45,7 +59,6 @@ class Stat(NamedTuple):
     @property
     def age(self) -> float:
         """Seconds since its start, to a hundredth."""
-        # Not psutil's create_time: it adds to the boot time of /proc/stat, which is rounded to seconds.
         return max(time.clock_gettime(time.CLOCK_BOOTTIME) - self.started / _TICKS_PER_SECOND, 0.0)
 
 
@@ -77,11 +90,6 @@ def read_stat_fields(pid: int) -> list[bytes]:
 def _split_stat(pid: int, proc: Path) -> tuple[bytes, list[bytes]]:
     before, _, after = _read(f"{proc}/{pid}/stat").rpartition(b")")  # a name may contain ") R 1"
     return before.partition(b"(")[2], after.split()
-
-
-def read_rss(pid: int) -> int:
-    """Return the resident memory from statm, the smallest file that has it; OSError: the process is gone."""
-    return int(_read(f"{PROC}/{pid}/statm").split()[1]) * _PAGE
 
 
 def read_command_line(pid: int, proc: Path = PROC) -> bytes:

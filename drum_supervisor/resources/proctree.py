@@ -44,15 +44,20 @@ UNKNOWN = "?"
 
 def read_program(pid: int) -> str:
     """Return the program which the environment of `pid` names; "" when it names none."""
-    with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
-        environment = file.read()
-        entries = environment.split(b"\0")
+    with suppress(OSError):
+        entries = read_environment(pid)
         for name in _NAME_VARIABLES:
             if (found := next((entry for entry in entries if entry.startswith(name)), None)) is not None:
                 return os.fsdecode(found[len(name) :])
-        if not environment and _is_in_exec(pid):
+        if not entries and _is_in_exec(pid):
             return UNKNOWN
     return ""
+
+
+def read_environment(pid: int) -> list[bytes]:
+    """Return the entries `NAME=value` that `pid` was started with; OSError: it is gone, or not accessible."""
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        return [entry for entry in file.read().split(b"\0") if entry]
 
 
 def _is_in_exec(pid: int) -> bool:
@@ -96,7 +101,7 @@ def looks_like_worker(pid: int, parent: int) -> bool | None:
         try:
             program = os.readlink(f"/proc/{parent}/exe")
             if program == os.readlink(f"/proc/{pid}/exe") and os.path.basename(program) not in _SHELLS:
-                return bool(_sockets(pid) & _sockets(parent))
+                return bool(_sockets_but_output(pid) & _sockets_but_output(parent))
         except (FileNotFoundError, ProcessLookupError):
             return None
     return False
@@ -105,14 +110,19 @@ def looks_like_worker(pid: int, parent: int) -> bool | None:
 _SHELLS = frozenset("ash bash busybox dash ksh mksh sh zsh".split())
 
 
-def _sockets(pid: int) -> set[str]:
-    """Return the open sockets except stdin, stdout and stderr, which may be the log's."""
-    found = set()
+def _sockets_but_output(pid: int) -> set[int]:
+    # stdin, stdout and stderr may be the log's.
+    return {inode for fd, inode in read_sockets(pid).items() if fd > 2}
+
+
+def read_sockets(pid: int) -> dict[int, int]:
+    """Return the inodes of the open sockets by descriptor; OSError: it is gone, or not accessible."""
+    found = {}
     for number in os.listdir(f"/proc/{pid}/fd"):
         with suppress(OSError):
             target = os.readlink(f"/proc/{pid}/fd/{number}")
-            if int(number) > 2 and target.startswith("socket:"):
-                found.add(target)
+            if target.startswith("socket:["):
+                found[int(number)] = int(target[8:-1])
     return found
 
 
@@ -139,13 +149,5 @@ def read_tree_rss(pid: int, max_processes: int = MAX_PROCESSES) -> int | None:
     below = list(islice(descendants(pid), max_processes + 1))
     if len(below) > max_processes:
         return None
-    try:
-        return procfs.read_rss(pid) + sum(map(_rss_or_zero, below))
-    except OSError:
-        return None
-
-
-def _rss_or_zero(pid: int) -> int:
-    with suppress(OSError):
-        return procfs.read_rss(pid)
-    return 0
+    root, *others = map(procfs.read_stat, (pid, *below))
+    return None if root is None else root.rss_bytes + sum(stat.rss_bytes for stat in others if stat is not None)

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Generic, TypeAlias, TypeVar
 
-from drum_supervisor.contract.status import Phase, ProgramRun, ServiceSummary
+from drum_supervisor.contract.phase import Phase
+from drum_supervisor.contract.status import ProgramRun, ServiceSummary
 from drum_supervisor.resources.cgroup import Cgroup, Stall
 from drum_supervisor.resources.process_reader import ProcessResources
 

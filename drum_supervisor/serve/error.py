@@ -11,7 +11,6 @@ must start quickly, so it is always plain.
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from drum_supervisor.config.settings import from_arguments
 from drum_supervisor.contract.client_status import ClientStatusFile
@@ -35,7 +34,7 @@ def run(argv: Sequence[str], stop: StopSignals, init_report: InitReport) -> int:
         settings, others = from_arguments(argv)
         if "report" not in others:
             raise UsageError("--report FILE is missing: the failure to answer with.")
-        report, client_status = ReportFile(Path(others["report"])), ClientStatusFile(others.get("situation", ""))
+        report, client_status = ReportFile(others["report"]), ClientStatusFile(others.get("situation", ""))
         service = FailureService(
             report, settings.error_detail, settings.failed_ping, settings.url_prefix, client_status
         )

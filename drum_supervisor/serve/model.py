@@ -77,9 +77,7 @@ def _serve_gunicorn(settings: Settings, stop: StopSignals, init_report: InitRepo
 
         finish = EXIT_SECONDS + (finish_seconds(settings) if is_enabled(os.environ) else 0.0)
         options = server.Options(
-            settings.workers,
             drain_seconds(settings.stop_timeout, finish),
-            settings.backlog,
             finish_seconds=finish,
             parameters=_gunicorn_parameters(settings),
         )
@@ -87,10 +85,10 @@ def _serve_gunicorn(settings: Settings, stop: StopSignals, init_report: InitRepo
 
 
 def _gunicorn_parameters(settings: Settings) -> gunicorn.GunicornParameters:
-    # gunicorn's master recycles its workers itself
     given = gunicorn.read_parameters(os.environ, ignored=gunicorn.SHARED_SETTINGS)
-    limit = settings.max_requests
-    return replace(given, max_requests=limit, max_requests_jitter=limit // 10) if limit else given
+    shared = replace(given, workers=settings.workers, backlog=settings.backlog)
+    limit = settings.max_requests  # gunicorn's master recycles its workers itself
+    return replace(shared, max_requests=limit, max_requests_jitter=limit // 10) if limit else shared
 
 
 def _load_in_worker(settings: Settings, init_report: InitReport, context: WorkerCtx) -> Any:

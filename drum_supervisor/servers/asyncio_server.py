@@ -10,7 +10,14 @@ from collections.abc import Awaitable
 from contextlib import suppress
 
 from drum_supervisor.http.body import BodySpool
-from drum_supervisor.http.encoding import CLIENT_GONE, READ_SIZE, describe_timeout, encode_response, split_target
+from drum_supervisor.http.encoding import (
+    CLIENT_GONE,
+    READ_SIZE,
+    describe_timeout,
+    encode_refusal,
+    encode_response,
+    split_target,
+)
 from drum_supervisor.http.h1 import (
     BadBodyError,
     BadRequestError,
@@ -20,7 +27,7 @@ from drum_supervisor.http.h1 import (
     find_head_end,
     parse_head,
 )
-from drum_supervisor.http.messages import CLOSE, Pending, Service, message_response
+from drum_supervisor.http.messages import Pending, Service
 from drum_supervisor.servers.acceptor import Acceptor
 from drum_supervisor.servers.process import ServerConfig
 
@@ -112,18 +119,17 @@ class _Server:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         """Read a request; return the encoded response."""
-        method = ""
         try:
             head, rest = await asyncio.wait_for(_read_head(reader), self._config.head_seconds)
-            self._without_head.discard(asyncio.current_task())
-            method = head.method.upper()
-            path, query = split_target(head.target)
-            plan = self._service.plan(method, path)
-            with BodySpool(plan.keep) as spool:
-                broken = await _limited(_read_body(reader, writer, head, rest, spool), plan.drain_seconds)
-                response = self._service.answer(spool.build_request(method, path, query, head.headers, broken))
         except BadRequestError as error:
-            response = message_response(error.status, f"ERROR: {error}", CLOSE)
+            return encode_refusal(error.status, str(error))
+        self._without_head.discard(asyncio.current_task())
+        method = head.method.upper()
+        path, query = split_target(head.target)
+        plan = self._service.plan(method, path)
+        with BodySpool(plan.keep) as spool:
+            broken = await _limited(_read_body(reader, writer, head, rest, spool), plan.drain_seconds)
+            response = self._service.answer(spool.build_request(method, path, query, head.headers, broken))
         if isinstance(response, Pending):
             raise TypeError("this server cannot wait for a pending response")
         return encode_response(response, omit_body=method == "HEAD")

@@ -12,9 +12,8 @@ from typing import Any, cast
 import uvicorn
 
 from drum_supervisor.fronts.asgi import Application, Message, Receive, Send
-from drum_supervisor.http.encoding import KEEP_ALIVE_SECONDS, encode_response
+from drum_supervisor.http.encoding import KEEP_ALIVE_SECONDS, encode_refusal
 from drum_supervisor.http.h1 import MAX_HEAD
-from drum_supervisor.http.messages import message_response
 from drum_supervisor.servers.acceptor import Acceptor
 from drum_supervisor.servers.logs import stderr_handler
 from drum_supervisor.servers.process import ServerConfig, shorten_pauses
@@ -212,7 +211,7 @@ def connection_class(protocol: Any, on_lost: Callable[[], None]) -> Any:
             cycle = self.cycle
             if cycle is None or cycle.response_complete or not cycle.response_started:
                 status = getattr(sys.exc_info()[1], "error_status_hint", 400)  # h11 knows 431 and 501
-                self.transport.write(encode_response(message_response(status, f"ERROR: {msg}")))
+                self.transport.write(encode_refusal(status, msg))
             self.transport.write_eof()
             self.loop.call_later(CLOSING_SECONDS, self.transport.close)
 

@@ -4,12 +4,12 @@ Standard library only, and quick to import: it must work when nothing else does.
 """
 
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from drum_supervisor.contract.changed_file import ChangedFile
 from drum_supervisor.contract.client_status import PROGRAM_HEADER, ClientStatus
 from drum_supervisor.contract.failure_report import ErrorDetail, FailureReport, read_failure
 from drum_supervisor.http.messages import CLOSE, BodyPlan, Headers, Request, Response, json_response
@@ -97,26 +97,18 @@ class FailureService:
         return Response(status, page.encode("utf-8"), "text/html; charset=utf-8", headers)
 
 
-class ReportFile:
-    """The masked failure report of a file, read again whenever the file changes."""
-
-    def __init__(self, path: Path | str) -> None:
-        self._path = Path(path)
-        self._read: tuple[int, int, int] | None = None
-        self._report: FailureReport | None = None
+class ReportFile(ChangedFile):
+    _report: FailureReport | None = None
 
     def __call__(self) -> FailureReport | None:
-        """Return the report; while the file is missing or unreadable, the last good one."""
-        try:
-            status = os.stat(self._path)
-        except OSError:
-            return self._report
-        version = (status.st_mtime_ns, status.st_ino, status.st_size)
-        if version != self._read:
-            report = read_failure(self._path)
-            if report is not None:
-                self._read, self._report = version, report.masked()
+        """Return the masked report, or the last good one while the file is missing or invalid."""
+        self.refresh()
         return self._report
+
+    def _read(self) -> bool:
+        report = read_failure(Path(self._path))
+        self._report = self._report if report is None else report.masked()
+        return report is not None
 
 
 def program_headers(program: str) -> Headers:

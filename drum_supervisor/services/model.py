@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from drum_supervisor import __version__
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.masking import mask_secrets
+from drum_supervisor.contract.report_pipe import format_safely
 from drum_supervisor.http.messages import BodyPlan, Pending, Request, Response, json_response, message_response
 from drum_supervisor.model.data.errors import PayloadError, ResultError
 from drum_supervisor.model.data.target import TargetType
@@ -69,10 +70,6 @@ class ModelService:
         self._stats = StatsCollector()
         self._stats.register_report(RUN_PREDICTOR, _START, _FINISH)
         self._router = Router(settings.url_prefix, self._build_routes())
-
-    def routes(self) -> tuple[Route, ...]:
-        """Return every path with its methods."""
-        return self._router.routes
 
     def plan(self, method: str, path: str) -> BodyPlan:
         """Keep the body of predictions only."""
@@ -242,11 +239,8 @@ def _label_info(model: Model) -> dict[str, Any]:
 def _describe_error(error: BaseException) -> str:
     """Describe an error of the user's code for the client, without secrets."""
     if isinstance(error, SystemExit):
-        return f"the model called sys.exit({error.code!r})"
-    try:
-        text = mask_secrets(str(error)[:_LONGEST_MESSAGE])
-    except Exception:  # noqa: BLE001 - the user's class may have a broken __str__; then its name must do
-        text = ""
+        return mask_secrets(f"the model called sys.exit({format_safely(lambda: repr(error.code))})"[:_LONGEST_MESSAGE])
+    text = mask_secrets(format_safely(lambda: str(error))[:_LONGEST_MESSAGE])
     if isinstance(error, ResultError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,7 +1,7 @@
 """Routing: the prefix, both slash forms, and the errors of unknown paths and methods."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from drum_supervisor.http.messages import Request, Response
 from drum_supervisor.services.executor import BoundedExecutor
@@ -13,7 +13,7 @@ Handler = Callable[[Request], Response]
 class Route:
     """One path of a service."""
 
-    path: str  # as declared; with the prefix where a router has resolved it
+    path: str  # without prefix and trailing slash
     methods: tuple[str, ...]  # those of the handler; OPTIONS is always added
     handler: Handler
     executor: BoundedExecutor | None = None  # runs the handler; None: the handler never blocks
@@ -37,18 +37,12 @@ class Router:
     """Finds the route of a request. Every path works with and without a trailing slash, without redirects."""
 
     def __init__(self, prefix: str, routes: Iterable[Route]) -> None:
-        forms = [(form, route) for route in routes for form in slash_forms(prefix, route.path)]
-        self._by_path = {form: replace(route, path=form) for form, route in forms}
-        self._names = {form: route.path for form, route in forms}
-
-    @property
-    def routes(self) -> tuple[Route, ...]:
-        """Every route, with prefix and in both slash forms."""
-        return tuple(self._by_path.values())
+        self._by_path = {form: route for route in routes for form in slash_forms(prefix, route.path)}
 
     def name(self, path: str) -> str:
         """Return the declared path of the route, without prefix and trailing slash; empty without a route."""
-        return self._names.get(path, "")
+        route = self._by_path.get(path)
+        return "" if route is None else route.path
 
     def keeps_body(self, method: str, path: str) -> bool:
         route = self._by_path.get(path)

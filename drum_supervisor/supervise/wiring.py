@@ -12,6 +12,7 @@ from drum_supervisor.contract.log_records import as_json, prefixed
 from drum_supervisor.supervise.api.program_control import OperatorControl
 from drum_supervisor.supervise.api.rpc import DrumNamespace
 from drum_supervisor.supervise.api.status import StatusReporter, running_targets
+from drum_supervisor.supervise.engine.context import EngineContext
 from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.actions import ActionRunner, Alarms
@@ -76,13 +77,8 @@ class Supervisor:
 def assemble(parts: Parts, stack: ExitStack) -> Supervisor:
     """Return a supervisor that is ready to run; `stack` closes what it opens."""
     settings, programs, output = parts.settings, parts.programs, parts.output
-    engine = Engine(
-        parts.configuration,
-        {program.name: program for program in programs.all},
-        output.log,
-        output.streams,
-        parts.guard_pid,
-    )
+    by_name = {program.name: program for program in programs.all}
+    engine = Engine(parts.configuration, EngineContext(output.log, output.streams, by_name, parts.guard_pid))
     context = Context.create(programs, _make_limits(settings, programs), engine.wakeup.wake, output.log)
     service_address = ServiceAddress(parts.address, parts.listener, settings.backlog)
     launcher = Launcher(context, engine, service_address, settings.stop_timeout)
@@ -109,7 +105,7 @@ def assemble(parts: Parts, stack: ExitStack) -> Supervisor:
     reporter = StatusReporter(context, engine, address, url, run_dir)
     engine.publish(DrumNamespace(reporter, sampler, output.log_buffer))
     loop = Loop(context, launcher, runner, handlers, followers)
-    return Supervisor(context, engine, loop, OperatorControl(context, engine, launcher, parts.essential))
+    return Supervisor(context, engine, loop, OperatorControl(context, launcher, parts.essential))
 
 
 def _make_limits(settings: Settings, programs: Programs) -> Limits:

@@ -18,8 +18,7 @@ from drum_supervisor.config.profiles import PROFILES
 from drum_supervisor.config.settings import DECLARATIONS
 from drum_supervisor.contract.exits import ExitCode, signal_exit_code
 from drum_supervisor.contract.failure_report import Cause, FailureReport
-from drum_supervisor.contract.json_records import typed_fields
-from drum_supervisor.contract.json_schema import description, records_in
+from drum_supervisor.contract.json_records import description, records_in, typed_fields
 from drum_supervisor.contract.usage_series import UsageSeries
 from drum_supervisor.metrics.catalogue import Kind, Metric
 from drum_supervisor.resources.cgroup import Cgroup

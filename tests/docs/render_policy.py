@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure_report import Cause, FailureReport
+from drum_supervisor.contract.phase import Phase
 from drum_supervisor.supervise.policy import actions, events
 from drum_supervisor.supervise.policy.actions import Action, Alarm
 from drum_supervisor.supervise.policy.events import Event
-from drum_supervisor.supervise.policy.state import Limits, Phase, RollingRestart, State, slot_of
+from drum_supervisor.supervise.policy.state import Limits, RollingRestart, State, slot_of
 from drum_supervisor.supervise.policy.table import decide
 from tests.docs.render import table
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from drum_supervisor.contract.phase import Phase
 from drum_supervisor.supervise.policy import events
 from drum_supervisor.supervise.policy.events import Event
-from drum_supervisor.supervise.policy.state import Phase
 from tests.docs import render, render_policy
 
 TABLES = {

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from drum_supervisor.supervise.engine.context import EngineContext
 from drum_supervisor.supervise.engine.engine import Engine
-from drum_supervisor.supervise.engine.run import ProgramControl, Run
+from drum_supervisor.supervise.engine.run import ControlState, ExtraProgramExit, ProgramState, Run
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.output.streams import OutputStreams, Sink
 from drum_supervisor.supervise.programs.program import Program, Programs, Readiness
 from drum_supervisor.supervise.programs.render import render
+from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms
 from tests.unit.processes import adopt
 
 
@@ -51,6 +53,39 @@ class Recorder:
         return float("inf")
 
 
+class Reports:
+    """Records what the engine reports about extra programs."""
+
+    def __init__(self) -> None:
+        self.exited: list[ExtraProgramExit] = []
+        self.gave_up: list[ExtraProgramExit] = []
+        self.started: list[str] = []
+        self.changes = 0
+
+    def start(self, program: Program) -> str:
+        return "no"
+
+    stop = start
+
+    def is_worker(self, program: Program) -> bool:
+        return True
+
+    def control_state(self, program: Program) -> ControlState:
+        return ControlState(ProgramState.STOPPED)
+
+    def on_extra_changed(self) -> None:
+        self.changes += 1
+
+    def on_extra_started(self, name: str, pid: int) -> None:
+        self.started.append(name)
+
+    def on_extra_exited(self, program_exit: ExtraProgramExit) -> None:
+        self.exited.append(program_exit)
+
+    def on_extra_gave_up(self, program_exit: ExtraProgramExit) -> None:
+        self.gave_up.append(program_exit)
+
+
 class Bench:
     """One engine, its callbacks, and the files its programs write to."""
 
@@ -65,15 +100,17 @@ class Bench:
         self.log_lines: list[bytes] = []
         self._files = [open(self.out_path, "ab"), open(self.err_path, "ab")]
         self.owner = Recorder()
-        self.program_control: ProgramControl | None = None
+        self.program_control = Reports()
         known = {program.name: program for program in found.all}
         sinks = [Sink(file.fileno()) for file in self._files]
         log = Log(self.log_lines.append, "debug")
-        text = render(found, directory) + extra
-        self.engine = self.owner.engine = Engine(text, known, log, OutputStreams(*sinks))
+        text = render(found, directory, ExtraPrograms()) + extra
+        self.engine = self.owner.engine = Engine(text, EngineContext(log, OutputStreams(*sinks), known))
 
     def start(self, name: str, listener_fd: int | None = None) -> Run:
-        return self.engine.start(self.programs[name], listener_fd)
+        run = Run(self.programs[name])
+        self.engine.start(run, listener_fd)
+        return run
 
     def until(self, met: Callable[[], bool]) -> None:
         """Run the engine until `met` is true at the end of a turn."""

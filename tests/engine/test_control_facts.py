@@ -11,6 +11,7 @@ from supervisor.states import ProcessStates
 from supervisor.xmlrpc import SystemNamespaceRPCInterface
 
 from drum_supervisor.supervise.api.supervisorctl import SupervisorNamespace
+from drum_supervisor.supervise.engine.run import Run
 from tests.engine.test_supervisord_facts import Make, plain_process, reap
 
 
@@ -67,11 +68,12 @@ def test_exit_after_a_forbidden_signal_is_reported(bench: Make, monkeypatch) -> 
             with monkeypatch.context() as patched:
                 patched.setattr(os, "kill", refuse)
                 made.engine.stop("x", 1000)
-            kill(made.engine.current_run("x").pid, signal.SIGKILL)
+            kill(runs[0].pid, signal.SIGKILL)
         if made.owner.exits:
             made.engine.end()
 
-    made.owner.begin = lambda: made.start("x") and None
+    runs: list[Run] = []
+    made.owner.begin = lambda: runs.append(made.start("x"))
     made.owner.step = step
     made.run()
     assert made.owner.exits[0].status == signal.SIGKILL

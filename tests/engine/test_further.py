@@ -8,45 +8,11 @@ import pytest
 
 from drum_supervisor.contract.log_records import prefixed
 from drum_supervisor.supervise.engine.extra_process import ExtraProcess
-from drum_supervisor.supervise.engine.run import ControlState, ExtraProgramExit, ProgramState
-from drum_supervisor.supervise.programs.program import Program
-from tests.engine.conftest import Bench, python
+from drum_supervisor.supervise.engine.run import ExtraProgramExit
+from tests.engine.conftest import Bench, Reports, python
 
 Make = Callable[..., Bench]
 OURS = "stdout_logfile=/dev/stdout\nstderr_logfile=/dev/stderr\n"
-
-
-class Reports:
-    """Records what the engine reports about extra programs."""
-
-    def __init__(self) -> None:
-        self.exited: list[ExtraProgramExit] = []
-        self.gave_up: list[ExtraProgramExit] = []
-        self.started: list[str] = []
-        self.changes = 0
-
-    def start(self, program: Program) -> str:
-        return "no"
-
-    stop = start
-
-    def is_worker(self, program: Program) -> bool:
-        return True
-
-    def control_state(self, program: Program) -> ControlState:
-        return ControlState(ProgramState.STOPPED)
-
-    def on_extra_changed(self) -> None:
-        self.changes += 1
-
-    def on_extra_started(self, name: str, pid: int) -> None:
-        self.started.append(name)
-
-    def on_extra_exited(self, program_exit: ExtraProgramExit) -> None:
-        self.exited.append(program_exit)
-
-    def on_extra_gave_up(self, program_exit: ExtraProgramExit) -> None:
-        self.gave_up.append(program_exit)
 
 
 def program(command: str, more: str = "", name: str = "x") -> str:
@@ -56,9 +22,8 @@ def program(command: str, more: str = "", name: str = "x") -> str:
 @pytest.fixture
 def extra(bench: Make) -> Callable[[str], tuple[Bench, Reports]]:
     def make(text: str) -> tuple[Bench, Reports]:
-        made, reports = bench({}, text), Reports()
-        made.program_control = reports
-        return made, reports
+        made = bench({}, text)
+        return made, made.program_control
 
     return make
 

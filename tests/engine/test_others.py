@@ -33,17 +33,19 @@ def test_extra_program_is_listed_while_it_runs_and_afterwards(bench: Callable[..
     worker = Program("model-server", "model-server", ("true",), 1)
     error_server = Program("error-server", "error-server", ("true",))
     programs = Programs((worker,), error_server, error_server, error_server, True, Readiness.REPORT, "command")
+    context = replace(make_context(), programs=programs)
 
     def step() -> bool:
         (other,) = made.engine.extra_programs()
         if other.state == "running" and not seen:
             seen.append(other)
             run = made.start("model-server")
-            found.append(running_targets(made.engine, replace(make_context(), programs=programs)))
+            context.service.runs[worker.name] = run
+            found.append(running_targets(made.engine, context))
             assert found[0][0] == ScanTarget("model-server", run.pid, run.started, 1)
             made.engine.kill("model-server")
             made.engine.stop_extra(999, 10.0)
-        return bool(seen) and not made.engine.has_extra_running() and made.engine.current_run("model-server") is None
+        return bool(seen) and not made.engine.has_extra_running() and context.service.current_run(worker.name) is None
 
     made.until(step)
     (other,) = seen

@@ -4,6 +4,7 @@ A `trap` shows a behaviour of supervisord itself that one of our overrides corre
 longer needed. The other tests show that the engine is right where supervisord is not.
 """
 
+import errno
 import json
 import os
 import re
@@ -286,6 +287,21 @@ def test_failed_spawn_is_reported_and_the_engine_goes_on(bench: Make) -> None:
     assert runs[0].spawn_error == "can't find command 'no-such-command' in PATH"
     assert "not executable" in runs[1].spawn_error
     assert [run.spawn_error for run in runs[2:]] == [""]
+    assert [run.is_command_unusable for run in runs] == [True, True, False]
+
+
+def test_failed_fork_says_nothing_about_the_command(bench: Make, monkeypatch) -> None:
+    made = bench({"command": ["true"]})
+    runs = []
+
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    monkeypatch.setattr(made.engine._options, "fork", refuse)
+    made.owner.begin = lambda: runs.append(made.start("command"))
+    made.until(lambda: bool(runs))
+    assert runs[0].spawn_error == "Too many processes in process table to spawn 'command'"
+    assert not runs[0].is_command_unusable
 
 
 def test_stop_right_after_start_is_never_lost(bench: Make) -> None:

@@ -129,8 +129,8 @@ def _gunicorn(listener: Any, stop: StopSignals, reporter: Reporter, options: dic
     numbers = {name: int(options.pop(name)) for name in _GUNICORN_NUMBERS if name in options}
     worker_class = "gevent" if options.pop("gevent", 0) else "sync"
     workers = int(options.pop("workers", 1))
-    parameters = GunicornParameters(worker_class=worker_class, **numbers)
-    given = server.Options(workers=workers, backlog=100, parameters=parameters, **options)
+    parameters = GunicornParameters(workers, backlog=100, worker_class=worker_class, **numbers)
+    given = server.Options(parameters=parameters, **options)
     return server.serve(lambda *_: flask_front.create_app(EchoService()), listener, reporter.send, given)
 
 

@@ -45,7 +45,7 @@ loading, closing = (eval(text, globals()) for text in sys.argv[1:3])
 stop = StopSignals()
 stop.install()
 given = {name: float(value) for name, _, value in (text.partition("=") for text in sys.argv[3:])}
-options = Options(workers=1, backlog=100, parameters=read_parameters(os.environ), **{"drain_seconds": 10.0, **given})
+options = Options(parameters=read_parameters(os.environ), **{"drain_seconds": 10.0, **given})
 listener = take_listener(parse_address("127.0.0.1:0"))
 stop.exit(serve(load, listener, Reporter.from_environment(os.environ).send, options))
 """

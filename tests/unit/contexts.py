@@ -15,7 +15,7 @@ from drum_supervisor.supervise.programs.program import (
     Programs,
     Readiness,
 )
-from drum_supervisor.supervise.service.context import Context, TrackedRun
+from drum_supervisor.supervise.service.context import Context
 
 
 def make_programs(workers: int = 1) -> Programs:
@@ -34,11 +34,11 @@ def make_context(
     return Context.create(make_programs(workers), Limits(workers=workers), wake, Log(write), clock)
 
 
-def add_run(context: Context, slot: int, pid: int) -> TrackedRun:
+def add_run(context: Context, slot: int, pid: int) -> Run:
     """Let a worker run."""
     program = context.programs.workers[slot - 1]
-    tracked = context.service.runs[program.name] = TrackedRun(Run(program, 0.0, context.now(), pid=pid), attempt=1)
-    return tracked
+    run = context.service.runs[program.name] = Run(program, started=context.now(), pid=pid)
+    return run
 
 
 def taken(context: Context) -> list[Event]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from drum_supervisor.contract.failure_report import Cause, FailureReport
+from drum_supervisor.contract.phase import Phase
 from drum_supervisor.supervise.policy.actions import Action, Alarm, CancelAlarm, SetAlarm, StartWorker, StopWorker
 from drum_supervisor.supervise.policy.events import (
     Event,
@@ -13,7 +14,7 @@ from drum_supervisor.supervise.policy.events import (
     WorkerInitFailed,
     WorkerReady,
 )
-from drum_supervisor.supervise.policy.state import Limits, Phase, State
+from drum_supervisor.supervise.policy.state import Limits, State
 from drum_supervisor.supervise.policy.table import decide
 
 STARTING, SERVING, FAILED, RETRYING, STOPPING = Phase

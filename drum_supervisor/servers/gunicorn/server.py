@@ -24,7 +24,6 @@ from drum_supervisor.servers.gunicorn import hooks
 from drum_supervisor.servers.gunicorn.worker import STOPPING, DrainingWorker
 from drum_supervisor.servers.init_report import InitReport
 from drum_supervisor.servers.logs import FORMAT, add_request_id
-from drum_supervisor.servers.process import STOP_SIGNALS, ServerConfig
 from drum_supervisor.servers.wsgi.worker import ConnectionLimits, worker_settings
 from drum_supervisor.worker_context import WorkerCtx
 
@@ -36,14 +35,13 @@ Load = Callable[[InitReport, WorkerCtx], Any]
 class Options:
     """How gunicorn runs."""
 
-    workers: int
     drain_seconds: float  # how long requests already received may take after the stop
-    backlog: int  # of the listener: gunicorn calls listen() again
-    head_seconds: float = ServerConfig.head_seconds  # how long a client may take to send the head of a request
+    head_seconds: float = ConnectionLimits.head_seconds  # how long a client may take to send the head of a request
     finish_seconds: float = 8.0  # how long stop and cleanup of a worker's context may take after draining
-    # The runtime parameters; their workers and backlog are ignored. `keep_alive`: how long a connection waits for its
-    # next request; unset: as in `ConnectionLimits`. `timeout`: how long a worker may miss its heartbeat; it does not
-    # end predictions, and does not apply while the model loads. `graceful_timeout` can only shorten `drain_seconds`.
+    # The runtime parameters. `backlog`: of the listener, as gunicorn calls listen() again. `keep_alive`: how long a
+    # connection waits for its next request; unset: as in `ConnectionLimits`. `timeout`: how long a worker may miss its
+    # heartbeat; it does not end predictions, and does not apply while the model loads. `graceful_timeout` can only
+    # shorten `drain_seconds`.
     parameters: GunicornParameters = field(default_factory=GunicornParameters)
 
 
@@ -119,11 +117,9 @@ class _GunicornApplication(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         ours: dict[str, Any] = {
             "bind": self._bind,
-            "workers": self.options.workers,
             "worker_class": _WORKERS[self.options.parameters.worker_class],
             "timeout": self._timeout(),
             "graceful_timeout": math.ceil(self.limits.drain_seconds + self.options.finish_seconds),
-            "backlog": self.options.backlog,
             "logger_class": f"{Logger.__module__}.{Logger.__qualname__}",
         }
         given = {"loglevel": "warning", **hooks.settings(self.options.parameters)}
@@ -135,7 +131,7 @@ class _GunicornApplication(BaseApplication):  # type: ignore[misc]
         try:
             self.worker_ctx.app = self._load(self.init_report, self.worker_ctx)
         except BaseException as error:  # noqa: BLE001 - the border to the user's code
-            for number in STOP_SIGNALS:  # the supervisor's stop after the report must not interrupt the cleanup
+            for number in STOPPING:  # the supervisor's stop after the report must not interrupt the cleanup
                 signal.signal(number, signal.SIG_IGN)
             self.init_report.fail(error)
             self.worker_ctx.stop()
@@ -164,7 +160,7 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
         self.LISTENERS = create_sockets(self.cfg, self.log)
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
-        if sig in STOP_SIGNALS:
+        if sig in STOPPING:
             self._stop_signals += 1
             if self._stop_signals > 1:
                 self._kill_all(sig)

@@ -10,7 +10,6 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.http.wsgi import Response as GunicornResponse
 
 from drum_supervisor.http.encoding import http_date
-from drum_supervisor.http.h1 import says_close
 
 
 class StrictLengthReader(LengthReader):  # type: ignore[misc]
@@ -37,7 +36,7 @@ class WsgiResponse(GunicornResponse):  # type: ignore[misc]
         self._may_keep = may_keep
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        if any(name.lower() == "connection" and says_close(value) for name, value in headers):
+        if any((name.lower(), value.lower()) == ("connection", "close") for name, value in headers):
             self.force_close()
         if exc_info:
             self.headers.clear()  # of the response that this one replaces

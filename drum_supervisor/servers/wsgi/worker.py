@@ -21,11 +21,9 @@ from drum_supervisor.http.encoding import (
     EVICTION_GRACE,
     HEAD_SECONDS,
     KEEP_ALIVE_SECONDS,
-    encode_response,
+    encode_refusal,
     wait_for_close,
 )
-from drum_supervisor.http.h1 import MAX_HEADERS
-from drum_supervisor.http.messages import message_response
 from drum_supervisor.servers.wsgi.connection import Connection
 from drum_supervisor.servers.wsgi.response import StrictLengthReader, WsgiResponse
 from drum_supervisor.services.executor import BoundedExecutor
@@ -70,7 +68,6 @@ def worker_settings(limits: ConnectionLimits) -> dict[str, Any]:
     return {
         "worker_connections": limits.max_connections + 1,  # the last one evicts another
         "limit_request_line": 8190,  # gunicorn's maximum
-        "limit_request_fields": MAX_HEADERS,
         "limit_request_field_size": 0,  # `Connection` limits the whole head
         "permit_unconventional_http_method": True,  # any token, as on the other servers
         # no header of a client may change the scheme or the path
@@ -211,7 +208,7 @@ class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
 
     def _refuse(self, client: socket.socket, status: int, message: str) -> None:
         try:
-            client.sendall(encode_response(message_response(status, f"ERROR: {message}")))
+            client.sendall(encode_refusal(status, message))
         except OSError:
             return  # the client has gone
 

@@ -4,7 +4,6 @@ import os
 from collections.abc import Set
 
 from drum_supervisor.contract.exits import signal_exit_code
-from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import ControlState, ExtraProgramExit, ProgramState
 from drum_supervisor.supervise.failures.evidence import describe_exit
 from drum_supervisor.supervise.policy.events import EssentialProgramExited, StartWorkerRequested, StopWorkerRequested
@@ -18,9 +17,8 @@ COMMAND_NOT_FOUND = 127  # as in shells, and as supervisord's child exits withou
 class OperatorControl:
     """Turns requests into events of the policy, and its state into supervisord's states."""
 
-    def __init__(self, context: Context, engine: Engine, launcher: Launcher, essential: Set[str] = frozenset()) -> None:
+    def __init__(self, context: Context, launcher: Launcher, essential: Set[str] = frozenset()) -> None:
         self._context = context
-        self._engine = engine
         self._launcher = launcher
         self._essential = essential
 
@@ -89,16 +87,16 @@ class OperatorControl:
         return ""
 
     def _program_state(self, program: Program) -> ProgramState:
-        run, tracked = self._engine.current_run(program.name), self._context.service.runs.get(program.name)
+        run = self._context.service.current_run(program.name)
         if run is None or run.kill_denied:
             return ProgramState.STOPPED
         if run.stop_requested:
             return ProgramState.STOPPING
-        return ProgramState.RUNNING if tracked and tracked.ready else ProgramState.STARTING
+        return ProgramState.RUNNING if run.ready else ProgramState.STARTING
 
     def _worker_state(self, program: Program) -> ControlState:
         state, launcher = self._context.service.state, self._launcher
-        run = self._engine.current_run(program.name)
+        run = self._context.service.current_run(program.name)
         if program.worker in state.ready:
             return ControlState(ProgramState.RUNNING)
         if program.worker in state.starting:

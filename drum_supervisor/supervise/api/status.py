@@ -43,7 +43,7 @@ class StatusReporter:
 
 def running_targets(engine: Engine, context: Context) -> list[ScanTarget]:
     now, wall = time.monotonic(), time.time()
-    runs = ((program, engine.current_run(program.name)) for program in context.programs.all)
+    runs = ((program, context.service.current_run(program.name)) for program in context.programs.all)
     managed = [ScanTarget(program.name, run.pid, run.started, program.worker) for program, run in runs if run]
     extra = [each for each in engine.extra_programs() if each.pid]
     return managed + [ScanTarget(each.name, each.pid, now - (wall - each.started_at)) for each in extra]
@@ -85,11 +85,11 @@ def each_run(context: Context, engine: Engine) -> Iterator[tuple[str, ProgramRun
     # Left out: programs that never ran unless they are workers, and standbys that are not running.
     serving = context.service.current_workers
     for program in context.programs.all:
-        tracked, run = context.service.runs.get(program.name), engine.current_run(program.name)
+        run, is_known = context.service.current_run(program.name), program.name in context.service.runs
         serves = program.worker in serving
-        if not (serves or run or (tracked and not program.worker)):
+        if not (serves or run or (is_known and not program.worker)):
             continue
-        state = run.describe_state(bool(tracked and tracked.ready)) if run else "stopped"
+        state = run.state if run else "stopped"
         yield (
             program.name,
             ProgramRun(

@@ -113,7 +113,7 @@ class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc
         info = super().getProcessInfo(name)
         _, process = self._getGroupAndProcess(name)
         if isinstance(process, ManagedProcess) and info["state"] in (ProcessStates.FATAL, ProcessStates.BACKOFF):
-            info["spawnerr"] = info["description"] = self._control().control_state(process.program).reason
+            info["spawnerr"] = info["description"] = self._control().control_state(process.run.program).reason
         return info
 
     def getAllProcessInfo(self) -> Any:
@@ -183,7 +183,7 @@ class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc
         return super()._getGroupAndProcess(process_name)
 
     def _is_controllable(self, process: Any) -> bool:
-        return not isinstance(process, ManagedProcess) or self._control().is_worker(process.program)
+        return not isinstance(process, ManagedProcess) or self._control().is_worker(process.run.program)
 
     def _workers(self, group: str) -> list[Any] | None:
         # None unless `group` means all of several workers.
@@ -203,7 +203,9 @@ def _is_ready(process: ManagedProcess) -> Any:
     if state == ProcessStates.STARTING:
         return NOT_DONE_YET
     control: ProgramControl = process.config.options.context.program_control
-    raise RPCError(Faults.ABNORMAL_TERMINATION, control.control_state(process.program).reason or process.program.name)
+    raise RPCError(
+        Faults.ABNORMAL_TERMINATION, control.control_state(process.run.program).reason or process.run.program.name
+    )
 
 
 def make_rpc_interface(supervisord: Any, **_: str) -> SupervisorNamespace:

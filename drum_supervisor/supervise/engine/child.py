@@ -22,8 +22,6 @@ _SUPERVISOR_VARIABLES = "LISTEN_FDS LISTEN_PID LISTEN_FDNAMES NOTIFY_SOCKET WATC
 class Child(Subprocess):  # type: ignore[misc]
     """A process of supervisord that loses no signal, and does not outlive the supervisor."""
 
-    usage: resource.struct_rusage  # set when it was reaped: wait4(2)
-
     def spawn_now(self) -> int | None:
         # A signal that arrives during the fork must not be lost in our handlers.
         with _signals_blocked():
@@ -32,10 +30,9 @@ class Child(Subprocess):  # type: ignore[misc]
 
     def seconds_left(self, now: float) -> float:
         """Return the seconds until supervisord must act on this process; `now` in seconds since the epoch."""
-        stopping = self.config.options.context.stopping
         if self.state == ProcessStates.STARTING:
             return float(self.laststart + self.config.startsecs - now)
-        if self.state == ProcessStates.BACKOFF and not stopping:
+        if self.state == ProcessStates.BACKOFF and not self.config.options.context.stopping:
             return float(self.delay - now) if self.backoff <= self.config.startretries else 0.0
         if self.state == ProcessStates.STOPPING:
             return max(float(self.delay - now), MIN_STOP_WAIT)
@@ -65,18 +62,20 @@ class Child(Subprocess):  # type: ignore[misc]
             os.setpgid(pid, pid)
         return int(super()._spawn_as_parent(pid))
 
-    def restore(self) -> None:
-        """In the child: undo the supervisor's signal handlers, and unset the variables that are meant for it alone."""
+    def restore(self, is_expendable: bool) -> None:
+        """In the child: undo the supervisor's signal handlers, and unset the variables that are meant for it alone.
+
+        Args:
+            is_expendable: have the kernel OOM-kill it, or what it starts, rather than the supervisor.
+        """
         for number in _RESTORED_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         for name in _SUPERVISOR_VARIABLES:  # supervisord copies os.environ after this
             os.environ.pop(name, None)
-
-    def raise_oom_score(self) -> None:
-        """In the child: have the kernel kill it, or what it starts, rather than the supervisor."""
-        prctl.raise_oom_score()
+        if is_expendable:
+            prctl.raise_oom_score()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The state that the parts of the engine share."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,10 +17,10 @@ class EngineContext:
     log: Log
     streams: OutputStreams
     programs: Mapping[str, Program]  # the managed ones, by name
-    pid: int  # of the supervisor
-    guard_pid: int = 0  # 0: no guard
+    guard_pid: int = 0  # a child that is neither a program nor an orphan; 0: no guard
+    pid: int = field(default_factory=os.getpid)  # of the supervisor
     callbacks: EngineCallbacks = field(init=False)  # set by `Engine.run`, as the next one
-    program_control: ProgramControl | None = None
+    program_control: ProgramControl = field(init=False)
     stopping: bool = False  # the supervisor is shutting down, and nothing may be started
     log_files: dict[LogSource, MemoryFile] = field(
         default_factory=dict

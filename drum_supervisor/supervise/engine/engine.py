@@ -19,9 +19,6 @@ from drum_supervisor.supervise.engine.extra_process import ExtraConfig, ExtraLis
 from drum_supervisor.supervise.engine.managed_process import ManagedConfig, ManagedProcess
 from drum_supervisor.supervise.engine.run import Dispatcher, EngineCallbacks, ExtraProgram, ProgramControl, Run
 from drum_supervisor.supervise.engine.wakeup import SIGNALS, Wakeup
-from drum_supervisor.supervise.output.log import Log
-from drum_supervisor.supervise.output.streams import OutputStreams
-from drum_supervisor.supervise.programs.program import Program
 
 
 class Engine:
@@ -29,23 +26,15 @@ class Engine:
 
     Args:
         configuration: for supervisord, as returned by `render`.
-        programs: the managed ones, by their names in the configuration.
-        guard_pid: a child that is neither a program nor an orphan; 0: no guard.
     """
 
-    def __init__(
-        self,
-        configuration: str,
-        programs: Mapping[str, Program],
-        log: Log,
-        streams: OutputStreams,
-        guard_pid: int = 0,
-    ) -> None:
-        self.pid = os.getpid()
+    def __init__(self, configuration: str, context: EngineContext) -> None:
+        self.pid = context.pid
         self.wakeup = Wakeup()
-        self._shown = {name: name for name in programs}
+        streams = context.streams
+        self._shown = {name: name for name in context.programs}
         self._watched: dict[int, Dispatcher] = {d.fd: d for d in (self.wakeup, streams.out, streams.err)}
-        self._context = EngineContext(log, streams, programs, self.pid, guard_pid)
+        self._context = context
         self._options = EngineOptions(self._context)
         self._options.configfile = StringIO(configuration)
         self._options.realize(args=["--nodaemon"], progname="drum-supervise")
@@ -64,7 +53,7 @@ class Engine:
     def run(
         self,
         callbacks: EngineCallbacks,
-        program_control: ProgramControl | None = None,
+        program_control: ProgramControl,
         early_signals: Iterable[int] = (),
     ) -> None:
         """Run until `end` is called; `early_signals` have arrived before."""
@@ -99,11 +88,10 @@ class Engine:
 
     # --- programs
 
-    def start(self, program: Program, listener_fd: int | None) -> Run:
-        """Start `program`, with `listener_fd` as its descriptor 3; the run's `spawn_error` says if that failed."""
-        run = self._process(program.name).start(program, listener_fd)
+    def start(self, run: Run, listener_fd: int | None) -> None:
+        """Start a program, with `listener_fd` as its descriptor 3; the run's `spawn_error` says if that failed."""
+        self._process(run.program.name).start(run, listener_fd)
         self.wakeup.wake()  # STARTING becomes RUNNING on the next turn
-        return run
 
     def stop(self, name: str, timeout: float) -> None:
         """Stop a program: TERM to its process group, KILL after `timeout` seconds."""
@@ -140,11 +128,6 @@ class Engine:
     def has_extra_running(self, priority: int | None = None) -> bool:
         """Return whether an extra program of this priority, or of any, still runs."""
         return any(process.pid for process in self._extra_processes(priority))
-
-    def current_run(self, name: str) -> Run | None:
-        """Return the run of a program; None once its process was reaped."""
-        process = self._process(name)
-        return process.run if process.pid else None
 
     def orphans(self) -> dict[int, str]:
         """Return the orphans by pid, with the name of the program that left each, or ""."""

@@ -62,8 +62,7 @@ class EngineLoop(Supervisor):  # type: ignore[misc]
                 return
             process = self.options.pidhistory.pop(pid, None)
             if process is not None:
-                process.usage = usage
-                process.finish(pid, status)
+                process.finish(pid, status, usage)
             else:
                 self.options.orphans.forget(pid)
         self.wakeup.wake()

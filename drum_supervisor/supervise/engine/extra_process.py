@@ -1,6 +1,7 @@
 """The extra programs of the user's configuration: managed by supervisord, their output forwarded like all output."""
 
 from collections.abc import Mapping
+from resource import struct_rusage
 from typing import Any
 
 from supervisor import events, loggers
@@ -12,7 +13,7 @@ from supervisor.states import ProcessStates
 from drum_supervisor.contract.log_records import STDERR, STDOUT, LogSource
 from drum_supervisor.supervise.engine.child import Child, close_fds_above
 from drum_supervisor.supervise.engine.context import EngineContext
-from drum_supervisor.supervise.engine.run import Dispatcher, ExtraProgramExit, ProgramControl
+from drum_supervisor.supervise.engine.run import Dispatcher, ExtraProgramExit
 
 _INHERITED_STREAMS = {"/dev/stdout": STDOUT, "/dev/stderr": STDERR}
 _EVENTS = {STDOUT: events.ProcessCommunicationStdoutEvent, STDERR: events.ProcessCommunicationStderrEvent}
@@ -110,26 +111,23 @@ class ExtraProcess(Child):
                 dispatcher.drain()
         super().drain()
 
-    def finish(self, pid: int, status: int) -> None:
+    def finish(self, pid: int, status: int, usage: struct_rusage) -> None:
         self.status, stop_requested = status, self.killing
         logs = [log for each in self.dispatchers.values() if (log := getattr(each, "normallog", None))]
         super().finish(pid, status)
         for log in logs:
             log.close()
-        if self._control:
-            self._control.on_extra_exited(self._make_exit(pid, stop_requested))
-        if self._control and self.state == ProcessStates.EXITED and not self._will_restart():
-            self._control.on_extra_gave_up(self._make_exit(pid))
+        self._context.program_control.on_extra_exited(self._make_exit(pid, stop_requested))
+        if self.state == ProcessStates.EXITED and not self._will_restart():
+            self._context.program_control.on_extra_gave_up(self._make_exit(pid))
 
     def give_up(self) -> None:
         super().give_up()
-        if self._control:
-            self._control.on_extra_gave_up(self._make_exit())
+        self._context.program_control.on_extra_gave_up(self._make_exit())
 
     def change_state(self, new_state: int, expected: bool = True) -> Any:
         changed = super().change_state(new_state, expected)
-        if self._control:
-            self._control.on_extra_changed()
+        self._context.program_control.on_extra_changed()
         return changed
 
     def seconds_left(self, now: float) -> float:
@@ -148,13 +146,8 @@ class ExtraProcess(Child):
         return ExtraProgramExit(self.shown_name, self.config.section, pid, self.status, error, stop_requested)
 
     def _spawn_as_parent(self, pid: int) -> int:
-        if self._control:
-            self._control.on_extra_started(self.shown_name, pid)
+        self._context.program_control.on_extra_started(self.shown_name, pid)
         return super()._spawn_as_parent(pid)
-
-    @property
-    def _control(self) -> ProgramControl | None:
-        return self._context.program_control
 
     @property
     def _context(self) -> EngineContext:
@@ -164,5 +157,4 @@ class ExtraProcess(Child):
     def _prepare_child_fds(self) -> None:
         super()._prepare_child_fds()
         close_fds_above(2)
-        self.restore()
-        self.raise_oom_score()
+        self.restore(is_expendable=True)

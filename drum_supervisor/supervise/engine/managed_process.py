@@ -3,12 +3,12 @@
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from contextlib import suppress
+from resource import struct_rusage
 from typing import Any
 
-from supervisor.options import NotFound, ProcessConfig
+from supervisor.options import NotFound, ProcessConfig, ProcessException
 from supervisor.states import RUNNING_STATES, ProcessStates
 
 from drum_supervisor.contract.fds import PROGRAM_VARIABLE, REPORT_FD, REPORT_FD_VARIABLE
@@ -17,9 +17,9 @@ from drum_supervisor.contract.report_pipe import MAX_LINE
 from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine.child import Child, close_fd, close_fds_above, park
 from drum_supervisor.supervise.engine.context import EngineContext
-from drum_supervisor.supervise.engine.run import Dispatcher, ProgramControl, Run
+from drum_supervisor.supervise.engine.run import Dispatcher, Run
+from drum_supervisor.supervise.output.reader import Reader
 from drum_supervisor.supervise.output.streams import Forwarder
-from drum_supervisor.supervise.programs.program import Program
 
 
 class ManagedConfig(ProcessConfig):  # type: ignore[misc]
@@ -49,25 +49,16 @@ class ManagedConfig(ProcessConfig):  # type: ignore[misc]
         return context.streams.make_forwarder(fd, source, keep, file.add)
 
 
-class _ReportPipe:
+class _ReportPipe(Reader):
     """Reads lines from the report pipe; a line that is too long is passed on truncated, and so is invalid."""
 
     def __init__(self, fd: int, process: "ManagedProcess") -> None:
-        self.fd = fd
-        self.closed = False
+        super().__init__(fd)
         self._process = process
         self._unfinished = b""
 
-    def readable(self) -> bool:
-        return not self.closed
-
-    def writable(self) -> bool:
-        return False
-
     def handle_read_event(self) -> None:
         self._read()
-
-    def handle_write_event(self) -> None: ...
 
     def handle_error(self) -> None:
         self.closed = True
@@ -92,22 +83,19 @@ class _ReportPipe:
 class ManagedProcess(Child):
     """A managed program. Starts and stops over supervisord's own interface become requests to program control."""
 
-    run: Run
     listener_fd: int | None = None
 
     def __init__(self, config: ManagedConfig) -> None:
         super().__init__(config)
-        self.program: Program = config.options.context.programs[config.name]
+        self.run = Run(config.options.context.programs[config.name])  # of a program that was not started yet
 
-    def start(self, program: Program, listener_fd: int | None) -> Run:
-        """Spawn `program`; the run's `spawn_error` says if that failed."""
-        self.program = program
-        self.run = Run(program, time.time(), time.monotonic())
+    def start(self, run: Run, listener_fd: int | None) -> None:
+        """Spawn the program of `run`, whose `spawn_error` says if that failed."""
+        self.run = run
         self.listener_fd = listener_fd
         self.spawn_now()
-        self.run.pid = self.pid
-        self.run.spawn_error = self.spawnerr or ""
-        return self.run
+        run.pid = self.pid
+        run.spawn_error = self.spawnerr or ""
 
     def send_term(self, timeout: float) -> None:
         """Send TERM to the process group, and KILL after `timeout` seconds."""
@@ -124,29 +112,31 @@ class ManagedProcess(Child):
 
     def spawn(self) -> None:
         """Request a start from program control; called by supervisord's own interface."""
-        control: ProgramControl | None = self.config.options.context.program_control
-        self.spawnerr = control.start(self.program) if control else "the engine is not running"
+        self.spawnerr = self._context.program_control.start(self.run.program)
 
     def stop(self) -> str | None:
         """Request a stop from program control; return why it was refused, or None."""
-        control: ProgramControl | None = self.config.options.context.program_control
-        return (control.stop(self.program) if control else "the engine is not running") or None
+        return self._context.program_control.stop(self.run.program) or None
 
     def get_state(self) -> int:
         """Return the state that operators see: RUNNING means ready."""
-        control: ProgramControl | None = self.config.options.context.program_control
-        if control is None:
-            return int(self.state)
-        return int(getattr(ProcessStates, control.control_state(self.program).state.name))
+        return int(getattr(ProcessStates, self._context.program_control.control_state(self.run.program).state.name))
 
     def removelogs(self) -> None:
-        for file in self.config.options.context.log_files.values():
+        for file in self._context.log_files.values():
             if file.path in (self.config.stdout_logfile, self.config.stderr_logfile):
                 file.clear()
 
     def get_execv_args(self) -> tuple[str, list[str]]:
+        try:
+            return self._find_command()
+        except ProcessException:
+            self.run.is_command_unusable = True
+            raise
+
+    def _find_command(self) -> tuple[str, list[str]]:
         # The exact arguments: INI text would lose newlines, and anything after a semicolon.
-        argv = list(self.program.argv)
+        argv = list(self.run.program.argv)
         filename = argv[0]
         if "/" not in filename:
             filename = shutil.which(filename, path=os.pathsep.join(self.config.get_path())) or ""
@@ -159,21 +149,26 @@ class ManagedProcess(Child):
         return filename, argv
 
     def on_report_line(self, line: bytes) -> None:
-        self.config.options.context.callbacks.on_line(self.run, line)
+        self._context.callbacks.on_line(self.run, line)
 
     def drain(self) -> None:
         # All that a dead process left in its pipes: supervisord reads once, and under back-pressure not at all.
         for dispatcher in self.dispatchers.values():
             dispatcher.drain()
 
-    def finish(self, pid: int, status: int) -> None:
+    def finish(self, pid: int, status: int, usage: struct_rusage) -> None:
         # Reported after supervisord has handled the exit: only then may the program be started again. supervisord's own
         # exit status is -1 for every signal; the wait status says which.
         super().finish(pid, status)
         self.run.status = status
-        self.run.peak_memory_bytes = self.usage.ru_maxrss * 1024
-        self.run.cpu_seconds = self.usage.ru_utime + self.usage.ru_stime
-        self.config.options.context.callbacks.on_exit(self.run)
+        self.run.peak_memory_bytes = usage.ru_maxrss * 1024
+        self.run.cpu_seconds = usage.ru_utime + usage.ru_stime
+        self._context.callbacks.on_exit(self.run)
+
+    @property
+    def _context(self) -> EngineContext:
+        context: EngineContext = self.config.options.context
+        return context
 
     def _prepare_child_fds(self) -> None:
         # The child gets 0, 1, 2, the listener as 3, the report pipe as 4, and nothing else. All are duplicated to high
@@ -183,15 +178,13 @@ class ManagedProcess(Child):
         for number, fd in enumerate(parked):
             os.dup2(fd, number) if fd is not None else close_fd(number)
         close_fds_above(REPORT_FD)
-        self.restore()
-        if self.program.worker:
-            self.raise_oom_score()
+        self.restore(is_expendable=self.run.program.worker > 0)
         self._set_environment()
 
     def _set_environment(self) -> None:
         # In the child: supervisord copies os.environ after this.
         os.environ[REPORT_FD_VARIABLE] = str(REPORT_FD)
-        os.environ[PROGRAM_VARIABLE] = self.program.name
+        os.environ[PROGRAM_VARIABLE] = self.run.program.name
         if self.listener_fd is not None and self.run.program.announced:
             os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
         os.environ.update(self.run.program.environment)

@@ -1,5 +1,6 @@
 """The records and protocols between the engine and its callers."""
 
+import time
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -10,26 +11,47 @@ from drum_supervisor.supervise.programs.program import Program
 
 @dataclass(eq=False)
 class Run:
-    """One run of a managed program, from its start to its exit."""
+    """One run of a managed program, from its start to its exit, with what was observed of it."""
 
     program: Program
-    started_at: float  # seconds since the epoch
-    started: float  # seconds of the monotonic clock
+    attempt: int = 1  # the number of the attempt to initialize the model server
+    started_at: float = field(default_factory=time.time)  # seconds since the epoch
+    started: float = field(default_factory=time.monotonic)  # seconds of the monotonic clock
     pid: int = 0  # stays 0 if it could not be started: see `spawn_error`
+    spawn_error: str = ""
+    is_command_unusable: bool = False  # it cannot be executed, which is the spawn error; otherwise the fork failed
     stderr_tail: Tail = field(default_factory=Tail)
     stdout_tail: Tail = field(default_factory=Tail)
+    stage: str = ""  # of initialization, as last reported
+    ready: bool = False
+    outcome_reported: bool = False  # the policy knows that its start failed or that it ended, or a stop was requested
+    stale: bool = False  # it was replaced or stopped: events about it are void
     stop_requested: bool = False
     kill_denied: bool = False  # even KILL was not permitted
     status: int | None = None  # the wait status as from wait(2); None while it runs
     peak_memory_bytes: int | None = None  # known once it was reaped
     cpu_seconds: float = 0.0  # of it and of the children it has reaped; known once it was reaped
-    spawn_error: str = ""
 
-    def describe_state(self, is_ready: bool) -> str:
-        """Return the state that operators see; running and ready are kept apart."""
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process was started, and has not been reaped."""
+        return self.pid > 0 and self.status is None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is alive, has not failed, and is not being stopped."""
+        return self.is_alive and not (self.outcome_reported or self.stop_requested)
+
+    @property
+    def is_starting(self) -> bool:
+        return self.is_running and not self.ready
+
+    @property
+    def state(self) -> str:
+        """The state that operators see; running and ready are kept apart."""
         if self.stop_requested:
             return "stopping"
-        return "ready" if is_ready else "starting"
+        return "ready" if self.ready else "starting"
 
     @property
     def label(self) -> str:

@@ -9,6 +9,8 @@ import signal
 from contextlib import suppress
 from types import FrameType
 
+from drum_supervisor.supervise.output.reader import Reader
+
 SIGNALS = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -37,13 +39,12 @@ class EarlySignals:
         self.numbers.append(number)
 
 
-class Wakeup:
-    """A dispatcher for a pipe to this process."""
-
-    closed = False
+class Wakeup(Reader):
+    """A pipe to this process; a read from it cannot fail in a way that matters."""
 
     def __init__(self) -> None:
-        self.fd, self._write_fd = os.pipe()
+        read_fd, self._write_fd = os.pipe()
+        super().__init__(read_fd)
         os.set_blocking(self.fd, False)
         os.set_blocking(self._write_fd, False)
 
@@ -64,17 +65,7 @@ class Wakeup:
         os.close(self.fd)
         os.close(self._write_fd)
 
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return False
-
     def handle_read_event(self) -> None:
         with suppress(BlockingIOError):
             while len(os.read(self.fd, 4096)) == 4096:
                 pass
-
-    def handle_write_event(self) -> None: ...
-
-    def handle_error(self) -> None: ...  # a read from our own pipe cannot fail in a way that matters

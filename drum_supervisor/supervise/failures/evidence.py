@@ -30,6 +30,7 @@ class Evidence:
     peak_memory_bytes: int | None = None
     was_ready: bool = False
     spawn_error: str = ""
+    is_command_unusable: bool = False
     oom_kill: OomKill | None = None  # in its cgroup since its start; after it was ready: a recent one
     curve: UsageSeries | None = None
 

@@ -11,7 +11,6 @@ from drum_supervisor.supervise.failures.evidence import MAX_LAST_LINE, Evidence,
 from drum_supervisor.supervise.failures.tracebacks import find_earlier_traceback, find_last_error, find_last_traceback
 
 TAIL_LINES = 50
-OUT_OF_MEMORY = "out of memory: "
 KILLED = "was killed by SIGKILL"
 # Another attempt does not help: the code or the installed packages must change.
 _PERMANENT = ("SyntaxError", "IndentationError", "TabError", "ModuleNotFoundError")
@@ -19,24 +18,25 @@ _PERMANENT = ("SyntaxError", "IndentationError", "TabError", "ModuleNotFoundErro
 
 def report_init_failed(evidence: Evidence, error: InitFailedMessage) -> FailureReport:
     """Return the report for an error that the program itself reported, perhaps as a master whose worker was killed."""
-    if evidence.oom_kill and KILLED in error.message:
-        message = f"{evidence.oom_kill.describe(evidence.seconds)} ({error.message})"
-        error = replace(error, message=message, permanent=False)
-    return _build_report(evidence, error)
+    if evidence.oom_kill is None or KILLED not in error.message:
+        return _build_report(evidence, error)
+    message = f"{evidence.oom_kill.describe(evidence.seconds)} ({error.message})"
+    return _build_report(evidence, replace(error, message=message, permanent=False), is_oom_killed=True)
 
 
 def report_exit(evidence: Evidence) -> FailureReport:
     """Return the report for a program that ended without reporting an error."""
     if evidence.spawn_error:
-        no_such_command = "command" in evidence.spawn_error  # else the fork failed
-        return _build_report(evidence, _plain_error(evidence.spawn_error, permanent=no_such_command))
+        return _build_report(evidence, _plain_error(evidence.spawn_error, permanent=evidence.is_command_unusable))
     if evidence.oom_sentence:
-        return _build_report(evidence, _plain_error(evidence.oom_sentence))
+        return _build_report(evidence, _plain_error(evidence.oom_sentence), is_oom_killed=True)
     death = describe_death(evidence)
     if not evidence.has_exited:  # a traceback explains an exit, but not a signal, which has another cause
         return _build_report(evidence, _plain_error(death))
     printed = _find_printed_error(evidence)
-    return _build_report(evidence, printed or _unexplained_error(evidence, death + describe_last_line(evidence)))
+    if printed is not None:
+        return _build_report(evidence, printed)
+    return _report_unexplained(evidence, death + describe_last_line(evidence))
 
 
 def report_error_answer(evidence: Evidence, message: str) -> FailureReport:
@@ -53,17 +53,19 @@ def report_worker_death(evidence: Evidence, pid: int, status: int | None) -> Fai
     name = f"worker {pid} of the {evidence.program}"
     worker = replace(evidence, program=name, pid=pid, status=status, was_ready=False)
     if worker.oom_sentence:
-        return _build_report(worker, _plain_error(worker.oom_sentence))
+        return _build_report(worker, _plain_error(worker.oom_sentence), is_oom_killed=True)
+    death = describe_death(worker)
     if status is not None and os.WIFSIGNALED(status):
-        return _build_report(worker, _plain_error(describe_death(worker)))
-    return _build_report(worker, _find_printed_error(evidence) or _unexplained_error(worker, describe_death(worker)))
+        return _build_report(worker, _plain_error(death))
+    printed = _find_printed_error(evidence)
+    return _build_report(worker, printed) if printed else _report_unexplained(worker, death)
 
 
 def report_oom_kill(evidence: Evidence, pid: int | None) -> FailureReport:
     """Return the report for an OOM-killed descendant of a server; `pid` None: it is not known which."""
     killed = replace(evidence, pid=pid or evidence.pid, status=int(signal.SIGKILL))
     oom_kill = evidence.oom_kill or OomKill()
-    return _build_report(killed, _plain_error(oom_kill.describe(evidence.seconds)))
+    return _build_report(killed, _plain_error(oom_kill.describe(evidence.seconds)), is_oom_killed=True)
 
 
 def report_failed_liveness(evidence: Evidence, sentence: str) -> FailureReport:
@@ -88,11 +90,12 @@ def _plain_error(message: str, permanent: bool = False) -> InitFailedMessage:
     return InitFailedMessage(stage="", type="", message=message, permanent=permanent)
 
 
-def _unexplained_error(evidence: Evidence, sentence: str) -> InitFailedMessage:
+def _report_unexplained(evidence: Evidence, sentence: str) -> FailureReport:
     # After an OOM kill a master may give up because of its worker (hypercorn exits with 0 then).
-    if evidence.oom_kill is not None:
-        sentence = f"{evidence.oom_kill.describe(evidence.seconds)}; {sentence}"
-    return _plain_error(sentence)
+    if evidence.oom_kill is None:
+        return _build_report(evidence, _plain_error(sentence))
+    killed = f"{evidence.oom_kill.describe(evidence.seconds)}; {sentence}"
+    return _build_report(evidence, _plain_error(killed), is_oom_killed=True)
 
 
 def _is_same_message(one: str, other: str) -> bool:
@@ -117,9 +120,10 @@ def _find_printed_error(evidence: Evidence) -> InitFailedMessage | None:
     return replace(last, message=message, traceback=f"{other.traceback}\n{last.traceback}")
 
 
-def _build_report(evidence: Evidence, error: InitFailedMessage, cause: Cause = Cause.INIT_FAILED) -> FailureReport:
+def _build_report(
+    evidence: Evidence, error: InitFailedMessage, cause: Cause = Cause.INIT_FAILED, is_oom_killed: bool = False
+) -> FailureReport:
     status, oom_kill = evidence.status, evidence.oom_kill
-    is_oom_killed = oom_kill is not None and error.message.startswith(OUT_OF_MEMORY)
     also = f"; {oom_kill.clause}" if oom_kill is not None and not is_oom_killed else ""
     is_permanent = error.permanent or error.type in _PERMANENT
     return FailureReport(

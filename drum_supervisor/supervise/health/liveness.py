@@ -60,14 +60,14 @@ class Liveness:
 
     def close(self) -> None:
         self._timers.cancel(self)
-        self._close_probe()
+        if self._probe is not None:
+            self._probe.close()
 
     def _schedule_probe(self) -> None:
         self._timers.set(self, self._settings.interval, self._start_probe)
 
     def _start_probe(self) -> None:
-        self._probe = Probe(self._address, self._settings.path, has_head, self._on_end)
-        self._poll_set.watch(self._probe)
+        self._probe = Probe(self._poll_set, self._address, self._settings.path, has_head, self._on_end)
         self._wait(self._settings.timeout)
 
     def _wait(self, seconds: float) -> None:
@@ -88,7 +88,7 @@ class Liveness:
         self._timers.set(self, slice_seconds, on_slice_end)
 
     def _on_end(self, outcome: Outcome) -> None:
-        self.close()
+        self._timers.cancel(self)
         failure = describe_failure(outcome, self._settings.request)
         if failure:  # the server may be dying, which is the better reason: its exit closes this check in time
             self._timers.set(self, REAP_SECONDS, lambda: self._on_failure(failure))
@@ -99,19 +99,13 @@ class Liveness:
         self._schedule_probe()
 
     def _on_failure(self, failure: str) -> None:
-        self._close_probe()
+        self.close()
         self._failures.append(failure)
         self._log.warning(f"the model server {failure} ({len(self._failures)} of {self._settings.failures})")
         if len(self._failures) < self._settings.failures:
             self._schedule_probe()
         else:
             self._on_unresponsive(summarize_failures(self._failures))
-
-    def _close_probe(self) -> None:
-        if self._probe is not None:
-            self._poll_set.unwatch(self._probe)
-            self._probe.close()
-            self._probe = None
 
 
 def describe_failure(outcome: Outcome, request: str) -> str:

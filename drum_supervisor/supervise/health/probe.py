@@ -44,15 +44,16 @@ def is_own_response(response: bytes) -> bool:
 
 
 class Probe:
-    """A dispatcher that connects, and sends one GET request unless `path` is None.
+    """A dispatcher that connects, and sends one GET request unless `path` is None; polled until it ends.
 
     Args:
         is_complete: returns whether the bytes received so far are enough.
-        on_end: called once, with the outcome; it must close the probe.
+        on_end: called once with the outcome, unless the probe was closed before.
     """
 
     def __init__(
         self,
+        poll_set: PollSet,
         address: Address,
         path: str | None,
         is_complete: Callable[[bytes], bool],
@@ -73,10 +74,14 @@ class Probe:
             self._error = self._socket.connect_ex(target)
         except OSError as error:  # an invalid host name, or one without an address of this family
             self._error = error.errno or errno.EADDRNOTAVAIL
+        self._poll_set = poll_set
+        poll_set.watch(self)
 
     def close(self) -> None:
-        self.closed = True
-        self._socket.close()
+        if not self.closed:
+            self.closed = True
+            self._poll_set.unwatch(self)
+            self._socket.close()
 
     def readable(self) -> bool:
         return self._is_sent and not self.closed
@@ -88,7 +93,7 @@ class Probe:
         is_pending = self._error in (0, errno.EINPROGRESS)
         error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if is_pending else self._error
         if error or self._path is None:
-            self._on_end(Outcome(error=error))
+            self._end(Outcome(error=error))
         else:
             self._is_sent = True
             self._socket.sendall(_request(self._path, self._host))
@@ -97,10 +102,14 @@ class Probe:
         data = self._socket.recv(4096)
         self._response += data
         if not data or len(self._response) > MAX_RESPONSE or self._is_complete(self._response):
-            self._on_end(Outcome(self._response))
+            self._end(Outcome(self._response))
 
     def handle_error(self) -> None:
-        self._on_end(Outcome(error=errno.ECONNRESET))
+        self._end(Outcome(error=errno.ECONNRESET))
+
+    def _end(self, outcome: Outcome) -> None:
+        self.close()
+        self._on_end(outcome)
 
 
 def _request(path: str, host: str) -> bytes:

@@ -16,6 +16,7 @@ from typing import Protocol
 from drum_supervisor.contract.listener import Address
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.health.probe import Outcome, PollSet, Probe, has_head, is_own_response, read_status
+from drum_supervisor.supervise.output.reader import Reader
 
 PROBE_INTERVAL = 0.1  # seconds
 MAX_MESSAGE = 4000  # characters
@@ -70,18 +71,17 @@ class AddressWatcher:
     def close(self) -> None:
         self._closed = True
         self._timers.cancel(self)
-        self._close_connection()
+        if self._connection is not None:
+            self._connection.close()
 
     def _start_probe(self) -> None:
         path = self._probe.path if self._probe else None
-        self._connection = Probe(self._address, path, self._is_complete, self._on_end)
-        self._poll_set.watch(self._connection)
+        self._connection = Probe(self._poll_set, self._address, path, self._is_complete, self._on_end)
 
     def _is_complete(self, response: bytes) -> bool:
         return self._probe is None or is_complete(response, self._probe)
 
     def _on_end(self, outcome: Outcome) -> None:
-        self._close_connection()
         probe, response = self._probe, outcome.response
         failure = read_failure(response, probe.failed) if probe else None
         is_ready = is_ready_response(response, probe.below) if probe else not outcome.error
@@ -91,12 +91,6 @@ class AddressWatcher:
             self._listener.on_ready()
         if not self._closed:
             self._timers.set(self, PROBE_INTERVAL, self._start_probe)
-
-    def _close_connection(self) -> None:
-        if self._connection is not None:
-            self._poll_set.unwatch(self._connection)
-            self._connection.close()
-            self._connection = None
 
 
 def is_ready_response(head: bytes, below: int) -> bool:
@@ -134,10 +128,8 @@ def _read_message(body: str) -> str:
     return next((message for message in messages if isinstance(message, str)), "")
 
 
-class NotifySocket:
-    """A dispatcher that receives sd_notify(3) messages: READY=1, and STATUS= as the stage."""
-
-    closed = False
+class NotifySocket(Reader):
+    """Receives sd_notify(3) messages: READY=1, and STATUS= as the stage; an unreadable datagram is ignored."""
 
     def __init__(self, poll_set: PollSet, path: Path, listener: ReadinessListener) -> None:
         self._poll_set = poll_set
@@ -147,7 +139,7 @@ class NotifySocket:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.bind(str(self._path))
         os.chmod(self._path, 0o600)
-        self.fd = self._socket.fileno()
+        super().__init__(self._socket.fileno())
         self._listener = listener
         poll_set.watch(self)
 
@@ -155,12 +147,6 @@ class NotifySocket:
         self.closed = True
         self._poll_set.unwatch(self)
         self._socket.close()
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return False
 
     def handle_read_event(self) -> None:
         try:
@@ -172,7 +158,3 @@ class NotifySocket:
                 self._listener.on_stage(line.removeprefix("STATUS="))
             elif line == "READY=1":
                 self._listener.on_ready()
-
-    def handle_write_event(self) -> None: ...
-
-    def handle_error(self) -> None: ...  # an unreadable datagram is ignored

@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from drum_supervisor.resources import proctree
 
@@ -40,13 +39,12 @@ class GuardedProcesses:
 
     def _has_variable(self, pid: int) -> bool:
         with suppress(OSError):
-            entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            return f"{INSTANCE_VARIABLE}={self.instance}".encode() in entries
+            return f"{INSTANCE_VARIABLE}={self.instance}".encode() in proctree.read_environment(pid)
         return False
 
     def _has_listener(self, pid: int) -> bool:
         with suppress(OSError):
-            return bool(self.listener) and self.listener in _socket_inodes(pid)
+            return bool(self.listener) and self.listener in proctree.read_sockets(pid).values()
         return False
 
 
@@ -124,16 +122,6 @@ def _wait_for(pids: Iterable[int], deadline: float) -> None:
 
 def _processes() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def _socket_inodes(pid: int) -> set[int]:
-    found = set()
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        with suppress(OSError):
-            target = os.readlink(f"/proc/{pid}/fd/{name}")
-            if target.startswith("socket:["):
-                found.add(int(target[8:-1]))
-    return found
 
 
 if __name__ == "__main__":

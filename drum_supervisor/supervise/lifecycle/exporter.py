@@ -6,10 +6,12 @@ It is independent of the service: the policy does not know it, and neither readi
 import socket
 
 from drum_supervisor.contract.report_pipe import Message, ReadyMessage
+from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.failures.evidence import describe_exit
+from drum_supervisor.supervise.policy.transitions import back_off
 from drum_supervisor.supervise.processes.launcher import Launcher
 from drum_supervisor.supervise.programs.program import EXPORTER, Program
-from drum_supervisor.supervise.service.context import Context, TrackedRun
+from drum_supervisor.supervise.service.context import Context
 from drum_supervisor.supervise.stats.sampler import Sampler
 
 FIRST_START_DELAY = 0.1  # seconds: the model server starts first
@@ -34,40 +36,32 @@ class Exporter:
         self._early_exits = 0
         context.timers.set(self, FIRST_START_DELAY, self._start)
 
-    def on_start(self, tracked: TrackedRun) -> None:
-        run = tracked.run
+    def on_start(self, run: Run) -> None:
         self._context.waiters.note_change()
         if run.spawn_error:
-            self._restart_later(tracked, f"could not be started: {run.spawn_error}")
+            self._restart_later(run, f"could not be started: {run.spawn_error}")
         else:
             self._context.log.information(f"{run.label} started", program=EXPORTER, pid=run.pid)
 
-    def on_message(self, tracked: TrackedRun, message: Message) -> None:
+    def on_message(self, run: Run, message: Message) -> None:
         if isinstance(message, ReadyMessage):
-            tracked.ready = True
+            run.ready = True
             self._context.waiters.note_change()
 
-    def on_exit(self, tracked: TrackedRun) -> None:
-        run = tracked.run
+    def on_exit(self, run: Run) -> None:
         self._sampler.record_exit(EXPORTER, run.pid, run.cpu_seconds)
         if run.stop_requested:
             self._context.log.information(f"{run.label} stopped as requested: {describe_exit(run.status)}", pid=run.pid)
         else:
-            self._restart_later(tracked, describe_exit(run.status))
+            self._restart_later(run, describe_exit(run.status))
 
     def _start(self) -> None:
         if not self._context.service.is_stopping:
             self.on_start(self._launcher.start_at_once(self._program, self._listener))
 
-    def _restart_later(self, tracked: TrackedRun, reason: str) -> None:
-        run = tracked.run
+    def _restart_later(self, run: Run, reason: str) -> None:
         lifetime = self._context.now() - run.started
         self._early_exits = 1 if lifetime > EARLY_EXIT_SECONDS else self._early_exits + 1
-        delay = restart_delay(self._early_exits)
+        delay = back_off(MIN_DELAY, self._early_exits - 1, MAX_DELAY)
         self._context.log.warning(f"{run.label} {reason}; restarting it in {delay:g} s", pid=run.pid)
         self._context.timers.set(self, delay, self._start)
-
-
-def restart_delay(early_exits: int) -> float:
-    """Return the seconds before the next start after some early exits in a row."""
-    return min(MIN_DELAY * 2.0 ** min(early_exits - 1, 60), MAX_DELAY)

@@ -50,7 +50,7 @@ class HealthChecks:
         self._phase_entered_at = context.service.entered_at
 
     def follow(self) -> None:
-        if not any(tracked.is_starting for tracked in self._context.worker_runs()):
+        if not any(run.is_starting for run in self._context.worker_runs()):
             self._stop_readiness()
         elif self._readiness is None:
             self._start_readiness()
@@ -88,30 +88,28 @@ class HealthChecks:
         if self._context.programs.readiness is Readiness.HTTP and self._process_events.needs_confirmation():
             return
         self._stop_readiness()
-        for tracked in self._context.worker_runs():
-            if tracked.run.status is None:
-                self._process_events.note_ready(tracked)
+        for run in self._context.worker_runs():
+            if run.status is None:
+                self._process_events.note_ready(run)
 
     def on_stage(self, stage: str) -> None:
         """The server reported a stage of its initialization: STATUS= of sd_notify."""
-        for tracked in self._context.worker_runs():
-            if tracked.run.program is self._context.programs.workers[0]:
-                self._process_events.note_stage(tracked, stage)
+        for run in self._context.worker_runs():
+            if run.program is self._context.programs.workers[0]:
+                self._process_events.note_stage(run, stage)
 
     def on_failed(self, message: str) -> None:
         """The address responded that initialization failed."""
         self._stop_readiness()
-        for tracked in [tracked for tracked in self._context.worker_runs() if tracked.is_starting]:
-            self._process_events.note_failed(
-                tracked, report_error_answer(self._process_events.evidence(tracked), message)
-            )
+        for run in [run for run in self._context.worker_runs() if run.is_starting]:
+            self._process_events.note_failed(run, report_error_answer(self._process_events.evidence(run), message))
 
     # --- liveness
 
     def _on_liveness_failed(self, reason: str) -> None:
         # The failure report is about the first worker that should have answered.
         ready = self._context.service.state.ready
-        tracked = next(tracked for tracked in self._context.worker_runs() if tracked.run.program.worker in ready)
-        self._context.log.warning(f"{reason}: that counts as a crash", pid=tracked.run.pid)
-        report = report_failed_liveness(self._process_events.evidence(tracked), reason)
+        run = next(run for run in self._context.worker_runs() if run.program.worker in ready)
+        self._context.log.warning(f"{reason}: that counts as a crash", pid=run.pid)
+        report = report_failed_liveness(self._process_events.evidence(run), reason)
         self._context.queue.put(LivenessFailed(self._context.now(), report))

@@ -11,17 +11,17 @@ from drum_supervisor.supervise.lifecycle.actions import ActionRunner
 from drum_supervisor.supervise.policy import counters, events, table
 from drum_supervisor.supervise.policy.state import State
 from drum_supervisor.supervise.processes.launcher import Launcher
-from drum_supervisor.supervise.service.context import Context, TrackedRun
+from drum_supervisor.supervise.service.context import Context
 
 
 class ProgramHandler(Protocol):
     """Handles the events of a program's runs."""
 
-    def on_start(self, tracked: TrackedRun) -> None: ...
+    def on_start(self, run: Run) -> None: ...
 
-    def on_message(self, tracked: TrackedRun, message: Message) -> None: ...
+    def on_message(self, run: Run, message: Message) -> None: ...
 
-    def on_exit(self, tracked: TrackedRun) -> None: ...
+    def on_exit(self, run: Run) -> None: ...
 
 
 class Follower(Protocol):
@@ -66,19 +66,18 @@ class Loop:
             self._context.request_stop()
 
     def on_line(self, run: Run, line: bytes) -> None:
-        tracked = self._context.service.runs.get(run.program.name)
-        if tracked is None or tracked.run is not run or run.stop_requested:
+        if run.stop_requested:
             return
         try:
             message = decode(line)
         except InvalidMessageError as error:
             self._context.log.warning(f"{run.label} sent an invalid message on its report pipe: {error}", pid=run.pid)
         else:
-            self._handlers[run.program.name].on_message(tracked, message)
+            self._handlers[run.program.name].on_message(run, message)
 
     def on_exit(self, run: Run) -> None:
         self._launcher.sweep_after(run)
-        self._handlers[run.program.name].on_exit(self._context.service.runs[run.program.name])
+        self._handlers[run.program.name].on_exit(run)
         self._context.waiters.note_change()
 
     def on_turn(self) -> None:
@@ -101,14 +100,13 @@ class Loop:
         for follower in self._followers:
             follower.follow()
 
-    def _decide_on(self, event: events.Event, about: TrackedRun | None) -> None:
+    def _decide_on(self, event: events.Event, about: Run | None) -> None:
         service = self._context.service
         before = service.state
         service.state, actions = table.decide(before, event, service.limits)
         service.counters = counters.count_decision(service.counters, before.phase, service.state.phase, actions)
         if isinstance(event, events.WorkerReady) and about is not None:
-            run = about.run
-            service.counters = counters.record_startup(service.counters, run.program.slot, event.at - run.started)
+            service.counters = counters.record_startup(service.counters, about.program.slot, event.at - about.started)
         if service.state is not before:
             self._changed(before)
         for action in actions:
@@ -131,8 +129,8 @@ class Loop:
         self._launcher.rename_workers({each.name: self._context.display_name(each) for each in workers})
 
     def _start_pending(self) -> None:
-        for tracked in self._launcher.advance():
+        for run in self._launcher.advance():
             self._context.waiters.note_change()
-            self._handlers[tracked.run.program.name].on_start(tracked)
-            if tracked.run.program.worker and not tracked.run.spawn_error:
+            self._handlers[run.program.name].on_start(run)
+            if run.program.worker and not run.spawn_error:
                 self._runner.set_startup_deadline()

@@ -61,7 +61,7 @@ def summarize(service: ServiceStatus) -> str:
     state, stage = service.state, service.stage
     if service.is_serving:
         return f"serving: {len(state.ready)} of {service.limits.workers} workers ready"
-    if service.has_failed and state.report:
+    if state.phase.has_failed and state.report:
         return f"{state.phase.value}: {state.report.error}"
     return f"{state.phase.value}, stage {stage}" if stage else state.phase.value
 

@@ -9,7 +9,7 @@ def client_status(service: ServiceStatus, next_at: float) -> ClientStatus:
     """Return the client status; `next_at` is the time of the next retry, or 0."""
     is_starting = service.is_initializing
     return ClientStatus(
-        failed=service.has_failed,
+        failed=service.state.phase.has_failed,
         stage=service.stage if is_starting else "",
         since=service.entered_at if is_starting else 0.0,
         attempt=service.state.attempt,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from drum_supervisor.contract.log_records import STDERR, STDOUT, SUPERVISOR, LineFormat, LineFormatter, LogSource
+from drum_supervisor.supervise.output.reader import Reader
 
 READ_SIZE = 64 * 1024
 SINK_LIMIT = 1024 * 1024  # bytes
@@ -111,28 +112,22 @@ def _write_what_fits(fd: int, data: bytes) -> int:
     return os.write(fd, data[: select.PIPE_BUF])
 
 
-class Forwarder:
-    """A dispatcher that forwards output from a pipe to a sink, formatted if wanted, and untouched to subscribers."""
+class Forwarder(Reader):
+    """Forwards output from a pipe to a sink, formatted if wanted, and untouched to subscribers."""
 
     def __init__(
         self, fd: int, sink: Sink, *subscribers: Callable[[bytes], object], formatter: LineFormatter | None = None
     ) -> None:
-        self.fd = fd
-        self.closed = False
+        super().__init__(fd)
         self._sink = sink
         self._subscribers = subscribers
         self._formatter = formatter
 
     def readable(self) -> bool:
-        return not self.closed and not self._sink.is_full
-
-    def writable(self) -> bool:
-        return False
+        return super().readable() and not self._sink.is_full
 
     def handle_read_event(self) -> None:
         self._read()
-
-    def handle_write_event(self) -> None: ...
 
     def handle_error(self) -> None:
         self.close()

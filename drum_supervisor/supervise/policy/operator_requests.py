@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from drum_supervisor.contract.phase import Phase
 from drum_supervisor.supervise.policy import rolling_restart, transitions
 from drum_supervisor.supervise.policy.actions import StartWorker, StopWorker
 from drum_supervisor.supervise.policy.events import (
@@ -10,8 +11,7 @@ from drum_supervisor.supervise.policy.events import (
     StopWorkerRequested,
     WorkerStopped,
 )
-from drum_supervisor.supervise.policy.rolling_restart import Step
-from drum_supervisor.supervise.policy.state import Limits, Phase, State, slot_of, worker_in
+from drum_supervisor.supervise.policy.state import Limits, State, slot_of, worker_in
 from drum_supervisor.supervise.policy.transitions import Decision
 
 
@@ -78,7 +78,7 @@ def _slots(event: RestartRequested | StartWorkerRequested, limits: Limits) -> fr
     return frozenset({slot_of(event.worker, limits)}) if event.worker else limits.slots
 
 
-def _stop_slot(state: State, slot: int, limits: Limits) -> Step:
+def _stop_slot(state: State, slot: int, limits: Limits) -> Decision:
     """Stop the worker of a slot, and its successor; a rolling restart goes on with the next slot."""
     worker = worker_in(slot, state, limits)
     excluded, stopped = rolling_restart.exclude_slot(state, slot, limits)
@@ -92,7 +92,7 @@ def _stop_slot(state: State, slot: int, limits: Limits) -> Step:
     return advanced, [*stopped, StopWorker(worker), *replacing]
 
 
-def _start_slot(state: State, slot: int, limits: Limits) -> Step:
+def _start_slot(state: State, slot: int, limits: Limits) -> Decision:
     """Start the worker of a slot unless it runs or is starting."""
     worker = worker_in(slot, state, limits)
     if worker in state.ready | state.starting:

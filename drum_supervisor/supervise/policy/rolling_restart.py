@@ -5,17 +5,15 @@ Each slot has a worker and a standby, so that a successor can start while its pr
 """
 
 from dataclasses import replace
-from typing import TypeAlias
 
 from drum_supervisor.contract.failure_report import FailureReport
 from drum_supervisor.supervise.policy.actions import Action, StartWorker, StopWorker
 from drum_supervisor.supervise.policy.events import RestartCause, RestartRequested
 from drum_supervisor.supervise.policy.state import Limits, RollingRestart, State, slot_of, worker_in
+from drum_supervisor.supervise.policy.transitions import Decision
 
-Step: TypeAlias = tuple[State, list[Action]]
 
-
-def start(state: State, event: RestartRequested, limits: Limits) -> Step:
+def start(state: State, event: RestartRequested, limits: Limits) -> Decision:
     """Restart all workers, or one; slots that are pending already keep their turn."""
     slots = limits.slots if event.worker is None else {slot_of(event.worker, limits)}
     rolling = state.rolling_restart or RollingRestart()
@@ -32,7 +30,7 @@ def _count_restart(state: State, cause: RestartCause) -> State:
     return replace(state, requested_restarts=state.requested_restarts + 1)
 
 
-def worker_ready(state: State, worker: int, limits: Limits) -> Step:
+def worker_ready(state: State, worker: int, limits: Limits) -> Decision:
     """Stop the predecessor of a successor that is ready; without a predecessor, restart the next slot."""
     rolling = state.rolling_restart
     if rolling is None or rolling.successor != worker:
@@ -44,7 +42,7 @@ def worker_ready(state: State, worker: int, limits: Limits) -> Step:
     return swapped, [StopWorker(rolling.predecessor)]
 
 
-def worker_stopped(state: State, worker: int, limits: Limits) -> Step:
+def worker_stopped(state: State, worker: int, limits: Limits) -> Decision:
     """Restart the next slot once the predecessor is gone: until then there is no room for another successor."""
     rolling = state.rolling_restart
     if rolling is None or rolling.successor or rolling.predecessor != worker:
@@ -52,7 +50,7 @@ def worker_stopped(state: State, worker: int, limits: Limits) -> Step:
     return advance(replace(state, rolling_restart=replace(rolling, predecessor=0)), limits)
 
 
-def successor_failed(state: State, worker: int, report: FailureReport) -> Step | None:
+def successor_failed(state: State, worker: int, report: FailureReport) -> Decision | None:
     """Abort if `worker` is a successor whose predecessor still serves; None: it is not."""
     rolling = state.rolling_restart
     if rolling is None or not rolling.predecessor or rolling.successor != worker:
@@ -75,7 +73,7 @@ def abort_if_successor(state: State, worker: int, report: FailureReport) -> Stat
     return abort(state, report)[0] if is_successor else state
 
 
-def abort(state: State, report: FailureReport | None = None) -> Step:
+def abort(state: State, report: FailureReport | None = None) -> Decision:
     """Restart no further slots; stop a successor whose predecessor still serves."""
     rolling = state.rolling_restart
     if rolling is None:
@@ -86,7 +84,7 @@ def abort(state: State, report: FailureReport | None = None) -> Step:
     return replace(aborted, starting=state.starting - {rolling.successor}), [StopWorker(rolling.successor)]
 
 
-def exclude_slot(state: State, slot: int, limits: Limits) -> Step:
+def exclude_slot(state: State, slot: int, limits: Limits) -> Decision:
     """Do not restart a slot whose worker is about to be stopped; stop its successor as well."""
     rolling = state.rolling_restart
     if rolling is None:
@@ -99,7 +97,7 @@ def exclude_slot(state: State, slot: int, limits: Limits) -> Step:
     return replace(state, starting=state.starting - {rolling.successor}, rolling_restart=kept), stopped
 
 
-def advance(state: State, limits: Limits) -> Step:
+def advance(state: State, limits: Limits) -> Decision:
     """Restart the next pending slot, unless a worker is still starting or stopping."""
     rolling = state.rolling_restart
     if rolling is None or rolling.is_busy or state.starting:
@@ -114,13 +112,13 @@ def advance(state: State, limits: Limits) -> Step:
     return _restart_in_place(state, rolling, worker, slot)
 
 
-def _start_successor(state: State, rolling: RollingRestart, worker: int, limits: Limits) -> Step:
+def _start_successor(state: State, rolling: RollingRestart, worker: int, limits: Limits) -> Decision:
     successor = worker - limits.workers if worker > limits.workers else worker + limits.workers
     rolling = replace(rolling, successor=successor, predecessor=worker)
     return replace(state, starting=state.starting | {successor}, rolling_restart=rolling), [StartWorker(successor)]
 
 
-def _restart_in_place(state: State, rolling: RollingRestart, worker: int, slot: int) -> Step:
+def _restart_in_place(state: State, rolling: RollingRestart, worker: int, slot: int) -> Decision:
     """Stop a worker, then start it: without overlap, or where it does not serve and overlap gains nothing."""
     restarting = replace(
         state,

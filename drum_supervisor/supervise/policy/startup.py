@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from drum_supervisor.contract.phase import Phase
 from drum_supervisor.supervise.policy import rolling_restart, transitions
 from drum_supervisor.supervise.policy.actions import (
     Action,
@@ -21,7 +22,7 @@ from drum_supervisor.supervise.policy.events import (
     WorkerReady,
     WorkerRestartDue,
 )
-from drum_supervisor.supervise.policy.state import Limits, Phase, State, wanted_workers
+from drum_supervisor.supervise.policy.state import Limits, State, wanted_workers
 from drum_supervisor.supervise.policy.transitions import Decision
 
 MIN_FAILED_START_DELAY = 1.0  # seconds until a worker that failed to start is started again

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure_report import FailureReport
-from drum_supervisor.contract.status import Phase as Phase  # noqa: PLC0414 - the word of the whole policy
+from drum_supervisor.contract.phase import Phase
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ docs/policy.md has the table rendered from the code, and a test compares them.
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from drum_supervisor.contract.phase import Phase
 from drum_supervisor.supervise.policy import crashes, fallbacks, operator_requests, startup, transitions
 from drum_supervisor.supervise.policy.events import (
     AllStopped,
@@ -35,7 +36,7 @@ from drum_supervisor.supervise.policy.events import (
     WorkerRestartDue,
     WorkerStopped,
 )
-from drum_supervisor.supervise.policy.state import Limits, Phase, State
+from drum_supervisor.supervise.policy.state import Limits, State
 from drum_supervisor.supervise.policy.transitions import Decision
 
 

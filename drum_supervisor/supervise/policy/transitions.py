@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from drum_supervisor.contract.exits import ExitCode
 from drum_supervisor.contract.failure_report import FailureReport
+from drum_supervisor.contract.phase import Phase
 from drum_supervisor.supervise.policy.actions import (
     Action,
     Alarm,
@@ -26,7 +27,7 @@ from drum_supervisor.supervise.policy.events import (
     Event,
     StopRequested,
 )
-from drum_supervisor.supervise.policy.state import Limits, Phase, State, attempts_left, possibly_running, wanted_workers
+from drum_supervisor.supervise.policy.state import Limits, State, attempts_left, possibly_running, wanted_workers
 
 MAX_RETRY_INTERVAL = 300.0
 MAX_RESTART_DELAY = 30.0
@@ -99,13 +100,17 @@ def add_crash(state: State, at: float, limits: Limits) -> tuple[float, ...]:
 
 def retry_delay(retries: int, limits: Limits) -> float:
     """Return the seconds until the next retry after `retries` retries: doubled each time, up to five minutes."""
-    longest = max(MAX_RETRY_INTERVAL, limits.retry_interval)
-    return min(limits.retry_interval * 2.0 ** min(retries, 60), longest)
+    return back_off(limits.retry_interval, retries, max(MAX_RETRY_INTERVAL, limits.retry_interval))
 
 
 def restart_delay(crashes: int) -> float:
     """Return the seconds until a restart: none after the first crash, then 1, 2, 4 ... up to half a minute."""
-    return 0.0 if crashes <= 1 else min(2.0 ** min(crashes - 2, 60), MAX_RESTART_DELAY)
+    return 0.0 if crashes <= 1 else back_off(1.0, crashes - 2, MAX_RESTART_DELAY)
+
+
+def back_off(first: float, times: int, longest: float) -> float:
+    """Return a delay of `first` seconds, doubled `times` times, and at most `longest`."""
+    return min(first * 2.0 ** min(times, 60), longest)
 
 
 # --- actions

@@ -1,7 +1,7 @@
 """Starts and stops the programs; a start waits until its predecessor and the orphans of that are gone."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from drum_supervisor.supervise.engine.engine import Engine
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.processes.sweeper import EVERYTHING, Sweeper
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, STAND_IN, Program
-from drum_supervisor.supervise.service.context import Context, TrackedRun
+from drum_supervisor.supervise.service.context import Context
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,16 @@ class Launcher:
 
     def start(self, program: Program, attempt: int = 1) -> None:
         """Start a program as soon as possible, unless it runs and no stop was requested."""
-        run = self._engine.current_run(program.name)
+        run = self._context.service.current_run(program.name)
         if run is None or run.stop_requested:
             deadline = self._context.now() + 2 * self._stop_timeout  # TERM and KILL for it, then for its orphans
             self._pending[program.name] = _PendingStart(program, attempt, deadline)
 
-    def start_at_once(self, program: Program, listener: socket.socket | None) -> TrackedRun:
+    def start_at_once(self, program: Program, listener: socket.socket | None) -> Run:
         """Start a program that does not serve the address, with its own listener if it has one."""
-        run = self._engine.start(program, listener.fileno() if listener else None)
-        tracked = self._context.service.runs[program.name] = TrackedRun(run, attempt=1)
-        return tracked
+        run = self._context.service.runs[program.name] = Run(program)
+        self._engine.start(run, listener.fileno() if listener else None)
+        return run
 
     def seconds_to_wait(self) -> float:
         """Return the longest time for which pending starts of workers may still wait for their predecessors."""
@@ -68,9 +68,9 @@ class Launcher:
     def stop(self, name: str, timeout: float | None = None) -> None:
         """Stop a program and its descendants; KILL after `timeout` seconds, by default the stop timeout."""
         self._pending.pop(name, None)
-        if (tracked := self._context.service.runs.get(name)) is not None:
-            tracked.outcome_reported = tracked.stale = True
-        if self._engine.current_run(name) is not None:
+        if (run := self._context.service.runs.get(name)) is not None:
+            run.outcome_reported = run.stale = True
+        if self._context.service.current_run(name) is not None:
             self._engine.stop(name, self._stop_timeout if timeout is None else timeout)
 
     def stop_all(self) -> None:
@@ -100,24 +100,22 @@ class Launcher:
     def rename_workers(self, shown: dict[str, str]) -> None:
         self._engine.rename(shown)
 
-    def advance(self) -> list[TrackedRun]:
-        """At the end of a turn: sweep orphans, and make the pending starts that can be made; return these runs."""
+    def advance(self) -> Iterator[Run]:
+        """At the end of a turn: sweep orphans, make the pending starts that can be made, and yield their runs."""
         if self._shutdown is not None:
             self._shutdown.advance()
             if self._shutdown.has_stopped_managed:
                 self._sweeper.sweep(EVERYTHING)
         if self._sweeper.advance():
             self._context.waiters.note_change()
-        started = []
         for name in list(self._pending):
             if name in self._pending and self._is_free(self._pending[name].program):
                 pending = self._pending.pop(name)
-                started.append(self._launch(pending.program, pending.attempt))
-        return started
+                yield self._launch(pending.program, pending.attempt)
 
     def has_stopped_everything(self) -> bool:
         """Return whether no program, managed or extra, and no orphan is left, but for those that cannot be killed."""
-        runs = [self._engine.current_run(program.name) for program in self._context.programs.all]
+        runs = [self._context.service.current_run(program.name) for program in self._context.programs.all]
         is_running = any(run is not None and not run.kill_denied for run in runs)
         return not is_running and not self._engine.has_extra_running() and not self._sweeper.is_sweeping(EVERYTHING)
 
@@ -129,25 +127,25 @@ class Launcher:
             if program.worker:
                 for name in (ERROR_SERVER, STAND_IN):
                     self.stop(name)
-        return not any(self._engine.current_run(name) or self._sweeper.is_sweeping(name) for name in holders)
+        return not any(self._context.service.current_run(name) or self._sweeper.is_sweeping(name) for name in holders)
 
-    def _launch(self, program: Program, attempt: int) -> TrackedRun:
+    def _launch(self, program: Program, attempt: int) -> Run:
+        run = Run(program, attempt)
         own_listener: socket.socket | None = None
         try:
             if self._service_address.listener is None and not program.worker:
                 own_listener = bind(self._service_address.address, self._service_address.backlog)
         except AddressError as error:
-            run = Run(program, 0.0, 0.0, spawn_error=str(error))
+            run.spawn_error = str(error)
         else:
             listener = self._service_address.listener or own_listener
-            run = self._engine.start(program, listener.fileno() if listener else None)
+            self._engine.start(run, listener.fileno() if listener else None)
         finally:
             if own_listener is not None:
                 with suppress(OSError):
                     own_listener.close()
-        memory = self._context.kill_counters.watch(run.pid) if run.pid else None
-        tracked = self._context.service.runs[program.name] = TrackedRun(run, attempt, memory=memory)
-        return tracked
+        self._context.service.runs[program.name] = run
+        return run
 
 
 class Shutdown:
@@ -186,6 +184,6 @@ class Shutdown:
         if self._priority is None:
             return False
         is_managed_left = self._priority == self._managed_priority and any(
-            self._engine.current_run(name) for name in self._names
+            self._context.service.current_run(name) for name in self._names
         )
         return is_managed_left or self._engine.has_extra_running(self._priority)

@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from drum_supervisor.config.settings import MAX_WORKERS, Settings
+from drum_supervisor.config.parsers import MAX_WORKERS
+from drum_supervisor.config.settings import Settings
 from drum_supervisor.resources.cgroup import read_cgroup
 
 _MIB = 1024 * 1024

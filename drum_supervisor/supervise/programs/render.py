@@ -8,10 +8,9 @@ from drum_supervisor.supervise.programs.program import Program, Programs
 from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms
 
 _DEFAULTS = {"minfds": "64", "minprocs": "1"}
-_NO_EXTRA_PROGRAMS = ExtraPrograms()
 
 
-def render(programs: Programs, run_dir: RunDir, extra: ExtraPrograms = _NO_EXTRA_PROGRAMS) -> str:
+def render(programs: Programs, run_dir: RunDir, extra: ExtraPrograms) -> str:
     """Return the configuration of our programs and of the extra programs.
 
     supervisord must not start or restart our programs by itself (autostart, autorestart, startsecs): the policy alone

@@ -4,22 +4,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from drum_supervisor.contract.phase import Phase
 from drum_supervisor.resources.headroom import headroom
-from drum_supervisor.resources.oom import OomKillCounters, RunOomWatch
+from drum_supervisor.resources.oom import OomKillCounters
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.output.log import Log
 from drum_supervisor.supervise.policy.actions import Alarm
 from drum_supervisor.supervise.policy.counters import Counters
 from drum_supervisor.supervise.policy.events import RestartCause, RestartRequested, StopRequested
-from drum_supervisor.supervise.policy.state import (
-    Limits,
-    Phase,
-    State,
-    attempts_left,
-    current_workers,
-    is_retry_refused,
-)
+from drum_supervisor.supervise.policy.state import Limits, State, attempts_left, current_workers, is_retry_refused
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, Program, Programs, display_name
 from drum_supervisor.supervise.service.event_queue import EventQueue
 from drum_supervisor.supervise.service.waiters import Waiters
@@ -28,33 +22,6 @@ NO_STANDBYS = (
     "--overlap needs workers that inherit the listener and report when they are ready (--ready report): otherwise the "
     "new worker cannot be distinguished from the old one"
 )
-
-
-@dataclass
-class TrackedRun:
-    """A run with what was observed of it."""
-
-    run: Run
-    attempt: int  # the number of the attempt to initialize the model server
-    stage: str = ""  # of initialization, as last reported
-    ready: bool = False
-    outcome_reported: bool = False  # the policy knows that its start failed or that it ended, or a stop was requested
-    stale: bool = False  # it was replaced or stopped: events about it are void
-    memory: RunOomWatch | None = None  # the OOM kills in its control group; None if it could not be started
-
-    @classmethod
-    def never_started(cls, program: Program, now: float) -> "TrackedRun":
-        """Return what stands for a run of a program that was not started yet."""
-        return cls(Run(program, time.time(), now), attempt=1)
-
-    @property
-    def is_starting(self) -> bool:
-        return self.is_running and not self.ready
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it runs, has not failed, and is not being stopped."""
-        return self.run.status is None and self.run.pid > 0 and not (self.outcome_reported or self.run.stop_requested)
 
 
 @dataclass
@@ -67,7 +34,7 @@ class ServiceStatus:
     stage: str = ""  # of initialization, as last reported by a worker since the last start of one
     since: float = field(default_factory=time.time)  # when the phase was entered, in seconds since the epoch
     entered_at: float = field(default_factory=time.monotonic)  # the same, on the monotonic clock
-    runs: dict[str, TrackedRun] = field(default_factory=dict)  # the last run of each program, by name
+    runs: dict[str, Run] = field(default_factory=dict)  # the last run of each program, by name
 
     @property
     def is_serving(self) -> bool:
@@ -76,11 +43,6 @@ class ServiceStatus:
     @property
     def is_stopping(self) -> bool:
         return self.state.phase is Phase.STOPPING
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether the service has failed, and no worker has been ready since."""
-        return self.state.phase in (Phase.FAILED, Phase.RETRYING)
 
     @property
     def is_initializing(self) -> bool:
@@ -108,6 +70,11 @@ class ServiceStatus:
         """The worker of each slot: the standby where that serves."""
         return current_workers(self.state, self.limits)
 
+    def current_run(self, name: str) -> Run | None:
+        """Return the run of a program; None once its process was reaped."""
+        run = self.runs.get(name)
+        return run if run is not None and run.is_alive else None
+
     @property
     def is_error_server_ready(self) -> bool:
         error_server = self.runs.get(ERROR_SERVER)
@@ -121,7 +88,7 @@ class Context:
     programs: Programs
     service: ServiceStatus
     timers: Timers
-    queue: EventQueue[TrackedRun]
+    queue: EventQueue
     waiters: Waiters
     kill_counters: OomKillCounters  # of the control groups of all programs
     log: Log
@@ -155,24 +122,24 @@ class Context:
         """Return the time of the next retry on the monotonic clock; None if none is planned."""
         return self.timers.at((Alarm.RETRY, 0))
 
-    def worker_runs(self) -> list[TrackedRun]:
+    def worker_runs(self) -> list[Run]:
         """Return the last run of each worker that was started at least once."""
-        return [tracked for program in self.programs.all_workers if (tracked := self.service.runs.get(program.name))]
+        return [run for program in self.programs.all_workers if (run := self.service.runs.get(program.name))]
 
     def ready_pids(self) -> dict[int, int]:
         """Return the pids of the ready workers, by slot."""
         ready = self.service.state.ready
         return {
-            tracked.run.program.slot: tracked.run.pid
-            for tracked in self.worker_runs()
-            if tracked.run.program.worker in ready and tracked.run.status is None and not tracked.run.stop_requested
+            run.program.slot: run.pid
+            for run in self.worker_runs()
+            if run.program.worker in ready and run.status is None and not run.stop_requested
         }
 
     def overlap_refusal(self, force: bool = False) -> str:
         """Return why a standby cannot run next to its worker, or ""; `force` ignores the memory limit."""
         if not self.programs.standbys:
             return NO_STANDBYS
-        pids = [tracked.run.pid for tracked in self.worker_runs() if tracked.run.status is None and tracked.run.pid]
+        pids = [run.pid for run in self.worker_runs() if run.is_alive]
         found = None if force else headroom(pids)
         return "" if found is None or found.is_enough else f"{found.sentence}; --force starts a standby anyway"
 

@@ -2,33 +2,26 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Generic, Protocol, TypeVar
 
+from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.policy.events import Event
 
 
-class Subject(Protocol):
-    stale: bool  # events about it are void
-
-
-SubjectT = TypeVar("SubjectT", bound=Subject)
-
-
-class EventQueue(Generic[SubjectT]):
+class EventQueue:
     """A queue of events; `wake` ends the poll, so that the loop takes a new event without delay."""
 
     def __init__(self, wake: Callable[[], object]) -> None:
         self._wake = wake
-        self._events: deque[tuple[Event, SubjectT | None]] = deque()
+        self._events: deque[tuple[Event, Run | None]] = deque()
 
     def __bool__(self) -> bool:
         return bool(self._events)
 
-    def put(self, event: Event, about: SubjectT | None = None) -> None:
+    def put(self, event: Event, about: Run | None = None) -> None:
         self._events.append((event, about))
         self._wake()
 
-    def take(self) -> Iterator[tuple[Event, SubjectT | None]]:
+    def take(self) -> Iterator[tuple[Event, Run | None]]:
         """Yield the events that are not void, until the queue is empty; more may be put meanwhile."""
         while self._events:
             event, about = self._events.popleft()

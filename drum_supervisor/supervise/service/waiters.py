@@ -21,13 +21,11 @@ class Waiters:
         """Note that `status` returns something new."""
         self.serial += 1
 
-    def answer(self) -> bool:
-        """At the end of a turn: have waiting clients answered if something has changed; return whether it has."""
-        if self.serial == self._answered:
-            return False
-        self._answered = self.serial
-        self.answer_soon()
-        return True
+    def answer(self) -> None:
+        """At the end of a turn: have waiting clients answered if something has changed."""
+        if self.serial != self._answered:
+            self._answered = self.serial
+            self.answer_soon()
 
     def output_arrived(self) -> None:
         """Have the client answered that awaits output."""

@@ -1,7 +1,8 @@
 """What is kept of the samples: the last one in full, and the last ten minutes as series, also of exited programs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias
 
 from drum_supervisor.contract.usage_series import UsageSeries
@@ -99,7 +100,10 @@ class UsageLog:
 
     def record_all(self, trees: Trees, now: float) -> None:
         """Record a scan; the history gets no point while no worker runs."""
-        records = {target: self.record(target, processes, now) for target, processes in trees.items() if processes}
+        read = cache(read_working_set)  # workers mostly share one group
+        records = {
+            target: self.record(target, processes, now, read) for target, processes in trees.items() if processes
+        }
         workers = {target: record for target, record in records.items() if target.worker}
         if workers:
             rss = sum(_rss(trees[target]) for target in workers)
@@ -107,7 +111,13 @@ class UsageLog:
             working_set = next(iter(workers.values())).working_set_bytes
             self.history.add(now, rss, working_set, round(percent, 1))
 
-    def record(self, target: ScanTarget, processes: Sequence[ProcessResources], now: float) -> _Record:
+    def record(
+        self,
+        target: ScanTarget,
+        processes: Sequence[ProcessResources],
+        now: float,
+        read: Callable[[Groups], int | None] = read_working_set,
+    ) -> _Record:
         record = self._records.get(target.name)
         if record is None or record.target != target:
             self._earlier_cpu_seconds[target.name] = self.cpu_seconds(target.name)
@@ -115,7 +125,7 @@ class UsageLog:
             self._records[target.name] = record
         record.cpu.update(now, processes)
         if target.worker:
-            record.working_set_bytes = read_working_set(record.groups)
+            record.working_set_bytes = read(record.groups)
             record.ring.add(now, _rss(processes), record.working_set_bytes, record.cpu.percent)
         return record
 

@@ -1,1 +1,1 @@
-"""Watches of a run's descendants: dead workers during start-up, OOM kills, the memory limit."""
+"""Watches of a run's descendants: workers that die or are OOM-killed, the memory limit."""

@@ -71,6 +71,10 @@ class Descendants:
         """Yield the pid of each process that runs now, with the pid of its parent."""
         return self._walk(self.root)
 
+    def count_workers(self) -> int:
+        """Return the number of processes that look like workers now."""
+        return sum(bool(self.table.looks_like_worker(*pids)) for pids in self.walk())
+
     def close(self) -> None:
         for process in self.running.values():
             self.table.close_pidfd(process.pidfd)

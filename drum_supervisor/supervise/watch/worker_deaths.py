@@ -33,40 +33,36 @@ class Death:
 
 @dataclass
 class WorkerDeaths:
-    """Collects the deaths of one server's own workers."""
+    """Collects the deaths of one server's own workers, from walks of its tree and from its log."""
 
     descendants: Descendants
     _failed: list[Descendant] = field(default_factory=list)
     _deaths: dict[int, Death] = field(default_factory=dict)
     _exited: dict[int, Descendant] = field(default_factory=dict)
+    _known: list[Death] = field(default_factory=list)  # at the last check
     _stderr: str = ""
 
-    def refresh(self, stderr: str) -> list[Death]:
-        """Look for deaths, also in the last output on `stderr`; return those that were found by the calls before."""
-        # The delay lets the last output of a worker arrive, and lets a master that exits with its worker be reaped.
-        before = list(self._deaths.values())
-        new_workers, exited = self.descendants.refresh()
+    def note(self, new_workers: list[Descendant], exited: list[Descendant]) -> None:
+        """Note what a walk has found."""
         parents = {process.parent for process in new_workers}
-        replaced = [Death(dead.pid, dead.status, dead.lifetime) for dead in self._failed if dead.parent in parents]
-        self._note_exited(exited)
-        logged = parse_logged_deaths(stderr) if stderr != self._stderr else []
-        self._stderr = stderr
-        for death in (*replaced, *logged):
-            self._deaths.setdefault(death.pid, self._complete(death))
-        return before
-
-    def count_workers(self) -> int:
-        descendants = self.descendants
-        return sum(bool(descendants.table.looks_like_worker(*pids)) for pids in descendants.walk())
-
-    def close(self) -> None:
-        self.descendants.close()
-
-    def _note_exited(self, exited: list[Descendant]) -> None:
+        self._add([Death(dead.pid, dead.status, dead.lifetime) for dead in self._failed if dead.parent in parents])
         for process in exited:
             self._exited[process.pid] = process
             if process.is_worker and process.status is not None and is_failure(process.status):
                 self._failed.append(process)
+
+    def check(self, stderr: str) -> list[Death]:
+        """Look for deaths in the last output on `stderr`; return those that were known at the last check."""
+        # The delay lets the last output of a worker arrive, and lets a master that exits with its worker be reaped.
+        if stderr != self._stderr:
+            self._add(parse_logged_deaths(stderr))
+        self._stderr = stderr
+        before, self._known = self._known, list(self._deaths.values())
+        return before
+
+    def _add(self, deaths: list[Death]) -> None:
+        for death in deaths:
+            self._deaths.setdefault(death.pid, self._complete(death))
 
     def _complete(self, death: Death) -> Death:
         if (exited := self._exited.get(death.pid)) is not None:

@@ -8,7 +8,8 @@ from drum_supervisor.cli.tables import failure_text, status_text
 from drum_supervisor.cli.text import duration
 from drum_supervisor.config.parsers import format_size
 from drum_supervisor.contract.failure_report import Cause, FailureReport
-from drum_supervisor.contract.status import OomKills, Phase, ProgramStatus, RestartCounts, Status
+from drum_supervisor.contract.phase import Phase
+from drum_supervisor.contract.status import OomKills, ProgramStatus, RestartCounts, Status
 from drum_supervisor.contract.usage_series import UsageSeries
 
 STATUS = Status(

@@ -10,8 +10,7 @@ from typing import Annotated, Generic, TypeVar
 import pytest
 from jsonschema import Draft202012Validator
 
-from drum_supervisor.contract.json_records import from_json, to_json
-from drum_supervisor.contract.json_schema import json_schema
+from drum_supervisor.contract.json_records import from_json, json_schema, to_json
 
 T = TypeVar("T")
 

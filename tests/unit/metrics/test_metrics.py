@@ -7,7 +7,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 
 from drum_supervisor import __version__
 from drum_supervisor.contract.failure_report import Cause
-from drum_supervisor.contract.status import Phase
+from drum_supervisor.contract.phase import Phase
 from drum_supervisor.metrics.catalogue import CONTAINER, METRICS, SERVICE, Kind
 from drum_supervisor.metrics.exposition import render_metrics
 from drum_supervisor.metrics.snapshot import build_snapshot, read_fd_limit

@@ -1,7 +1,7 @@
 import pytest
 
 from drum_supervisor.contract.control_client import ControlError
-from drum_supervisor.contract.status import Phase
+from drum_supervisor.contract.phase import Phase
 from drum_supervisor.metrics.source import CACHE_SECONDS, MetricsSource
 from tests.unit.metric_snapshots import report
 

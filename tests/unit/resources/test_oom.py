@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from drum_supervisor.resources.cgroup_paths import find_groups
@@ -29,6 +31,12 @@ class Recorded:
         group = find_groups(PID, self.root).memory
         self.file = group and group.directory / ("memory.events" if group.version == 2 else "memory.oom_control")
 
+    def start(self):
+        return self.counters.watch("server", PID)
+
+    def find_last(self, within=math.inf):
+        return self.counters.find_last("server", PID, within)
+
     def kill(self, times=1):
         lines = [line.split() for line in self.file.read_text().splitlines()]
         text = "".join(f"{name} {int(count) + times * (name == 'oom_kill')}\n" for name, count in lines)
@@ -43,63 +51,74 @@ def recorded(tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_no_kill_means_no_verdict(recorded, name):
     tree = recorded(name)
-    assert tree.counters.watch(PID).find_kill() is None
+    tree.start()
+    assert tree.find_last() is None
     assert (tree.counters.refresh(), tree.counters.latest) == (0, None)
 
 
 @pytest.mark.parametrize("name", ["docker_v1", "docker_v2", "hybrid", "kubernetes_v2_host", "systemd_v2_nested"])
 def test_kill_since_the_start_has_its_limit(recorded, name):
     tree = recorded(name)
-    watch = tree.counters.watch(PID)
+    tree.start()
     tree.kill()
-    found = watch.find_kill()
+    found = tree.find_last()
     assert found is not None
     assert found.limit_bytes is not None
 
 
 def test_kill_before_the_start_does_not_count(recorded):
     tree = recorded("docker_v2")
-    tree.counters.watch(PID)
+    tree.start()
     tree.kill()
-    assert tree.counters.watch(PID).find_kill() is None
+    tree.start()
+    assert tree.find_last() is None
+
+
+def test_kill_belongs_to_one_run(recorded):
+    tree = recorded("docker_v2")
+    tree.start()
+    tree.kill()
+    assert tree.counters.find_last("server", PID + 1) is None
+    assert tree.counters.find_last("other", PID) is None
 
 
 def test_verdict_is_limited_to_recent_kills(recorded):
     tree = recorded("docker_v1")
-    watch = tree.counters.watch(PID)
+    tree.start()
     tree.kill()
-    watch.counter.refresh()
+    tree.counters.refresh()
     tree.now += 30.0
-    assert watch.find_kill(within=30.0)
-    assert watch.find_kill(within=29.0) is None
-    assert watch.find_kill()
+    assert tree.find_last(within=30.0)
+    assert tree.find_last(within=29.0) is None
+    assert tree.find_last()
 
 
 def test_programs_of_a_group_share_one_counter(recorded):
     tree = recorded("docker_v2")
-    watches = [tree.counters.watch(PID) for _ in range(3)]
+    programs = ("one", "two", "three")
+    assert len({tree.counters.watch(program, PID) for program in programs}) == 1
     tree.kill(2)
     assert tree.counters.refresh() == 2
     tree.now += 5.0
     tree.kill()
-    assert all(watch.find_kill() for watch in watches)
+    assert all(tree.counters.find_last(program, PID) for program in programs)
     assert tree.counters.refresh() == 3
     assert tree.counters.latest.last_kill_at == 105.0
 
 
 def test_temporarily_unreadable_file_changes_nothing(recorded):
     tree = recorded("docker_v2")
-    watch = tree.counters.watch(PID)
+    tree.start()
     text = tree.file.read_text()
     tree.file.unlink()
-    assert watch.find_kill() is None
+    assert tree.find_last() is None
     tree.file.write_text(text)
-    assert watch.find_kill() is None
+    assert tree.find_last() is None
     tree.kill()
-    assert watch.find_kill()
+    assert tree.find_last()
 
 
 def test_process_without_a_group_has_no_verdict(tmp_path):
     counters = OomKillCounters(lambda: 0.0, tmp_path)
-    assert counters.watch(PID).find_kill() is None
-    assert not counters.watch(PID).counter.is_supported
+    assert not counters.watch("server", PID).is_supported
+    assert counters.find_last("server", PID) is None

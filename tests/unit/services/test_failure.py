@@ -190,7 +190,7 @@ def test_prefers_html(accept, expected):
 
 def test_changed_report_file_is_read_again(tmp_path):
     path = tmp_path / "failure.json"
-    read = ReportFile(path)
+    read = ReportFile(str(path))
     assert read() is None
     write_failure(REPORT, path)
     first = read()
@@ -214,7 +214,7 @@ def test_changed_report_file_is_read_again(tmp_path):
 def test_secrets_in_the_report_are_masked(tmp_path, leak, path):
     leaky = replace(REPORT, traceback="token: abcdefgh", **leak)
     write_failure(leaky, tmp_path / "failure.json")
-    service = FailureService(ReportFile(tmp_path / "failure.json"), error_detail=ErrorDetail.FULL)
+    service = FailureService(ReportFile(str(tmp_path / "failure.json")), error_detail=ErrorDetail.FULL)
     for _ in range(2):
         for response in (service.answer(Request("GET", path)), page_of(service, path)):
             assert b"hunter22" not in response.body
@@ -225,7 +225,7 @@ def test_secrets_in_the_report_are_masked(tmp_path, leak, path):
 def test_last_good_report_outlives_its_file(tmp_path, damage):
     path = tmp_path / "failure.json"
     write_failure(REPORT, path)
-    read = ReportFile(path)
+    read = ReportFile(str(path))
     assert read() == REPORT
     damage(path)
     assert read() == REPORT

@@ -191,16 +191,16 @@ class TestPermanent:
         ).permanent
 
     @pytest.mark.parametrize(
-        ("error", "permanent"),
+        ("error", "is_unusable"),
         [
             ("can't find command 'nonsense' in PATH", True),
-            ("command at '/tmp/x' is not executable", True),
-            ("no permission to run command '/tmp/x'", True),
             ("unknown error during fork for 'model-server': EAGAIN", False),
+            ("Too many processes in process table to spawn 'command'", False),
         ],
     )
-    def test_missing_command_but_not_a_failed_fork(self, error, permanent):
-        assert report_exit(replace(EVIDENCE, pid=0, spawn_error=error)).permanent is permanent
+    def test_missing_command_but_not_a_failed_fork(self, error, is_unusable):
+        evidence = replace(EVIDENCE, pid=0, spawn_error=error, is_command_unusable=is_unusable)
+        assert report_exit(evidence).permanent is is_unusable
 
 
 class TestReportErrorAnswer:
@@ -288,6 +288,11 @@ class TestOomKill:
     def test_is_not_claimed_because_a_model_says_so(self):
         report = report_init_failed(EVIDENCE, InitFailedMessage("load", "", "out of memory: it thinks"))
         assert (report.out_of_memory, report.exit_code) == (False, 3)
+
+    def test_of_a_helper_is_added_to_a_message_that_sounds_like_one(self, evidence):
+        report = report_init_failed(evidence, InitFailedMessage("load", "", "out of memory: on the GPU"))
+        assert (report.out_of_memory, report.exit_code) == (False, 3)
+        assert report.error == f"out of memory: on the GPU{self.ALSO}"
 
     def test_below_a_running_server_names_the_process(self, evidence):
         report = report_oom_kill(replace(evidence, was_ready=True, stage="load_model"), 815)

@@ -7,9 +7,10 @@ import pytest
 
 from drum_supervisor.contract.client_status import ClientStatus, ClientStatusFile
 from drum_supervisor.contract.failure_report import Cause, FailureReport
+from drum_supervisor.contract.phase import Phase
 from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.lifecycle.status_file import StatusFile, client_status
-from drum_supervisor.supervise.policy.state import Limits, Phase, State
+from drum_supervisor.supervise.policy.state import Limits, State
 from drum_supervisor.supervise.service.context import ServiceStatus
 from tests.unit.contexts import make_context
 

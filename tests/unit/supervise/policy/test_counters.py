@@ -3,9 +3,10 @@
 import pytest
 
 from drum_supervisor.contract.failure_report import Cause, FailureReport
+from drum_supervisor.contract.phase import Phase
 from drum_supervisor.supervise.policy import counters, events
 from drum_supervisor.supervise.policy.counters import Counters
-from drum_supervisor.supervise.policy.state import Limits, Phase, State
+from drum_supervisor.supervise.policy.state import Limits, State
 from drum_supervisor.supervise.policy.table import decide
 
 REPORT = FailureReport(Cause.INIT_FAILED, "bad weights")

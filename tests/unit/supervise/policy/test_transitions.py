@@ -24,6 +24,7 @@ from drum_supervisor.supervise.policy.events import (
     WorkerReady,
 )
 from drum_supervisor.supervise.policy.state import Limits, State, attempts_left
+from drum_supervisor.supervise.policy.transitions import back_off
 from tests.unit.policy_stories import (
     BAD,
     LATE,
@@ -151,3 +152,7 @@ class TestStop:
     @pytest.mark.parametrize("begin", [starting, serving, failed, retrying])
     def test_all_stopped_without_a_stop_is_ignored(self, begin):
         assert begin()(AllStopped) == []
+
+
+def test_back_off_doubles_up_to_its_maximum():
+    assert [back_off(1.0, times, 60.0) for times in (0, 1, 2, 5, 6, 10**6)] == [1.0, 2.0, 4.0, 32.0, 60.0, 60.0]

@@ -12,6 +12,7 @@ from drum_supervisor.supervise.host.run_dir import RunDir
 from drum_supervisor.supervise.programs.launch import LaunchPlan, plan_launch
 from drum_supervisor.supervise.programs.program import Programs
 from drum_supervisor.supervise.programs.render import render
+from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms
 
 RUN_DIR = RunDir(Path("/run/drum"))
 COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
@@ -71,7 +72,7 @@ def test_exporter_does_not_serve_the_address():
     those = found(metrics_address="127.0.0.1:9100")
     assert those.exporter in those.all
     assert those.exporter not in those.on_the_address
-    assert "[program:exporter]" in render(those, RUN_DIR)
+    assert "[program:exporter]" in render(those, RUN_DIR, ExtraPrograms())
 
 
 class TestLaunch:

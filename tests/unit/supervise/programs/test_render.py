@@ -14,6 +14,7 @@ from drum_supervisor.supervise.programs.command import Command
 from drum_supervisor.supervise.programs.plan import plan_programs
 from drum_supervisor.supervise.programs.program import ERROR_SERVER, MODEL_SERVER, STAND_IN, Programs
 from drum_supervisor.supervise.programs.render import render
+from drum_supervisor.supervise.programs.supervisord_ini import ExtraPrograms
 
 INHERITS = ["uvicorn", "app:app", "--fd", "{fd}"]
 
@@ -48,11 +49,13 @@ def read_programs(text: str) -> dict[str, ProcessConfig]:
 
 def test_has_a_section_for_each_program(run_dir):
     programs = built_in(workers="2", run_dir=run_dir)
-    assert sorted(read_programs(render(programs, run_dir))) == sorted(program.name for program in programs.all)
+    assert sorted(read_programs(render(programs, run_dir, ExtraPrograms()))) == sorted(
+        program.name for program in programs.all
+    )
 
 
 def test_leaves_every_decision_to_the_policy(run_dir):
-    for config in read_programs(render(built_in(run_dir=run_dir), run_dir)).values():
+    for config in read_programs(render(built_in(run_dir=run_dir), run_dir, ExtraPrograms())).values():
         decisions = (config.autostart, config.autorestart, config.startsecs, config.startretries)
         assert decisions == (False, False, 0, 0)
         assert (config.stopasgroup, config.killasgroup) == (True, True)
@@ -61,7 +64,7 @@ def test_leaves_every_decision_to_the_policy(run_dir):
 
 
 def test_paths_are_in_the_run_directory(run_dir):
-    options = read(render(built_in(run_dir=run_dir), run_dir))
+    options = read(render(built_in(run_dir=run_dir), run_dir, ExtraPrograms()))
     assert options.pidfile == str(run_dir.pid_file)
     (server,) = options.server_configs
     assert (server["file"], server["chmod"]) == (str(run_dir.socket), 0o600)
@@ -77,26 +80,28 @@ def test_paths_are_in_the_run_directory(run_dir):
 )  # fmt: skip
 def test_no_argument_breaks_it(run_dir, argument):
     programs = plan(["serve", argument, "last"], run_dir=run_dir)
-    configs = read_programs(render(programs, run_dir))
+    configs = read_programs(render(programs, run_dir, ExtraPrograms()))
     assert sorted(configs) == [ERROR_SERVER, MODEL_SERVER, STAND_IN]
     assert configs[MODEL_SERVER].command.startswith("serve ")
 
 
 @pytest.mark.parametrize("argument", ["100%", "%%", "%(here)s", "50%d", "größe", "a=b", "$(id)"])
 def test_percent_sign_is_preserved(run_dir, argument):
-    configs = read_programs(render(plan(["serve", argument], run_dir=run_dir), run_dir))
+    configs = read_programs(render(plan(["serve", argument], run_dir=run_dir), run_dir, ExtraPrograms()))
     assert argument in configs[MODEL_SERVER].command
 
 
 def test_arguments_that_are_not_utf_8_are_preserved(run_dir):
-    text = render(plan(["serve", os.fsdecode(b"/\xff")], run_dir=run_dir), run_dir)
+    text = render(plan(["serve", os.fsdecode(b"/\xff")], run_dir=run_dir), run_dir, ExtraPrograms())
     run_dir.write(run_dir.configuration, text)
     assert b"serve '/\xff'" in run_dir.configuration.read_bytes()
 
 
 def test_environment_is_not_rendered(run_dir):
-    assert "\nenvironment" not in render(plan(INHERITS, run_dir=run_dir, ready="notify"), run_dir)
+    assert "\nenvironment" not in render(plan(INHERITS, run_dir=run_dir, ready="notify"), run_dir, ExtraPrograms())
 
 
 def test_says_that_changes_have_no_effect(run_dir):
-    assert render(built_in(run_dir=run_dir), run_dir).startswith("; Rendered by drum-supervise for reading")
+    assert render(built_in(run_dir=run_dir), run_dir, ExtraPrograms()).startswith(
+        "; Rendered by drum-supervise for reading"
+    )

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from drum_supervisor.config.parsers import MemoryAmount, memory_amount
+from drum_supervisor.contract.phase import Phase
 from drum_supervisor.contract.report_pipe import RecycleMessage
 from drum_supervisor.resources.headroom import Headroom, headroom
 from drum_supervisor.servers.init_report import RequestLimit
 from drum_supervisor.supervise.policy.events import Event, RestartCause, RestartRequested
-from drum_supervisor.supervise.policy.state import Phase, State
+from drum_supervisor.supervise.policy.state import State
 from drum_supervisor.supervise.watch.memory_limit import CHECKS, MemoryLimitWatch
 from tests.unit.contexts import add_run, make_context, taken
 

@@ -25,7 +25,8 @@ def refresh(worker_deaths: WorkerDeaths, times: int = 3, stderr: str = "") -> li
     found: list[Death] = []
     for _ in range(times):
         worker_deaths.descendants.table.now += 0.1
-        found = worker_deaths.refresh(stderr)
+        worker_deaths.note(*worker_deaths.descendants.refresh())
+        found = worker_deaths.check(stderr)
     return found
 
 
@@ -120,7 +121,7 @@ def test_pidfds_are_closed(table, worker_deaths):
     table.exit(10, exited(1))
     refresh(worker_deaths)
     assert table.opened == {11}
-    worker_deaths.close()
+    worker_deaths.descendants.close()
     assert table.opened == set()
 
 
@@ -143,7 +144,7 @@ class TestLoggedDeaths:
     def test_are_parsed(self, line, deaths):
         assert parse_logged_deaths(f"before\n{line}\nafter\n") == deaths
 
-    def test_count_at_the_second_refresh(self, worker_deaths):
+    def test_count_at_the_second_check(self, worker_deaths):
         stderr = "Worker (pid:77) exited with code 9."
         assert refresh(worker_deaths, 1, stderr) == []
         assert refresh(worker_deaths, 1, stderr) == [Death(77, exited(9))]

@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 import pytest
 
 from drum_supervisor.resources.cgroup_paths import Group, Groups
-from drum_supervisor.resources.oom import OomKillCounter, RunOomWatch
+from drum_supervisor.resources.oom import OomKillCounter
 from drum_supervisor.supervise.engine.run import Run
 from drum_supervisor.supervise.engine.timers import Timers
 from drum_supervisor.supervise.programs.program import Program
-from drum_supervisor.supervise.service.context import TrackedRun
 from drum_supervisor.supervise.watch.descendants import Descendants
-from drum_supervisor.supervise.watch.oom_watch import (
+from drum_supervisor.supervise.watch.worker_watch import (
     ATTRIBUTION_SECONDS,
-    CHECK_INTERVAL,
+    OOM_INTERVAL,
+    PROBATION_INTERVAL,
     WALK_CPU_SHARE,
-    OomWatch,
     Victim,
+    WorkerWatch,
 )
 from tests.unit.process_table import MASTER, FakeProcessTable, exited
 
@@ -39,7 +39,7 @@ class Watched:
         self.write()
         self.counter = OomKillCounter(Groups(memory=Group(self.directory, self.directory, 2)), self.clock)
         self.timers = Timers(self.clock)
-        self.watched = OomWatch(self.timers, self.on_kill, self.below)
+        self.watched = WorkerWatch(self.timers, self.on_death, self.on_kill, self.below)
 
     def clock(self) -> float:
         return self.now
@@ -53,18 +53,20 @@ class Watched:
         if self.counts:
             (self.directory / "memory.events").write_text(f"oom {self.kills}\noom_kill {self.kills}\n")
 
-    def on_kill(self, tracked: TrackedRun, victim: Victim) -> None:
-        self.found.append((tracked.run.program.name, victim))
+    def on_kill(self, run: Run, victim: Victim) -> None:
+        self.found.append((run.program.name, victim))
+
+    def on_death(self, run: Run, pid: int, status: int | None) -> None:
+        raise AssertionError("no run is on probation")
 
     def below(self, pid: int, clock) -> Descendants:
         return Descendants(pid, clock, self.tables[pid])
 
-    def run(self, pid: int = MASTER) -> TrackedRun:
+    def run(self, pid: int = MASTER, on_probation: bool = False) -> Run:
         self.tables[pid] = FakeProcessTable()
-        tracked = TrackedRun(Run(Program(f"server-{pid}", "server", ("x",), 1), 0.0, 0.0, pid=pid), 1)
-        tracked.memory = RunOomWatch(self.counter)
-        self.watched.add(tracked)
-        return tracked
+        run = Run(Program(f"server-{pid}", "server", ("x",), 1), pid=pid)
+        self.watched.add(run, self.counter, on_probation)
+        return run
 
     def kill(self, table: FakeProcessTable, *pids: int, status: int | None = KILLED) -> None:
         """Let the kernel kill and count these processes."""
@@ -75,7 +77,7 @@ class Watched:
     def check(self, times: int = 1) -> list[Victim]:
         before = len(self.found)
         for _ in range(times):
-            self.now += CHECK_INTERVAL
+            self.now += OOM_INTERVAL
             self.timers.ring()
         return [victim for _, victim in self.found[before:]]
 
@@ -86,12 +88,12 @@ def group(tmp_path) -> Watched:
 
 
 @pytest.fixture
-def tracked(group: Watched) -> TrackedRun:
+def run(group: Watched) -> Run:
     return group.run()
 
 
 @pytest.fixture
-def table(group: Watched, tracked: TrackedRun) -> FakeProcessTable:
+def table(group: Watched, run: Run) -> FakeProcessTable:
     table = group.tables[MASTER]
     table.fork(10, 11)
     group.check(2)
@@ -101,7 +103,7 @@ def table(group: Watched, tracked: TrackedRun) -> FakeProcessTable:
 def test_victim_is_found_while_other_runs_start(group, table):
     group.kill(table, 10)
     for pid in range(MASTER + 1, MASTER + 4):
-        group.now += 0.6 * CHECK_INTERVAL
+        group.now += 0.6 * OOM_INTERVAL
         group.run(pid)
         group.timers.ring()
     assert group.found == [(f"server-{MASTER}", Victim(10, is_worker=True, is_confirmed=True))]
@@ -149,7 +151,7 @@ class TestVictim:
 
     @pytest.mark.parametrize("logged", [True, False])
     @pytest.mark.parametrize("log_is_late", [True, False])
-    def test_seen_only_while_exiting_is_a_worker_if_logged(self, group, table, tracked, logged, log_is_late):
+    def test_seen_only_while_exiting_is_a_worker_if_logged(self, group, table, run, logged, log_is_late):
         table.fork(12)
         table.exiting.add(12)
         group.count()
@@ -157,16 +159,16 @@ class TestVictim:
         table.exit(12, KILLED)
         if log_is_late:
             assert group.check() == []
-        tracked.run.stderr_tail.add(b"INFO:     Child process [12] died\n" * logged)
+        run.stderr_tail.add(b"INFO:     Child process [12] died\n" * logged)
         assert group.check(2) == [Victim(12, is_worker=logged, is_confirmed=True)]
 
-    def test_unclassified_victim_does_not_delay_others(self, group, table, tracked):
+    def test_unclassified_victim_does_not_delay_others(self, group, table, run):
         table.fork(12)
         table.exiting.add(12)
         group.check()
         group.kill(table, 10, 12)
         assert group.check() == [Victim(10, is_worker=True, is_confirmed=True)]
-        tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:12) was sent SIGKILL! Perhaps out of memory?\n")
+        run.stderr_tail.add(b"[ERROR] Worker (pid:12) was sent SIGKILL! Perhaps out of memory?\n")
         assert group.check() == [Victim(12, is_worker=True, is_confirmed=True)]
         assert group.check(20) == []
 
@@ -218,22 +220,22 @@ class TestKernelsWithoutWaitStatus:
         group.kill(table, 11, status=None)
         assert [victim.pid for victim in group.check()] == [11]
 
-    def test_logged_victims_come_first(self, group, table, tracked):
+    def test_logged_victims_come_first(self, group, table, run):
         table.exit(10, None)
         group.kill(table, 11, status=None)
-        tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:11) was sent SIGKILL! Perhaps out of memory?\n")
+        run.stderr_tail.add(b"[ERROR] Worker (pid:11) was sent SIGKILL! Perhaps out of memory?\n")
         assert group.check() == [Victim(11, is_worker=True, is_confirmed=True)]
 
 
 class TestVictimNeverSeen:
-    def test_is_known_from_the_log_of_the_master(self, group, table, tracked):
+    def test_is_known_from_the_log_of_the_master(self, group, table, run):
         group.count()
-        tracked.run.stderr_tail.add(b"[ERROR] Worker (pid:77) was sent SIGKILL! Perhaps out of memory?\n")
+        run.stderr_tail.add(b"[ERROR] Worker (pid:77) was sent SIGKILL! Perhaps out of memory?\n")
         assert group.check() == [Victim(77, is_worker=True, is_confirmed=True)]
 
-    def test_is_reported_once(self, group, table, tracked):
+    def test_is_reported_once(self, group, table, run):
         group.count()
-        tracked.run.stderr_tail.add(b"INFO:     Child process [77] died\n")
+        run.stderr_tail.add(b"INFO:     Child process [77] died\n")
         assert group.check() == [Victim(77, is_worker=True, is_confirmed=False)]
         group.kill(table, 10)
         assert [victim.pid for victim in group.check()] == [10]
@@ -262,21 +264,21 @@ class TestRunsOfAGroup:
         group.check()
         assert group.found == [("server-2", Victim(50, is_worker=True, is_confirmed=True))]
 
-    def test_that_exited_account_for_kills(self, group, table, tracked):
+    def test_that_exited_account_for_kills(self, group, table, run):
         group.count()
-        tracked.run.status = KILLED
+        run.status = KILLED
         group.run(2)
         assert group.check(20) == []
 
     @pytest.mark.parametrize("end", ["outcome_reported", "stop_requested"])
-    def test_that_failed_or_are_stopped_are_not_watched(self, group, table, tracked, end):
-        setattr(tracked if end == "outcome_reported" else tracked.run, end, True)
+    def test_that_failed_or_are_stopped_are_not_watched(self, group, table, run, end):
+        setattr(run, end, True)
         group.kill(table, 10)
         assert group.check(20) == []
         assert table.opened == set()
 
-    def test_are_watched_again_after_a_failure(self, group, table, tracked):
-        tracked.outcome_reported = True
+    def test_are_watched_again_after_a_failure(self, group, table, run):
+        run.outcome_reported = True
         group.kill(table, 10)
         group.check()
         group.run(2)
@@ -285,8 +287,8 @@ class TestRunsOfAGroup:
         group.kill(group.tables[2], 50)
         assert [victim.pid for victim in group.check()] == [50]
 
-    def test_that_exited_leave_the_counter_watched(self, group, table, tracked):
-        tracked.outcome_reported = True
+    def test_that_exited_leave_the_counter_watched(self, group, table, run):
+        run.outcome_reported = True
         group.check()
         group.count()
         group.check()
@@ -299,7 +301,25 @@ def test_nothing_is_watched_without_a_counter(tmp_path):
     assert group.timers.seconds_left() == float("inf")
 
 
-def test_slow_trees_are_walked_less_often(group, tracked):
+def test_one_walk_serves_both_questions(group):
+    """A server on probation is walked ten times a second; looking for OOM kills adds no walk."""
+    run = group.run(on_probation=True)
+    walks: list[float] = []
+
+    def walk(pid: int) -> list[int]:
+        walks.append(group.now)
+        group.now += 0.001
+        return []
+
+    group.tables[MASTER].children = walk
+    for _ in range(20):
+        group.now += PROBATION_INTERVAL
+        group.timers.ring()
+    assert run.is_starting
+    assert len(walks) == 20
+
+
+def test_slow_trees_are_walked_less_often(group, run):
     table = group.tables[MASTER]
     walks: list[float] = []
 
