@@ -186,7 +186,7 @@ CLOSING_SECONDS = 2.0
 def connection_class(protocol: Any, on_lost: Callable[[], None]) -> Any:
     """Return uvicorn's class of connections, extended: calls `on_lost`, and answers bad requests as we do."""
 
-    class UvicornConnection(protocol):  # type: ignore[misc]
+    class UvicornConnection(protocol):
         is_refused = False
 
         def connection_lost(self, exc: Exception | None) -> None:

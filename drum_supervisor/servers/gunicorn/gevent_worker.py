@@ -18,7 +18,7 @@ class _GeventConnection(Connection):
         self.sock.settimeout(IO_TIMEOUT_SECONDS)  # gevent waits itself, without the limits of the kernel
 
 
-class DrainingGeventWorker(DrainingWorker, GeventWorker):  # type: ignore[misc]
+class DrainingGeventWorker(DrainingWorker, GeventWorker):
     """A worker with a greenlet per request; it answers everything accepted before it exits."""
 
     connection_type = _GeventConnection

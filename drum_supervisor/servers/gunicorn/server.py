@@ -97,7 +97,7 @@ def _send_both(message: Message, send: Callable[[Message], None], pipe: _WorkerP
     pipe.send(message)
 
 
-class _GunicornApplication(BaseApplication):  # type: ignore[misc]
+class _GunicornApplication(BaseApplication):
     """gunicorn's application object, which the workers inherit from the master."""
 
     def __init__(self, load: Load, init_report: InitReport, options: Options, bind: str) -> None:
@@ -145,7 +145,7 @@ class _GunicornApplication(BaseApplication):  # type: ignore[misc]
         return timeout and timeout + math.ceil(self.options.finish_seconds)
 
 
-class _Arbiter(Arbiter):  # type: ignore[misc]
+class _Arbiter(Arbiter):
     """gunicorn's master; exits when a worker dies before it is ready, where gunicorn would restart it forever."""
 
     def __init__(self, app: _GunicornApplication, pipe: _WorkerPipe, init_report: InitReport) -> None:
@@ -250,7 +250,7 @@ def _describe_exit(pid: int) -> str:
     return "" if ended.si_status in STOPPING else f"was killed by {signal_name(ended.si_status)}"
 
 
-class Logger(GunicornLogger):  # type: ignore[misc]
+class Logger(GunicornLogger):
     """gunicorn's logger, with the line format of the other servers."""
 
     error_fmt = FORMAT

@@ -16,7 +16,7 @@ from drum_supervisor.http.h1 import BadRequestError, find_head_end
 IO_TIMEOUT_SECONDS = 60
 
 
-class Connection(TConn):  # type: ignore[misc]
+class Connection(TConn):
     """An accepted connection; gunicorn's parser takes over once a head has arrived.
 
     Attributes:

@@ -12,7 +12,7 @@ from gunicorn.http.wsgi import Response as GunicornResponse
 from drum_supervisor.http.encoding import http_date
 
 
-class StrictLengthReader(LengthReader):  # type: ignore[misc]
+class StrictLengthReader(LengthReader):
     """Raises where gunicorn would end a truncated body as if it were complete."""
 
     def read(self, size: int) -> bytes:
@@ -23,7 +23,7 @@ class StrictLengthReader(LengthReader):  # type: ignore[misc]
         return data
 
 
-class WsgiResponse(GunicornResponse):  # type: ignore[misc]
+class WsgiResponse(GunicornResponse):
     """A response without `Server`, and with `Connection` only where the connection closes.
 
     It closes where the body of the request is not read to its end: gunicorn would wait for the rest.

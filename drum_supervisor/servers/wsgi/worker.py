@@ -85,7 +85,7 @@ class _Threads(BoundedExecutor):
         self.close()
 
 
-class ThreadedWorker(ThreadWorker):  # type: ignore[misc]
+class ThreadedWorker(ThreadWorker):
     """Answers each request in a thread; after a stop it answers everything accepted.
 
     gunicorn's own worker waits for heads in its threads, where slow clients would keep all others waiting. Here its

@@ -30,7 +30,7 @@ def _published(namespace: T) -> T:
 
 
 @_published
-class SupervisorNamespace(SupervisorNamespaceRPCInterface):  # type: ignore[misc]
+class SupervisorNamespace(SupervisorNamespaceRPCInterface):
     """supervisord's methods, for managed and extra programs; it publishes their docstrings, in its form."""
 
     def startProcess(self, name: str, wait: bool = True) -> Any:

@@ -19,7 +19,7 @@ MIN_STOP_WAIT = 0.02  # seconds, even for a process that KILL does not end at on
 _SUPERVISOR_VARIABLES = "LISTEN_FDS LISTEN_PID LISTEN_FDNAMES NOTIFY_SOCKET WATCHDOG_USEC WATCHDOG_PID".split()
 
 
-class Child(Subprocess):  # type: ignore[misc]
+class Child(Subprocess):
     """A process of supervisord that loses no signal, and does not outlive the supervisor."""
 
     def spawn_now(self) -> int | None:

@@ -174,7 +174,7 @@ class Engine:
         ]
 
 
-class EngineOptions(ServerOptions):  # type: ignore[misc]
+class EngineOptions(ServerOptions):
     def __init__(self, context: EngineContext) -> None:
         self.context = context
         self.orphans = Orphans(context.guard_pid)

@@ -25,7 +25,7 @@ MAX_REAPED_PER_TURN = 1000
 ROUNDING_SECONDS = 0.001  # supervisord acts once a time is past, not when it is reached
 
 
-class EngineLoop(Supervisor):  # type: ignore[misc]
+class EngineLoop(Supervisor):
     """The main loop. supervisord's turn is: poll, read and write, state transitions, reap, signals, tick."""
 
     ending = False
@@ -101,7 +101,7 @@ class EngineLoop(Supervisor):  # type: ignore[misc]
         self.context.callbacks.on_signal(number)
 
 
-class Poller(PollPoller):  # type: ignore[misc]
+class Poller(PollPoller):
     """Polls until the next timer instead of for a second, and notices a pipe whose reader is gone."""
 
     def poll(self, timeout: float) -> tuple[list[int], list[int]]:

@@ -19,7 +19,7 @@ _INHERITED_STREAMS = {"/dev/stdout": STDOUT, "/dev/stderr": STDERR}
 _EVENTS = {STDOUT: events.ProcessCommunicationStdoutEvent, STDERR: events.ProcessCommunicationStderrEvent}
 
 
-class ExtraConfig(ProcessConfig):  # type: ignore[misc]
+class ExtraConfig(ProcessConfig):
     section = ""  # its name; `numprocs` makes several processes of one section
 
     def __init__(self, options: Any, **values: Any) -> None:
@@ -49,7 +49,7 @@ class ExtraConfig(ProcessConfig):  # type: ignore[misc]
         return (_ForwardedOutput if stream in self.forwarded else POutputDispatcher)(process, _EVENTS[stream], fd)
 
 
-class ExtraListenerConfig(ExtraConfig, EventListenerConfig):  # type: ignore[misc]
+class ExtraListenerConfig(ExtraConfig, EventListenerConfig):
     # The stdout of an event listener speaks supervisord's protocol.
     def make_output(self, process: "ExtraProcess", fd: int, stream: str) -> Any:
         if stream == STDOUT:
@@ -57,7 +57,7 @@ class ExtraListenerConfig(ExtraConfig, EventListenerConfig):  # type: ignore[mis
         return super().make_output(process, fd, stream)
 
 
-class _ForwardedOutput(POutputDispatcher):  # type: ignore[misc]
+class _ForwardedOutput(POutputDispatcher):
     """Forwards output without a log file of its own to our streams, with their back-pressure.
 
     supervisord's events and captured text (`stdout_events_enabled`, `stdout_capture_maxbytes`) work as ever.

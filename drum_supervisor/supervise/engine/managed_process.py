@@ -22,7 +22,7 @@ from drum_supervisor.supervise.output.reader import Reader
 from drum_supervisor.supervise.output.streams import Forwarder
 
 
-class ManagedConfig(ProcessConfig):  # type: ignore[misc]
+class ManagedConfig(ProcessConfig):
     def make_process(self, group: Any = None) -> "ManagedProcess":
         process = ManagedProcess(self)
         process.group = group
