@@ -40,7 +40,7 @@ TABLES = (
         "ms",
         (plus("runit", 10, "ms"), *(beats(each) for each in REPLACING)),
     ),
-    Table("stop", "From TERM to the end, with an idle child", "ms", (plus(ALONE, 10, "ms"),), floor=ALONE),
+    Table("stop", "From TERM to the end, with an idle child", "ms", (plus(ALONE, 20, "ms"),), floor=ALONE),
     Table("memory", "Resident memory of the supervisor", "MiB", (plus(IMPORTS, 6, "MiB"),), floor=IMPORTS),
 )
 

@@ -3,16 +3,14 @@
 A command imports what it needs when it runs: `--help` and completion must not wait for supervisord's modules.
 """
 
-import atexit
 import gc
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -68,49 +66,32 @@ def cli() -> None:
 
 @cli.command("start", params=settings_options(), epilog=EXAMPLES, context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def start_command(command: tuple[str, ...], **given: Any) -> NoReturn:
+def start_command(command: tuple[str, ...], **given: Any) -> int:
     """Supervise the built-in model server, or any COMMAND.
 
     The built-in model server needs --code-dir; COMMAND comes after --. In COMMAND, {fd} becomes the number of the
     inherited listening socket; {host} and {port} become the address. Every option can also be set in the environment,
     as DRUM_SUPERVISOR_<OPTION>.
     """
-    _start(given, command)
+    return _start(given, command)
 
 
 @cli.command("serve", params=settings_options(), context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def serve_command(command: tuple[str, ...], **given: Any) -> NoReturn:
+def serve_command(command: tuple[str, ...], **given: Any) -> int:
     """Start with the defaults of SageMaker.
 
     This is the command of `docker run IMAGE serve`.
     """
-    _start({**given, "profile": given["profile"] or "sagemaker"}, command)
+    return _start({**given, "profile": given["profile"] or "sagemaker"}, command)
 
 
-def _start(given: Mapping[str, Any], command: Sequence[str]) -> NoReturn:
+def _start(given: Mapping[str, Any], command: Sequence[str]) -> int:
     with _exit_on_stop_signals():
-        gc.disable()  # imports leave no garbage, and searching for it takes 6 ms
         from drum_supervisor.supervise.start import start
 
         gc.freeze()  # modules and classes stay: later collections skip them
-        gc.enable()
-        _exit(start(resolve(choose_values(given, command)), command, os.environ))
-
-
-def _exit(code: int) -> NoReturn:
-    """Exit without the interpreter's finalization, which takes longer (10 ms) than stopping everything did.
-
-    No output is lost: that of the programs and our log lines are in a `Sink`, never in Python's buffers, and `start`
-    returns when it is flushed. Exit handlers of third parties (logging, coverage, tracers) run here, and then what they
-    printed is flushed. Finalization would only join threads, of which the supervisor has none, and call `__del__` of
-    objects that the kernel frees as well.
-    """
-    atexit._run_exitfuncs()  # there is no public function for it; a handler that raises does not stop the others
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # the reader is gone: the exit code matters more
-            stream.flush()
-    os._exit(code)
+        return start(resolve(choose_values(given, command)), command, os.environ)
 
 
 @contextmanager
