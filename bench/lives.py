@@ -31,7 +31,7 @@ TABLES = (
         "start",
         "From exec to the start of the child",
         "ms",
-        (within(IMPORTS, 1.3), beats("circus"), beats("supervisord", 4)),
+        (within(IMPORTS, 1.9), beats("supervisord")),
         floor=IMPORTS,
     ),
     Table(
