@@ -8,14 +8,23 @@ are handled.
 from gevent import monkey
 from gunicorn.workers.ggevent import GeventWorker
 
+from drum_supervisor.http.encoding import READ_SIZE
 from drum_supervisor.servers.gunicorn.worker import DrainingWorker
 from drum_supervisor.servers.wsgi.connection import IO_TIMEOUT_SECONDS, Connection
 
 
 class _GeventConnection(Connection):
-    def init(self) -> None:
-        super().init()
-        self.sock.settimeout(IO_TIMEOUT_SECONDS)  # gevent waits itself, without the limits of the kernel
+    # gevent waits itself, without the limits and flags of the kernel
+
+    def limit_blocking_calls(self) -> None:
+        self.sock.settimeout(IO_TIMEOUT_SECONDS)
+
+    def receive_now(self) -> bytes:
+        self.sock.settimeout(0)
+        try:
+            return self.sock.recv(READ_SIZE)
+        finally:
+            self.sock.settimeout(IO_TIMEOUT_SECONDS)
 
 
 class DrainingGeventWorker(DrainingWorker, GeventWorker):

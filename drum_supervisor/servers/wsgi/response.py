@@ -9,7 +9,7 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.errors import NoMoreData
 from gunicorn.http.wsgi import Response as GunicornResponse
 
-from drum_supervisor.http.encoding import http_date
+from drum_supervisor.http.encoding import READ_SIZE, http_date
 
 
 class StrictLengthReader(LengthReader):
@@ -32,8 +32,14 @@ class WsgiResponse(GunicornResponse):
 
     def __init__(self, req: Any, sock: socket.socket, cfg: Config, may_keep: Callable[[], bool]) -> None:
         super().__init__(req, sock, cfg)
+        self.headers_sent = False
         self.is_client_gone = False  # sending has failed
         self._may_keep = may_keep
+        self._head = b""  # until it is sent
+
+    def is_begun(self) -> bool:
+        """Return whether the head is sent."""
+        return self.headers_sent and not self._head
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         if any((name.lower(), value.lower()) == ("connection", "close") for name, value in headers):
@@ -42,10 +48,8 @@ class WsgiResponse(GunicornResponse):
             self.headers.clear()  # of the response that this one replaces
         return super().start_response(status, headers, exc_info)
 
-    def default_headers(self) -> list[str]:
-        return [f"HTTP/1.1 {self.status}\r\n"]
-
     def send_headers(self) -> None:
+        """Make the head, which is sent together with the first piece of the body, or at the end."""
         if self.headers_sent:
             return
         if not self.status:
@@ -58,27 +62,37 @@ class WsgiResponse(GunicornResponse):
             self.force_close()
         if self.should_close():
             self.headers.append(("Connection", "close"))
-        self._send(super().send_headers)
+        lines = [f"HTTP/1.1 {self.status}", *(f"{name}: {value}" for name, value in self.headers), "", ""]
+        self._head = "\r\n".join(lines).encode("latin-1")
+        self.headers_sent = True
 
     def write(self, arg: bytes) -> None:
         if arg:  # an empty piece must not send the head yet
             super().write(arg)
 
     def _emit_body(self, data: bytes) -> None:
-        self._send(super()._emit_body, data)
+        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
 
     def close(self) -> None:
         """Send the end of the body; the connection closes if the body is shorter than announced."""
-        self._send(super().close)
+        self.send_headers()
+        self._send(b"0\r\n\r\n" if self.chunked and not self._omits_body else b"")
         if not self._omits_body and self.sent < (self.response_length or 0):
             self.force_close()  # the client waits for more
 
-    def _send(self, call: Callable[..., Any], *args: Any) -> None:
+    def _send(self, data: bytes) -> None:
         try:
-            call(*args)
+            if self._head and len(data) > READ_SIZE:  # not worth a copy
+                self._send_all(b"")
+            self._send_all(data)
         except OSError:
             self.is_client_gone = True
             raise
+
+    def _send_all(self, data: bytes) -> None:
+        head, self._head = self._head, b""
+        if head or data:
+            self.sock.sendall(head + data)
 
 
 def _has_arrived(request: Any) -> bool:

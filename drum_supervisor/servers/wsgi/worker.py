@@ -145,7 +145,6 @@ class ThreadedWorker(ThreadWorker):
         if error or not fs.result():
             self._close(conn)
             return
-        conn.take_surplus()
         self._await_head(conn)
 
     def murder_keepalived(self, force: bool = False) -> None:
@@ -160,11 +159,16 @@ class ThreadedWorker(ThreadWorker):
 
     def handle(self, conn: Any) -> bool:
         """Answer one request, in a thread; return whether the connection may stay open."""
-        if conn.refusal is None and super().handle(conn):
-            return True
-        if conn.refusal is not None:
-            conn.sock.setblocking(True)
-            self._refuse(conn.sock, conn.refusal.status, str(conn.refusal))
+        try:
+            if conn.refusal is not None:
+                self._refuse(conn.sock, conn.refusal.status, str(conn.refusal))
+            elif self.handle_request(conn.next_request(), conn):
+                conn.take_surplus()
+                return True
+        except errors.ParseException as error:
+            self._refuse(conn.sock, _STATUSES.get(type(error), 400), str(error))
+        except (OSError, StopIteration):
+            return False  # the client has gone
         wait_for_close(conn.sock, CLOSING_SECONDS)
         return False
 
@@ -183,18 +187,10 @@ class ThreadedWorker(ThreadWorker):
         except BaseException:  # noqa: BLE001 - sys.exit in a view must not end the thread without a response
             if not response.is_client_gone:
                 _log.exception("%s %r failed", environ["REQUEST_METHOD"], environ["RAW_URI"])
-                if not response.headers_sent:
+                if not response.is_begun():
                     self._refuse(conn.sock, 500, "Internal Server Error")
             return False
         return not response.should_close()
-
-    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
-        """Refuse a request which gunicorn's parser cannot read."""
-        if isinstance(exc, errors.ParseException):
-            self._refuse(client, _STATUSES.get(type(exc), 400), str(exc))
-        else:
-            _log.error("A request failed", exc_info=exc)
-            self._refuse(client, 500, "Internal Server Error")
 
     def _send_response(self, response: WsgiResponse, environ: dict[str, Any]) -> None:
         pieces = self.wsgi(environ, response.start_response)

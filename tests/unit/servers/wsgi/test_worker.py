@@ -56,7 +56,6 @@ def answer_all(worker: LoneWorker, accepted: socket.socket) -> None:
     with suppress(ConnectionError), closing(connection):
         connection.receive()
         while connection.may_be_handled() and worker.handle(connection):
-            connection.take_surplus()
             if not connection.may_be_handled():
                 connection.receive()
 
@@ -165,6 +164,11 @@ def test_error_within_the_body_cuts_the_response(exchange, headers, caplog):
     assert response.startswith(b"HTTP/1.1 200 OK\r\n")
     assert response.endswith((b"\r\n\r\no", b"\r\n1\r\no\r\n"))
     assert len(caplog.records) == 1
+
+
+def test_error_before_the_end_of_a_response_to_head_is_a_500(exchange, caplog):
+    response = exchange(failing(b"dropped", error=ValueError("no"), headers=LENGTH_2), GET.replace(b"GET", b"HEAD"))
+    assert response.startswith(b"HTTP/1.1 500 ")
 
 
 def test_application_may_replace_an_unsent_response(exchange):
