@@ -8,13 +8,12 @@ are handled.
 from gevent import monkey
 from gunicorn.workers.ggevent import GeventWorker
 
-from drum_supervisor.http.encoding import READ_SIZE
 from drum_supervisor.servers.gunicorn.worker import DrainingWorker
 from drum_supervisor.servers.wsgi.connection import IO_TIMEOUT_SECONDS, Connection
 
 
 class _GeventConnection(Connection):
-    # gevent waits itself, without the limits and flags of the kernel
+    # gevent waits itself, whatever the kernel's limits and flags
 
     def limit_blocking_calls(self) -> None:
         self.sock.settimeout(IO_TIMEOUT_SECONDS)
@@ -22,7 +21,7 @@ class _GeventConnection(Connection):
     def receive_now(self) -> bytes:
         self.sock.settimeout(0)
         try:
-            return self.sock.recv(READ_SIZE)
+            return super().receive_now()
         finally:
             self.sock.settimeout(IO_TIMEOUT_SECONDS)
 
