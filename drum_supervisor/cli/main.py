@@ -6,11 +6,12 @@ A command imports what it needs when it runs: `--help` and completion must not w
 import gc
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -93,7 +94,18 @@ def _start(given: Mapping[str, Any], command: Sequence[str]) -> int:
 
         gc.enable()
         gc.freeze()  # modules and classes stay: later collections skip them
-        return start(resolve(choose_values(given, command)), command, os.environ)
+        code = start(resolve(choose_values(given, command)), command, os.environ)
+    _flush(sys.stdout)
+    _flush(sys.stderr)
+    return code
+
+
+def _flush(stream: TextIO) -> None:
+    """Write what is buffered, or discard it if it has no reader: Python would fail to write it and exit with 120."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
@@ -121,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         click.echo(f"drum-supervise: {error}", err=True)
         return error.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python complains again when it exits
+        _flush(sys.stdout)
         return 1
     except Exception:  # noqa: BLE001 - every bug becomes an exit code
         traceback.print_exc()
