@@ -16,6 +16,7 @@ from drum_supervisor.http.deadlines import Deadlines
 from drum_supervisor.http.encoding import (
     BAD_CHUNKS,
     CLIENT_GONE,
+    READ_SIZE,
     describe_timeout,
     has_body,
     response_headers,
@@ -24,9 +25,6 @@ from drum_supervisor.http.messages import BodyPlan, Pending, Response, Service
 
 # Environ keys of the connection: werkzeug and gunicorn pass it, although PEP 3333 does not define one.
 _CONNECTION_KEYS = ("gunicorn.socket", "werkzeug.socket")
-
-# Bytes per read of a body; smaller ones would make gunicorn copy what it has read ahead again and again.
-_PIECE_SIZE = 1024 * 1024
 
 # The status of a routing exception for a route which exists: redirect to the form with a slash, wrong method.
 _ROUTE_EXISTS = (308, 405)
@@ -99,7 +97,7 @@ def _read_body(spool: BodySpool, environ: Mapping[str, Any], plan: BodyPlan, dea
     close_reading = _CloseReading(_connection(environ))
     try:
         with deadlines.after(plan.drain_seconds, close_reading):
-            while (piece := request.stream.read(_PIECE_SIZE)) and not close_reading.called:
+            while (piece := request.stream.read(READ_SIZE)) and not close_reading.called:
                 spool.add(piece)
         # some servers end a truncated body as if it were complete
         is_short = not is_chunked and spool.length < (request.content_length or 0)

@@ -40,6 +40,8 @@ class Connection:
         self.waits_in: deque[Connection] = deque()
         self.timeout = 0.0
         self._parser = get_parser(cfg, sock, client)
+        # gunicorn would read a mebibyte of a body ahead, and copy what is left of it with each piece
+        self._parser.unreader.max_body_chunk = READ_SIZE
         self._is_used = False
         self._has_head = False
         self.limit_blocking_calls()
