@@ -1,6 +1,7 @@
 """Finding orphans, with real processes."""
 
 import os
+import signal
 
 from drum_supervisor.resources import proctree
 from drum_supervisor.supervise.engine.event_loop import Orphans
@@ -15,8 +16,10 @@ def test_orphans_have_the_name_of_their_program(spawner):
 
 def test_orphan_that_forked_twice_is_found(spawner, tmp_path):
     (tmp_path / "again").write_text("echo $$; read line")
-    daemon = spawner.orphan(f"echo up; setsid sh {tmp_path}/again <&3 &", {NAME: "model-server"})
+    # it waits: the shell that started it could reap it if it ended at once
+    daemon = spawner.orphan(f"echo up; setsid sh {tmp_path}/again <&3 & read line", {NAME: "model-server"})
     again = int(daemon.line())
+    os.kill(daemon.pid, signal.SIGKILL)
     daemon.died_of()
     assert spawner.orphans() == {again: "model-server"}
 
