@@ -27,7 +27,7 @@ BAD_CHUNKS = "its chunks are malformed"
 
 _DAYS = "Mon Tue Wed Thu Fri Sat Sun".split()
 _MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
+REASON_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 # Other repeated headers are joined by a comma (RFC 9110, 5.3); of these the last one wins.
@@ -82,7 +82,7 @@ def encode_response(response: Response, omit_body: bool = False) -> bytes:
     headers = [*response_headers(response), ("Date", http_date())]
     if not any(name.lower() == "connection" for name, _ in headers):
         headers += CLOSE
-    lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"]
+    lines = [f"HTTP/1.1 {response.status} {REASON_PHRASES.get(response.status, '')}"]
     lines += [f"{name}: {value}" for name, value in headers]
     head = "\r\n".join([*lines, "", ""]).encode("latin-1")
     return head if omit_body else head + response.body

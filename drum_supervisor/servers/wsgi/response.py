@@ -9,7 +9,7 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.errors import NoMoreData
 from gunicorn.http.wsgi import Response as GunicornResponse
 
-from drum_supervisor.http.encoding import READ_SIZE, http_date
+from drum_supervisor.http.encoding import READ_SIZE, REASON_PHRASES, http_date
 
 
 class StrictLengthReader(LengthReader):
@@ -62,7 +62,9 @@ class WsgiResponse(GunicornResponse):
             self.force_close()
         if self.should_close():
             self.headers.append(("Connection", "close"))
-        lines = [f"HTTP/1.1 {self.status}", *(f"{name}: {value}" for name, value in self.headers), "", ""]
+        is_known = self.status_code in REASON_PHRASES  # of 513 werkzeug says UNKNOWN, and other servers nothing
+        status = self.status if is_known else f"{self.status_code} "
+        lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in self.headers), "", ""]
         self._head = "\r\n".join(lines).encode("latin-1")
         self.headers_sent = True
 

@@ -109,6 +109,11 @@ def test_204_and_304_have_no_body(exchange, status):
     assert exchange(pieces(b"dropped", status=status), GET + NEXT) == f"HTTP/1.1 {status}\r\n\r\n".encode() + FOLLOWED
 
 
+def test_unknown_status_has_no_phrase(exchange):
+    response = exchange(pieces(b"ok", status="513 UNKNOWN", headers=LENGTH_2), GET)
+    assert response == b"HTTP/1.1 513 \r\nContent-Length: 2\r\n\r\nok"
+
+
 def test_response_to_head_has_length_but_no_body(exchange):
     head = GET.replace(b"GET", b"HEAD")
     assert exchange(pieces(b"ok", headers=LENGTH_2), head + NEXT) == (
