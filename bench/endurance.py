@@ -1,6 +1,6 @@
 """A thousand restarts of one worker: the growth of the supervisor.
 
-Before them, 2,500 restarts fill the log buffer: the last mebibyte of all output, our own lines included.
+Before them, 3,500 restarts fill the log buffer: the last mebibyte of all output, our own lines included.
 Files are those of the run directory and of the temporary directory.
 """
 
@@ -18,7 +18,7 @@ from bench.supervised import ANY_PORT, REPORTING, Supervised, supervised
 NAME = "endurance"
 ROUNDS = 1
 TIMES = 1000
-BEFORE = 2500
+BEFORE = 3500
 SETTLED = 2.5  # seconds: ended runs are checked and closed every second
 _WHAT = {"memory": ("resident memory", "MiB", 0.5), "descriptors": ("descriptors", "", 0)}
 _WHAT |= {"zombies": ("zombies", "", 0), "files": ("files", "", 0)}
