@@ -92,8 +92,8 @@ def _start(given: Mapping[str, Any], command: Sequence[str]) -> int:
         gc.disable()  # imports leave no garbage, and searching for it takes 20 ms
         from drum_supervisor.supervise.start import start
 
-        gc.enable()
         gc.freeze()  # modules and classes stay: later collections skip them
+        gc.enable()
         code = start(resolve(choose_values(given, command)), command, os.environ)
     _flush(sys.stdout)
     _flush(sys.stderr)

@@ -22,4 +22,4 @@ class ChangedFile:
 
     def _read(self) -> bool:
         """Read the file; return whether it is valid."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of file has its own form

@@ -121,9 +121,7 @@ class Reporter:
 
 def init_failed(error: BaseException, stage: str) -> InitFailedMessage:
     """Describe `error`, raised in `stage`. Never raises, whatever the user's class does."""
-    message = format_safely(lambda: str(error))
-    if isinstance(error, SystemExit):
-        message = f"the model called sys.exit({format_safely(lambda: repr(error.code))})"
+    message = error_text(error)
     if isinstance(error, DrumSupervisorError):
         return InitFailedMessage(stage, "", message, permanent=isinstance(error, UsageError))
     return InitFailedMessage(stage, type(error).__name__, message, traceback_text(error))
@@ -135,14 +133,21 @@ def traceback_text(error: BaseException) -> str:
     while first is not None and _is_internal(first.tb_frame.f_code.co_filename):
         first = first.tb_next
     # Without a frame of user code (a SyntaxError in the user's file, an error of our own) show all frames.
-    return format_safely(lambda: "".join(traceback.format_exception(type(error), error, first or error.__traceback__)))
+    return _format_safely(lambda: "".join(traceback.format_exception(type(error), error, first or error.__traceback__)))
 
 
 def _is_internal(filename: str) -> bool:
     return filename.startswith((_PACKAGE, "<frozen importlib"))
 
 
-def format_safely(format_text: Callable[[], str]) -> str:
+def error_text(error: BaseException) -> str:
+    """Return the text of an error of the user's code. Never raises, whatever the user's class does."""
+    if isinstance(error, SystemExit):
+        return f"the model called sys.exit({_format_safely(lambda: repr(error.code))})"
+    return _format_safely(lambda: str(error))
+
+
+def _format_safely(format_text: Callable[[], str]) -> str:
     """Return the text: an exception that cannot be formatted must not hide the failure."""
     try:
         return format_text()

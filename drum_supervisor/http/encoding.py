@@ -65,6 +65,10 @@ def merge_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     return merged
 
 
+def says_close(connection: str) -> bool:
+    return bool(connection) and "close" in [option.strip().lower() for option in connection.split(",")]
+
+
 def has_body(headers: dict[str, str]) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0").strip() != "0"
 

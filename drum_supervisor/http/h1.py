@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from drum_supervisor.http.encoding import BAD_CHUNKS, READ_SIZE, merge_headers
+from drum_supervisor.http.encoding import BAD_CHUNKS, READ_SIZE, merge_headers, says_close
 
 MAX_HEAD = 64 * 1024
 MAX_TARGET = 8 * 1024
@@ -70,10 +70,6 @@ def parse_head(data: bytes) -> Head:
     expects_continue = is_1_1 and headers.get("expect", "").lower() == "100-continue"
     keeps_alive = is_1_1 and not says_close(headers.get("connection", "")) and not _is_ambiguous(data, headers)
     return Head(method, target, version, headers, _body_length(pairs), expects_continue, keeps_alive)
-
-
-def says_close(connection: str) -> bool:
-    return bool(connection) and "close" in [option.strip().lower() for option in connection.split(",")]
 
 
 def _is_ambiguous(data: bytes, headers: Mapping[str, str]) -> bool:

@@ -185,37 +185,37 @@ CONTAINER = (
         "cpu_waiting",
         "some process",
         "a processor",
-        readings.value(lambda report: report.stalled_seconds(lambda cgroup: cgroup.cpu_pressure.some)),
+        readings.value(lambda report: report.stats.cgroup.cpu_pressure.waiting_seconds),
     ),
     _stalled(
         "cpu_stalled",
         "all processes",
         "a processor",
-        readings.value(lambda report: report.stalled_seconds(lambda cgroup: cgroup.cpu_pressure.full)),
+        readings.value(lambda report: report.stats.cgroup.cpu_pressure.stalled_seconds),
     ),
     _stalled(
         "memory_waiting",
         "some process",
         "memory",
-        readings.value(lambda report: report.stalled_seconds(lambda cgroup: cgroup.memory_pressure.some)),
+        readings.value(lambda report: report.stats.cgroup.memory_pressure.waiting_seconds),
     ),
     _stalled(
         "memory_stalled",
         "all processes",
         "memory",
-        readings.value(lambda report: report.stalled_seconds(lambda cgroup: cgroup.memory_pressure.full)),
+        readings.value(lambda report: report.stats.cgroup.memory_pressure.stalled_seconds),
     ),
     _stalled(
         "io_waiting",
         "some process",
         "input and output",
-        readings.value(lambda report: report.stalled_seconds(lambda cgroup: cgroup.io_pressure.some)),
+        readings.value(lambda report: report.stats.cgroup.io_pressure.waiting_seconds),
     ),
     _stalled(
         "io_stalled",
         "all processes",
         "input and output",
-        readings.value(lambda report: report.stalled_seconds(lambda cgroup: cgroup.io_pressure.full)),
+        readings.value(lambda report: report.stats.cgroup.io_pressure.stalled_seconds),
     ),
 )
 

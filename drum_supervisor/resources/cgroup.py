@@ -78,6 +78,14 @@ class Pressure:
     some: Stall | None = None
     full: Stall | None = None
 
+    @property
+    def waiting_seconds(self) -> float | None:
+        return None if self.some is None else self.some.total_seconds
+
+    @property
+    def stalled_seconds(self) -> float | None:
+        return None if self.full is None else self.full.total_seconds
+
 
 @dataclass(frozen=True)
 class Cgroup:

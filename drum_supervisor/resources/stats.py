@@ -1,12 +1,12 @@
 """The resource usage of all programs: what `stats --json` prints, and what the metrics are made of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Generic, TypeAlias, TypeVar
 
 from drum_supervisor.contract.phase import Phase
 from drum_supervisor.contract.status import ProgramRun, ServiceSummary
-from drum_supervisor.resources.cgroup import Cgroup, Stall
+from drum_supervisor.resources.cgroup import Cgroup
 from drum_supervisor.resources.process_reader import ProcessResources
 
 
@@ -116,11 +116,6 @@ class MetricsReport:
 
     service: ServiceSummary
     stats: Stats[BriefProcess]
-
-    def stalled_seconds(self, read: Callable[[Cgroup], Stall | None]) -> float | None:
-        """Return the total of a stall of the control group; None when unknown."""
-        stall = read(self.stats.cgroup)
-        return None if stall is None else stall.total_seconds
 
 
 def sum_shared_once(processes: Sequence[ProcessResources]) -> tuple[int, bool]:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from drum_supervisor import __version__
 from drum_supervisor.config.settings import Settings
 from drum_supervisor.contract.masking import mask_secrets
-from drum_supervisor.contract.report_pipe import format_safely
+from drum_supervisor.contract.report_pipe import error_text
 from drum_supervisor.http.messages import BodyPlan, Pending, Request, Response, json_response, message_response
 from drum_supervisor.model.data.errors import PayloadError, ResultError
 from drum_supervisor.model.data.target import TargetType
@@ -238,9 +238,7 @@ def _label_info(model: Model) -> dict[str, Any]:
 
 def _describe_error(error: BaseException) -> str:
     """Describe an error of the user's code for the client, without secrets."""
-    if isinstance(error, SystemExit):
-        return mask_secrets(f"the model called sys.exit({format_safely(lambda: repr(error.code))})"[:_LONGEST_MESSAGE])
-    text = mask_secrets(format_safely(lambda: str(error))[:_LONGEST_MESSAGE])
-    if isinstance(error, ResultError):
+    text = mask_secrets(error_text(error)[:_LONGEST_MESSAGE])
+    if isinstance(error, (SystemExit, ResultError)):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -14,6 +14,7 @@ from drum_supervisor.http.h1 import BadRequestError, find_head_end
 
 # How long a single receive or send of a thread may block.
 IO_TIMEOUT_SECONDS = 60
+_IO_TIMEOUT = struct.pack("@ll", IO_TIMEOUT_SECONDS, 0)  # as a struct timeval
 
 
 class Connection:
@@ -48,9 +49,8 @@ class Connection:
 
     def limit_blocking_calls(self) -> None:
         # in the kernel: Python's `settimeout` adds a second system call to each
-        patience = struct.pack("@ll", IO_TIMEOUT_SECONDS, 0)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _IO_TIMEOUT)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _IO_TIMEOUT)
 
     def next_request(self) -> Any:
         """Parse the head which has arrived; raise ParseException, StopIteration or OSError."""

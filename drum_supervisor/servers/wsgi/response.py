@@ -9,7 +9,7 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.errors import NoMoreData
 from gunicorn.http.wsgi import Response as GunicornResponse
 
-from drum_supervisor.http.encoding import READ_SIZE, REASON_PHRASES, http_date
+from drum_supervisor.http.encoding import READ_SIZE, REASON_PHRASES, http_date, says_close
 
 
 class StrictLengthReader(LengthReader):
@@ -42,7 +42,7 @@ class WsgiResponse(GunicornResponse):
         return self.headers_sent and not self._head
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        if any((name.lower(), value.lower()) == ("connection", "close") for name, value in headers):
+        if any(name.lower() == "connection" and says_close(value) for name, value in headers):
             self.force_close()
         if exc_info:
             self.headers.clear()  # of the response that this one replaces

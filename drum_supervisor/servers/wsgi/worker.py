@@ -112,7 +112,7 @@ class ThreadedWorker(ThreadWorker):
     def set_accept_enabled(self, enabled: bool) -> None:
         """Start or stop accepting; after a stop close the listener, so that only other processes accept."""
         super().set_accept_enabled(enabled and time.monotonic() >= self._pause_ends)
-        if not self.alive:
+        if not self.alive and self._stopped_at is None:
             self._stopped_at = time.monotonic()
             for listener in self.sockets:
                 listener.close()

@@ -15,9 +15,6 @@ class Reader:
     def writable(self) -> bool:
         return False
 
-    def handle_read_event(self) -> None:
-        raise NotImplementedError
-
     def handle_write_event(self) -> None: ...
 
     def handle_error(self) -> None: ...  # an error of a read; the loop goes on

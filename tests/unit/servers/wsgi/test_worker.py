@@ -126,7 +126,7 @@ def test_large_response_is_sent_whole(exchange):
     assert exchange(pieces(large, headers=[("Content-Length", "200000")]), GET).endswith(b"\r\n\r\n" + large)
 
 
-@pytest.mark.parametrize("value", ["close", "Close"])
+@pytest.mark.parametrize("value", ["close", "Close", "TE, close"])
 def test_application_may_close_the_connection(exchange, value):
     response = exchange(pieces(b"ok", headers=[*LENGTH_2, ("Connection", value)]), GET + NEXT)
     assert response == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
