@@ -150,5 +150,5 @@ def _answer_later(sample: Callable[[], T | None], report: Callable[[T], object])
 
 def make_rpc_interface(supervisord: Any, **_: str) -> DrumNamespace:
     # Named in the rendered configuration, called by supervisord.
-    namespace: DrumNamespace = supervisord.handlers
+    namespace: DrumNamespace = supervisord.drum_namespace
     return namespace

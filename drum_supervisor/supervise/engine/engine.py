@@ -44,9 +44,9 @@ class Engine:
         self._options.test = False
         self._supervisord = EngineLoop(self._options, self.wakeup, self._watched)
 
-    def publish(self, handlers: object) -> None:
-        """Set the handlers of the XML-RPC namespace `drum`; call this before `run`."""
-        self._supervisord.handlers = handlers
+    def publish(self, namespace: object) -> None:
+        """Set the XML-RPC namespace `drum`; call this before `run`."""
+        self._supervisord.drum_namespace = namespace
 
     # --- the loop
 

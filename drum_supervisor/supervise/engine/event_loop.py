@@ -36,7 +36,7 @@ class EngineLoop(Supervisor):
         self.wakeup = wakeup
         self.watched = watched
         self.context: EngineContext = options.context
-        self.handlers: Any = None
+        self.drum_namespace: Any = None
         options.seconds_left = self._seconds_left
 
     def runforever(self) -> None:
